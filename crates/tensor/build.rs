@@ -1,0 +1,43 @@
+//! Compiles `cpp/portolan.cpp` against the libtorch that torch-sys found.
+
+use std::path::Path;
+
+fn main() {
+    println!("cargo:rerun-if-changed=cpp/portolan.cpp");
+    // torch-sys declares `links = "tch"` and passes the folder of libtorch's libraries on.
+    let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {
+        println!("cargo:warning=torch-sys named no libtorch; run `cargo xtask setup` first");
+        return;
+    };
+    let lib = Path::new(&lib);
+    let root = lib.parent().unwrap_or(lib);
+    let include = root.join("include");
+
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .include(&include)
+        .include(include.join("torch/csrc/api/include"))
+        .file("cpp/portolan.cpp");
+
+    // The CUDA part wants libtorch's CUDA library and CUDA's own headers; `setup --cuda` brings both.
+    let cuda = lib.join("libtorch_cuda.so");
+    // The folder and not the file: a file that is absent would count as changed at every build.
+    println!("cargo:rerun-if-changed={}", lib.display());
+    if cuda.exists() {
+        build.define("PORTOLAN_CUDA", None).include(root.join("cuda/include"));
+    }
+    build.compile("portolan");
+
+    // After our own object file, so that the linker sees what that needs of them.
+    println!("cargo:rustc-link-search=native={}", lib.display());
+    for library in ["torch_cpu", "c10"] {
+        println!("cargo:rustc-link-lib={library}");
+    }
+    if cuda.exists() {
+        println!("cargo:rustc-link-lib=torch_cuda");
+        println!("cargo:rustc-link-lib=c10_cuda");
+    }
+}

@@ -1,0 +1,93 @@
+//! Where tensors live, and in which precision a network runs.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use tch::{Cuda, Device};
+
+/// The device of this name: `auto` (the first GPU when there is one, else the CPU), `cpu`, `cuda`
+/// or `cuda:1`.
+///
+/// # Errors
+/// When the name is none of these, or names a GPU that is not there; the message says what to do.
+pub fn choose(name: &str) -> Result<Device> {
+    match name {
+        "auto" => Ok(Device::cuda_if_available()),
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => cuda(0),
+        _ => match name.strip_prefix("cuda:") {
+            Some(index) => cuda(index.parse().with_context(|| {
+                format!("the device `{name}` has no number after the colon; write cuda:0")
+            })?),
+            None => bail!("unknown device `{name}`; choose auto, cpu, cuda or cuda:N"),
+        },
+    }
+}
+
+fn cuda(index: usize) -> Result<Device> {
+    ensure!(
+        Cuda::is_available(),
+        "cuda was asked for, but libtorch sees no GPU: check `nvidia-smi`, and that \
+         `cargo xtask setup --cuda` provisioned the CUDA libraries; or use --device cpu"
+    );
+    let count = Cuda::device_count();
+    ensure!(
+        (index as i64) < count,
+        "cuda:{index} was asked for, but there are {count} GPUs, counted from cuda:0"
+    );
+    Ok(Device::Cuda(index))
+}
+
+/// A device's name as the user writes it.
+pub fn name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".to_owned(),
+    }
+}
+
+/// The arithmetic of forward and backward passes. Weights, losses, optimiser and momentum encoder are
+/// float32 in both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Everything in float32.
+    #[default]
+    Fp32,
+    /// bfloat16 autocast around the networks.
+    Bf16,
+}
+
+impl Precision {
+    /// Runs `body`, a network's pass on `device`, in this precision.
+    ///
+    /// # Errors
+    /// When libtorch refuses autocast on this device.
+    pub fn run<T>(self, device: Device, body: impl FnOnce() -> T) -> Result<T> {
+        match self {
+            Precision::Fp32 => Ok(body()),
+            Precision::Bf16 => crate::autocast_bf16(device, body),
+        }
+    }
+}
+
+/// Seeds libtorch's own generators, of the CPU and of every GPU. They draw the initial weights;
+/// everything else random comes from named streams (`portolan-random`).
+pub fn seed(seed: u64) {
+    tch::manual_seed(seed as i64);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn devices_are_chosen_by_name() {
+        assert_eq!(choose("cpu").unwrap(), Device::Cpu);
+        assert!(choose("auto").is_ok());
+        for wrong in ["gpu", "cuda:x", "cuda:99"] {
+            let error = choose(wrong).unwrap_err().to_string();
+            assert!(error.contains("cuda"), "{error}");
+        }
+    }
+}

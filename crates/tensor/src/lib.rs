@@ -1,0 +1,32 @@
+//! libtorch for Portolan: [tch], re-exported at the one version that everything is built against, and
+//! what tch lacks.
+//!
+//! ```
+//! use portolan_tensor::{Kind, Tensor, device, full_precision, io};
+//!
+//! let device = device::choose("cpu")?;
+//! let x = Tensor::ones([8, 128], (Kind::Float, device));
+//! let product = full_precision(device, || x.matmul(&x.tr()))?;
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("product.safetensors");
+//! io::save(&path, &[("product".to_owned(), product)], &Default::default())?;
+//! # anyhow::Ok(())
+//! ```
+//!
+//! tch covers nearly all of libtorch's operations, so the rest (one call that moves all tensors of a
+//! momentum encoder, bfloat16 autocast, deterministic algorithms, the generators' states) is one small
+//! C++ file rather than a binding of our own. It is the only C++, and with `native.rs` the only
+//! `unsafe`, of the project. Its CUDA part is compiled where libtorch's CUDA library is present.
+
+pub mod device;
+pub mod io;
+mod native;
+mod vars;
+
+pub use device::{Precision, seed};
+pub use native::{
+    autocast_bf16, clear_autocast_cache, deterministic, foreach_lerp, full_precision,
+    generator_state, set_generator_state,
+};
+pub use tch::{self, Device, IndexOp, Kind, Reduction, Tensor, no_grad};
+pub use vars::{Var, Vars, prefixed};

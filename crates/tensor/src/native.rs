@@ -1,0 +1,182 @@
+//! What `cpp/portolan.cpp` adds to tch, behind safe functions.
+#![allow(unsafe_code)] // The one place of Portolan where foreign functions are called.
+
+use anyhow::{Result, bail};
+use std::ffi::{CStr, c_char};
+use tch::{Device, Tensor};
+use torch_sys::C_tensor;
+
+unsafe extern "C" {
+    fn portolan_free(message: *const c_char);
+    fn portolan_foreach_lerp(
+        targets: *const *const C_tensor,
+        sources: *const *const C_tensor,
+        n: usize,
+        weight: f64,
+    ) -> *const c_char;
+    fn portolan_autocast_enabled(cuda: bool) -> bool;
+    fn portolan_autocast_enter(cuda: bool, enabled: bool) -> *const c_char;
+    fn portolan_autocast_leave(cuda: bool, previous: bool);
+    fn portolan_autocast_clear_cache();
+    fn portolan_set_deterministic(on: bool);
+    fn portolan_generator_state(cuda_index: i64, out: *mut *mut C_tensor) -> *const c_char;
+    fn portolan_set_generator_state(cuda_index: i64, state: *const C_tensor) -> *const c_char;
+}
+
+/// Turns what a C++ function returned into a result.
+fn check(message: *const c_char) -> Result<()> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a non-null message is a NUL-terminated string from `strdup`, ours to release once.
+    let text = unsafe {
+        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+        portolan_free(message);
+        text
+    };
+    // libtorch appends its own stack trace; its first line says what was wrong.
+    bail!("libtorch: {}", text.lines().next().unwrap_or_default())
+}
+
+/// `targets[i] += weight · (sources[i] − targets[i])` for all tensors in one call, outside autograd.
+///
+/// # Errors
+/// When the lists differ in length, or a pair in shape or device.
+pub fn foreach_lerp(targets: &[Tensor], sources: &[Tensor], weight: f64) -> Result<()> {
+    if targets.len() != sources.len() {
+        bail!("{} targets cannot follow {} sources", targets.len(), sources.len());
+    }
+    let targets: Vec<_> = targets.iter().map(Tensor::as_ptr).collect();
+    let sources: Vec<_> = sources.iter().map(Tensor::as_ptr).collect();
+    // SAFETY: both lists hold `targets.len()` valid tensors, borrowed for the call.
+    check(unsafe { portolan_foreach_lerp(targets.as_ptr(), sources.as_ptr(), targets.len(), weight) })
+}
+
+/// Leaves an autocast region when dropped, also when the region panicked.
+struct Region {
+    cuda: bool,
+    previous: bool,
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: thread-local settings of libtorch; `Region` exists only after a matching enter.
+        unsafe { portolan_autocast_leave(self.cuda, self.previous) }
+    }
+}
+
+fn in_region<T>(device: Device, enabled: bool, body: impl FnOnce() -> T) -> Result<T> {
+    let cuda = device.is_cuda();
+    // SAFETY: reads and sets thread-local settings of libtorch.
+    let previous = unsafe { portolan_autocast_enabled(cuda) };
+    check(unsafe { portolan_autocast_enter(cuda, enabled) })?;
+    let _region = Region { cuda, previous };
+    Ok(body())
+}
+
+/// Runs `body` with bfloat16 autocast on `device`: matrix products and convolutions in bfloat16,
+/// sums and norms in float32.
+///
+/// # Errors
+/// When libtorch refuses autocast on this device.
+pub fn autocast_bf16<T>(device: Device, body: impl FnOnce() -> T) -> Result<T> {
+    in_region(device, true, body)
+}
+
+/// Runs `body` with autocast off on `device`, whatever the region around it: what losses need, since a
+/// cast to float32 inside autocast does not keep the matrix products in float32.
+///
+/// # Errors
+/// When libtorch refuses autocast on this device.
+pub fn full_precision<T>(device: Device, body: impl FnOnce() -> T) -> Result<T> {
+    in_region(device, false, body)
+}
+
+/// Drops autocast's cached bfloat16 copies of the weights. To be called between a pass without
+/// gradients and one with, over the same weights: the copy cached by the first carries no gradient.
+pub fn clear_autocast_cache() {
+    // SAFETY: clears a cache of libtorch under its own lock.
+    unsafe { portolan_autocast_clear_cache() }
+}
+
+/// Asks libtorch for algorithms that give the same bits each time; an operation that has none fails.
+pub fn deterministic(on: bool) {
+    // SAFETY: sets two global flags of libtorch.
+    unsafe { portolan_set_deterministic(on) }
+}
+
+/// libtorch's own generators are global, one for each device; `-1` stands for the CPU's.
+fn generator_index(device: Device) -> i64 {
+    match device {
+        Device::Cuda(index) => index as i64,
+        _ => -1,
+    }
+}
+
+/// The state of libtorch's own generator of `device`, as bytes (`[n]`, uint8, on the CPU).
+///
+/// # Errors
+/// When the device is absent.
+pub fn generator_state(device: Device) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: on success `out` is a new tensor, owned by the `Tensor` made of it.
+    unsafe {
+        check(portolan_generator_state(generator_index(device), &mut out))?;
+        Ok(Tensor::from_ptr(out))
+    }
+}
+
+/// Puts libtorch's own generator of `device` back into a state that [`generator_state`] returned.
+///
+/// # Errors
+/// When the device is absent or the bytes are not such a state.
+pub fn set_generator_state(device: Device, state: &Tensor) -> Result<()> {
+    // SAFETY: `state` is a valid tensor, borrowed for the call; libtorch checks its contents.
+    check(unsafe { portolan_set_generator_state(generator_index(device), state.as_ptr()) })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tch::Kind;
+
+    const CPU: Device = Device::Cpu;
+
+    #[test]
+    fn lerp_moves_every_target() {
+        let targets = [Tensor::from_slice(&[0f32, 4.0]), Tensor::from_slice(&[1f32])];
+        let sources = [Tensor::from_slice(&[1f32, 0.0]), Tensor::from_slice(&[3f32])];
+        foreach_lerp(&targets, &sources, 0.25).unwrap();
+        assert_eq!(Vec::<f32>::try_from(&targets[0]).unwrap(), [0.25, 3.0]);
+        assert_eq!(Vec::<f32>::try_from(&targets[1]).unwrap(), [1.5]);
+        assert!(foreach_lerp(&targets, &sources[..1], 0.25).is_err());
+    }
+
+    #[test]
+    fn a_libtorch_exception_becomes_one_sentence() {
+        let state = Tensor::from_slice(&[1u8, 2, 3]);
+        let error = set_generator_state(CPU, &state).unwrap_err().to_string();
+        assert!(error.starts_with("libtorch: "), "{error}");
+        assert_eq!(error.lines().count(), 1);
+    }
+
+    #[test]
+    fn autocast_reaches_products_and_is_left_again() {
+        let x = Tensor::ones([4, 4], (Kind::Float, CPU));
+        let inside = autocast_bf16(CPU, || x.matmul(&x)).unwrap();
+        assert_eq!(inside.kind(), Kind::BFloat16);
+        let nested =
+            autocast_bf16(CPU, || full_precision(CPU, || x.matmul(&x)).unwrap()).unwrap();
+        assert_eq!(nested.kind(), Kind::Float);
+        assert_eq!(x.matmul(&x).kind(), Kind::Float);
+    }
+
+    #[test]
+    fn autocast_is_left_when_the_body_panics() {
+        let panicked = std::panic::catch_unwind(|| autocast_bf16(CPU, || panic!("on purpose")));
+        assert!(panicked.is_err());
+        let x = Tensor::ones([2, 2], (Kind::Float, CPU));
+        assert_eq!(x.matmul(&x).kind(), Kind::Float);
+    }
+}
