@@ -1,0 +1,149 @@
+//! `cargo xtask`: brings libtorch to this checkout, and runs what needs it.
+//!
+//! It links no libtorch itself and has few dependencies, so that it is compiled within seconds on a
+//! machine that has nothing yet.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `setup.rs` | decides which libtorch this checkout uses, and links it as `.libtorch` |
+//! | `cache.rs` | puts a set of wheels into the user's cache: all of it, or nothing |
+//! | `wheels.rs` | knows which wheels make a set, and which of their files it keeps |
+//! | `pip.rs` | downloads wheels without installing them |
+
+mod cache;
+mod pip;
+mod setup;
+mod wheels;
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+
+use crate::wheels::Flavour;
+
+/// The version that tch 0.24 is made for.
+const LIBTORCH_VERSION: &str = "2.11.0";
+
+/// The end of each message about something that the download of libtorch lacks.
+const WAYS_AROUND: &str = "or set LIBTORCH to the folder of a libtorch 2.11.0, or set \
+     LIBTORCH_USE_PYTORCH=1 to use the PyTorch 2.11.0 of your Python";
+
+/// Brings libtorch to this checkout, and runs what needs it.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Fetch libtorch once for this user, and link it into this checkout as .libtorch.
+    Setup(SetupArgs),
+    /// Set up, build in release mode, and run `portolan reproduce METHOD [OPTIONS]`.
+    Reproduce {
+        /// The method, then any options of `portolan reproduce`.
+        #[arg(value_name = "METHOD [OPTIONS]", required = true, num_args = 1.., trailing_var_arg = true)]
+        #[arg(allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Set up, and run all tests, doc tests included.
+    Test(CargoArgs),
+    /// Set up, and run the benchmarks.
+    Bench(CargoArgs),
+    /// Set up, and check the formatting and clippy's lints.
+    Lint,
+}
+
+#[derive(Args)]
+struct SetupArgs {
+    /// The set for NVIDIA GPUs [default: where an NVIDIA driver is present].
+    #[arg(long)]
+    cuda: bool,
+    /// The small set without CUDA [default: where no NVIDIA driver is present].
+    #[arg(long, conflicts_with = "cuda")]
+    cpu: bool,
+}
+
+#[derive(Args)]
+struct CargoArgs {
+    /// Passed on to cargo.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<ExitCode> {
+    let root = workspace_root()?;
+    let wish = match &task {
+        Task::Setup(SetupArgs { cuda: true, .. }) => Some(Flavour::Cuda),
+        Task::Setup(SetupArgs { cpu: true, .. }) => Some(Flavour::Cpu),
+        _ => None,
+    };
+    setup::setup(&root, wish)?;
+    match task {
+        Task::Setup(_) => {
+            println!("{}", setup::describe(&root)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        // `cargo run` makes way for the program it has built, as `become_cargo` does for cargo.
+        Task::Reproduce { args } => {
+            let portolan = ["run", "--release", "--package", "portolan", "--", "reproduce"];
+            become_cargo(&root, &portolan, &args)
+        }
+        Task::Test(CargoArgs { args }) => become_cargo(&root, &["test", "--workspace"], &args),
+        Task::Bench(CargoArgs { args }) => become_cargo(&root, &["bench", "--workspace"], &args),
+        Task::Lint => {
+            let format = cargo(&root).args(["fmt", "--all", "--check"]).status();
+            if !format.context("cannot start cargo")?.success() {
+                bail!("the code is not formatted: run `cargo fmt --all`");
+            }
+            let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+            become_cargo(&root, &clippy, &[])
+        }
+    }
+}
+
+/// The folder of the workspace's Cargo.toml.
+fn workspace_root() -> Result<PathBuf> {
+    // `cargo run` sets it; the one at compile time would be wrong in a checkout that was moved.
+    let here =
+        std::env::var_os("CARGO_MANIFEST_DIR").context("start this program with `cargo xtask`")?;
+    let root = Path::new(&here).parent().context("xtask lies outside a workspace")?;
+    Ok(root.to_path_buf())
+}
+
+/// Cargo, with libtorch found by whatever it runs.
+fn cargo(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // `.cargo/config.toml` sees to this, unless CARGO_TARGET_DIR or RUSTFLAGS are set: the first moves
+    // the binaries away from `.libtorch`, the second replaces the flags that lead there.
+    let mut folders = vec![root.join(".libtorch/lib")];
+    if let Some(own) = std::env::var_os("LD_LIBRARY_PATH") {
+        folders.extend(std::env::split_paths(&own));
+    }
+    if let Ok(path) = std::env::join_paths(folders) {
+        command.env("LD_LIBRARY_PATH", path);
+    }
+    command
+}
+
+/// Replaces this process by cargo, so that its exit code is ours and Ctrl-C reaches what it runs.
+/// Returns only if cargo can't be started.
+fn become_cargo(root: &Path, subcommand: &[&str], args: &[OsString]) -> Result<ExitCode> {
+    let error = cargo(root).args(subcommand).args(args).exec();
+    Err(error).context("cannot start cargo")
+}
