@@ -1,0 +1,403 @@
+//! From what `--data` says to a data set.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::cifar::{Cifar, Layout};
+use crate::download;
+use crate::fingerprint::{fingerprint, hex};
+use crate::folder::Folder;
+use crate::parquet::Parquet;
+use crate::registry::{self, Known, Normalisation};
+use crate::shapes::{self, Shapes};
+use crate::source::{Source, Split};
+
+/// Of 10,000 training images of `shapes` at 32 pixels; `shapes_are_normalised` holds it to 0.02.
+const SHAPES_MEAN: [f32; 3] = [0.426, 0.427, 0.424];
+const SHAPES_STD: [f32; 3] = [0.159, 0.158, 0.159];
+
+/// A data set, opened.
+#[derive(Clone)]
+pub struct Dataset {
+    /// `shapes`, `cifar10`, … or the last part of the path.
+    pub name: String,
+    /// The images to train on.
+    pub train: Arc<dyn Source>,
+    /// The images to score on, where the data says which these are.
+    pub test: Option<Arc<dyn Source>>,
+    /// Names in the order of the labels; empty where there are no labels.
+    pub classes: Vec<String>,
+    /// Mean of each channel, of pixel values in [0, 1]; [`registry::normalisation_for`] says whose.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel, likewise.
+    pub std: [f32; 3],
+    /// What exactly the data is, for telling whether two figures are comparable: a SHA-256 over all files (see
+    /// `docs/data.md`), or `sizes:` and one over names and sizes where there are more than 2 GiB of them.
+    pub sha256: String,
+    /// Whether these are known to be the published data: downloaded here, and of the published checksum.
+    pub verified: bool,
+}
+
+/// What [`open`] cannot know from the data's name.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Side of the pictures of `shapes`, in pixels: 32 to 224. Default 32.
+    pub size: u32,
+    /// Training pictures of `shapes`. Default 10,000.
+    pub train: usize,
+    /// Test pictures of `shapes`. Default 2,000.
+    pub test: usize,
+    /// What the pictures of `shapes` are drawn from. Default 0.
+    pub seed: u64,
+    /// Where downloaded data is kept. Default: [`crate::default_cache`].
+    pub cache: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { size: 32, train: 10_000, test: 2_000, seed: 0, cache: None }
+    }
+}
+
+/// Opens `shapes`, a data set known by name (downloading it where necessary) or what lies at a path.
+///
+/// A path is a Parquet file, or a folder with Parquet files, with CIFAR's binary files, or with images.
+///
+/// # Errors
+/// Where there is nothing such, or it cannot be read or downloaded; pictures are not looked at yet.
+pub fn open(data: &str, options: &Options) -> Result<Dataset> {
+    if data == "shapes" {
+        return open_shapes(options);
+    }
+    if let Some(known) = registry::known(data)? {
+        let cache = options.cache.clone().map_or_else(download::default_cache, Ok)?;
+        return open_known(&known, &cache);
+    }
+    let path = Path::new(data);
+    if path.is_file() {
+        ensure!(
+            is_parquet(path),
+            "{data} is a file, but not a .parquet file; give a folder of images instead"
+        );
+        return open_parquet(path.parent().unwrap_or(path), vec![path.to_owned()], name_of(path));
+    }
+    if !path.is_dir() {
+        let names: Vec<&str> = registry::names().collect();
+        bail!(
+            "there is no file or folder {data}, and no data set of that name (there are shapes, {})",
+            names.join(", ")
+        );
+    }
+    if let Some((layout, folder)) = Layout::find(path) {
+        return open_cifar(layout, &folder);
+    }
+    let parquet = parquet_files(path)?;
+    if parquet.is_empty() { open_folder(path) } else { open_parquet(path, parquet, name_of(path)) }
+}
+
+fn open_shapes(options: &Options) -> Result<Dataset> {
+    let train = Shapes::new(Split::Train, options.train, options.size, options.seed)?;
+    let test = Shapes::new(Split::Test, options.test, options.size, options.seed)?;
+    // All pixels follow from these; some are added, so that a renderer changed by mistake is noticed.
+    let Options { size, train: n, test: m, seed, .. } = options;
+    let mut digest = Sha256::new();
+    digest.update(format!("{} size {size} train {n} test {m} seed {seed}\n", shapes::VERSION));
+    for (split, count) in [(&train, *n), (&test, *m)] {
+        for index in 0..count.min(16) {
+            digest.update(split.picture(index)?.decode()?.as_raw());
+        }
+    }
+    Ok(Dataset {
+        name: "shapes".to_owned(),
+        train: Arc::new(train),
+        test: Some(Arc::new(test)),
+        classes: shapes::CLASSES.map(str::to_owned).to_vec(),
+        mean: SHAPES_MEAN,
+        std: SHAPES_STD,
+        sha256: hex(&digest.finalize()),
+        verified: true,
+    })
+}
+
+fn open_known(known: &Known, cache: &Path) -> Result<Dataset> {
+    let folder = download::fetch(known, cache)?;
+    let (layout, files) = Layout::find(&folder).with_context(|| {
+        format!("{} is not as {} unpacks; remove it and try again", folder.display(), known.title)
+    })?;
+    let dataset = Dataset { verified: true, ..open_cifar(layout, &files)? };
+    let found = (dataset.train.len(), dataset.test.as_ref().map_or(0, |test| test.len()));
+    ensure!(
+        found == (known.train, known.test),
+        "{} holds {found:?} images for training and testing, not the {:?} of {}; remove it and try again",
+        folder.display(),
+        (known.train, known.test),
+        known.title
+    );
+    Ok(dataset)
+}
+
+fn open_cifar(layout: &Layout, folder: &Path) -> Result<Dataset> {
+    let classes = layout.classes(folder)?;
+    let files: Vec<PathBuf> = [Split::Train, Split::Test]
+        .iter()
+        .flat_map(|&split| layout.files(split))
+        .map(PathBuf::from)
+        .collect();
+    let known = registry::known(layout.name)?.context("no such file in datasets/")?;
+    Ok(Dataset {
+        name: layout.name.to_owned(),
+        train: Arc::new(Cifar::open(layout, folder, Split::Train, classes.len())?),
+        test: Some(Arc::new(Cifar::open(layout, folder, Split::Test, classes.len())?)),
+        classes,
+        mean: known.normalisation.mean,
+        std: known.normalisation.std,
+        sha256: fingerprint(folder, &files),
+        verified: false,
+    })
+}
+
+/// `train/` with `test/` or `val/`, or all of it for training.
+fn open_folder(root: &Path) -> Result<Dataset> {
+    let split = |name: &str| Some(root.join(name)).filter(|folder| folder.is_dir());
+    let train = Folder::open(&split("train").unwrap_or(root.to_owned()))?;
+    let mut test = None;
+    if split("train").is_some() {
+        for folder in ["test", "val"].into_iter().filter_map(split) {
+            let found = Folder::open(&folder)?;
+            // The test images of some data sets (ImageNet's) are published without their labels: no use here.
+            if test.is_none() && found.is_labelled() == train.is_labelled() {
+                test = Some(found.with_classes(train.classes())?);
+            }
+        }
+    }
+    let all = train.paths().chain(test.iter().flat_map(Folder::paths));
+    let sha256 = fingerprint(root, &relative(root, all)?);
+    let classes = train.classes().to_vec();
+    assemble(name_of(root), Arc::new(train), test.map(|t| Arc::new(t) as _), classes, sha256)
+}
+
+/// `train-*.parquet` with `test-*` or `validation-*`, or all files for training.
+fn open_parquet(root: &Path, files: Vec<PathBuf>, name: String) -> Result<Dataset> {
+    let split = |names: &[&str]| -> Vec<PathBuf> {
+        files.iter().filter(|file| names.contains(&split_of(file).as_str())).cloned().collect()
+    };
+    let named = split(&["train"]);
+    let train_files = if named.is_empty() { files.clone() } else { named.clone() };
+    let train = Parquet::open(&train_files)?;
+    let mut used = train_files;
+    let mut test = None;
+    if !named.is_empty() {
+        for candidates in [split(&["test"]), split(&["validation", "valid", "val"])] {
+            if test.is_none() && !candidates.is_empty() {
+                let found = Parquet::open(&candidates)?;
+                if found.is_labelled() == train.is_labelled() {
+                    used.extend(candidates);
+                    test = Some(found);
+                }
+            }
+        }
+    }
+    let sha256 = fingerprint(root, &relative(root, used.into_iter())?);
+    let classes = train.classes().to_vec();
+    assemble(name, Arc::new(train), test.map(|t| Arc::new(t) as _), classes, sha256)
+}
+
+fn assemble(
+    name: String,
+    train: Arc<dyn Source>,
+    test: Option<Arc<dyn Source>>,
+    classes: Vec<String>,
+    sha256: String,
+) -> Result<Dataset> {
+    let Normalisation { mean, std, .. } = registry::normalisation_for(&classes)?;
+    Ok(Dataset { name, train, test, classes, mean, std, sha256, verified: false })
+}
+
+fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)
+        .with_context(|| format!("cannot list the folder {}", folder.display()))?
+    {
+        let path = entry?.path();
+        if is_parquet(&path) && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn is_parquet(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
+}
+
+/// The first word of a file name: `train` of `train-00000-of-00002.parquet`.
+fn split_of(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
+    stem.split(['-', '_', '.']).next().unwrap_or_default().to_owned()
+}
+
+fn relative(root: &Path, paths: impl Iterator<Item = PathBuf>) -> Result<Vec<PathBuf>> {
+    paths.map(|path| Ok(path.strip_prefix(root)?.to_owned())).collect()
+}
+
+/// The last part of a path, also of `.` and `photos/..`.
+fn name_of(path: &Path) -> String {
+    let full = path.canonicalize().unwrap_or(path.to_owned());
+    full.file_name().unwrap_or(full.as_os_str()).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::{cifar, parquet};
+    use image::{Rgb, RgbImage};
+
+    fn options() -> Options {
+        Options { train: 40, test: 20, ..Options::default() }
+    }
+
+    fn refusal(data: &str) -> String {
+        match open(data, &options()) {
+            Ok(_) => panic!("{data} was accepted"),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    fn png_at(path: &Path) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        RgbImage::from_pixel(2, 2, Rgb([1, 2, 3])).save(path).unwrap();
+    }
+
+    /// Mean and standard deviation of each channel over the given items, in [0, 1].
+    fn moments(source: &dyn Source, count: usize) -> ([f32; 3], [f32; 3]) {
+        let (mut sum, mut square, mut pixels) = ([0_f64; 3], [0_f64; 3], 0.0);
+        for index in 0..count {
+            for pixel in source.picture(index).unwrap().decode().unwrap().pixels() {
+                for channel in 0..3 {
+                    let value = f64::from(pixel.0[channel]) / 255.0;
+                    sum[channel] += value;
+                    square[channel] += value * value;
+                }
+                pixels += 1.0;
+            }
+        }
+        let mean = sum.map(|sum| sum / pixels);
+        let std: [f64; 3] =
+            std::array::from_fn(|c| (square[c] / pixels - mean[c] * mean[c]).sqrt());
+        (mean.map(|m| m as f32), std.map(|s| s as f32))
+    }
+
+    fn assert_near(found: [f32; 3], wanted: [f32; 3], tolerance: f32) {
+        let near = found.iter().zip(wanted).all(|(a, b)| (a - b).abs() <= tolerance);
+        assert!(near, "{found:?} is not {wanted:?}");
+    }
+
+    #[test]
+    fn shapes_are_normalised() {
+        let shapes = open("shapes", &Options { train: 2_000, ..Options::default() }).unwrap();
+        let (mean, std) = moments(&*shapes.train, 2_000);
+        assert_near(mean, SHAPES_MEAN, 0.02);
+        assert_near(std, SHAPES_STD, 0.02);
+    }
+
+    #[test]
+    fn the_checksum_of_shapes_tells_seeds_counts_and_sizes_apart() {
+        let of = |options: Options| open("shapes", &options).unwrap().sha256;
+        let base = of(options());
+        assert_eq!(base, of(options()));
+        for other in [
+            Options { seed: 1, ..options() },
+            Options { size: 48, ..options() },
+            Options { train: 41, ..options() },
+            Options { test: 21, ..options() },
+        ] {
+            assert_ne!(base, of(other));
+        }
+    }
+
+    #[test]
+    fn train_and_val_folders_are_the_splits_where_test_has_no_classes() {
+        let root = tempfile::tempdir().unwrap();
+        for file in ["train/cat/1.png", "train/dog/2.png", "val/dog/3.png", "test/4.png"] {
+            png_at(&root.path().join(file));
+        }
+        let data = open(root.path().to_str().unwrap(), &options()).unwrap();
+        let test = data.test.unwrap();
+        assert_eq!((data.train.len(), test.len(), test.label(0)), (2, 1, Some(1)));
+        assert_eq!(data.classes, ["cat", "dog"]);
+        png_at(&root.path().join("test/cat/5.png"));
+        let data = open(root.path().to_str().unwrap(), &options()).unwrap();
+        assert!(data.test.unwrap().describe(0).ends_with("5.png"), "test goes before val");
+    }
+
+    #[test]
+    fn a_folder_without_splits_is_all_training() {
+        let root = tempfile::tempdir().unwrap();
+        png_at(&root.path().join("holiday.png"));
+        let data = open(root.path().to_str().unwrap(), &options()).unwrap();
+        assert!(data.test.is_none() && data.classes.is_empty());
+        assert_eq!(data.train.picture(0).unwrap().decode().unwrap().get_pixel(0, 0).0, [1, 2, 3]);
+    }
+
+    #[test]
+    fn parquet_files_are_told_apart_by_their_names() {
+        let root = tempfile::tempdir().unwrap();
+        let names = Some(r#"["cat", "dog"]"#);
+        for file in ["train-00000-of-00002", "train-00001-of-00002", "validation-0", "test-0"] {
+            let label = if file == "test-0" { -1 } else { 1 };
+            let path = root.path().join(format!("{file}.parquet"));
+            parquet::tests::write(&path, &[&[(Some(b"x"), Some(label))]], names);
+        }
+        let data = open(root.path().to_str().unwrap(), &options()).unwrap();
+        let test = data.test.unwrap();
+        assert_eq!((data.train.len(), test.len()), (2, 1));
+        assert!(test.describe(0).contains("validation-0"), "the test labels are unpublished");
+        let one = open(root.path().join("test-0.parquet").to_str().unwrap(), &options()).unwrap();
+        assert_eq!((one.train.len(), one.test.is_none()), (1, true));
+    }
+
+    #[test]
+    fn cifar_folders_are_recognised() {
+        let root = tempfile::tempdir().unwrap();
+        cifar::tests::write("cifar100", root.path());
+        let data = open(root.path().to_str().unwrap(), &options()).unwrap();
+        assert_eq!(
+            (data.name.as_str(), data.train.len(), data.test.unwrap().len()),
+            ("cifar100", 2, 2)
+        );
+        assert_eq!(data.mean, [0.5071, 0.4865, 0.4409]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_with_what_there_is() {
+        assert!(refusal("cifar11").contains("there are shapes, cifar10, cifar100, imagenet"));
+        assert!(refusal("imagenet").contains("Accept its terms"));
+        let root = tempfile::tempdir().unwrap();
+        assert!(refusal(root.path().to_str().unwrap()).contains("no JPEG, PNG, WebP or BMP image"));
+        let text = root.path().join("list.txt");
+        fs::write(&text, "x").unwrap();
+        assert!(refusal(text.to_str().unwrap()).contains("not a .parquet file"));
+    }
+
+    #[test]
+    fn the_real_files_are_cifar10_by_its_classes_and_moments() {
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/datasets/cifar10-jpeg");
+        if !folder.is_dir() {
+            println!("skipped: {} is not there", folder.display());
+            return;
+        }
+        let data = open(folder.to_str().unwrap(), &options()).unwrap();
+        assert_eq!((data.train.len(), data.test.unwrap().len()), (50_000, 10_000));
+        assert_eq!(data.mean, [0.4914, 0.4822, 0.4465]);
+        let (mean, std) = moments(&*data.train, 5_000);
+        assert_near(mean, data.mean, 0.01);
+        assert_near(std, data.std, 0.01);
+    }
+}

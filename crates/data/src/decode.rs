@@ -1,0 +1,224 @@
+//! From the bytes of an image file to RGB pixels.
+
+use std::io::Cursor;
+
+use anyhow::{Context, Result, ensure};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+
+/// The largest picture that is decoded, in pixels: a forged header must not take all memory.
+pub const MAX_PIXELS: u64 = 100_000_000;
+
+/// The pixels of a JPEG, PNG, WebP or BMP file, upright, eight bits a channel.
+///
+/// The format is told by the content, not by a name. The EXIF orientation is applied. Grey and palette
+/// pictures become RGB, CMYK and YCCK JPEGs are converted without a colour profile (inverted values, as
+/// Adobe writes them), 16 bits are scaled to 8, and an alpha channel is dropped without compositing: all as
+/// Pillow's `convert("RGB")`, through which the published results read their pictures.
+///
+/// # Errors
+/// Where the bytes are no such image, are cut short, or announce more than [`MAX_PIXELS`] pixels. A JPEG
+/// with damaged bytes in the middle still decodes, as it does in libjpeg.
+pub fn decode(bytes: &[u8]) -> Result<RgbImage> {
+    let format = image::guess_format(bytes)
+        .ok()
+        .filter(|f| {
+            matches!(f, ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)
+        })
+        .context("its content is not a JPEG, PNG, WebP or BMP image")?;
+    // The decoder fills what a cut JPEG lacks with grey and reports success.
+    ensure!(format != ImageFormat::Jpeg || jpeg_is_whole(bytes), "the JPEG is cut short");
+
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_PIXELS * 8); // four channels of 16 bits
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().with_context(|| unreadable(format))?;
+    let (width, height) = decoder.dimensions();
+    ensure!(
+        u64::from(width) * u64::from(height) <= MAX_PIXELS,
+        "it has {width}×{height} pixels, and more than {MAX_PIXELS} are not decoded"
+    );
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder).with_context(|| unreadable(format))?;
+    image.apply_orientation(orientation);
+    Ok(image.into_rgb8())
+}
+
+fn unreadable(format: ImageFormat) -> String {
+    format!("the {format:?} image cannot be decoded")
+}
+
+/// Whether a JPEG's end-of-image marker is there, after its scans and not inside of a thumbnail.
+fn jpeg_is_whole(bytes: &[u8]) -> bool {
+    const END_OF_IMAGE: u8 = 0xD9;
+    // Stuffed and fill bytes, restart and start-of-image markers: nothing with a length follows these.
+    let begins_segment =
+        |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0 | 1 | 0xD0..=0xD8 | 0xFF);
+    let mut rest = bytes;
+    while let Some(at) = rest.windows(2).position(begins_segment) {
+        if rest[at + 1] == END_OF_IMAGE {
+            return true;
+        }
+        let Some(&[high, low]) = rest.get(at + 2..at + 4) else { return false };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        rest = rest.get(at + 2 + length..).unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use image::{GrayImage, ImageBuffer, Luma, Rgb, Rgba, RgbaImage};
+
+    fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.into().write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    /// Left half red, right half blue, 16 wide and 8 high.
+    fn two_halves() -> RgbImage {
+        RgbImage::from_fn(16, 8, |x, _| if x < 8 { Rgb([230, 20, 20]) } else { Rgb([20, 20, 230]) })
+    }
+
+    fn assert_near(found: &Rgb<u8>, wanted: [u8; 3]) {
+        let near = found.0.iter().zip(wanted).all(|(a, b)| a.abs_diff(b) <= 4);
+        assert!(near, "{found:?} is not {wanted:?}");
+    }
+
+    #[test]
+    fn lossless_formats_keep_every_pixel() {
+        for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP] {
+            assert_eq!(decode(&encode(two_halves(), format)).unwrap(), two_halves(), "{format:?}");
+        }
+        let jpeg = decode(&encode(two_halves(), ImageFormat::Jpeg)).unwrap();
+        assert_near(jpeg.get_pixel(2, 4), [230, 20, 20]);
+    }
+
+    #[test]
+    fn grey_alpha_and_sixteen_bits_become_rgb() {
+        let grey =
+            decode(&encode(GrayImage::from_pixel(8, 8, Luma([90])), ImageFormat::Jpeg)).unwrap();
+        assert_near(grey.get_pixel(3, 3), [90, 90, 90]);
+        let clear = RgbaImage::from_pixel(4, 4, Rgba([10, 20, 30, 0]));
+        assert_eq!(
+            decode(&encode(clear, ImageFormat::Png)).unwrap().get_pixel(0, 0).0,
+            [10, 20, 30]
+        );
+        let deep: ImageBuffer<Rgb<u16>, _> =
+            ImageBuffer::from_pixel(4, 4, Rgb([0, 32_896, 65_535]));
+        assert_eq!(
+            decode(&encode(deep, ImageFormat::Png)).unwrap().get_pixel(0, 0).0,
+            [0, 128, 255]
+        );
+    }
+
+    /// Written by Pillow 12 from inks (0,0,0,0), (255,0,0,0), (0,200,100,0), (40,80,120,60), one to a quarter;
+    /// ycck.jpg is the same file with Adobe's colour transform set to 2. Expected: Pillow's `convert("RGB")`.
+    #[test]
+    fn cmyk_and_ycck_are_as_pillow_reads_them() {
+        let quarters = [(8, 8), (24, 8), (8, 24), (24, 24)];
+        let cases: [(&[u8], [[u8; 3]; 4]); 2] = [
+            (include_bytes!("../tests/pictures/cmyk.jpg"), CMYK_AS_PILLOW),
+            (include_bytes!("../tests/pictures/ycck.jpg"), YCCK_AS_PILLOW),
+        ];
+        for (bytes, colours) in cases {
+            let image = decode(bytes).unwrap();
+            for ((x, y), colour) in quarters.into_iter().zip(colours) {
+                assert_near(image.get_pixel(x, y), colour);
+            }
+        }
+    }
+
+    const CMYK_AS_PILLOW: [[u8; 3]; 4] =
+        [[255, 255, 255], [0, 255, 255], [255, 55, 155], [164, 134, 103]];
+    const YCCK_AS_PILLOW: [[u8; 3]; 4] = [[0, 134, 0], [77, 255, 30], [0, 0, 129], [23, 47, 0]];
+
+    /// Inserts an EXIF segment that holds nothing but an orientation.
+    fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+        let tiff = [
+            b'I',
+            b'I',
+            42,
+            0,
+            8,
+            0,
+            0,
+            0, // little-endian; the directory is at 8
+            1,
+            0,
+            0x12,
+            1,
+            3,
+            0,
+            1,
+            0,
+            0,
+            0,
+            orientation,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+        ];
+        let length = u8::try_from(2 + 6 + tiff.len()).unwrap();
+        [&jpeg[..2], &[0xFF, 0xE1, 0, length], b"Exif\0\0", &tiff, &jpeg[2..]].concat()
+    }
+
+    #[test]
+    fn exif_orientation_is_applied() {
+        let jpeg = encode(two_halves(), ImageFormat::Jpeg);
+        let turned = decode(&with_orientation(&jpeg, 6)).unwrap(); // to be turned clockwise for viewing
+        assert_eq!(turned.dimensions(), (8, 16));
+        assert_near(turned.get_pixel(4, 2), [230, 20, 20]);
+        let mirrored = decode(&with_orientation(&jpeg, 2)).unwrap();
+        assert_near(mirrored.get_pixel(2, 4), [20, 20, 230]);
+    }
+
+    #[test]
+    fn a_cut_file_is_an_error_in_every_format() {
+        let noise = RgbImage::from_fn(64, 64, |x, y| {
+            let value = (x * 7919 + y * 104_729) % 251;
+            Rgb([value as u8, (value / 2) as u8, (255 - value) as u8])
+        });
+        for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP] {
+            let bytes = encode(noise.clone(), format);
+            assert!(decode(&bytes).is_ok(), "{format:?}");
+            for part in [bytes.len() / 4, bytes.len() / 2, bytes.len() * 9 / 10] {
+                assert!(decode(&bytes[..part]).is_err(), "{format:?} cut at {part}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_thumbnail_end_does_not_hide_the_cut_and_trailing_bytes_are_no_cut() {
+        let jpeg = encode(two_halves(), ImageFormat::Jpeg);
+        let thumbnail =
+            [&jpeg[..2], &[0xFF, 0xE2, 0, 6, 0xFF, 0xD9, 0xFF, 0xD9], &jpeg[2..]].concat();
+        assert!(decode(&thumbnail).is_ok());
+        assert!(decode(&thumbnail[..thumbnail.len() - 20]).is_err());
+        assert!(decode(&[jpeg.as_slice(), &[0; 30]].concat()).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_image_says_so() {
+        for bytes in [b"just some text".as_slice(), b"", b"GIF89a\x01\0\x01\0\0\0\0;"] {
+            assert!(
+                decode(bytes).unwrap_err().to_string().contains("not a JPEG, PNG, WebP or BMP")
+            );
+        }
+    }
+
+    #[test]
+    fn a_forged_size_is_refused_before_decoding() {
+        let mut bitmap = encode(two_halves(), ImageFormat::Bmp);
+        bitmap[18..26].copy_from_slice(&[0, 0, 1, 0, 0, 0, 1, 0]); // 65,536 × 65,536
+        assert!(decode(&bitmap).is_err());
+    }
+}

@@ -1,0 +1,37 @@
+//! Where images come from: the built-in `shapes`, folders, Parquet files, CIFAR.
+//!
+//! Everything that trains or evaluates sees one thing, a [`Source`]: items by index, each an encoded or
+//! decoded picture with perhaps a label. [`open`] turns what a user writes after `--data` into a
+//! [`Dataset`] of such sources.
+//!
+//! ```
+//! use portolan_data::{Options, open};
+//!
+//! let shapes = open("shapes", &Options { train: 100, test: 20, ..Options::default() })?;
+//! let image = shapes.train.picture(7)?.decode()?;
+//! assert_eq!(image.dimensions(), (32, 32));
+//! let label = shapes.train.label(7).expect("shapes are labelled");
+//! println!("{}: a {}", shapes.train.describe(7), shapes.classes[label as usize]);
+//! # anyhow::Ok(())
+//! ```
+//!
+//! A source is asked by index, and hands out bytes as they lie: so a loader may shuffle as it likes, decode on
+//! its own threads, and skip and count what does not decode. The crate knows no tensors.
+
+mod cifar;
+mod dataset;
+mod decode;
+mod download;
+mod fingerprint;
+mod folder;
+mod memory;
+mod parquet;
+pub mod registry;
+pub mod shapes;
+mod source;
+
+pub use dataset::{Dataset, Options, open};
+pub use decode::{MAX_PIXELS, decode};
+pub use download::default_cache;
+pub use memory::in_memory;
+pub use source::{Picture, Source, Split, subset};

@@ -1,0 +1,386 @@
+//! Images in Parquet files, in the layout of the Hugging Face hub.
+//!
+//! Read with the `parquet` crate's column readers, without Arrow: two columns are wanted of a flat table,
+//! and Arrow would more than double the dependencies. A row group is read when one of its pictures is first
+//! asked for, and its encoded bytes are then kept: training visits every picture in random order, so
+//! everything is wanted again and again. Encoded data must therefore fit into memory.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use parquet::basic::Type;
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{ByteArray, DataType};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::schema::types::SchemaDescriptor;
+use serde_json::Value;
+
+use crate::source::{Picture, Source};
+
+/// Where the image may be: a struct with a field `bytes`, or the bytes themselves.
+const IMAGE_COLUMNS: [&str; 4] = ["img.bytes", "image.bytes", "img", "image"];
+const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "fine_label"];
+
+/// One split: all rows of one or several files.
+pub(crate) struct Parquet {
+    groups: Vec<RowGroup>,
+    labels: Vec<Option<u32>>,
+    classes: Vec<String>,
+}
+
+struct RowGroup {
+    file: PathBuf,
+    /// Which row group of the file.
+    group: usize,
+    /// The number of its first row in the file, and in the split.
+    first_in_file: usize,
+    first: usize,
+    /// The leaf column that holds the images' bytes.
+    column: usize,
+    /// Kept from the first use on; a null where the row has no image.
+    pictures: OnceLock<Result<Vec<Option<ByteArray>>, String>>,
+}
+
+impl Parquet {
+    /// Opens the files of one split and reads their labels.
+    ///
+    /// Class names come from the `huggingface` entry of the first file's metadata; where there is none,
+    /// the labels' numbers name the classes.
+    pub(crate) fn open(files: &[PathBuf]) -> Result<Self> {
+        let mut split = Self { groups: Vec::new(), labels: Vec::new(), classes: Vec::new() };
+        for file in files {
+            split
+                .add(file)
+                .with_context(|| format!("cannot use the Parquet file {}", file.display()))?;
+        }
+        ensure!(!split.labels.is_empty(), "{} holds no rows", files[0].display());
+        if split.classes.is_empty() {
+            let count = split.labels.iter().flatten().max().map_or(0, |last| last + 1);
+            split.classes = (0..count).map(|label| label.to_string()).collect();
+        }
+        Ok(split)
+    }
+
+    fn add(&mut self, file: &Path) -> Result<()> {
+        let reader = open(file)?;
+        let metadata = reader.metadata();
+        let schema = metadata.file_metadata().schema_descr();
+        let column = leaf(schema, &IMAGE_COLUMNS, &[Type::BYTE_ARRAY])
+            .context("it has no column `image` or `img` that holds encoded images (binary, or a struct with a binary field `bytes`)")?;
+        let label_column = leaf(schema, &LABEL_COLUMNS, &[Type::INT64, Type::INT32]);
+        if self.classes.is_empty()
+            && let Some(label_column) = label_column
+        {
+            self.classes = class_names(metadata, schema.column(label_column).name());
+        }
+        let mut first_in_file = 0;
+        for group in 0..metadata.num_row_groups() {
+            let rows = usize::try_from(metadata.row_group(group).num_rows())?;
+            self.groups.push(RowGroup {
+                file: file.to_owned(),
+                group,
+                first_in_file,
+                first: self.labels.len(),
+                column,
+                pictures: OnceLock::new(),
+            });
+            match label_column {
+                Some(column) => self.labels.extend(labels(&reader, group, column, rows)?),
+                None => self.labels.extend(vec![None; rows]),
+            }
+            first_in_file += rows;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    pub(crate) fn is_labelled(&self) -> bool {
+        self.labels.iter().any(Option::is_some)
+    }
+
+    /// The row group of an item, and its row in there.
+    fn locate(&self, index: usize) -> (&RowGroup, usize) {
+        let group = &self.groups[self.groups.partition_point(|group| group.first <= index) - 1];
+        (group, index - group.first)
+    }
+}
+
+impl Source for Parquet {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn picture(&self, index: usize) -> Result<Picture> {
+        let (group, row) = self.locate(index);
+        let pictures = group
+            .pictures
+            .get_or_init(|| group.read().map_err(|error| format!("{error:#}")))
+            .as_ref()
+            .map_err(|error| {
+                anyhow!(
+                    "cannot read row group {} of {}: {error}",
+                    group.group,
+                    group.file.display()
+                )
+            })?;
+        let bytes = pictures[row].as_ref().context("the row holds no image bytes")?;
+        Ok(Picture::Encoded(bytes.data().to_vec()))
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        self.labels[index]
+    }
+
+    fn describe(&self, index: usize) -> String {
+        let (group, row) = self.locate(index);
+        format!("row {} of {}", group.first_in_file + row, group.file.display())
+    }
+}
+
+impl RowGroup {
+    /// Opens the file anew: readers of one open file share its position, and threads would disturb each other.
+    fn read(&self) -> Result<Vec<Option<ByteArray>>> {
+        let reader = open(&self.file)?;
+        let rows = usize::try_from(reader.metadata().row_group(self.group).num_rows())?;
+        match reader.get_row_group(self.group)?.get_column_reader(self.column)? {
+            ColumnReader::ByteArrayColumnReader(column) => {
+                values(column, rows, reader.metadata(), self.column)
+            }
+            _ => bail!("the image column is not binary"),
+        }
+    }
+}
+
+fn open(file: &Path) -> Result<SerializedFileReader<File>> {
+    Ok(SerializedFileReader::new(File::open(file)?)?)
+}
+
+/// The first leaf column with one of these paths and a fitting type.
+fn leaf(schema: &SchemaDescriptor, paths: &[&str], types: &[Type]) -> Option<usize> {
+    paths.iter().find_map(|path| {
+        (0..schema.num_columns()).find(|&i| {
+            let column = schema.column(i);
+            column.path().string() == *path && types.contains(&column.physical_type())
+        })
+    })
+}
+
+/// Hugging Face marks rows without a label (unpublished test labels) with -1.
+fn labels(
+    reader: &SerializedFileReader<File>,
+    group: usize,
+    column: usize,
+    rows: usize,
+) -> Result<Vec<Option<u32>>> {
+    let numbers: Vec<Option<i64>> = match reader.get_row_group(group)?.get_column_reader(column)? {
+        ColumnReader::Int64ColumnReader(values_64) => {
+            values(values_64, rows, reader.metadata(), column)?
+        }
+        ColumnReader::Int32ColumnReader(values_32) => {
+            values(values_32, rows, reader.metadata(), column)?
+                .into_iter()
+                .map(|number| number.map(i64::from))
+                .collect()
+        }
+        _ => bail!("the label column does not hold whole numbers"),
+    };
+    numbers
+        .into_iter()
+        .map(|number| match number {
+            Some(label) if label >= 0 => Ok(Some(
+                u32::try_from(label).with_context(|| format!("the label {label} is too large"))?,
+            )),
+            _ => Ok(None),
+        })
+        .collect()
+}
+
+/// All `rows` values of one column of one row group, `None` for nulls at any level.
+fn values<T: DataType>(
+    mut reader: ColumnReaderImpl<T>,
+    rows: usize,
+    metadata: &ParquetMetaData,
+    column: usize,
+) -> Result<Vec<Option<T::T>>> {
+    let column = metadata.file_metadata().schema_descr().column(column);
+    ensure!(column.max_rep_level() == 0, "the column {} holds lists", column.path());
+    let present = column.max_def_level();
+    let (mut found, mut levels) = (Vec::new(), Vec::new());
+    let mut read = 0;
+    while read < rows {
+        let (records, ..) =
+            reader.read_records(rows - read, Some(&mut levels), None, &mut found)?;
+        ensure!(records > 0, "the column {} ends after {read} of {rows} rows", column.path());
+        read += records;
+    }
+    if present == 0 {
+        return Ok(found.into_iter().map(Some).collect()); // a required column has no levels
+    }
+    let mut found = found.into_iter();
+    Ok(levels.into_iter().map(|level| if level == present { found.next() } else { None }).collect())
+}
+
+/// The names of a `ClassLabel` feature in the metadata that Hugging Face's `datasets` writes; empty without.
+fn class_names(metadata: &ParquetMetaData, feature: &str) -> Vec<String> {
+    let entries = metadata.file_metadata().key_value_metadata();
+    let json = entries
+        .into_iter()
+        .flatten()
+        .find(|entry| entry.key == "huggingface")
+        .and_then(|entry| serde_json::from_str::<Value>(entry.value.as_deref()?).ok());
+    let names =
+        json.as_ref().and_then(|json| json["info"]["features"][feature]["names"].as_array());
+    names.into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use super::*;
+    use parquet::basic::Compression;
+    use parquet::data_type::{ByteArrayType, Int64Type};
+    use parquet::file::metadata::KeyValue;
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+    use std::sync::Arc;
+
+    /// One row: the image's bytes or a null, and the label or a null.
+    pub(crate) type Row<'a> = (Option<&'a [u8]>, Option<i64>);
+
+    /// Writes a file as Hugging Face's `datasets` does, each slice of rows a row group.
+    pub(crate) fn write(path: &Path, groups: &[&[Row]], names: Option<&str>) {
+        let schema = "message schema {
+            optional group img { optional binary bytes; optional binary path (UTF8); }
+            optional int64 label;
+        }";
+        let entry = names.map(|names| {
+            let json = format!(
+                r#"{{"info": {{"features": {{"img": {{"_type": "Image"}}, "label": {{"names": {names}, "_type": "ClassLabel"}}}}}}}}"#
+            );
+            vec![KeyValue::new("huggingface".to_owned(), json)]
+        });
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_key_value_metadata(entry)
+            .build();
+        let mut writer = SerializedFileWriter::new(
+            File::create(path).unwrap(),
+            Arc::new(parse_message_type(schema).unwrap()),
+            Arc::new(properties),
+        )
+        .unwrap();
+        for rows in groups {
+            let mut group = writer.next_row_group().unwrap();
+            let images: Vec<ByteArray> =
+                rows.iter().filter_map(|row| row.0).map(ByteArray::from).collect();
+            let levels: Vec<i16> =
+                rows.iter().map(|row| if row.0.is_some() { 2 } else { 1 }).collect();
+            let mut column = group.next_column().unwrap().unwrap();
+            column.typed::<ByteArrayType>().write_batch(&images, Some(&levels), None).unwrap();
+            column.close().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            column
+                .typed::<ByteArrayType>()
+                .write_batch(&[], Some(&vec![1; rows.len()]), None)
+                .unwrap();
+            column.close().unwrap();
+            let labels: Vec<i64> = rows.iter().filter_map(|row| row.1).collect();
+            let levels: Vec<i16> = rows.iter().map(|row| i16::from(row.1.is_some())).collect();
+            let mut column = group.next_column().unwrap().unwrap();
+            column.typed::<Int64Type>().write_batch(&labels, Some(&levels), None).unwrap();
+            column.close().unwrap();
+            group.close().unwrap();
+        }
+        writer.close().unwrap();
+    }
+
+    fn bytes(source: &Parquet, index: usize) -> Vec<u8> {
+        match source.picture(index).unwrap() {
+            Picture::Encoded(bytes) => bytes,
+            Picture::Decoded(_) => panic!("decoded already"),
+        }
+    }
+
+    #[test]
+    fn rows_keep_their_images_labels_and_places_over_groups_and_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["a.parquet", "b.parquet"].map(|name| folder.path().join(name));
+        let groups: [&[Row]; 2] = [
+            &[(Some(b"zero"), Some(1)), (None, Some(0))],
+            &[(Some(b"two"), None), (Some(b"three"), Some(-1))],
+        ];
+        write(&files[0], &groups, Some(r#"["cat", "dog"]"#));
+        write(&files[1], &[&[(Some(b"four"), Some(0))]], Some(r#"["cat", "dog"]"#));
+        let source = Parquet::open(&files).unwrap();
+        assert_eq!(
+            (source.len(), source.classes()),
+            (5, ["cat".to_owned(), "dog".to_owned()].as_slice())
+        );
+        let labels: Vec<_> = (0..5).map(|i| source.label(i)).collect();
+        assert_eq!(labels, [Some(1), Some(0), None, None, Some(0)]);
+        for (index, wanted) in [(0, "zero"), (2, "two"), (3, "three"), (4, "four")] {
+            assert_eq!(bytes(&source, index), wanted.as_bytes());
+        }
+        assert!(source.picture(1).unwrap_err().to_string().contains("no image bytes"));
+        assert_eq!(source.describe(3), format!("row 3 of {}", files[0].display()));
+        assert_eq!(source.describe(4), format!("row 0 of {}", files[1].display()));
+    }
+
+    #[test]
+    fn without_names_the_numbers_name_the_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.parquet");
+        write(&file, &[&[(Some(b"0"), Some(2))]], None);
+        assert_eq!(Parquet::open(&[file]).unwrap().classes(), ["0", "1", "2"]);
+    }
+
+    #[test]
+    fn all_threads_may_ask_at_once() {
+        use rayon::prelude::*;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.parquet");
+        let contents: Vec<Vec<u8>> = (0..200_u32).map(|i| i.to_le_bytes().repeat(50)).collect();
+        let rows: Vec<Row> = contents.iter().map(|bytes| (Some(bytes.as_slice()), None)).collect();
+        write(&file, &rows.chunks(10).collect::<Vec<_>>(), None);
+        let source = Parquet::open(&[file]).unwrap();
+        (0..200).into_par_iter().for_each(|i| assert_eq!(bytes(&source, i), contents[i]));
+    }
+
+    #[test]
+    fn what_is_no_parquet_or_has_no_image_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.parquet");
+        std::fs::write(&file, "no parquet").unwrap();
+        let Err(error) = Parquet::open(std::slice::from_ref(&file)) else { panic!("accepted") };
+        assert!(error.to_string().contains("x.parquet"), "{error}");
+    }
+
+    #[test]
+    fn the_real_files_decode() {
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/datasets/cifar10-jpeg");
+        let file = folder.join("test-00000-of-00001.parquet");
+        if !file.exists() {
+            println!("skipped: {} is not there", file.display());
+            return;
+        }
+        let source = Parquet::open(&[file]).unwrap();
+        assert_eq!((source.len(), source.classes().len()), (10_000, 10));
+        assert_eq!(source.classes()[9], "truck");
+        let mut counts = [0; 10];
+        for index in 0..source.len() {
+            counts[source.label(index).unwrap() as usize] += 1;
+        }
+        assert_eq!(counts, [1000; 10]);
+        for index in (0..10_000).step_by(97) {
+            assert_eq!(source.picture(index).unwrap().decode().unwrap().dimensions(), (32, 32));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The ten kinds, and the surface that goes with each.
+
+use super::Pattern;
+use serde::{Deserialize, Serialize};
+
+/// What an object is. Its outline tells it from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Kind {
+    Disc,
+    Triangle,
+    Square,
+    Star,
+    Cross,
+    Ring,
+    Moon,
+    Heart,
+    Arrow,
+    Hourglass,
+}
+
+/// The kinds' names, in the order of their labels.
+pub const CLASSES: [&str; 10] =
+    ["disc", "triangle", "square", "star", "cross", "ring", "moon", "heart", "arrow", "hourglass"];
+
+impl Kind {
+    /// All kinds, in the order of their labels.
+    pub const ALL: [Kind; 10] = [
+        Kind::Disc,
+        Kind::Triangle,
+        Kind::Square,
+        Kind::Star,
+        Kind::Cross,
+        Kind::Ring,
+        Kind::Moon,
+        Kind::Heart,
+        Kind::Arrow,
+        Kind::Hourglass,
+    ];
+
+    /// The label, 0 to 9.
+    pub fn label(self) -> u32 {
+        self as u32
+    }
+
+    /// The name, as in [`CLASSES`].
+    pub fn name(self) -> &'static str {
+        CLASSES[self as usize]
+    }
+
+    /// The pattern of its surface, and the hue (in turns) about which its paint lies.
+    ///
+    /// Each pattern and each palette belongs to two kinds, and no two kinds share both: neither colours
+    /// nor texture alone can tell what a thing is.
+    pub(super) fn surface(self) -> (Pattern, f32) {
+        match self {
+            Kind::Disc => (Pattern::Stripes, 0.0),
+            Kind::Triangle => (Pattern::Stripes, 0.17),
+            Kind::Square => (Pattern::Dots, 0.33),
+            Kind::Star => (Pattern::Dots, 0.0),
+            Kind::Cross => (Pattern::Checks, 0.17),
+            Kind::Ring => (Pattern::Checks, 0.33),
+            Kind::Moon => (Pattern::Ripples, 0.0),
+            Kind::Heart => (Pattern::Ripples, 0.17),
+            Kind::Arrow => (Pattern::Marble, 0.33),
+            Kind::Hourglass => (Pattern::Marble, 0.0),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What every kind of data offers: items by index, each a picture with perhaps a label.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use image::RgbImage;
+
+use crate::decode::decode;
+
+/// Which part of a data set. The numbers name the random streams that `shapes` is drawn from: keep them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// What is trained on, and what classifiers are fitted on in evaluation.
+    Train = 0,
+    /// What is scored on, and nothing else.
+    Test = 1,
+}
+
+/// One image as it lies in its source.
+///
+/// Loaders take encoded bytes to their own threads and decode them there, so reading stays cheap.
+#[derive(Clone, Debug)]
+pub enum Picture {
+    /// The bytes of a JPEG, PNG, WebP or BMP file.
+    Encoded(Vec<u8>),
+    /// Pixels, eight bits a channel.
+    Decoded(RgbImage),
+}
+
+impl Picture {
+    /// The pixels, decoded as [`decode`] does where they are not decoded yet.
+    ///
+    /// # Errors
+    /// Where the bytes are not a whole image of a supported format.
+    pub fn decode(self) -> Result<RgbImage> {
+        match self {
+            Self::Encoded(bytes) => decode(&bytes),
+            Self::Decoded(image) => Ok(image),
+        }
+    }
+}
+
+/// An indexed collection of pictures, read from many threads at once.
+///
+/// Every method takes an `index` below [`len`](Source::len).
+pub trait Source: Send + Sync {
+    /// How many items there are, those that will fail to decode included.
+    fn len(&self) -> usize;
+
+    /// The item at `index`.
+    ///
+    /// # Errors
+    /// Where the item cannot be read.
+    fn picture(&self, index: usize) -> Result<Picture>;
+
+    /// The class of the item at `index`, without reading its picture; `None` where the data has no labels.
+    fn label(&self, index: usize) -> Option<u32>;
+
+    /// Where the item at `index` lies, for messages: a path, or `row 17 of train.parquet`.
+    fn describe(&self, index: usize) -> String;
+
+    /// Whether there is no item at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The first `first` items of `source` (all of them where it has fewer).
+pub fn subset(source: Arc<dyn Source>, first: usize) -> Arc<dyn Source> {
+    if first >= source.len() {
+        return source;
+    }
+    Arc::new(Subset { source, first })
+}
+
+struct Subset {
+    source: Arc<dyn Source>,
+    first: usize,
+}
+
+impl Source for Subset {
+    fn len(&self) -> usize {
+        self.first
+    }
+
+    fn picture(&self, index: usize) -> Result<Picture> {
+        self.source.picture(index)
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        self.source.label(index)
+    }
+
+    fn describe(&self, index: usize) -> String {
+        self.source.describe(index)
+    }
+}
