@@ -1,0 +1,256 @@
+//! Cropping and resizing at once: the pixels that are kept are resized where they lie, never copied first.
+
+use std::cell::RefCell;
+
+use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{
+    FilterType, ImageBufferError, ImageView, ResizeAlg, ResizeOptions, Resizer,
+};
+use image::RgbImage;
+use portolan_random::Stream;
+use rand::RngExt;
+
+use super::{planes_from_pixels, uniform};
+use crate::Interpolation;
+
+/// A rectangle of an image, in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Rows above it.
+    pub top: u32,
+    /// Columns left of it.
+    pub left: u32,
+    /// Its height.
+    pub height: u32,
+    /// Its width.
+    pub width: u32,
+}
+
+/// Draws the region of a random resized crop as torchvision does: up to ten tries of an area (uniform in `scale`,
+/// a fraction of the image's) and a width / height (uniform in its logarithm) until one fits, then a place; if
+/// none fits, the middle of the image, as much of it as `ratio` allows.
+pub fn random_region(
+    width: u32,
+    height: u32,
+    scale: [f64; 2],
+    ratio: [f64; 2],
+    rng: &mut Stream,
+) -> Region {
+    let area = f64::from(width) * f64::from(height);
+    for _ in 0..10 {
+        let target = area * uniform(scale, rng);
+        let aspect = uniform(ratio.map(f64::ln), rng).exp();
+        let w = (target * aspect).sqrt().round() as u32;
+        let h = (target / aspect).sqrt().round() as u32;
+        if (1..=width).contains(&w) && (1..=height).contains(&h) {
+            let top = rng.random_range(0..=height - h);
+            let left = rng.random_range(0..=width - w);
+            return Region { top, left, height: h, width: w };
+        }
+    }
+    middle(width, height, ratio)
+}
+
+/// The largest region in the middle whose width / height is within `ratio`.
+fn middle(width: u32, height: u32, [narrowest, widest]: [f64; 2]) -> Region {
+    let aspect = f64::from(width) / f64::from(height);
+    let (mut w, mut h) = (width, height);
+    if aspect < narrowest {
+        h = ((f64::from(width) / narrowest).round() as u32).clamp(1, height);
+    } else if aspect > widest {
+        w = ((f64::from(height) * widest).round() as u32).clamp(1, width);
+    }
+    Region { top: (height - h) / 2, left: (width - w) / 2, height: h, width: w }
+}
+
+/// Resizes a region of the image to a square of `size` pixels; pixels outside of the region have no influence.
+/// `planes` is `[3, size, size]`.
+///
+/// # Panics
+/// If the region is empty or not within the image.
+pub fn resized_crop(
+    image: &RgbImage,
+    region: Region,
+    size: usize,
+    interpolation: Interpolation,
+    planes: &mut [f32],
+) {
+    let Region { top, left, height, width } = region;
+    let image = source(image);
+    let cropped = TypedCroppedImage::from_ref(&image, left, top, width, height)
+        .expect("a region lies within its image");
+    resize(&cropped, whole(width), whole(height), size, interpolation, planes);
+}
+
+/// Resizes the short side of the image to `short` pixels and keeps the middle `size` × `size` of it (at most
+/// `short`), without resizing the rest. `planes` is `[3, size, size]`.
+///
+/// # Panics
+/// If the image has no pixels, or `size` is above `short`.
+pub fn center_crop(
+    image: &RgbImage,
+    short: u32,
+    size: usize,
+    interpolation: Interpolation,
+    planes: &mut [f32],
+) {
+    let (width, height) = image.dimensions();
+    let columns = middle_span(width, width.min(height), short, size);
+    let rows = middle_span(height, width.min(height), short, size);
+    resize(&source(image), columns, rows, size, interpolation, planes);
+}
+
+/// Part of an image's side: where it starts and how long it is, in pixels.
+type Span = (f64, f64);
+
+fn whole(side: u32) -> Span {
+    (0.0, f64::from(side))
+}
+
+/// What becomes the middle `size` pixels of a side when the image's `shortest` side is resized to `short`.
+fn middle_span(side: u32, shortest: u32, short: u32, size: usize) -> Span {
+    let resized = (u64::from(side) * u64::from(short) / u64::from(shortest)) as f64; // rounded down, as torchvision
+    let scale = f64::from(side) / resized;
+    let start = scale * ((resized - size as f64) / 2.0).round_ties_even();
+    (start, (scale * size as f64).min(f64::from(side) - start))
+}
+
+fn source(image: &RgbImage) -> TypedImageRef<'_, U8x3> {
+    TypedImageRef::from_buffer(image.width(), image.height(), image.as_raw())
+        .expect("an RgbImage holds three bytes a pixel")
+}
+
+/// Resizes these columns and rows of `source` to a square of `size` pixels, and parts it into planes. Pixels of
+/// `source` beyond them are seen by the kernel where it reaches there.
+///
+/// The columns first, then the rows, each rounded to 8 bits, as PIL does: where a bicubic kernel overshoots, what
+/// is cut off in between depends on the order, and `Resizer` by itself would begin with the rows.
+fn resize(
+    source: &impl ImageView<Pixel = U8x3>,
+    columns: Span,
+    rows: Span,
+    size: usize,
+    interpolation: Interpolation,
+    planes: &mut [f32],
+) {
+    thread_local! {
+        static BUFFERS: RefCell<(Resizer, Vec<u8>, Vec<u8>)> = RefCell::default();
+    }
+    // With this library's "convolution" the kernel widens when the image shrinks: that is the antialiasing.
+    let filter = match interpolation {
+        Interpolation::Bilinear => FilterType::Bilinear,
+        Interpolation::Bicubic => FilterType::CatmullRom,
+    };
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
+    let (side, height) = (size as u32, source.height());
+    BUFFERS.with_borrow_mut(|(resizer, narrow, square)| {
+        let mut run = || {
+            let mut narrow = image_in(narrow, side, height)?;
+            let crop = options.crop(columns.0, 0.0, columns.1, f64::from(height));
+            resizer.resize_typed(source, &mut narrow, &crop)?;
+            let mut square = image_in(square, side, side)?;
+            let crop = options.crop(0.0, rows.0, f64::from(side), rows.1);
+            resizer.resize_typed(&narrow, &mut square, &crop)?;
+            anyhow::Ok(())
+        };
+        run().expect("columns and rows lie within the image");
+        planes_from_pixels(square, planes);
+    });
+}
+
+/// An RGB8 image that lies in `buffer`, made as long as it needs.
+fn image_in(
+    buffer: &mut Vec<u8>,
+    width: u32,
+    height: u32,
+) -> Result<TypedImage<'_, U8x3>, ImageBufferError> {
+    buffer.resize(3 * width as usize * height as usize, 0);
+    TypedImage::from_buffer(width, height, buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portolan_random::{Purpose, stream};
+
+    #[test]
+    fn regions_lie_within_the_image_and_the_range() {
+        let mut rng = stream(0, Purpose::View, &[]);
+        for _ in 0..2000 {
+            let Region { top, left, height, width } =
+                random_region(300, 200, [0.2, 0.5], [0.5, 2.0], &mut rng);
+            assert!(top + height <= 200 && left + width <= 300);
+            let area = f64::from(width * height) / 60_000.0;
+            assert!((0.19..0.51).contains(&area), "{area}");
+        }
+    }
+
+    #[test]
+    fn draws_never_change_between_versions() {
+        // Frozen on the first day: a change here changes every result anyone has recorded.
+        let mut rng = stream(0, Purpose::View, &[]);
+        let region = random_region(500, 375, [0.08, 1.0], [0.75, 4.0 / 3.0], &mut rng);
+        assert_eq!(region, Region { top: 49, left: 172, height: 308, width: 327 });
+    }
+
+    #[test]
+    fn images_of_any_shape_are_cropped() {
+        let mut rng = stream(0, Purpose::View, &[]);
+        let mut planes = vec![0.0; 3 * 7 * 7];
+        for width in [1, 2, 3, 10, 33, 101, 499] {
+            for height in [1, 2, 3, 10, 33, 101, 499] {
+                let image = RgbImage::from_pixel(width, height, image::Rgb([9; 3]));
+                let region = random_region(width, height, [0.01, 1.0], [0.2, 5.0], &mut rng);
+                for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
+                    planes.fill(0.0);
+                    resized_crop(&image, region, 7, interpolation, &mut planes);
+                    assert!(
+                        planes.iter().all(|&level| level == 9.0),
+                        "{region:?} of {width} × {height}"
+                    );
+                    for short in 7..20 {
+                        planes.fill(0.0);
+                        center_crop(&image, short, 7, interpolation, &mut planes);
+                        assert!(
+                            planes.iter().all(|&level| level == 9.0),
+                            "{short}: {width} × {height}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_image_no_crop_fits_gives_its_middle() {
+        let mut rng = stream(0, Purpose::View, &[]);
+        let region = random_region(1000, 10, [0.9, 1.0], [0.75, 4.0 / 3.0], &mut rng);
+        assert_eq!(region, Region { top: 0, left: 493, height: 10, width: 13 });
+        let region = random_region(10, 1000, [0.9, 1.0], [0.75, 4.0 / 3.0], &mut rng);
+        assert_eq!(region, Region { top: 493, left: 0, height: 13, width: 10 });
+        assert_eq!(random_region(1, 1, [0.08, 1.0], [0.75, 1.0], &mut rng).height, 1);
+    }
+
+    #[test]
+    fn center_crop_is_resizing_whole_and_cropping() {
+        // A ramp from left to right keeps its values under resizing, away from the borders.
+        let image = RgbImage::from_fn(120, 60, |x, _| image::Rgb([2 * x as u8; 3]));
+        let mut planes = vec![0.0; 3 * 20 * 20];
+        center_crop(&image, 30, 20, Interpolation::Bilinear, &mut planes);
+        for (x, level) in planes[..20].iter().enumerate() {
+            let expected = 2.0 * (40.0 + 2.0 * x as f32 + 0.5); // column 20 of 60 begins at pixel 40 of 120
+            assert!((level - expected).abs() <= 1.0, "column {x}: {level}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn pixels_outside_of_the_region_have_no_influence() {
+        let image =
+            RgbImage::from_fn(40, 40, |x, _| image::Rgb([if x < 20 { 50 } else { 250 }; 3]));
+        let region = Region { top: 3, left: 0, height: 20, width: 20 };
+        let mut planes = vec![0.0; 3 * 8 * 8];
+        resized_crop(&image, region, 8, Interpolation::Bicubic, &mut planes);
+        assert!(planes.iter().all(|&level| level == 50.0));
+    }
+}

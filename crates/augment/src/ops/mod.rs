@@ -1,0 +1,84 @@
+//! Every operation as a function of its own.
+//!
+//! Most work on *planes*: one image as `[3, height, width]` floats, red, green and blue after each other, in
+//! levels from 0 to 255 (not necessarily whole ones). Formulas are torchvision's.
+//!
+//! ```
+//! use image::{Rgb, RgbImage};
+//! use portolan_augment::ops;
+//!
+//! let image = RgbImage::from_pixel(4, 3, Rgb([100, 20, 200]));
+//! let mut planes = vec![0.0; 3 * 4 * 3];
+//! ops::to_planes(&image, &mut planes);
+//! ops::brightness(&mut planes, 1.5);
+//! assert_eq!(ops::to_image(&planes, 4).get_pixel(2, 1), &Rgb([150, 30, 255]));
+//! ```
+
+mod blur;
+mod color;
+mod crop;
+mod geometry;
+
+use image::RgbImage;
+use portolan_random::Stream;
+use rand::RngExt;
+
+pub use blur::gaussian_blur;
+pub use color::{Adjustment, brightness, contrast, grayscale, hue, saturation, solarize};
+pub use crop::{Region, center_crop, random_region, resized_crop};
+pub use geometry::{horizontal_flip, rotate90};
+
+/// Copies an image into planes of its size.
+///
+/// # Panics
+/// If `planes` is not `[3, height, width]`.
+pub fn to_planes(image: &RgbImage, planes: &mut [f32]) {
+    assert_eq!(planes.len(), image.as_raw().len(), "planes have to be of the image's size");
+    planes_from_pixels(image.as_raw(), planes);
+}
+
+/// The planes of an image `width` pixels wide as 8-bit RGB, rounded to the nearest level.
+///
+/// # Panics
+/// If `planes` is not `[3, height, width]`.
+pub fn to_image(planes: &[f32], width: usize) -> RgbImage {
+    let pixels = planes.len() / 3;
+    assert!(
+        width > 0 && planes.len() == 3 * (pixels / width) * width,
+        "planes are [3, height, width]"
+    );
+    RgbImage::from_fn(width as u32, (pixels / width) as u32, |x, y| {
+        let at = y as usize * width + x as usize;
+        image::Rgb([0, 1, 2].map(|channel| planes[channel * pixels + at].round() as u8))
+    })
+}
+
+/// Turns levels into `(level / 255 - mean) / std`, channel by channel.
+pub fn normalize(planes: &mut [f32], mean: [f32; 3], std: [f32; 3]) {
+    for (channel, plane) in split(planes).into_iter().enumerate() {
+        let scale = 1.0 / (255.0 * std[channel]);
+        let offset = mean[channel] / std[channel];
+        plane.iter_mut().for_each(|value| *value = *value * scale - offset);
+    }
+}
+
+/// A number between the two, drawn uniformly.
+pub(crate) fn uniform([least, greatest]: [f64; 2], rng: &mut Stream) -> f64 {
+    least + (greatest - least) * rng.random::<f64>()
+}
+
+/// Parts interleaved RGB8 into planes.
+fn planes_from_pixels(pixels: &[u8], planes: &mut [f32]) {
+    let [red, green, blue] = split(planes);
+    for (((pixel, r), g), b) in pixels.chunks_exact(3).zip(red).zip(green).zip(blue) {
+        (*r, *g, *b) = (pixel[0].into(), pixel[1].into(), pixel[2].into());
+    }
+}
+
+/// Red, green and blue of planes.
+fn split(planes: &mut [f32]) -> [&mut [f32]; 3] {
+    let pixels = planes.len() / 3;
+    let (red, rest) = planes.split_at_mut(pixels);
+    let (green, blue) = rest.split_at_mut(pixels);
+    [red, green, blue]
+}

@@ -1,0 +1,118 @@
+//! The views of the papers, each as its authors' code has them.
+//!
+//! All normalise by ImageNet's mean and standard deviation (SimCLR's authors only scale to 0 to 1); for other
+//! data say [`ViewSpec::with_normalisation`].
+
+use crate::spec::default_ratio;
+use crate::{Interpolation, Op, ViewSpec};
+
+/// Mean of ImageNet's red, green and blue, as torchvision's examples and models have it.
+pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// Standard deviation of ImageNet's red, green and blue, as torchvision's examples and models have it.
+pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// MoCo v1 (He et al. 2020, arXiv:1911.05722): InstDisc's augmentation, with grayscale *before* a jitter
+/// that is always applied and turns hue by up to 0.4. `main_moco.py` without `--aug-plus`, at 224 px.
+pub fn moco_v1(size: u32) -> ViewSpec {
+    view(vec![
+        crop(size, [0.2, 1.0], Interpolation::Bilinear),
+        Op::Grayscale { p: 0.2 },
+        Op::ColorJitter { p: 1.0, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.4 },
+        Op::HorizontalFlip { p: 0.5 },
+    ])
+}
+
+/// MoCo v2 (Chen et al. 2020, arXiv:2003.04297): SimCLR's operations with a jitter half as strong.
+/// `main_moco.py --aug-plus`, at 224 px.
+///
+/// That code blurs by PIL's approximation of a Gaussian, which knows no kernel width; here the Gaussian is
+/// true, and a kernel of 23 pixels leaves it whole (to more than five standard deviations).
+pub fn moco_v2(size: u32) -> ViewSpec {
+    view(vec![
+        crop(size, [0.2, 1.0], Interpolation::Bilinear),
+        Op::ColorJitter { p: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 },
+        Op::Grayscale { p: 0.2 },
+        Op::GaussianBlur { p: 0.5, sigma: [0.1, 2.0], kernel: 23 },
+        Op::HorizontalFlip { p: 0.5 },
+    ])
+}
+
+/// SimCLR (Chen et al. 2020, arXiv:2002.05709, appendix A) at colour strength 1: crops from 0.08, resized
+/// bicubically, and a blur whose kernel is a tenth of the view's side. `data_util.py` of the authors' code,
+/// at 224 px; resizing antialiases here, and there it does not.
+pub fn simclr(size: u32) -> ViewSpec {
+    let kernel = size / 10 / 2 * 2 + 1; // a tenth of the side, made odd as the authors' code does
+    view(vec![
+        crop(size, [0.08, 1.0], Interpolation::Bicubic),
+        Op::HorizontalFlip { p: 0.5 },
+        Op::ColorJitter { p: 0.8, brightness: 0.8, contrast: 0.8, saturation: 0.8, hue: 0.2 },
+        Op::Grayscale { p: 0.2 },
+        Op::GaussianBlur { p: 0.5, sigma: [0.1, 2.0], kernel },
+    ])
+}
+
+/// The form on which benchmarks of small images agree, at 32 px: SimCLR's operations at half its colour
+/// strength and without blur.
+///
+/// - The MoCo authors' CIFAR-10 demonstration (`colab/moco_cifar10_demo.ipynb`), which normalises by
+///   mean 0.4914, 0.4822, 0.4465 and standard deviation 0.2023, 0.1994, 0.2010.
+/// - lightly's CIFAR-10 benchmark, `SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0)`, which
+///   normalises as this does.
+/// - SimCLR itself on CIFAR-10 (appendix B.9), but for its bicubic resizing.
+pub fn small_images(size: u32) -> ViewSpec {
+    view(vec![
+        crop(size, [0.08, 1.0], Interpolation::Bilinear),
+        Op::HorizontalFlip { p: 0.5 },
+        Op::ColorJitter { p: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 },
+        Op::Grayscale { p: 0.2 },
+    ])
+}
+
+/// The plain view for evaluation: the short side resized to `resize`, then the middle `size` pixels; nothing
+/// random. 256 and 224 are torchvision's for ImageNet; images already of `size` pixels stay as they are
+/// with `evaluation(size, size)`.
+pub fn evaluation(resize: u32, size: u32) -> ViewSpec {
+    view(vec![Op::CenterCrop { resize, size, interpolation: Interpolation::Bilinear }])
+}
+
+fn crop(size: u32, scale: [f64; 2], interpolation: Interpolation) -> Op {
+    Op::RandomResizedCrop { size, scale, ratio: default_ratio(), interpolation }
+}
+
+/// These operations, then ImageNet's normalisation.
+fn view(mut ops: Vec<Op>) -> ViewSpec {
+    ops.push(Op::Normalize { mean: IMAGENET_MEAN, std: IMAGENET_STD });
+    ViewSpec { ops }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_valid_at_every_size() {
+        for size in [1, 8, 32, 96, 224] {
+            let all = [
+                moco_v1(size),
+                moco_v2(size),
+                simclr(size),
+                small_images(size),
+                evaluation(size, size),
+            ];
+            for spec in all {
+                spec.validate().unwrap();
+                assert_eq!(spec.size(), size);
+            }
+        }
+    }
+
+    #[test]
+    fn simclr_blurs_by_a_tenth_of_the_side() {
+        let kernel = |size| match simclr(size).ops[4] {
+            Op::GaussianBlur { kernel, .. } => kernel,
+            ref other => panic!("{other:?} is not the blur"),
+        };
+        assert_eq!((kernel(32), kernel(96), kernel(224)), (3, 9, 23));
+    }
+}
