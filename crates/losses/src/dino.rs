@@ -1,0 +1,87 @@
+//! The objective of DINO: Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*,
+//! 2021, arXiv:2104.14294, equations 1 to 4 and algorithm 1.
+
+use crate::check;
+use anyhow::{Result, ensure};
+use portolan_tensor::{Kind, Tensor, no_grad};
+
+/// The cross-entropy of the student's distributions under the teacher's, over pairs of different views.
+///
+/// With P_t = softmax((teacher_t − c) / τ_t) and P_s = softmax(student_s / τ_s) over the last dimension:
+///
+/// ℓ = mean over images and over pairs (t, s) of different views of −Σ P_t log P_s
+///
+/// `student`: `[student_views, batch, dim]`, `teacher`: `[teacher_views, batch, dim]`, `center`: `[dim]`.
+/// The first views of the student are the teacher's, in the same order: the pairs (t, t) are left out.
+/// `student_temperature` τ_s is 0.1 in the paper, `teacher_temperature` τ_t 0.04 to 0.07 (sharper, so
+/// that the output does not become uniform). The gradient flows into `student` alone.
+///
+/// # Errors
+/// When the shapes do not fit, the student sees fewer than two views or fewer than the teacher, or a
+/// temperature is not positive.
+pub fn dino(
+    student: &Tensor,
+    teacher: &Tensor,
+    center: &Tensor,
+    student_temperature: f64,
+    teacher_temperature: f64,
+) -> Result<Tensor> {
+    let (student_views, batch, dim) = views("student", student)?;
+    let (teacher_views, teacher_batch, teacher_dim) = views("teacher", teacher)?;
+    ensure!(
+        (batch, dim) == (teacher_batch, teacher_dim),
+        "`student` has the shape {:?} and `teacher` {:?}; they must be equal but for the views",
+        student.size(),
+        teacher.size()
+    );
+    ensure!(
+        student_views >= 2 && student_views >= teacher_views,
+        "the student has {student_views} view(s) and the teacher {teacher_views}; the student needs \
+         at least two, the teacher's first"
+    );
+    check_center(center, dim)?;
+    check::positive("student_temperature", student_temperature)?;
+    check::positive("teacher_temperature", teacher_temperature)?;
+    check::in_float([student, teacher, center], |[student, teacher, center]| {
+        let p_t = ((teacher - center) / teacher_temperature).detach().softmax(-1, None::<Kind>);
+        let log_p_s = (student / student_temperature).log_softmax(-1, None::<Kind>);
+        // For every pair of views, −Σ P_t log P_s summed over the images: [teacher_views, student_views].
+        let mut entropies = -p_t.flatten(1, 2).matmul(&log_p_s.flatten(1, 2).tr());
+        let _ = entropies.fill_diagonal_(0.0, false);
+        let pairs = teacher_views * student_views - teacher_views;
+        entropies.sum(None::<Kind>) / (pairs * batch) as f64
+    })
+}
+
+/// Moves the centre towards the mean of the teacher's outputs, in place (equation 4):
+/// c ← m c + (1 − m) · mean over views and images.
+///
+/// `center`: `[dim]`; `teacher`: `[views, batch, dim]`; m = `momentum`, 0.9 in the paper. No gradient
+/// flows. To be called after the loss: the centre that a loss uses is that of the batches before.
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn update_center(center: &mut Tensor, teacher: &Tensor, momentum: f64) -> Result<()> {
+    let (_, _, dim) = views("teacher", teacher)?;
+    check_center(center, dim)?;
+    no_grad(|| {
+        let mean =
+            teacher.to_kind(center.kind()).mean_dim([0i64, 1].as_slice(), false, None::<Kind>);
+        let _ = center.lerp_(&mean, 1.0 - momentum);
+    });
+    Ok(())
+}
+
+fn views(name: &str, x: &Tensor) -> Result<(i64, i64, i64)> {
+    let shape = x.size();
+    match shape.as_slice() {
+        &[views, batch, dim] if views > 0 && batch > 0 => Ok((views, batch, dim)),
+        _ => anyhow::bail!("`{name}` must have the shape [views, batch, dim], but has {shape:?}"),
+    }
+}
+
+fn check_center(center: &Tensor, dim: i64) -> Result<()> {
+    let shape = center.size();
+    ensure!(shape == [dim], "`center` must have the shape [{dim}], but has {shape:?}");
+    Ok(())
+}

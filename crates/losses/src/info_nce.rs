@@ -1,0 +1,61 @@
+//! InfoNCE over a queue of negatives, the objective of MoCo: He et al., *Momentum Contrast for
+//! Unsupervised Visual Representation Learning*, 2019, arXiv:1911.05722, equation 1 and algorithm 1.
+
+use crate::{check, parts};
+use anyhow::{Result, ensure};
+use portolan_tensor::{Kind, Tensor};
+
+/// The similarities of each query to its key and to the queue, over the temperature:
+/// `[batch, 1 + queue]`, the positive in column 0. A query is matched rightly when its row's largest
+/// entry is in column 0; that is the contrastive accuracy MoCo's authors log.
+///
+/// `q`, `k`: `[batch, dim]`; `queue`: `[keys, dim]`. All are brought to length one; the gradient flows
+/// into `q` alone. A queue that holds no keys yet is allowed: the only column is then the positive.
+///
+/// # Errors
+/// When the shapes do not fit or the temperature is not positive.
+pub fn logits(q: &Tensor, k: &Tensor, queue: &Tensor, temperature: f64) -> Result<Tensor> {
+    let (_, dim) = check::pair(("q", q), ("k", k), 1)?;
+    let (_, queue_dim) = check::rows(("queue", queue), 0)?;
+    ensure!(
+        queue_dim == dim,
+        "`queue` has the shape {:?} and `q` {:?}; their second numbers must be equal",
+        queue.size(),
+        q.size()
+    );
+    check::positive("temperature", temperature)?;
+    check::in_float([q, k, queue], |[q, k, queue]| {
+        let q = parts::unit(&q);
+        let k = parts::unit(&k.detach());
+        let queue = parts::unit(&queue.detach());
+        let positive = (&q * k).sum_dim_intlist([1i64].as_slice(), true, None::<Kind>);
+        let negatives = q.matmul(&queue.tr());
+        Tensor::cat(&[positive, negatives], 1) / temperature
+    })
+}
+
+/// The cross-entropy of finding each query's key among the keys of the queue.
+///
+/// With rows at length one and τ = `temperature` (0.07 in MoCo v1, 0.2 in v2):
+///
+/// ℓ = mean over i of −log( exp(qᵢ·kᵢ/τ) / ( exp(qᵢ·kᵢ/τ) + Σ over the queue u of exp(qᵢ·u/τ) ) )
+///
+/// Shapes, gradients (into `q` alone) and errors as [`logits`]. With an empty queue it is zero.
+///
+/// # Errors
+/// As [`logits`].
+pub fn info_nce_queue(q: &Tensor, k: &Tensor, queue: &Tensor, temperature: f64) -> Result<Tensor> {
+    cross_entropy(&logits(q, k, queue, temperature)?)
+}
+
+/// The loss of [`logits`] that are there already, for a caller who also wants the accuracy.
+///
+/// # Errors
+/// When `logits` is not a matrix of at least one row.
+pub fn cross_entropy(logits: &Tensor) -> Result<Tensor> {
+    let (batch, _) = check::rows(("logits", logits), 1)?;
+    check::in_float([logits], |[logits]| {
+        let positive = Tensor::zeros([batch], (Kind::Int64, logits.device()));
+        parts::cross_entropy(&logits, &positive)
+    })
+}
