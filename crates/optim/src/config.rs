@@ -1,0 +1,194 @@
+//! What a recipe says of the optimiser.
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// The optimiser and its settings: `{ kind = "sgd", momentum = 0.9, weight_decay = 1e-4 }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum OptimizerConfig {
+    /// Stochastic gradient descent with momentum, as `torch.optim.SGD`.
+    Sgd {
+        /// How much of the last update remains in the next; 0.9 in most papers.
+        momentum: f64,
+        /// Added to the gradient, times the parameter (an L2 penalty).
+        weight_decay: f64,
+        /// Whether the gradient is taken, in effect, where the momentum leads.
+        #[serde(default)]
+        nesterov: bool,
+    },
+    /// Layer-wise adaptive rate scaling (You, Gitman, Ginsburg, 2017, arXiv:1708.03888) over SGD with
+    /// momentum, for batches of thousands.
+    Lars {
+        /// How much of the last update remains in the next; 0.9.
+        momentum: f64,
+        /// Added to the gradient, times the parameter.
+        weight_decay: f64,
+        /// η, how far a parameter may move in one step, relative to its norm; 0.001.
+        trust_coefficient: f64,
+        /// Which of the two formulas in use.
+        form: LarsForm,
+    },
+    /// Adam with decoupled weight decay (Loshchilov, Hutter, 2017, arXiv:1711.05101), as
+    /// `torch.optim.AdamW`.
+    Adamw {
+        /// The decay rates β₁, β₂ of the two moments; (0.9, 0.999), and (0.9, 0.95) in MAE.
+        betas: [f64; 2],
+        /// ε, which keeps the quotient finite; 1e-8.
+        eps: f64,
+        /// The share of a parameter that is taken away in a step, times the learning rate.
+        weight_decay: f64,
+    },
+}
+
+/// The two formulas that are called LARS. They differ in the denominator of the trust ratio, for a
+/// parameter p with gradient g and weight decay λ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LarsForm {
+    /// η‖p‖ / (‖g‖ + λ‖p‖), equation 6 of the paper and what lightly has. A parameter without weight
+    /// decay is not adapted either.
+    Lightly,
+    /// η‖p‖ / ‖g + λp‖, in the code of the authors of SimCLR, Barlow Twins, VICReg and MoCo v3.
+    Authors,
+}
+
+impl OptimizerConfig {
+    /// The weight decay of the groups that decay.
+    pub fn weight_decay(&self) -> f64 {
+        match *self {
+            OptimizerConfig::Sgd { weight_decay, .. }
+            | OptimizerConfig::Lars { weight_decay, .. }
+            | OptimizerConfig::Adamw { weight_decay, .. } => weight_decay,
+        }
+    }
+
+    pub(crate) fn set_weight_decay(&mut self, value: f64) {
+        match self {
+            OptimizerConfig::Sgd { weight_decay, .. }
+            | OptimizerConfig::Lars { weight_decay, .. }
+            | OptimizerConfig::Adamw { weight_decay, .. } => *weight_decay = value,
+        }
+    }
+
+    /// Refuses settings with which no optimiser works.
+    ///
+    /// # Errors
+    /// When a value is out of its range; the message names it.
+    pub fn check(&self) -> Result<()> {
+        not_negative("weight_decay", self.weight_decay())?;
+        match *self {
+            OptimizerConfig::Sgd { momentum, nesterov, .. } => {
+                below_one("momentum", momentum)?;
+                ensure!(!nesterov || momentum > 0.0, "`nesterov` needs a `momentum` above 0");
+            }
+            OptimizerConfig::Lars { momentum, trust_coefficient, .. } => {
+                below_one("momentum", momentum)?;
+                ensure!(
+                    trust_coefficient > 0.0 && trust_coefficient.is_finite(),
+                    "`trust_coefficient` is {trust_coefficient}, but must be above 0"
+                );
+            }
+            OptimizerConfig::Adamw { betas: [beta1, beta2], eps, .. } => {
+                below_one("betas[0]", beta1)?;
+                below_one("betas[1]", beta2)?;
+                not_negative("eps", eps)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn below_one(name: &str, value: f64) -> Result<()> {
+    ensure!((0.0..1.0).contains(&value), "`{name}` is {value}, but must be from 0 to below 1");
+    Ok(())
+}
+
+pub(crate) fn not_negative(name: &str, value: f64) -> Result<()> {
+    ensure!(
+        value >= 0.0 && value.is_finite(),
+        "`{name}` is {value}, but must be a number that is not negative"
+    );
+    Ok(())
+}
+
+/// How a recipe's learning rate grows with the batch: `{ kind = "linear", base = 256 }`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum LrScaling {
+    /// Times batch / `base`. 256 in Goyal et al., 2017 (arXiv:1706.02677) and most papers; 128 in
+    /// lightly's CIFAR-10 benchmark.
+    Linear {
+        /// The batch at which the rate is the recipe's.
+        base: u64,
+    },
+    /// Times √batch: SimCLR's rate for small batches, 0.075 · √batch (appendix B.1).
+    Sqrt,
+    /// The rate as it is.
+    #[default]
+    None,
+}
+
+impl LrScaling {
+    /// The learning rate for batches of `batch` images, over all processes and micro-batches.
+    pub fn scale(self, lr: f64, batch: u64) -> f64 {
+        match self {
+            LrScaling::Linear { base } => lr * batch as f64 / base as f64,
+            LrScaling::Sqrt => lr * (batch as f64).sqrt(),
+            LrScaling::None => lr,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_recipe_names_the_optimiser_and_misspells_nothing() {
+        let read = |text: &str| toml::from_str::<OptimizerConfig>(text);
+        let sgd = read("kind = 'sgd'\nmomentum = 0.9\nweight_decay = 1e-4").unwrap();
+        assert_eq!(
+            sgd,
+            OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false }
+        );
+        let lars = "kind = 'lars'\nmomentum = 0.9\nweight_decay = 1e-6\ntrust_coefficient = 1e-3";
+        assert!(read(&format!("{lars}\nform = 'authors'")).is_ok());
+        assert!(read(&format!("{lars}\nform = 'mine'")).is_err());
+        let error = read("kind = 'sgd'\nmomentun = 0.9\nweight_decay = 0.0").unwrap_err();
+        assert!(error.to_string().contains("momentun"), "{error}");
+        assert_eq!(read(&toml::to_string(&sgd).unwrap()).unwrap(), sgd);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused_by_name() {
+        let sgd = |momentum, weight_decay, nesterov| {
+            OptimizerConfig::Sgd { momentum, weight_decay, nesterov }.check()
+        };
+        assert!(sgd(0.9, 1e-4, true).is_ok());
+        for (wrong, name) in [
+            (sgd(1.0, 0.0, false), "momentum"),
+            (sgd(0.9, -1.0, false), "weight_decay"),
+            (sgd(0.9, f64::NAN, false), "weight_decay"),
+            (sgd(0.0, 0.0, true), "nesterov"),
+            (
+                OptimizerConfig::Adamw { betas: [0.9, 1.5], eps: 1e-8, weight_decay: 0.0 }.check(),
+                "betas[1]",
+            ),
+        ] {
+            let error = wrong.unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn rates_grow_with_the_batch_as_the_recipe_says() {
+        assert_eq!(LrScaling::Linear { base: 256 }.scale(0.03, 512), 0.06);
+        assert_eq!(LrScaling::Linear { base: 128 }.scale(0.03, 512), 0.12);
+        assert_eq!(LrScaling::Sqrt.scale(0.075, 4096), 4.8);
+        assert_eq!(LrScaling::None.scale(0.06, 512), 0.06);
+        let linear: LrScaling = toml::from_str("kind = 'linear'\nbase = 128").unwrap();
+        assert_eq!(linear, LrScaling::Linear { base: 128 });
+    }
+}

@@ -1,0 +1,189 @@
+//! How a learning rate, or a momentum, moves over a training run.
+//!
+//! The functions say one value at one `position` of `total`; positions are steps or epochs, as the
+//! caller counts. [`Schedule`] is what a recipe holds.
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+use std::f64::consts::PI;
+
+/// A linear warm-up, then a half cosine from `base` towards `last`, as in DINO's code.
+///
+/// Over the first `warmup` of `total` positions the value rises from `start` to `base`, both of them
+/// reached; over the other n it is last + (base − last) · ½(1 + cos(π i / n)) at i = 0 … n−1, so that the
+/// value after the last position would be `last`. From `total` on it is `last`. Without warm-up this is
+/// the cosine of MoCo v2 and SimSiam (Loshchilov, Hutter, 2016, arXiv:1608.03983, without restarts).
+pub fn cosine_with_warmup(
+    position: u64,
+    total: u64,
+    warmup: u64,
+    start: f64,
+    base: f64,
+    last: f64,
+) -> f64 {
+    if position >= total {
+        last
+    } else if position < warmup {
+        let intervals = warmup.saturating_sub(1).max(1);
+        start + (base - start) * position as f64 / intervals as f64
+    } else {
+        half_cosine(base, last, (position - warmup) as f64 / (total - warmup) as f64)
+    }
+}
+
+/// A half cosine that starts at `base` and reaches `last` at the last of `total` positions: the momentum
+/// of BYOL's target network (Grill et al., 2020, arXiv:2006.07733, section 3.2), as lightly counts it.
+pub fn momentum_cosine(position: u64, total: u64, base: f64, last: f64) -> f64 {
+    match total {
+        0 | 1 => last,
+        _ => half_cosine(base, last, position.min(total - 1) as f64 / (total - 1) as f64),
+    }
+}
+
+/// From `base` at 0 to `last` at 1.
+fn half_cosine(base: f64, last: f64, share: f64) -> f64 {
+    last + (base - last) * 0.5 * (1.0 + (PI * share).cos())
+}
+
+/// How often a schedule's value changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Per {
+    /// At every step of the optimiser.
+    #[default]
+    Step,
+    /// At the start of every epoch, as MoCo's code does.
+    Epoch,
+}
+
+/// The course of the learning rate, as a recipe states it: `{ kind = "cosine", warmup_epochs = 10 }`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Schedule {
+    /// The same rate at every step.
+    Constant,
+    /// [`cosine_with_warmup`]. The rates `start` and `last` are not scaled with the batch.
+    Cosine {
+        /// Epochs of linear warm-up; 0 is none.
+        #[serde(default)]
+        warmup_epochs: u64,
+        /// The rate at the first step of the warm-up; 0.
+        #[serde(default)]
+        start: f64,
+        /// The rate that the cosine goes to; 0.
+        #[serde(default)]
+        last: f64,
+        /// Whether the rate changes at every step or once an epoch.
+        #[serde(default)]
+        per: Per,
+    },
+    /// Times `factor` from each of these epochs on: MoCo v1 at 120 and 160 of 200, by 0.1.
+    Drops {
+        /// The epochs, counted from 0, at which the rate drops.
+        epochs: Vec<u64>,
+        /// What it is multiplied by.
+        factor: f64,
+    },
+}
+
+/// A cosine to zero without warm-up, at every step.
+impl Default for Schedule {
+    fn default() -> Self {
+        Schedule::Cosine { warmup_epochs: 0, start: 0.0, last: 0.0, per: Per::Step }
+    }
+}
+
+impl Schedule {
+    /// The rate at `step` (counted from 0) of a run of `epochs` epochs of `steps_per_epoch` steps, where
+    /// `base` is the rate that the recipe and the batch give.
+    pub fn at(&self, base: f64, step: u64, steps_per_epoch: u64, epochs: u64) -> f64 {
+        let epoch = step / steps_per_epoch.max(1);
+        match *self {
+            Schedule::Constant => base,
+            Schedule::Cosine { warmup_epochs, start, last, per } => {
+                let (position, in_epoch) = match per {
+                    Per::Step => (step, steps_per_epoch),
+                    Per::Epoch => (epoch, 1),
+                };
+                let (total, warmup) = (epochs * in_epoch, warmup_epochs * in_epoch);
+                cosine_with_warmup(position, total, warmup, start, base, last)
+            }
+            Schedule::Drops { ref epochs, factor } => {
+                let dropped = epochs.iter().filter(|&&at| epoch >= at).count();
+                base * factor.powi(dropped as i32)
+            }
+        }
+    }
+
+    /// Refuses a schedule that a run of `epochs` epochs could not follow.
+    ///
+    /// # Errors
+    /// When the warm-up is not shorter than the run, or a rate or factor is negative.
+    pub fn check(&self, epochs: u64) -> Result<()> {
+        match *self {
+            Schedule::Constant => {}
+            Schedule::Cosine { warmup_epochs, start, last, .. } => {
+                ensure!(
+                    warmup_epochs == 0 || warmup_epochs < epochs,
+                    "`warmup_epochs` is {warmup_epochs}, but the run has only {epochs} epoch(s): shorten \
+                     the warm-up or train longer"
+                );
+                crate::config::not_negative("start", start)?;
+                crate::config::not_negative("last", last)?;
+            }
+            Schedule::Drops { factor, .. } => crate::config::not_negative("factor", factor)?,
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn mocos_cosine_changes_once_an_epoch() {
+        let schedule: Schedule = toml::from_str("kind = 'cosine'\nper = 'epoch'").unwrap();
+        let at = |step| schedule.at(0.06, step, 10, 200);
+        assert_eq!(at(0), 0.06);
+        assert_eq!(at(9), at(0));
+        // MoCo's adjust_learning_rate: lr · ½(1 + cos(π epoch / epochs)).
+        assert_eq!(at(10), 0.06 * 0.5 * (1.0 + (PI * 1.0 / 200.0).cos()));
+        assert!((at(100 * 10) - 0.03).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_cosine_by_step_warms_up_over_whole_epochs() {
+        let schedule: Schedule =
+            toml::from_str("kind = 'cosine'\nwarmup_epochs = 2\nlast = 0.5").unwrap();
+        let rates: Vec<f64> = (0..40).map(|step| schedule.at(4.0, step, 4, 10)).collect();
+        assert_eq!((rates[0], rates[7], rates[8]), (0.0, 4.0, 4.0));
+        assert!(rates[8..].windows(2).all(|pair| pair[1] < pair[0]));
+        assert!((rates[39] - 0.5).abs() < 0.01);
+        assert_eq!(schedule.at(4.0, 40, 4, 10), 0.5, "past the end");
+    }
+
+    #[test]
+    fn moco_v1_drops_twice() {
+        let schedule = Schedule::Drops { epochs: vec![120, 160], factor: 0.5 };
+        let at = |epoch: u64| schedule.at(8.0, epoch * 3, 3, 200);
+        assert_eq!([at(0), at(119), at(120), at(159), at(160)], [8.0, 8.0, 4.0, 4.0, 2.0]);
+    }
+
+    #[test]
+    fn the_momentum_ends_at_its_last_value() {
+        assert_eq!(momentum_cosine(0, 100, 0.996, 1.0), 0.996);
+        assert_eq!(momentum_cosine(99, 100, 0.996, 1.0), 1.0);
+        assert_eq!(momentum_cosine(500, 100, 0.996, 1.0), 1.0);
+        assert_eq!(momentum_cosine(0, 1, 0.996, 1.0), 1.0);
+    }
+
+    #[test]
+    fn a_warmup_longer_than_the_run_is_refused() {
+        let schedule: Schedule = toml::from_str("kind = 'cosine'\nwarmup_epochs = 10").unwrap();
+        assert!(schedule.check(11).is_ok());
+        assert!(schedule.check(10).unwrap_err().to_string().contains("warmup_epochs"));
+        assert!(Schedule::default().check(0).is_ok());
+    }
+}
