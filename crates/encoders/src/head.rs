@@ -1,0 +1,93 @@
+//! Projection heads: the small networks between an encoder and a loss, thrown away afterwards.
+
+use crate::layers::{BatchNorm, Linear};
+use portolan_tensor::{Tensor, Vars};
+use serde::{Deserialize, Serialize};
+
+/// Where a head has batch norms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadNorm {
+    /// Nowhere (MoCo v2).
+    None,
+    /// After every layer but the last (BYOL, Barlow Twins, VICReg).
+    Hidden,
+    /// After every layer, the last without scale and shift (SimCLR v1's code, SimSiam).
+    All,
+}
+
+/// Linear layers with ReLU between them. Layers are numbered as in PyTorch's `nn.Sequential`, so that
+/// MoCo v2's head has the names `0.weight`, `0.bias`, `2.weight`, `2.bias`.
+pub struct ProjectionHead {
+    layers: Vec<(Linear, Option<BatchNorm>)>,
+}
+
+impl ProjectionHead {
+    /// Layers from `widths[0]` over `widths[1]`… to the last width. A layer that a batch norm follows
+    /// has no bias, which the norm would cancel. `splits` is the batch norms' (see [`BatchNorm`]).
+    pub fn new(vars: &Vars, widths: &[i64], norm: HeadNorm, splits: i64) -> Self {
+        let last = widths.len().saturating_sub(2);
+        let mut position = 0;
+        let mut next = || {
+            position += 1;
+            vars / (position - 1)
+        };
+        let mut layers = Vec::new();
+        for (i, pair) in widths.windows(2).enumerate() {
+            let normed = norm == HeadNorm::All || (norm == HeadNorm::Hidden && i < last);
+            let linear = Linear::new(&next(), pair[0], pair[1], !normed);
+            let batch_norm = normed.then(|| match i < last {
+                true => BatchNorm::new(&next(), pair[1], splits),
+                false => BatchNorm::without_affine(&next(), pair[1], splits),
+            });
+            next(); // the ReLU's place
+            layers.push((linear, batch_norm));
+        }
+        ProjectionHead { layers }
+    }
+
+    /// `[batch, widths[0]]` to `[batch, last width]`, not normalised.
+    pub fn forward(&self, features: &Tensor, train: bool) -> Tensor {
+        let mut x = features.shallow_clone();
+        for (i, (linear, norm)) in self.layers.iter().enumerate() {
+            x = linear.forward(&x);
+            if let Some(norm) = norm {
+                x = norm.forward(&x, train);
+            }
+            if i + 1 < self.layers.len() {
+                x = x.relu();
+            }
+        }
+        x
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portolan_tensor::{Device, Kind};
+
+    fn names(norm: HeadNorm) -> Vec<String> {
+        let vars = Vars::new(Device::Cpu);
+        let head = ProjectionHead::new(&vars, &[6, 5, 4], norm, 1);
+        let x = Tensor::ones([3, 6], (Kind::Float, Device::Cpu));
+        assert_eq!(head.forward(&x, true).size(), [3, 4]);
+        vars.parameters().into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn layers_are_numbered_as_in_a_sequential() {
+        assert_eq!(names(HeadNorm::None), ["0.weight", "0.bias", "2.weight", "2.bias"]);
+        let hidden = ["0.weight", "1.weight", "1.bias", "3.weight", "3.bias"];
+        assert_eq!(names(HeadNorm::Hidden), hidden);
+        assert_eq!(names(HeadNorm::All), ["0.weight", "1.weight", "1.bias", "3.weight"]);
+    }
+
+    #[test]
+    fn the_last_layer_has_no_relu() {
+        let vars = Vars::new(Device::Cpu);
+        let head = ProjectionHead::new(&vars, &[4, 64], HeadNorm::None, 1);
+        let x = Tensor::ones([2, 4], (Kind::Float, Device::Cpu));
+        assert!(head.forward(&x, true).min().double_value(&[]) < 0.0);
+    }
+}

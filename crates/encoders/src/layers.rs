@@ -1,0 +1,204 @@
+//! The layers, with torchvision's names and PyTorch's initial values.
+
+use portolan_tensor::{Kind, Tensor, Vars, no_grad};
+
+/// A convolution without bias.
+pub struct Conv2d {
+    weight: Tensor,
+    stride: i64,
+    padding: i64,
+}
+
+impl Conv2d {
+    /// `weight` is `[outputs, inputs, kernel, kernel]`, drawn as torchvision's ResNet draws it: normal
+    /// with variance 2 / (outputs · kernel²) (He et al. 2015, arXiv 1502.01852, fan-out form).
+    pub fn new(
+        vars: &Vars,
+        inputs: i64,
+        outputs: i64,
+        kernel: i64,
+        stride: i64,
+        padding: i64,
+    ) -> Self {
+        let std = (2.0 / (outputs * kernel * kernel) as f64).sqrt();
+        let weight = Tensor::randn([outputs, inputs, kernel, kernel], (Kind::Float, vars.device()));
+        Conv2d { weight: vars.parameter("weight", weight * std), stride, padding }
+    }
+
+    /// `[batch, inputs, h, w]` to `[batch, outputs, h', w']`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+        x.conv2d(&self.weight, None::<Tensor>, stride, padding, [1, 1], 1)
+    }
+}
+
+/// A fully connected layer.
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// `weight` is `[outputs, inputs]`; both it and the bias are uniform in ±1/√inputs, as PyTorch's.
+    pub fn new(vars: &Vars, inputs: i64, outputs: i64, bias: bool) -> Self {
+        let bound = 1.0 / (inputs as f64).sqrt();
+        let uniform = |shape: &[i64]| {
+            Tensor::empty(shape, (Kind::Float, vars.device())).uniform_(-bound, bound)
+        };
+        Linear {
+            weight: vars.parameter("weight", uniform(&[outputs, inputs])),
+            bias: bias.then(|| vars.parameter("bias", uniform(&[outputs]))),
+        }
+    }
+
+    /// `[batch, inputs]` to `[batch, outputs]`.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, self.bias.as_ref())
+    }
+}
+
+/// Batch norm over the channel dimension, with PyTorch's defaults (eps 1e-5, momentum 0.1) and,
+/// where `splits` is above one, statistics of each of that many groups of consecutive images of the
+/// batch, as if each lay on a GPU of its own.
+pub struct BatchNorm {
+    affine: Option<(Tensor, Tensor)>,
+    running_mean: Tensor,
+    running_var: Tensor,
+    num_batches_tracked: Tensor,
+    splits: i64,
+}
+
+const MOMENTUM: f64 = 0.1;
+const EPS: f64 = 1e-5;
+
+impl BatchNorm {
+    /// For inputs `[batch, channels]` or `[batch, channels, h, w]`; scale 1 and shift 0 at first.
+    pub fn new(vars: &Vars, channels: i64, splits: i64) -> Self {
+        let float = (Kind::Float, vars.device());
+        let affine = (
+            vars.parameter("weight", Tensor::ones([channels], float)),
+            vars.parameter("bias", Tensor::zeros([channels], float)),
+        );
+        BatchNorm::with_affine(vars, channels, splits, Some(affine))
+    }
+
+    /// The same without scale and shift.
+    pub fn without_affine(vars: &Vars, channels: i64, splits: i64) -> Self {
+        BatchNorm::with_affine(vars, channels, splits, None)
+    }
+
+    fn with_affine(
+        vars: &Vars,
+        channels: i64,
+        splits: i64,
+        affine: Option<(Tensor, Tensor)>,
+    ) -> Self {
+        let float = (Kind::Float, vars.device());
+        BatchNorm {
+            affine,
+            running_mean: vars.buffer("running_mean", Tensor::zeros([channels], float)),
+            running_var: vars.buffer("running_var", Tensor::ones([channels], float)),
+            num_batches_tracked: vars
+                .buffer("num_batches_tracked", Tensor::zeros([0i64; 0], (Kind::Int64, vars.device()))),
+            splits,
+        }
+    }
+
+    /// Starts as zero, so that the branch it ends adds nothing at first.
+    pub(crate) fn zero_init(&self) {
+        if let Some((weight, _)) = &self.affine {
+            let _ = no_grad(|| weight.shallow_clone().zero_());
+        }
+    }
+
+    /// Normalises each channel by the batch's statistics and records them (`train`), or by the
+    /// recorded ones.
+    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        if !train {
+            return self.normalise(x, &self.running_mean, &self.running_var, false);
+        }
+        let _ = no_grad(|| self.num_batches_tracked.shallow_clone().g_add_scalar_(1));
+        if self.splits == 1 {
+            return self.normalise(x, &self.running_mean, &self.running_var, true);
+        }
+        // Each group records into its own copy of the statistics; their mean is what is kept.
+        let means = self.running_mean.repeat([self.splits, 1]);
+        let vars = self.running_var.repeat([self.splits, 1]);
+        let groups: Vec<Tensor> = x
+            .chunk(self.splits, 0)
+            .iter()
+            .enumerate()
+            .map(|(i, group)| {
+                self.normalise(group, &means.get(i as i64), &vars.get(i as i64), true)
+            })
+            .collect();
+        no_grad(|| {
+            let used = groups.len() as i64;
+            let mean = |rows: &Tensor| rows.narrow(0, 0, used).mean_dim(0, false, Kind::Float);
+            self.running_mean.shallow_clone().copy_(&mean(&means));
+            self.running_var.shallow_clone().copy_(&mean(&vars));
+        });
+        Tensor::cat(&groups, 0)
+    }
+
+    fn normalise(&self, x: &Tensor, mean: &Tensor, var: &Tensor, train: bool) -> Tensor {
+        let weight = self.affine.as_ref().map(|(weight, _)| weight);
+        let bias = self.affine.as_ref().map(|(_, bias)| bias);
+        x.batch_norm(weight, bias, Some(mean), Some(var), train, MOMENTUM, EPS, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use portolan_tensor::Device;
+
+    fn ramp(shape: &[i64]) -> Tensor {
+        let n: i64 = shape.iter().product();
+        (Tensor::arange(n, (Kind::Float, Device::Cpu)) * 0.37).sin().view(shape)
+    }
+
+    fn close(a: &Tensor, b: &Tensor) -> bool {
+        a.allclose(b, 1e-5, 1e-6, false)
+    }
+
+    #[test]
+    fn split_batch_norm_is_one_batch_norm_a_group() {
+        let x = ramp(&[8, 3, 2, 2]);
+        for channels_last in [false, true] {
+            let x = match channels_last {
+                true => x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]),
+                false => x.shallow_clone(),
+            };
+            let split_vars = Vars::new(Device::Cpu);
+            let split = BatchNorm::new(&split_vars, 3, 4).forward(&x, true);
+            let (mut parts, mut means, mut vars) = (vec![], vec![], vec![]);
+            for group in x.chunk(4, 0) {
+                let alone_vars = Vars::new(Device::Cpu);
+                let alone = BatchNorm::new(&alone_vars, 3, 1);
+                parts.push(alone.forward(&group, true));
+                means.push(alone.running_mean);
+                vars.push(alone.running_var);
+            }
+            assert!(close(&split, &Tensor::cat(&parts, 0)));
+            let state = split_vars.state();
+            let named = |name: &str| &state.iter().find(|(n, _)| n == name).unwrap().1;
+            let mean = |t: &[Tensor]| Tensor::stack(t, 0).mean_dim(0, false, Kind::Float);
+            assert!(close(named("running_mean"), &mean(&means)));
+            assert!(close(named("running_var"), &mean(&vars)));
+            assert_eq!(named("num_batches_tracked").int64_value(&[]), 1);
+        }
+    }
+
+    #[test]
+    fn evaluation_neither_uses_nor_moves_the_batch_s_statistics() {
+        let vars = Vars::new(Device::Cpu);
+        let norm = BatchNorm::new(&vars, 3, 2);
+        let x = ramp(&[4, 3, 2, 2]) + 5.0;
+        let expected = &x / (1.0 + EPS).sqrt();
+        assert!(close(&norm.forward(&x, false), &expected));
+        assert_eq!(norm.num_batches_tracked.int64_value(&[]), 0);
+        assert_eq!(norm.running_mean.abs().sum(Kind::Float).double_value(&[]), 0.0);
+    }
+}

@@ -1,0 +1,53 @@
+//! Vision encoders and projection heads with the parameter names, shapes and initial values that
+//! torchvision has, so that weights move between Portolan and the Python libraries as they are.
+//!
+//! ```
+//! use portolan_encoders::{EncoderConfig, build};
+//! use portolan_tensor::{Device, Kind, Tensor, Vars};
+//!
+//! let config = EncoderConfig { width: 16, ..EncoderConfig::named("resnet18")? };
+//! let encoder = build(&config, &Vars::new(Device::Cpu))?;
+//! let images = Tensor::rand([2, 3, 32, 32], (Kind::Float, Device::Cpu));
+//! let features = encoder.forward(&images, false);
+//! assert_eq!(features.size(), [2, encoder.width()]);
+//! # anyhow::Ok(())
+//! ```
+//!
+//! An encoder is built from its config, so that a momentum encoder is a second build and a copy of
+//! the values, and is a plain struct of layers with a `forward` one can read. The layers are our own
+//! thin ones over libtorch's operations, since tch's batch norm draws its weights at random and has
+//! neither `num_batches_tracked` nor statistics over groups.
+
+mod config;
+mod head;
+pub mod layers;
+mod resnet;
+
+pub use config::{Arch, EncoderConfig, Stem, build};
+pub use head::{HeadNorm, ProjectionHead};
+pub use resnet::ResNet;
+
+use portolan_tensor::{Tensor, Vars};
+
+/// A network that turns images into features: what pretraining is for.
+pub trait Encoder {
+    /// `[batch, 3, height, width]`, normalised, to `[batch, self.width()]`. With `train`, batch norms
+    /// use and record the batch's statistics; without, the recorded ones.
+    fn forward(&self, images: &Tensor, train: bool) -> Tensor;
+
+    /// How many features an image has.
+    fn width(&self) -> i64;
+
+    /// Its named tensors, as torchvision names them.
+    fn vars(&self) -> &Vars;
+
+    /// Brings the batch norms' recorded statistics up to date with `batches`, without training. An
+    /// untrained encoder is an unfairly poor baseline without it: its statistics describe no images.
+    fn recalibrate(&self, batches: &mut dyn Iterator<Item = Tensor>) {
+        portolan_tensor::no_grad(|| {
+            for images in batches {
+                let _ = self.forward(&images, true);
+            }
+        });
+    }
+}

@@ -1,0 +1,165 @@
+//! ResNet (He et al. 2015, arXiv 1512.03385) as torchvision builds it, without the classifier.
+
+use crate::layers::{BatchNorm, Conv2d};
+use crate::{Arch, Encoder, EncoderConfig, Stem};
+use portolan_tensor::{Tensor, Vars};
+
+/// A ResNet: stem, four stages of residual blocks, global average pooling.
+pub struct ResNet {
+    vars: Vars,
+    conv1: Conv2d,
+    bn1: BatchNorm,
+    pool: bool,
+    blocks: Vec<Block>,
+    width: i64,
+}
+
+impl ResNet {
+    /// Builds the network that `config` describes.
+    pub fn new(config: &EncoderConfig, vars: &Vars) -> Self {
+        let splits = config.batch_norm_splits;
+        let (depths, bottleneck) = match config.arch {
+            Arch::ResNet18 => ([2, 2, 2, 2], false),
+            Arch::ResNet34 => ([3, 4, 6, 3], false),
+            Arch::ResNet50 => ([3, 4, 6, 3], true),
+        };
+        let (kernel, stride, padding) = match config.stem {
+            Stem::Imagenet => (7, 2, 3),
+            Stem::Cifar => (3, 1, 1),
+            Stem::CifarStrided => (3, 2, 1),
+        };
+        let conv1 = Conv2d::new(&(vars / "conv1"), 3, config.width, kernel, stride, padding);
+        let bn1 = BatchNorm::new(&(vars / "bn1"), config.width, splits);
+        let mut blocks = Vec::new();
+        let mut inputs = config.width;
+        for (stage, depth) in depths.into_iter().enumerate() {
+            let planes = config.width << stage;
+            for i in 0..depth {
+                let stride = if stage > 0 && i == 0 { 2 } else { 1 };
+                let vars = &(vars / format!("layer{}", stage + 1)) / i;
+                let block = Block::new(&vars, inputs, planes, stride, bottleneck, splits);
+                inputs = block.outputs;
+                if config.zero_init_residual {
+                    block.branch[block.branch.len() - 1].1.zero_init();
+                }
+                blocks.push(block);
+            }
+        }
+        let pool = config.stem == Stem::Imagenet;
+        ResNet { vars: vars.clone(), conv1, bn1, pool, blocks, width: inputs }
+    }
+}
+
+impl Encoder for ResNet {
+    fn forward(&self, images: &Tensor, train: bool) -> Tensor {
+        let mut x = self.bn1.forward(&self.conv1.forward(images), train).relu_();
+        if self.pool {
+            x = x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
+        }
+        for block in &self.blocks {
+            x = block.forward(&x, train);
+        }
+        x.adaptive_avg_pool2d([1, 1]).flatten(1, -1)
+    }
+
+    fn width(&self) -> i64 {
+        self.width
+    }
+
+    fn vars(&self) -> &Vars {
+        &self.vars
+    }
+}
+
+/// relu(shortcut(x) + branch(x)), the branch being two 3×3 convolutions (basic) or 1×1, 3×3, 1×1
+/// (bottleneck), each followed by a batch norm, with ReLU between them.
+struct Block {
+    branch: Vec<(Conv2d, BatchNorm)>,
+    shortcut: Option<(Conv2d, BatchNorm)>,
+    outputs: i64,
+}
+
+impl Block {
+    fn new(
+        vars: &Vars,
+        inputs: i64,
+        planes: i64,
+        stride: i64,
+        bottleneck: bool,
+        splits: i64,
+    ) -> Self {
+        // (inputs, outputs, kernel, stride) of each convolution.
+        let layers = match bottleneck {
+            false => vec![(inputs, planes, 3, stride), (planes, planes, 3, 1)],
+            true => vec![
+                (inputs, planes, 1, 1),
+                (planes, planes, 3, stride),
+                (planes, 4 * planes, 1, 1),
+            ],
+        };
+        let outputs = layers[layers.len() - 1].1;
+        let branch = layers
+            .into_iter()
+            .enumerate()
+            .map(|(i, (from, to, kernel, stride))| {
+                let conv = &(vars / format!("conv{}", i + 1));
+                let norm = &(vars / format!("bn{}", i + 1));
+                let padding = kernel / 2;
+                let conv = Conv2d::new(conv, from, to, kernel, stride, padding);
+                (conv, BatchNorm::new(norm, to, splits))
+            })
+            .collect();
+        let shortcut = (stride != 1 || inputs != outputs).then(|| {
+            let vars = vars / "downsample";
+            let conv = Conv2d::new(&(&vars / 0), inputs, outputs, 1, stride, 0);
+            (conv, BatchNorm::new(&(&vars / 1), outputs, splits))
+        });
+        Block { branch, shortcut, outputs }
+    }
+
+    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let shortcut = match &self.shortcut {
+            Some((conv, norm)) => norm.forward(&conv.forward(x), train),
+            None => x.shallow_clone(),
+        };
+        let mut y = x.shallow_clone();
+        for (i, (conv, norm)) in self.branch.iter().enumerate() {
+            y = norm.forward(&conv.forward(&y), train);
+            if i + 1 < self.branch.len() {
+                y = y.relu_();
+            }
+        }
+        (y + shortcut).relu_()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use portolan_tensor::{Device, Kind};
+
+    #[test]
+    fn stems_and_widths_give_the_shapes_they_say() {
+        let x = Tensor::rand([2, 3, 32, 32], (Kind::Float, Device::Cpu));
+        for (name, width) in [("resnet18-w4", 32), ("resnet50-w4", 128)] {
+            for stem in [Stem::Imagenet, Stem::Cifar, Stem::CifarStrided] {
+                let config = EncoderConfig { stem, ..EncoderConfig::named(name).unwrap() };
+                let net = ResNet::new(&config, &Vars::new(Device::Cpu));
+                assert_eq!(net.forward(&x, true).size(), [2, width]);
+                assert_eq!(net.width(), width);
+            }
+        }
+    }
+
+    #[test]
+    fn zero_init_residual_makes_blocks_start_as_the_identity() {
+        let config = EncoderConfig {
+            zero_init_residual: true,
+            ..EncoderConfig::named("resnet18-w4").unwrap()
+        };
+        let net = ResNet::new(&config, &Vars::new(Device::Cpu));
+        let x = Tensor::rand([2, 4, 8, 8], (Kind::Float, Device::Cpu));
+        assert_eq!(net.blocks[0].forward(&x, true), x);
+    }
+}
