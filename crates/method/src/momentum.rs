@@ -1,0 +1,80 @@
+//! The momentum twin: a second network that follows the first slowly.
+
+use anyhow::{Result, ensure};
+use portolan_tensor::{Tensor, Vars, foreach_lerp, io, no_grad};
+
+/// Keeps a twin's parameters at an exponential moving average of the online network's. The twin gets no
+/// gradients. Its buffers are its own: as in MoCo's code, its batch norms record the statistics of the
+/// batches that the twin itself sees.
+pub struct MomentumTwin {
+    online: Vec<Tensor>,
+    twin: Vec<Tensor>,
+}
+
+impl MomentumTwin {
+    /// Makes `twin`, a second build of the same network, equal to `online` and takes it out of autograd.
+    ///
+    /// # Errors
+    /// When the two are not builds of the same network.
+    pub fn new(online: &Vars, twin: &Vars) -> Result<Self> {
+        let tensors = |vars: &Vars| -> Vec<Tensor> {
+            vars.parameters().into_iter().map(|(_, tensor)| tensor).collect()
+        };
+        ensure!(
+            online.state().len() == twin.state().len(),
+            "a momentum twin must be built as the network it follows"
+        );
+        io::copy_into(&twin.state(), &online.state().into_iter().collect())?;
+        let twin = tensors(twin);
+        for tensor in &twin {
+            let _ = tensor.set_requires_grad(false);
+        }
+        Ok(MomentumTwin { online: tensors(online), twin })
+    }
+
+    /// θ_twin ← m θ_twin + (1 − m) θ_online, all tensors in one call.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn update(&self, momentum: f64) -> Result<()> {
+        no_grad(|| foreach_lerp(&self.twin, &self.online, 1.0 - momentum))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use portolan_tensor::{Device, Kind};
+
+    fn network(value: f64) -> Vars {
+        let vars = Vars::new(Device::Cpu);
+        vars.parameter("weight", Tensor::full([3], value, (Kind::Float, Device::Cpu)));
+        vars.buffer("running_mean", Tensor::full([1], value, (Kind::Float, Device::Cpu)));
+        vars
+    }
+
+    fn first(vars: &Vars) -> f64 {
+        vars.state()[0].1.double_value(&[0])
+    }
+
+    #[test]
+    fn the_twin_starts_equal_and_follows() {
+        let (online, follower) = (network(1.0), network(5.0));
+        let twin = MomentumTwin::new(&online, &follower).unwrap();
+        assert_eq!(first(&follower), 1.0);
+        assert!(!follower.state()[0].1.requires_grad() && online.state()[0].1.requires_grad());
+        let _ = no_grad(|| online.state()[0].1.shallow_clone().fill_(2.0));
+        let _ = no_grad(|| online.state()[1].1.shallow_clone().fill_(9.0));
+        twin.update(0.75).unwrap();
+        assert_eq!(first(&follower), 1.25);
+        assert_eq!(follower.state()[1].1.double_value(&[0]), 1.0, "buffers stay the twin's own");
+    }
+
+    #[test]
+    fn different_networks_are_refused() {
+        let other = network(0.0);
+        other.parameter("bias", Tensor::zeros([1], (Kind::Float, Device::Cpu)));
+        assert!(MomentumTwin::new(&network(1.0), &other).is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! The queue of negatives.
+
+use portolan_tensor::{Device, Kind, Tensor, no_grad};
+
+/// The last keys that were enqueued, as a ring.
+///
+/// It begins full of random directions, as MoCo's code does (`torch.randn`, each of length one): they are
+/// negatives like any others, and real keys replace them within the first `size / batch` steps.
+pub struct Queue {
+    keys: Tensor,
+    /// Where the next key goes. It stays on the CPU, so that reading it never waits for a GPU.
+    pointer: Tensor,
+}
+
+impl Queue {
+    /// Room for `size` keys of `dim` numbers, drawn from libtorch's generator.
+    pub fn new(size: i64, dim: i64, device: Device) -> Self {
+        let random = Tensor::randn([size, dim], (Kind::Float, device));
+        let length = random.square().sum_dim_intlist(1, true, Kind::Float).sqrt();
+        Queue { keys: random / length, pointer: Tensor::zeros([1], (Kind::Int64, Device::Cpu)) }
+    }
+
+    /// The keys, `[size, dim]`, without gradients. They are a copy: enqueuing does not change what a
+    /// loss still needs for its backward pass.
+    pub fn keys(&self) -> Tensor {
+        self.keys.copy()
+    }
+
+    /// Replaces the oldest keys by these, `[n, dim]`; of more than fit, the last ones are kept.
+    pub fn enqueue(&self, keys: &Tensor) {
+        no_grad(|| {
+            let size = self.keys.size()[0];
+            let n = keys.size()[0];
+            let kept = keys.narrow(0, (n - size).max(0), n.min(size));
+            let start = (self.pointer.int64_value(&[0]) + n - n.min(size)) % size;
+            let count = kept.size()[0];
+            let until_end = count.min(size - start);
+            let place = |from: i64, to: i64, rows: i64| {
+                self.keys.narrow(0, to, rows).copy_(&kept.narrow(0, from, rows));
+            };
+            place(0, start, until_end);
+            place(until_end, 0, count - until_end);
+            let _ = self.pointer.shallow_clone().fill_((start + count) % size);
+        });
+    }
+
+    /// What a checkpoint must hold of it.
+    pub fn state(&self) -> Vec<(String, Tensor)> {
+        vec![
+            ("keys".to_owned(), self.keys.shallow_clone()),
+            ("pointer".to_owned(), self.pointer.shallow_clone()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn rows(values: std::ops::Range<i64>) -> Tensor {
+        Tensor::arange_start(values.start, values.end, (Kind::Float, Device::Cpu)).view([-1, 1])
+    }
+
+    fn held(queue: &Queue) -> Vec<f32> {
+        Vec::try_from(queue.keys().view([-1])).unwrap()
+    }
+
+    #[test]
+    fn starts_as_random_directions() {
+        let length = Queue::new(7, 16, Device::Cpu).keys().square().sum_dim_intlist(1, false, Kind::Float);
+        assert!(length.allclose(&Tensor::ones([7], (Kind::Float, Device::Cpu)), 1e-5, 1e-5, false));
+    }
+
+    #[test]
+    fn the_oldest_keys_make_room_also_across_the_end() {
+        let queue = Queue::new(5, 1, Device::Cpu);
+        queue.enqueue(&rows(0..3));
+        queue.enqueue(&rows(3..6));
+        assert_eq!(held(&queue), [5.0, 1.0, 2.0, 3.0, 4.0]);
+        queue.enqueue(&rows(6..8));
+        assert_eq!(held(&queue), [5.0, 6.0, 7.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn of_more_than_fit_the_last_are_kept() {
+        let queue = Queue::new(3, 1, Device::Cpu);
+        queue.enqueue(&rows(0..2));
+        queue.enqueue(&rows(2..9));
+        let mut all = held(&queue);
+        all.sort_by(f32::total_cmp);
+        assert_eq!(all, [6.0, 7.0, 8.0]);
+        queue.enqueue(&rows(9..10)); // in the place of 6, the oldest
+        let mut all = held(&queue);
+        all.sort_by(f32::total_cmp);
+        assert_eq!(all, [7.0, 8.0, 9.0]);
+    }
+}

@@ -1,0 +1,82 @@
+//! What a method is handed at each step, and what it hands back.
+
+use portolan_random::{Purpose, Stream, stream};
+use portolan_tensor::{Device, Kind, Tensor};
+use rand::seq::SliceRandom;
+
+/// One batch: the same images seen several ways.
+#[derive(Debug)]
+pub struct Batch {
+    /// A tensor a view, in the order of [`crate::Method::views`]: `[batch, 3, size, size]`, float32,
+    /// normalised, on the device.
+    pub views: Vec<Tensor>,
+    /// Which items of the data set these are.
+    pub ids: Vec<usize>,
+}
+
+/// Where training stands, and the sources of randomness that belong to this very moment.
+#[derive(Clone, Copy, Debug)]
+pub struct StepCx {
+    /// Optimiser steps done so far.
+    pub step: u64,
+    /// Optimiser steps of the whole run.
+    pub total_steps: u64,
+    /// Which micro-batch of this step, where gradients are accumulated.
+    pub micro_batch: u64,
+    /// The run's seed.
+    pub seed: u64,
+    /// Where the batch lies.
+    pub device: Device,
+}
+
+impl StepCx {
+    /// A stream for the `draw`-th draw of this purpose in this micro-batch: no draw repeats another.
+    pub fn rng(&self, purpose: Purpose, draw: u64) -> Stream {
+        stream(self.seed, purpose, &[self.step, self.micro_batch, draw])
+    }
+
+    /// A random permutation of `0..n` for the `draw`-th draw: `[n]`, int64, on the device.
+    pub fn permutation(&self, n: i64, draw: u64) -> Tensor {
+        let mut order: Vec<i64> = (0..n).collect();
+        order.shuffle(&mut self.rng(Purpose::Shuffle, draw));
+        Tensor::from_slice(&order).to_device(self.device)
+    }
+
+    /// The rows of every process's tensor, one after the other; of a single process, its own.
+    pub fn all_gather(&self, rows: &Tensor) -> Tensor {
+        rows.shallow_clone()
+    }
+}
+
+/// A loss, and figures that say how training goes.
+#[derive(Debug)]
+pub struct StepLoss {
+    /// A scalar that carries gradients.
+    pub loss: Tensor,
+    /// Scalars to log by name, left on the device so that no step waits for them.
+    pub figures: Vec<(&'static str, Tensor)>,
+}
+
+impl StepLoss {
+    /// The mean of a boolean tensor, such as an accuracy: a scalar figure.
+    pub fn share(hits: &Tensor) -> Tensor {
+        hits.to_kind(Kind::Float).mean(Kind::Float)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permutations_differ_by_step_micro_batch_and_draw() {
+        let cx = StepCx { step: 3, total_steps: 9, micro_batch: 0, seed: 1, device: Device::Cpu };
+        let first = cx.permutation(64, 0);
+        assert_eq!(first, cx.permutation(64, 0));
+        assert_eq!(first.sort(0, false).0, Tensor::arange(64, (Kind::Int64, Device::Cpu)));
+        for other in [StepCx { step: 4, ..cx }, StepCx { micro_batch: 1, ..cx }] {
+            assert_ne!(first, other.permutation(64, 0));
+        }
+        assert_ne!(first, cx.permutation(64, 1));
+    }
+}

@@ -1,0 +1,72 @@
+//! MoCo's settings.
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// The projection head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Head {
+    /// One layer (v1, section 3.3).
+    Linear,
+    /// Two layers with a ReLU between, the hidden one as wide as the features (v2, section 3).
+    Mlp,
+}
+
+/// What MoCo can be set to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MocoConfig {
+    /// The projection head.
+    pub head: Head,
+    /// Numbers of a query or key: 128 (v1, section 3.3).
+    pub dim: i64,
+    /// How many keys the queue holds: 65,536 (v1, section 4).
+    pub queue: i64,
+    /// m, how much of the key network stays at each update: 0.999 (v1, section 4).
+    pub momentum: f64,
+    /// τ: 0.07 (v1, section 3.3), 0.2 (v2, section 3).
+    pub temperature: f64,
+    /// Whether each view is query and key once, as in the authors' CIFAR-10 demonstration, or the first
+    /// is the query and the second the key, as in the papers.
+    pub symmetric: bool,
+}
+
+impl MocoConfig {
+    /// v1, section 3.3 and 4.
+    pub fn v1() -> Self {
+        MocoConfig {
+            head: Head::Linear,
+            dim: 128,
+            queue: 65_536,
+            momentum: 0.999,
+            temperature: 0.07,
+            symmetric: false,
+        }
+    }
+
+    /// v2, section 3.
+    pub fn v2() -> Self {
+        MocoConfig { head: Head::Mlp, temperature: 0.2, ..MocoConfig::v1() }
+    }
+
+    /// Whether these settings make sense.
+    ///
+    /// # Errors
+    /// When one does not; the message names it and its range.
+    pub fn validate(&self) -> Result<()> {
+        ensure!(self.dim >= 1, "dim is {}; a key needs at least one number", self.dim);
+        ensure!(self.queue >= 1, "queue is {}; it must hold at least one key", self.queue);
+        ensure!(
+            (0.0..=1.0).contains(&self.momentum),
+            "momentum is {}; it must be from 0 to 1 (0.999 in the paper)",
+            self.momentum
+        );
+        ensure!(
+            self.temperature > 0.0 && self.temperature.is_finite(),
+            "temperature is {}; it must be above 0 (0.2 in MoCo v2)",
+            self.temperature
+        );
+        Ok(())
+    }
+}

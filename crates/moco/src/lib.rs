@@ -1,0 +1,184 @@
+//! MoCo: momentum contrast.
+//!
+//! - v1: He et al. 2019, *Momentum Contrast for Unsupervised Visual Representation Learning*, arXiv
+//!   1911.05722 (a linear head, the views of [`portolan_augment::presets::moco_v1`]).
+//! - v2: Chen et al. 2020, *Improved Baselines with Momentum Contrastive Learning*, arXiv 2003.04297 (an
+//!   MLP head, stronger views, a cosine schedule).
+//! - The symmetric form of the authors' CIFAR-10 demonstration, in which each view is query and key once.
+//!
+//! ```
+//! use portolan_augment::presets;
+//! use portolan_encoders::EncoderConfig;
+//! use portolan_method::Method;
+//! use portolan_moco::{Moco, MocoConfig};
+//! use portolan_tensor::Device;
+//!
+//! let encoder = EncoderConfig { width: 8, ..EncoderConfig::named("resnet18")? };
+//! let config = MocoConfig { queue: 512, ..MocoConfig::v2() };
+//! let views = vec![presets::moco_v2(64), presets::moco_v2(64)];
+//! let moco = Moco::new(config, &encoder, views, Device::Cpu)?;
+//! assert_eq!(moco.encoder().width(), 64);
+//! # anyhow::Ok(())
+//! ```
+//!
+//! A query is to be found among many keys. The keys come from a slowly moving copy of the encoder, so
+//! that those computed many batches ago still fit: the queue is then a dictionary far larger than a batch,
+//! which is why MoCo needs no large batches.
+
+mod config;
+pub mod recipes;
+
+pub use config::{Head, MocoConfig};
+
+use anyhow::{Result, ensure};
+use portolan_augment::ViewSpec;
+use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead, build};
+use portolan_losses::info_nce;
+use portolan_method::{Batch, Method, MomentumTwin, Queue, StepCx, StepLoss};
+use portolan_optim::ParamGroup;
+use portolan_tensor::{Device, Tensor, Vars, clear_autocast_cache, no_grad, prefixed};
+
+/// An encoder and its projection head: f_q, or its momentum twin f_k.
+struct Network {
+    vars: Vars,
+    encoder: Box<dyn Encoder>,
+    head: ProjectionHead,
+}
+
+impl Network {
+    fn new(config: &MocoConfig, encoder: &EncoderConfig, device: Device) -> Result<Self> {
+        let vars = Vars::new(device);
+        let splits = encoder.batch_norm_splits;
+        let encoder = build(encoder, &(&vars / "encoder"))?;
+        let width = encoder.width();
+        let widths = match config.head {
+            Head::Linear => vec![width, config.dim],
+            Head::Mlp => vec![width, width, config.dim],
+        };
+        let head = ProjectionHead::new(&(&vars / "head"), &widths, HeadNorm::None, splits);
+        Ok(Network { vars, encoder, head })
+    }
+
+    /// `[batch, 3, h, w]` to `[batch, dim]`.
+    fn forward(&self, images: &Tensor) -> Tensor {
+        self.head.forward(&self.encoder.forward(images, true), true)
+    }
+}
+
+/// MoCo, ready to train.
+pub struct Moco {
+    config: MocoConfig,
+    views: Vec<ViewSpec>,
+    query: Network,
+    key: Network,
+    twin: MomentumTwin,
+    queue: Queue,
+    /// Whether batch norms see groups of the batch, and keys therefore have to be shuffled.
+    split_batch_norm: bool,
+    /// Keys of this step, enqueued once all its losses are computed.
+    fresh_keys: Vec<Tensor>,
+}
+
+impl Moco {
+    /// Builds query and key network with initial values from libtorch's generator.
+    ///
+    /// # Errors
+    /// When the settings contradict each other; the message says which.
+    pub fn new(
+        config: MocoConfig,
+        encoder: &EncoderConfig,
+        views: Vec<ViewSpec>,
+        device: Device,
+    ) -> Result<Self> {
+        config.validate()?;
+        ensure!(views.len() == 2, "MoCo wants two views of an image, not {}", views.len());
+        let query = Network::new(&config, encoder, device)?;
+        let key = Network::new(&config, encoder, device)?;
+        let twin = MomentumTwin::new(&query.vars, &key.vars)?;
+        let queue = Queue::new(config.queue, config.dim, device);
+        let split_batch_norm = encoder.batch_norm_splits > 1;
+        let fresh_keys = Vec::new();
+        Ok(Moco { config, views, query, key, twin, queue, split_batch_norm, fresh_keys })
+    }
+
+    /// k = f_k(x), of length one and without gradients. Shuffled batch norm (v1, section 3.3): each group of
+    /// keys is normalised among other images than its queries, or the statistics would give the pairs away.
+    fn keys(&self, x: &Tensor, cx: &StepCx, draw: u64) -> Tensor {
+        let keys = no_grad(|| {
+            if !self.split_batch_norm {
+                return unit(&self.key.forward(x));
+            }
+            let shuffle = cx.permutation(x.size()[0], draw);
+            let keys = self.key.forward(&x.index_select(0, &shuffle));
+            unit(&keys).index_select(0, &shuffle.argsort(0, false))
+        });
+        clear_autocast_cache();
+        keys
+    }
+
+    /// The logits of one direction: queries of `x_q` against their keys from `x_k` and the queue. The keys
+    /// are kept for the queue.
+    fn contrast(&mut self, x_q: &Tensor, x_k: &Tensor, cx: &StepCx, draw: u64) -> Result<Tensor> {
+        let k = self.keys(x_k, cx, draw);
+        let q = self.query.forward(x_q);
+        let logits = info_nce::logits(&q, &k, &self.queue.keys(), self.config.temperature)?;
+        self.fresh_keys.push(k);
+        Ok(logits)
+    }
+}
+
+/// Rows brought to length one, in float32.
+fn unit(rows: &Tensor) -> Tensor {
+    let rows = rows.to_kind(portolan_tensor::Kind::Float);
+    let length = rows.norm_scalaropt_dim(2.0, 1, true).clamp_min(1e-12);
+    rows / length
+}
+
+impl Method for Moco {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
+    }
+
+    /// One group: MoCo decays everything, biases and batch norms too.
+    fn params(&self) -> Vec<ParamGroup> {
+        vec![ParamGroup::all("query", self.query.vars.parameters())]
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = prefixed("query", self.query.vars.state());
+        state.extend(prefixed("key", self.key.vars.state()));
+        state.extend(prefixed("queue", self.queue.state()));
+        state
+    }
+
+    /// Algorithm 1 of v1; in the symmetric form the sum of both directions, as the demonstration has it.
+    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+        let [x_1, x_2] = &batch.views[..] else {
+            anyhow::bail!("MoCo was handed {} views instead of two", batch.views.len())
+        };
+        let mut logits = vec![self.contrast(x_1, x_2, cx, 0)?];
+        if self.config.symmetric {
+            logits.push(self.contrast(x_2, x_1, cx, 1)?);
+        }
+        let mut loss = info_nce::cross_entropy(&logits[0])?;
+        for direction in &logits[1..] {
+            loss += info_nce::cross_entropy(direction)?;
+        }
+        // How often the right key is the most similar of all.
+        let hits = no_grad(|| Tensor::cat(&logits, 0).argmax(1, false).eq(0));
+        Ok(StepLoss { loss, figures: vec![("contrastive_top1", StepLoss::share(&hits))] })
+    }
+
+    /// θ_k ← m θ_k + (1 − m) θ_q (v1, equation 2), then the keys of this step join the queue.
+    fn after_update(&mut self, cx: &StepCx) -> Result<()> {
+        self.twin.update(self.config.momentum)?;
+        for keys in self.fresh_keys.drain(..) {
+            self.queue.enqueue(&cx.all_gather(&keys));
+        }
+        Ok(())
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &*self.query.encoder
+    }
+}

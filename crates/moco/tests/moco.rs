@@ -1,0 +1,210 @@
+//! MoCo's steps, against what the papers say of them.
+#![allow(clippy::unwrap_used)]
+
+use portolan_augment::presets;
+use portolan_encoders::EncoderConfig;
+use portolan_losses::info_nce;
+use portolan_method::{Batch, Method, StepCx};
+use portolan_moco::{Head, Moco, MocoConfig};
+use portolan_optim::{Optimizer, OptimizerConfig};
+use portolan_tensor::{Device, Kind, Precision, Tensor, no_grad, seed};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+/// libtorch's generator is global: tests that draw from it take turns.
+static GENERATOR: Mutex<()> = Mutex::new(());
+
+const CPU: Device = Device::Cpu;
+const CX: StepCx = StepCx { step: 0, total_steps: 10, micro_batch: 0, seed: 5, device: CPU };
+
+fn moco(splits: i64, symmetric: bool) -> Moco {
+    let encoder = EncoderConfig {
+        width: 4,
+        batch_norm_splits: splits,
+        ..EncoderConfig::named("resnet18").unwrap()
+    };
+    let config =
+        MocoConfig { queue: 20, dim: 8, momentum: 0.5, symmetric, ..MocoConfig::v2() };
+    Moco::new(config, &encoder, vec![presets::moco_v2(32); 2], CPU).unwrap()
+}
+
+fn batch() -> Batch {
+    let view = || Tensor::randn([8, 3, 32, 32], (Kind::Float, CPU));
+    Batch { views: vec![view(), view()], ids: (0..8).collect() }
+}
+
+fn state(moco: &Moco) -> BTreeMap<String, Tensor> {
+    moco.state().into_iter().map(|(name, tensor)| (name, tensor.detach().copy())).collect()
+}
+
+fn sgd(moco: &Moco) -> Optimizer {
+    let config = OptimizerConfig::Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false };
+    Optimizer::new(config, moco.params()).unwrap()
+}
+
+#[test]
+fn an_update_moves_the_key_network_by_the_moving_average_and_fills_the_queue() {
+    let _turn = GENERATOR.lock();
+    seed(1);
+    let (mut moco, batch) = (moco(1, false), batch());
+    let before = state(&moco);
+    let mut optimizer = sgd(&moco);
+    moco.loss(&batch, &CX).unwrap().loss.backward();
+    optimizer.step(0.1, 0).unwrap();
+    let query = state(&moco);
+    assert_eq!(query["queue.keys"], before["queue.keys"], "no key joins before the update");
+    moco.after_update(&CX).unwrap();
+    let after = state(&moco);
+    let mut moved = 0;
+    for (name, key) in after.iter().filter(|(name, _)| name.starts_with("key.")) {
+        let twin = name.replacen("key.", "query.", 1);
+        if name.contains("running") || name.contains("num_batches") {
+            continue;
+        }
+        let expected = 0.5 * &before[name] + 0.5 * &query[&twin];
+        assert!(key.allclose(&expected, 1e-5, 1e-7, false), "{name}");
+        moved += i32::from(key != &before[name]);
+    }
+    assert!(moved > 50, "only {moved} tensors of the key network moved");
+    assert_eq!(after["queue.pointer"].int64_value(&[0]), 8);
+    let kept = |state: &BTreeMap<String, Tensor>| state["queue.keys"].narrow(0, 8, 12);
+    assert_eq!(kept(&after), kept(&before), "the rest of the queue stays");
+    let length = after["queue.keys"].square().sum_dim_intlist(1, false, Kind::Float);
+    assert!(length.allclose(&Tensor::ones([20], (Kind::Float, CPU)), 1e-4, 1e-4, false));
+}
+
+#[test]
+fn the_loss_is_info_nce_of_queries_keys_and_queue() {
+    let _turn = GENERATOR.lock();
+    seed(2);
+    let (mut moco, batch) = (moco(1, false), batch());
+    let queue = state(&moco)["queue.keys"].copy();
+    let loss = moco.loss(&batch, &CX).unwrap().loss.double_value(&[]);
+    moco.after_update(&CX).unwrap();
+    // The keys that joined are those of the second view; the first view's queries are found again by hand.
+    let keys = state(&moco)["queue.keys"].narrow(0, 0, 8);
+    let logits = |q: &Tensor| info_nce::logits(q, &keys, &queue, 0.2).unwrap();
+    let features = no_grad(|| moco.encoder().forward(&batch.views[0], true));
+    let named = state(&moco);
+    let layer = |x: &Tensor, n: i32| {
+        let (w, b) = (&named[&format!("query.head.{n}.weight")], &named[&format!("query.head.{n}.bias")]);
+        x.linear(w, Some(b))
+    };
+    let queries = layer(&layer(&features, 0).relu(), 2);
+    let expected = info_nce::cross_entropy(&logits(&queries)).unwrap().double_value(&[]);
+    assert!((loss - expected).abs() < 1e-5, "{loss} is not {expected}");
+}
+
+#[test]
+fn the_key_network_gets_no_gradient() {
+    let _turn = GENERATOR.lock();
+    seed(3);
+    let (mut moco, batch) = (moco(2, true), batch());
+    moco.loss(&batch, &CX).unwrap().loss.backward();
+    for (name, tensor) in moco.state() {
+        let trained = name.starts_with("query.") && tensor.requires_grad();
+        assert_eq!(tensor.grad().defined(), trained, "{name}");
+    }
+}
+
+#[test]
+fn the_symmetric_form_enqueues_the_keys_of_both_directions_after_both_losses() {
+    let _turn = GENERATOR.lock();
+    seed(4);
+    let (mut moco, batch) = (moco(2, true), batch());
+    moco.loss(&batch, &CX).unwrap();
+    moco.after_update(&CX).unwrap();
+    assert_eq!(state(&moco)["queue.pointer"].int64_value(&[0]), 16);
+}
+
+#[test]
+fn shuffling_changes_the_groups_of_split_batch_norm_and_nothing_else() {
+    let _turn = GENERATOR.lock();
+    let loss = |splits, step| {
+        seed(5);
+        let mut moco = moco(splits, false);
+        let batch = batch();
+        moco.loss(&batch, &StepCx { step, ..CX }).unwrap().loss.double_value(&[])
+    };
+    // Another step draws another permutation: it matters only where groups are normalised apart.
+    assert!((loss(1, 0) - loss(1, 1)).abs() < 1e-6);
+    assert!((loss(4, 0) - loss(4, 1)).abs() > 1e-6);
+}
+
+#[test]
+fn one_step_runs_on_every_encoder_in_both_precisions() {
+    let _turn = GENERATOR.lock();
+    for name in ["resnet18-w4", "resnet34-w4", "resnet50-w4"] {
+        for precision in [Precision::Fp32, Precision::Bf16] {
+            for head in [Head::Linear, Head::Mlp] {
+                let encoder = EncoderConfig::named(name).unwrap();
+                let config = MocoConfig { head, queue: 16, ..MocoConfig::v2() };
+                let mut moco =
+                    Moco::new(config, &encoder, vec![presets::moco_v2(32); 2], CPU).unwrap();
+                let batch = batch();
+                let step = precision.run(CPU, || moco.loss(&batch, &CX)).unwrap().unwrap();
+                assert_eq!(step.loss.kind(), Kind::Float);
+                assert!(step.loss.double_value(&[]).is_finite());
+                step.loss.backward();
+                sgd(&moco).step(0.1, 0).unwrap();
+                moco.after_update(&CX).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_few_steps_learn_to_find_the_right_key() {
+    let _turn = GENERATOR.lock();
+    seed(6);
+    let mut moco = moco(1, false);
+    let mut optimizer = sgd(&moco);
+    let images = Tensor::randn([8, 3, 32, 32], (Kind::Float, CPU));
+    let mut found = Vec::new();
+    for step in 0..30 {
+        let view = || &images + 0.05 * images.randn_like();
+        let batch = Batch { views: vec![view(), view()], ids: (0..8).collect() };
+        let cx = StepCx { step, ..CX };
+        let out = moco.loss(&batch, &cx).unwrap();
+        optimizer.zero_grad();
+        out.loss.backward();
+        optimizer.step(0.05, step).unwrap();
+        moco.after_update(&cx).unwrap();
+        found.push(out.figures[0].1.double_value(&[]));
+    }
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    assert!(mean(&found[25..]) > mean(&found[..5]) + 0.2, "{found:?}");
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_by_name() {
+    let encoder = EncoderConfig::named("resnet18-w4").unwrap();
+    let build = |config, views| Moco::new(config, &encoder, views, CPU).err().unwrap().to_string();
+    let two = || vec![presets::moco_v2(32); 2];
+    assert!(build(MocoConfig { temperature: 0.0, ..MocoConfig::v2() }, two()).contains("temperature"));
+    assert!(build(MocoConfig { momentum: 1.5, ..MocoConfig::v2() }, two()).contains("momentum"));
+    assert!(build(MocoConfig { queue: 0, ..MocoConfig::v2() }, two()).contains("queue"));
+    assert!(build(MocoConfig::v2(), vec![presets::moco_v2(32)]).contains("two views"));
+}
+
+#[test]
+fn recipes_hold_the_papers_settings() {
+    let settings = |text: &str| -> MocoConfig {
+        text.parse::<toml::Table>().unwrap()["settings"].clone().try_into().unwrap()
+    };
+    assert_eq!(settings(portolan_moco::recipes::IMAGENET), MocoConfig::v2());
+    let demonstration = MocoConfig {
+        queue: 4096,
+        momentum: 0.99,
+        temperature: 0.1,
+        symmetric: true,
+        ..MocoConfig::v1()
+    };
+    assert_eq!(settings(portolan_moco::recipes::CIFAR10), demonstration);
+    let views: Vec<portolan_augment::ViewSpec> =
+        portolan_moco::recipes::IMAGENET.parse::<toml::Table>().unwrap()["views"]
+            .clone()
+            .try_into()
+            .unwrap();
+    assert_eq!(views, vec![presets::moco_v2(224); 2]);
+}
