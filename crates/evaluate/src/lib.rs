@@ -1,0 +1,45 @@
+//! What a frozen encoder has learned, measured: weighted kNN, a linear probe, baselines, a map.
+//!
+//! ```
+//! use portolan_augment::presets;
+//! use portolan_data::{Options, open};
+//! use portolan_encoders::{EncoderConfig, build};
+//! use portolan_evaluate::{KnnConfig, features, knn_top1, linear_probe_top1, recalibrate};
+//! use portolan_tensor::{Device, Precision, Vars};
+//!
+//! let shapes = open("shapes", &Options { train: 60, test: 20, ..Options::default() })?;
+//! let view = presets::evaluation(32, 32).with_normalisation(shapes.mean, shapes.std);
+//! let config = EncoderConfig { width: 4, ..EncoderConfig::named("resnet18")? };
+//! let encoder = build(&config, &Vars::new(Device::Cpu))?;
+//!
+//! // This one is untrained: without batch statistics of these images it would be unfairly poor.
+//! recalibrate(&*encoder, &*shapes.train, &view, Device::Cpu, 120, /* seed */ 0)?;
+//!
+//! let of = |source| features(&*encoder, source, &view, Device::Cpu, Precision::Fp32);
+//! let bank = of(&*shapes.train)?; // the training split is fitted to
+//! let test = of(&*shapes.test.expect("shapes have a test split"))?; // the test split is scored on
+//! let knn = knn_top1(&bank, &test, 10, &KnnConfig { k: 5, temperature: 0.07 })?;
+//! let probe = linear_probe_top1(&bank, &test, 10)?;
+//! println!("kNN {:.1} %, linear probe {:.1} %", 100.0 * knn, 100.0 * probe);
+//! # anyhow::Ok(())
+//! ```
+//!
+//! Images go through the encoder once ([`features`]); everything else works on the features, which are small.
+//! That is why the probe is a convex problem solved to convergence rather than a layer trained by SGD on
+//! augmented images, as papers have it for ImageNet: it has no settings to tune on the test split, gives the same
+//! figure every time, and takes seconds. Test labels are seen by what counts right answers and by nothing else.
+
+mod baselines;
+mod features;
+mod images;
+mod knn;
+mod lbfgs;
+mod pca;
+mod probe;
+
+pub use baselines::{colour_histogram, pixels};
+pub use features::{Features, features, recalibrate};
+pub use images::{Readable, images};
+pub use knn::{KnnConfig, knn_predict, knn_top1, neighbours};
+pub use pca::pca;
+pub use probe::{LinearProbe, linear_probe_top1};
