@@ -1,0 +1,139 @@
+//! Everything that training changes, in one file.
+
+use anyhow::{Context, Result, ensure};
+use portolan_method::Method;
+use portolan_optim::Optimizer;
+use portolan_tensor::{Device, Tensor, generator_state, io, prefixed, set_generator_state};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// How many checkpoints of a run are kept: the newest, and the one before should it be damaged.
+const KEPT: usize = 2;
+
+/// Where a run stood when its tensors were written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The method whose tensors these are.
+    pub method: String,
+    /// Checksum of the data set trained on.
+    pub data: String,
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Seconds of training so far.
+    pub seconds: f64,
+    /// Best kNN accuracy seen on the way.
+    pub best_knn: Option<f64>,
+}
+
+impl Checkpoint {
+    /// Writes `checkpoints/step-NNNNNNNN.safetensors` in the run's folder, aside first and renamed, and
+    /// removes the oldest beyond the last two.
+    ///
+    /// # Errors
+    /// When the folder cannot be written; the checkpoints before are then untouched.
+    pub fn save(
+        &self,
+        run: &Path,
+        method: &dyn Method,
+        optimizer: &Optimizer,
+        device: Device,
+    ) -> Result<PathBuf> {
+        let folder = run.join("checkpoints");
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let path = folder.join(format!("step-{:08}.safetensors", self.step));
+        let mut tensors = tensors(method, optimizer);
+        for (name, device) in generators(device) {
+            tensors.push((name.to_owned(), generator_state(device)?));
+        }
+        let description = serde_json::to_string(self)?;
+        io::save(&path, &tensors, &BTreeMap::from([("checkpoint".to_owned(), description)]))
+            .context("cannot write a checkpoint; the one before is intact")?;
+        let mut all = list(run)?;
+        while all.len() > KEPT {
+            std::fs::remove_file(all.remove(0)).context("cannot remove an old checkpoint")?;
+        }
+        Ok(path)
+    }
+
+    /// Reads the checkpoint at `path` into the method, the optimiser and libtorch's generators. Nothing is
+    /// changed unless all of it fits.
+    ///
+    /// # Errors
+    /// When the file is damaged, or was written by another method or for another network.
+    pub fn load(
+        path: &Path,
+        name: &str,
+        method: &dyn Method,
+        optimizer: &Optimizer,
+        device: Device,
+    ) -> Result<Self> {
+        let (mut found, metadata) = io::load(path)?;
+        let description = metadata
+            .get("checkpoint")
+            .with_context(|| format!("{} is not a checkpoint of Portolan", path.display()))?;
+        let checkpoint: Checkpoint = serde_json::from_str(description)
+            .with_context(|| format!("{} has an unreadable description", path.display()))?;
+        ensure!(
+            checkpoint.method == name,
+            "{} is a checkpoint of {}, not of {name}; resume it with `{}`",
+            path.display(),
+            checkpoint.method,
+            checkpoint.method
+        );
+        let mut states = Vec::new();
+        for (name, device) in generators(device) {
+            // A run that moved from the CPU to a GPU has no state for it: that generator starts anew.
+            states.extend(found.remove(name).map(|state| (device, state)));
+        }
+        found.remove("generator.cuda");
+        io::copy_into(&tensors(method, optimizer), &found)
+            .with_context(|| format!("{} does not fit these settings", path.display()))?;
+        for (device, state) in states {
+            set_generator_state(device, &state)?;
+        }
+        Ok(checkpoint)
+    }
+}
+
+fn tensors(method: &dyn Method, optimizer: &Optimizer) -> Vec<(String, Tensor)> {
+    let mut all = prefixed("method", method.state());
+    all.extend(prefixed("optimizer", optimizer.state()));
+    all
+}
+
+/// libtorch's generators that a run on `device` draws from.
+fn generators(device: Device) -> Vec<(&'static str, Device)> {
+    let mut all = vec![("generator.cpu", Device::Cpu)];
+    if device.is_cuda() {
+        all.push(("generator.cuda", device));
+    }
+    all
+}
+
+/// The checkpoints of the run in this folder, oldest first.
+fn list(run: &Path) -> Result<Vec<PathBuf>> {
+    let folder = run.join("checkpoints");
+    let entries = std::fs::read_dir(&folder)
+        .with_context(|| format!("there are no checkpoints at {}", folder.display()))?;
+    let mut all: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("step-") && name.ends_with(".safetensors")
+        })
+        .collect();
+    all.sort();
+    Ok(all)
+}
+
+/// The newest checkpoint of the run in this folder.
+///
+/// # Errors
+/// When there is none; the message says so and names the folder.
+pub fn newest(run: &Path) -> Result<PathBuf> {
+    list(run)?.pop().with_context(|| {
+        format!("{} holds no checkpoint to go on from; start the run anew", run.display())
+    })
+}

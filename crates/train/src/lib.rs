@@ -1,0 +1,31 @@
+//! The training engine: a loader that prepares batches in the background, the loop, and checkpoints.
+//!
+//! It knows [`portolan_method::Method`] and no single method.
+//!
+//! ```
+//! use portolan_train::Place;
+//!
+//! // A run's position is its number of steps; everything else follows from it.
+//! let place = Place { items: 1000, batch_size: 256, epochs: 10 };
+//! assert_eq!(place.steps_per_epoch(), 3); // the last, smaller batch is left out
+//! assert_eq!(place.total_steps(), 30);
+//! assert_eq!(place.epoch_of(7), 2);
+//! ```
+//!
+//! All randomness comes from streams named by seed, epoch, item and step, and every tensor that training
+//! changes is in the checkpoint. Resuming therefore needs no replay: the loop simply goes on at a step, and on
+//! the CPU arrives at the same bits as if it had never stopped.
+
+mod checkpoint;
+mod config;
+mod journal;
+mod loader;
+mod place;
+mod pretrain;
+mod progress;
+
+pub use checkpoint::{Checkpoint, newest};
+pub use config::TrainConfig;
+pub use loader::{Loader, Prepared, Skipped};
+pub use place::Place;
+pub use pretrain::{Job, KnnPoint, Outcome, pretrain};

@@ -1,0 +1,349 @@
+//! The loop.
+
+use anyhow::{Context, Result, bail};
+use portolan_augment::ViewSpec;
+use portolan_data::Source;
+use portolan_evaluate::{KnnConfig, features, knn_top1};
+use portolan_method::{Batch, Method, StepCx, StepLoss};
+use portolan_optim::{Optimizer, clip_grad_norm};
+use portolan_tensor::{Device, Kind, Tensor};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::journal::Journal;
+use crate::progress::Progress;
+use crate::{Checkpoint, Loader, Place, TrainConfig};
+
+/// Losses are read back from the device every so many steps, since reading waits for it.
+const LOG_EVERY: usize = 10;
+
+/// One run of pretraining.
+pub struct Job<'a> {
+    /// The method's name, kept in checkpoints.
+    pub name: &'a str,
+    /// The loop's settings.
+    pub config: &'a TrainConfig,
+    /// The images to train on.
+    pub images: Arc<dyn Source>,
+    /// Their checksum, kept in checkpoints.
+    pub checksum: &'a str,
+    /// What all randomness is named by.
+    pub seed: u64,
+    /// Where the networks live.
+    pub device: Device,
+    /// The run's folder, which exists.
+    pub folder: &'a Path,
+    /// Threads of the loader.
+    pub threads: usize,
+    /// The checkpoint to go on from.
+    pub resume: Option<PathBuf>,
+    /// Set from outside to end the run after the step in progress.
+    pub stop: &'a AtomicBool,
+    /// kNN on the way, where there are labels.
+    pub knn: Option<KnnPoint<'a>>,
+}
+
+/// How the kNN figure on the way is made: training images as the bank, test images as the queries.
+pub struct KnnPoint<'a> {
+    /// Labelled training images.
+    pub bank: &'a dyn Source,
+    /// Labelled test images.
+    pub test: &'a dyn Source,
+    /// The plain view of evaluation.
+    pub view: &'a ViewSpec,
+    /// Neighbours and temperature.
+    pub config: &'a KnnConfig,
+    /// Number of classes.
+    pub classes: i64,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Whether all epochs are done; otherwise the run was asked to stop.
+    pub complete: bool,
+    /// Seconds of training, kNN on the way included, those before a resumption too.
+    pub seconds: f64,
+    /// Training images a second over all of that time.
+    pub images_per_second: f64,
+    /// Best kNN accuracy on the way.
+    pub best_knn: Option<f64>,
+    /// The images that could not be read, each with its reason.
+    pub skipped: Vec<String>,
+    /// The last checkpoint.
+    pub checkpoint: PathBuf,
+}
+
+/// Trains `method` until its epochs are done or `job.stop` is set, leaving `metrics.jsonl` and
+/// `checkpoints/` in the run's folder.
+///
+/// # Errors
+/// When settings contradict each other, images cannot be read, the folder cannot be written, or the loss
+/// is no longer finite; checkpoints written before stay good.
+pub fn pretrain(method: &mut dyn Method, job: &Job) -> Result<Outcome> {
+    job.config.validate(job.images.len())?;
+    let mut run = Run::start(method, job)?;
+    while run.state.step < run.place.total_steps() {
+        run.step(method)?;
+        let done = run.state.step;
+        let epoch_ends = run.place.ends_epoch(done);
+        if epoch_ends {
+            run.end_epoch(method)?;
+        }
+        let stopping = job.stop.load(Ordering::Relaxed);
+        if epoch_ends || stopping || run.checkpoint_is_due() {
+            run.save(method)?;
+        }
+        if stopping && done < run.place.total_steps() {
+            break;
+        }
+    }
+    run.finish(method)
+}
+
+/// A run in progress.
+struct Run<'a> {
+    job: &'a Job<'a>,
+    place: Place,
+    optimizer: Optimizer,
+    loader: Loader,
+    journal: Journal,
+    progress: Progress,
+    /// Where the run stands, as the next checkpoint will say.
+    state: Checkpoint,
+    /// Seconds of training before this process.
+    before: f64,
+    /// Steps done before this process.
+    first: u64,
+    started: Instant,
+    /// Losses and figures not read back from the device yet.
+    pending: Vec<StepLoss>,
+    last_read: Instant,
+    last_saved: Instant,
+    checkpoint: Option<PathBuf>,
+    /// The last loss and speed that were read back.
+    shown: (f64, f64),
+}
+
+impl<'a> Run<'a> {
+    fn start(method: &mut dyn Method, job: &'a Job<'a>) -> Result<Self> {
+        let config = job.config;
+        let place =
+            Place { items: job.images.len(), batch_size: config.batch_size, epochs: config.epochs };
+        let optimizer = Optimizer::new(config.optimizer.clone(), method.params())?;
+        let fresh = Checkpoint {
+            method: job.name.to_owned(),
+            data: job.checksum.to_owned(),
+            ..Checkpoint::default()
+        };
+        let state = match &job.resume {
+            Some(path) => Checkpoint::load(path, job.name, &*method, &optimizer, job.device)?,
+            None => fresh,
+        };
+        if state.data != job.checksum {
+            bail!("the data is not what this run was trained on; resume it with the same --data");
+        }
+        let loader = Loader::start(
+            Arc::clone(&job.images),
+            method.views().to_vec(),
+            place,
+            config.accumulate,
+            job.seed,
+            state.step,
+            job.threads,
+        )?;
+        let now = Instant::now();
+        Ok(Run {
+            job,
+            place,
+            optimizer,
+            loader,
+            journal: Journal::open(job.folder, state.step)?,
+            progress: Progress::new(state.step, place.total_steps(), config.epochs),
+            before: state.seconds,
+            first: state.step,
+            state,
+            started: now,
+            pending: Vec::new(),
+            last_read: now,
+            last_saved: now,
+            checkpoint: job.resume.clone(),
+            shown: (f64::NAN, 0.0),
+        })
+    }
+
+    fn seconds(&self) -> f64 {
+        self.before + self.started.elapsed().as_secs_f64()
+    }
+
+    /// One optimiser step: forward and backward for each micro-batch, then the update.
+    fn step(&mut self, method: &mut dyn Method) -> Result<()> {
+        let config = self.job.config;
+        let step = self.state.step;
+        self.optimizer.zero_grad();
+        let mut cx = StepCx {
+            step,
+            total_steps: self.place.total_steps(),
+            micro_batch: 0,
+            seed: self.job.seed,
+            device: self.job.device,
+        };
+        for micro_batch in 0..config.accumulate as u64 {
+            cx.micro_batch = micro_batch;
+            let prepared = self.loader.next()?;
+            let views = prepared.views.iter().map(|view| view.to_device(self.job.device)).collect();
+            let batch = Batch { views, ids: prepared.ids };
+            let step_loss =
+                config.precision.run(self.job.device, || method.loss(&batch, &cx))??;
+            (&step_loss.loss / config.accumulate as f64).backward();
+            let loss = step_loss.loss.detach();
+            self.pending.push(StepLoss { loss, figures: step_loss.figures });
+        }
+        if config.clip_gradients > 0.0 {
+            let _ = clip_grad_norm(self.optimizer.params(), config.clip_gradients)?;
+        }
+        method.before_update(&cx)?;
+        self.optimizer.step(config.rate(&self.place, step), step)?;
+        method.after_update(&cx)?;
+        self.state.step += 1;
+        if self.pending.len() >= LOG_EVERY * config.accumulate {
+            self.read_back()?;
+        }
+        Ok(())
+    }
+
+    /// Reads losses and figures back from the device, journals their means, and refuses to go on with a loss
+    /// that is not finite.
+    fn read_back(&mut self) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let losses = Tensor::stack(&pending.iter().map(|p| &p.loss).collect::<Vec<_>>(), 0);
+        let losses: Vec<f64> = Vec::try_from(losses.to_device(Device::Cpu).to_kind(Kind::Double))?;
+        let per_step = self.job.config.accumulate;
+        let steps = (pending.len() / per_step) as u64;
+        let first = self.state.step - steps;
+        if let Some(bad) = losses.iter().position(|loss| !loss.is_finite()) {
+            return Err(self.diverged(first + (bad / per_step) as u64, losses[bad]));
+        }
+        let last = self.state.step - 1;
+        let speed = (steps as usize * self.place.batch_size) as f64
+            / self.last_read.elapsed().as_secs_f64().max(1e-9);
+        let loss = losses.iter().sum::<f64>() / losses.len() as f64;
+        let mut row = self.row(last);
+        row.insert("loss".to_owned(), json!(loss));
+        row.insert("lr".to_owned(), json!(self.job.config.rate(&self.place, last)));
+        row.insert("images_per_second".to_owned(), json!(speed));
+        for (i, (name, _)) in pending[0].figures.iter().enumerate() {
+            let values: Vec<_> = pending.iter().map(|p| &p.figures[i].1).collect();
+            let mean = Tensor::stack(&values, 0).to_kind(Kind::Double).mean(Kind::Double);
+            row.insert((*name).to_owned(), json!(mean.double_value(&[])));
+        }
+        self.journal.write(row)?;
+        self.progress.steps(self.state.step, self.place.epoch_of(last), loss, speed);
+        self.shown = (loss, speed);
+        self.last_read = Instant::now();
+        Ok(())
+    }
+
+    /// The start of a journal row for what is known after step `last` (counted from 0).
+    fn row(&self, last: u64) -> Map<String, Value> {
+        let epoch = (last + 1) as f64 / self.place.steps_per_epoch() as f64;
+        let mut row = Map::new();
+        row.insert("step".to_owned(), json!(last + 1));
+        row.insert("epoch".to_owned(), json!(epoch));
+        row
+    }
+
+    fn diverged(&self, step: u64, loss: f64) -> anyhow::Error {
+        let rate = self.job.config.rate(&self.place, step);
+        let back = match &self.checkpoint {
+            Some(path) => format!("the last good checkpoint is {}", path.display()),
+            None => "there is no checkpoint yet".to_owned(),
+        };
+        anyhow::anyhow!(
+            "the loss is {loss} at step {} (epoch {}), at a learning rate of {rate:.4}; {back}; \
+             try a lower rate, for instance --set learning_rate={:.4}",
+            step + 1,
+            self.place.epoch_of(step) + 1,
+            self.job.config.learning_rate / 3.0
+        )
+    }
+
+    /// After an epoch: its line, and its kNN figure where one is due.
+    fn end_epoch(&mut self, method: &dyn Method) -> Result<()> {
+        self.read_back()?;
+        let (done, total) = (self.state.step, self.place.total_steps());
+        let pace = self.started.elapsed().as_secs_f64() / (done - self.first) as f64;
+        let epoch = self.place.epoch_of(done - 1);
+        self.progress.epoch(epoch, self.shown.0, self.shown.1, pace * (total - done) as f64);
+        let every = self.job.config.knn_every;
+        if every > 0 && ((epoch + 1).is_multiple_of(every) || done == total) {
+            self.knn(method).context("the kNN figure on the way failed")?;
+        }
+        self.last_read = Instant::now();
+        Ok(())
+    }
+
+    fn knn(&mut self, method: &dyn Method) -> Result<()> {
+        let Some(point) = &self.job.knn else { return Ok(()) };
+        let of = |source| {
+            let (device, precision) = (self.job.device, self.job.config.precision);
+            features(method.encoder(), source, point.view, device, precision)
+        };
+        let top1 = knn_top1(&of(point.bank)?, &of(point.test)?, point.classes, point.config)?;
+        let mut row = self.row(self.state.step - 1);
+        row.insert("knn_top1".to_owned(), json!(top1));
+        self.journal.write(row)?;
+        let best = self.state.best_knn.map_or(top1, |best| best.max(top1));
+        self.state.best_knn = Some(best);
+        self.progress.line(&format!(
+            "epoch {}/{}  kNN {:.1} %  (k = {})",
+            self.place.epoch_of(self.state.step - 1) + 1,
+            self.place.epochs,
+            100.0 * top1,
+            point.config.k
+        ));
+        Ok(())
+    }
+
+    fn checkpoint_is_due(&self) -> bool {
+        let minutes = self.job.config.checkpoint_minutes;
+        minutes > 0.0 && self.last_saved.elapsed().as_secs_f64() >= 60.0 * minutes
+    }
+
+    /// Writes a checkpoint, once all losses up to here are known to be finite.
+    fn save(&mut self, method: &dyn Method) -> Result<()> {
+        self.read_back()?;
+        self.state.seconds = self.seconds();
+        let path = self.state.save(self.job.folder, method, &self.optimizer, self.job.device)?;
+        self.checkpoint = Some(path);
+        self.last_saved = Instant::now();
+        Ok(())
+    }
+
+    fn finish(mut self, method: &dyn Method) -> Result<Outcome> {
+        let complete = self.state.step == self.place.total_steps();
+        let checkpoint = match self.checkpoint.take() {
+            Some(path) => path,
+            None => {
+                self.save(method)?;
+                self.checkpoint.take().context("no checkpoint was written")?
+            }
+        };
+        let seconds = self.seconds();
+        let images = self.state.step as f64 * self.place.batch_size as f64;
+        Ok(Outcome {
+            complete,
+            seconds,
+            images_per_second: images / seconds,
+            best_knn: self.state.best_knn,
+            skipped: self.loader.skipped(),
+            checkpoint,
+        })
+    }
+}

@@ -1,0 +1,206 @@
+//! The loop with MoCo on a few grey images: what it leaves, how it stops and goes on, how it fails.
+#![allow(clippy::unwrap_used)]
+
+use anyhow::Result;
+use image::{Rgb, RgbImage};
+use portolan_augment::presets;
+use portolan_data::{Picture, Source};
+use portolan_encoders::EncoderConfig;
+use portolan_evaluate::KnnConfig;
+use portolan_method::Method;
+use portolan_moco::{Moco, MocoConfig};
+use portolan_optim::{LrScaling, OptimizerConfig, Schedule};
+use portolan_tensor::{Device, Precision, Tensor, seed, tch};
+use portolan_train::{Job, KnnPoint, Outcome, TrainConfig, newest, pretrain};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+/// libtorch's generator is global: runs take turns.
+static GENERATOR: Mutex<()> = Mutex::new(());
+
+/// Two classes: dark and light gradients.
+struct Gradients;
+
+impl Source for Gradients {
+    fn len(&self) -> usize {
+        24
+    }
+    fn picture(&self, index: usize) -> Result<Picture> {
+        let base = 40 + 100 * (index % 2) as u8;
+        let pixel = |x, y| Rgb([base + 5 * x as u8, base + 3 * y as u8, base + index as u8]);
+        Ok(Picture::Decoded(RgbImage::from_fn(16, 16, pixel)))
+    }
+    fn label(&self, index: usize) -> Option<u32> {
+        Some(index as u32 % 2)
+    }
+    fn describe(&self, index: usize) -> String {
+        format!("gradient {index}")
+    }
+}
+
+fn config() -> TrainConfig {
+    TrainConfig {
+        epochs: 3,
+        batch_size: 8,
+        accumulate: 1,
+        precision: Precision::Fp32,
+        clip_gradients: 1.0,
+        learning_rate: 0.05,
+        scaling: LrScaling::None,
+        schedule: Schedule::default(),
+        optimizer: OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false },
+        knn_every: 1,
+        checkpoint_minutes: 0.0,
+    }
+}
+
+fn moco() -> Moco {
+    tch::set_num_threads(1);
+    seed(3);
+    let encoder = EncoderConfig {
+        batch_norm_splits: 2,
+        ..EncoderConfig::named("resnet18-w4").unwrap()
+    };
+    let settings = MocoConfig { queue: 13, momentum: 0.9, symmetric: true, ..MocoConfig::v2() };
+    Moco::new(settings, &encoder, vec![presets::small_images(16); 2], Device::Cpu).unwrap()
+}
+
+fn run(
+    moco: &mut Moco,
+    config: &TrainConfig,
+    folder: &Path,
+    resume: Option<PathBuf>,
+    stop: bool,
+) -> Result<Outcome> {
+    let view = presets::evaluation(16, 16);
+    let knn = KnnConfig { k: 3, temperature: 0.1 };
+    let stop = AtomicBool::new(stop);
+    pretrain(
+        moco,
+        &Job {
+            name: "moco",
+            config,
+            images: Arc::new(Gradients),
+            checksum: "gradients",
+            seed: 3,
+            device: Device::Cpu,
+            folder,
+            threads: 2,
+            resume,
+            stop: &stop,
+            knn: Some(KnnPoint {
+                bank: &Gradients,
+                test: &Gradients,
+                view: &view,
+                config: &knn,
+                classes: 2,
+            }),
+        },
+    )
+}
+
+fn state(moco: &Moco) -> Vec<(String, Tensor)> {
+    moco.state().into_iter().map(|(name, tensor)| (name, tensor.detach().copy())).collect()
+}
+
+fn lines(folder: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_run_stopped_after_every_step_ends_in_the_same_bits() {
+    let _turn = GENERATOR.lock();
+    let (whole, pieces) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut uninterrupted = moco();
+    assert!(run(&mut uninterrupted, &config(), whole.path(), None, false).unwrap().complete);
+
+    let mut resume = None;
+    for step in 1..=9 {
+        // A new process would build anew and load; so does this.
+        let mut moco = moco();
+        let outcome = run(&mut moco, &config(), pieces.path(), resume, true).unwrap();
+        assert_eq!(outcome.complete, step == 9);
+        if outcome.complete {
+            for ((name, a), (_, b)) in state(&uninterrupted).iter().zip(&state(&moco)) {
+                assert_eq!(a, b, "{name}");
+            }
+        }
+        resume = Some(newest(pieces.path()).unwrap());
+    }
+    let knn = |folder: &Path| -> Vec<f64> {
+        lines(folder).iter().filter_map(|line| line["knn_top1"].as_f64()).collect()
+    };
+    assert_eq!(knn(whole.path()).len(), 3);
+    assert_eq!(knn(whole.path()), knn(pieces.path()));
+    let kept = std::fs::read_dir(pieces.path().join("checkpoints")).unwrap().count();
+    assert_eq!(kept, 2, "the last two checkpoints are kept");
+}
+
+#[test]
+fn accumulated_micro_batches_are_one_step() {
+    let _turn = GENERATOR.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig { accumulate: 2, epochs: 1, ..config() };
+    let mut moco = moco();
+    run(&mut moco, &config, folder.path(), None, false).unwrap();
+    let steps = lines(folder.path()).iter().filter_map(|line| line["step"].as_u64()).max();
+    assert_eq!(steps, Some(3));
+    let state = state(&moco);
+    let pointer = &state.iter().find(|(name, _)| name == "queue.pointer").unwrap().1;
+    // 3 steps of 2 micro-batches of 4 images in both directions, modulo the queue's 13 places.
+    assert_eq!(pointer.int64_value(&[0]), (3 * 2 * 4 * 2) % 13);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_and_names_the_way_back() {
+    let _turn = GENERATOR.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig { learning_rate: 1e25, clip_gradients: 0.0, epochs: 9, ..config() };
+    let error = run(&mut moco(), &config, folder.path(), None, false).unwrap_err().to_string();
+    assert!(error.contains("the loss is NaN at step"), "{error}");
+    assert!(error.contains("checkpoint") && error.contains("learning_rate"), "{error}");
+}
+
+#[test]
+fn a_checkpoint_that_does_not_fit_is_refused() {
+    let _turn = GENERATOR.lock();
+    let folder = tempfile::tempdir().unwrap();
+    run(&mut moco(), &config(), folder.path(), None, true).unwrap();
+    let path = newest(folder.path()).unwrap();
+
+    let stop = AtomicBool::new(true);
+    let mut other = moco();
+    let job = |name, checksum| Job {
+        name,
+        config: Box::leak(Box::new(config())),
+        images: Arc::new(Gradients),
+        checksum,
+        seed: 3,
+        device: Device::Cpu,
+        folder: folder.path(),
+        threads: 1,
+        resume: Some(path.clone()),
+        stop: &stop,
+        knn: None,
+    };
+    let error = pretrain(&mut other, &job("byol", "gradients")).unwrap_err().to_string();
+    assert!(error.contains("a checkpoint of moco, not of byol"), "{error}");
+    let error = pretrain(&mut other, &job("moco", "photos")).unwrap_err().to_string();
+    assert!(error.contains("--data"), "{error}");
+
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let error = format!("{:#}", pretrain(&mut other, &job("moco", "gradients")).unwrap_err());
+    assert!(error.contains("not a whole"), "{error}");
+}
+
+#[test]
+fn a_batch_larger_than_the_data_is_refused_with_the_largest_that_fits() {
+    let _turn = GENERATOR.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig { batch_size: 32, ..config() };
+    let error = run(&mut moco(), &config, folder.path(), None, false).unwrap_err().to_string();
+    assert!(error.contains("--batch-size 24 or less"), "{error}");
+}
