@@ -1,0 +1,69 @@
+//! What happened during training: the curves.
+
+use maud::{Markup, html};
+
+use crate::chart::Chart;
+use crate::format::percent;
+use crate::metrics::MetricsRow;
+use crate::page::{Page, Section};
+
+const WIDE: (f64, f64) = (490.0, 260.0);
+const SMALL: (f64, f64) = (320.0, 170.0);
+
+/// kNN accuracy and loss side by side, then everything else that was logged in small.
+pub(crate) fn section(page: &Page) -> Section {
+    let untrained = page.report.knn.as_ref().map(|knn| knn.random_init_top1);
+    let level_name = untrained.map(|top1| format!("untrained {}", percent(top1)));
+    let knn = Chart {
+        title: "kNN accuracy",
+        by: "epoch",
+        points: by_epoch(page.metrics, "knn_top1"),
+        level: level_name.as_deref().zip(untrained),
+        percent: true,
+        size: WIDE,
+    };
+    let loss = curve(page.metrics, "loss", "Loss", WIDE);
+    let rate = curve(page.metrics, "lr", "Learning rate", SMALL);
+    let wide: Vec<Markup> = [&knn, &loss].into_iter().filter_map(Chart::render).collect();
+    let small: Vec<Markup> = rate.render().into_iter().chain(others(page.metrics)).collect();
+    let body = html! {
+        @if page.metrics.is_empty() {
+            p.missing { "Nothing was logged during this run, so there are no curves." }
+        }
+        div.charts { @for chart in &wide { (chart) } }
+        @if !page.metrics.is_empty() && knn.points.is_empty() {
+            p.missing { (page.why_no_knn("during training")) }
+        }
+        div.charts.small { @for chart in &small { (chart) } }
+    };
+    Section { id: "training", title: "Training", lead: None, body }
+}
+
+/// A chart of every figure that has none yet.
+fn others(metrics: &[MetricsRow]) -> Vec<Markup> {
+    let mut names: Vec<&str> =
+        metrics.iter().flat_map(|row| row.figures.keys()).map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.retain(|name| !["knn_top1", "loss", "lr"].contains(name));
+    names.iter().filter_map(|name| curve(metrics, name, &title(name), SMALL).render()).collect()
+}
+
+/// A figure by step.
+fn curve<'a>(metrics: &[MetricsRow], name: &str, title: &'a str, size: (f64, f64)) -> Chart<'a> {
+    let points =
+        metrics.iter().filter_map(|row| Some((row.step as f64, *row.figures.get(name)?))).collect();
+    Chart { title, by: "step", points, level: None, percent: false, size }
+}
+
+/// A figure by epoch.
+fn by_epoch(metrics: &[MetricsRow], name: &str) -> Vec<(f64, f64)> {
+    metrics.iter().filter_map(|row| Some((row.epoch?, *row.figures.get(name)?))).collect()
+}
+
+/// `images_per_second` → `Images per second`.
+fn title(name: &str) -> String {
+    let words = name.replace(['_', '/'], " ");
+    let mut letters = words.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}

@@ -1,0 +1,262 @@
+//! The map: test embeddings in two dimensions, coloured by class.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use maud::{Markup, PreEscaped, html};
+
+use crate::format::count;
+use crate::page::{Page, Section};
+
+/// Width and height in the SVG's units, and the room kept free at the edges.
+const SIZE: (f64, f64) = (520.0, 400.0);
+const MARGIN: f64 = 18.0;
+/// About this many points are drawn: more hide one another and make the page heavy.
+const MOST_POINTS: usize = 3000;
+/// Colours in the style sheet (`--c0` …): Petroff's ten, chosen to stay apart for the colour-blind.
+const COLOURS: usize = 10;
+/// Up to this many classes are named on the map itself.
+const MOST_NAMES: usize = 20;
+/// Marks as paths from a point: disc, square, triangle, diamond, cross. Together with the colours they
+/// tell fifty classes apart.
+const MARKS: [&str; 5] = [
+    "m-2 0a2 2 0 1 0 4 0a2 2 0 1 0-4 0z",
+    "m-1.8-1.8h3.6v3.6h-3.6z",
+    "m0-2.5 2.4 4.3h-4.8z",
+    "m0-2.6 2.6 2.6-2.6 2.6-2.6-2.6z",
+    "m-.8-2.4h1.6v1.6h1.6v1.6h-1.6v1.6h-1.6v-1.6h-1.6v-1.6h1.6z",
+];
+
+/// A test image on the map, in any unit; the page scales both axes alike.
+#[derive(Clone, Copy, Debug)]
+pub struct MapPoint {
+    /// Along the first principal component.
+    pub x: f32,
+    /// Along the second.
+    pub y: f32,
+    /// Its class, where it has a label.
+    pub class: Option<usize>,
+}
+
+/// The points of one class, in the SVG's units.
+type Groups = BTreeMap<Option<usize>, Vec<(f64, f64)>>;
+
+/// The map, with a choice of class beside it.
+pub(crate) fn section(page: &Page) -> Section {
+    let groups = place(&some(page.map));
+    if groups.is_empty() {
+        let body = html! { p.missing { "No map was drawn in this run." } };
+        return Section { id: "map", title: "Map", lead: None, body };
+    }
+    let classes: Vec<usize> = groups.keys().copied().flatten().collect();
+    let body = html! {
+        div.map {
+            (drawing(page, &groups))
+            @if !classes.is_empty() { (legend(page, &classes)) }
+        }
+    };
+    let drawn: usize = groups.values().map(Vec::len).sum();
+    let shown = if drawn < page.map.len() {
+        format!(" {} of {} points are drawn.", count(drawn as u64), count(page.map.len() as u64))
+    } else {
+        String::new()
+    };
+    let lead = format!(
+        "Test images where their two main directions put them (principal components). \
+         Classes that overlap here may still be apart in the embedding’s other directions.{shown}"
+    );
+    Section { id: "map", title: "Map", lead: Some(lead), body }
+}
+
+/// The finite points, or some of them spread evenly. Every n-th would miss classes where they take turns;
+/// multiples of the golden ratio keep no time with anything.
+fn some(points: &[MapPoint]) -> Vec<MapPoint> {
+    let share = MOST_POINTS as f64 / points.len() as f64;
+    let chosen = |i: usize| (i as f64 * 0.618_033_988_749_895).fract() < share;
+    let finite = |p: &MapPoint| p.x.is_finite() && p.y.is_finite();
+    points.iter().enumerate().filter(|&(i, p)| chosen(i) && finite(p)).map(|(_, p)| *p).collect()
+}
+
+/// Scales the points into the drawing, both axes alike.
+fn place(points: &[MapPoint]) -> Groups {
+    let range = |value: fn(&MapPoint) -> f32| {
+        points
+            .iter()
+            .map(|p| f64::from(value(p)))
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)))
+    };
+    let ((left, right), (low, high)) = (range(|p| p.x), range(|p| p.y));
+    let room = |size: f64, span: f64| (size - 2.0 * MARGIN) / span.max(1e-9);
+    let scale = room(SIZE.0, right - left).min(room(SIZE.1, high - low));
+    let mut groups = Groups::new();
+    for p in points {
+        let x = SIZE.0 / 2.0 + (f64::from(p.x) - (left + right) / 2.0) * scale;
+        let y = SIZE.1 / 2.0 - (f64::from(p.y) - (low + high) / 2.0) * scale;
+        groups.entry(p.class).or_default().push((x, y));
+    }
+    groups
+}
+
+fn drawing(page: &Page, groups: &Groups) -> Markup {
+    let points: usize = groups.values().map(Vec::len).sum();
+    let named: Vec<_> =
+        groups.iter().filter_map(|(class, points)| Some(((*class)?, middle(points)))).collect();
+    html! {
+        svg viewBox=(format!("0 0 {} {}", SIZE.0, SIZE.1)) role="img" aria-labelledby="map-title map-desc" {
+            title id="map-title" { "Map of the test embeddings" }
+            desc id="map-desc" { (points) " test images as points, by principal components"
+                @if !named.is_empty() { ", coloured and marked by class" } "." }
+            path.rhumbs d=(rhumbs()) {}
+            @for (class, points) in groups {
+                @let look = class.map_or(String::new(), |class| format!(" k{class} c{}", class % COLOURS));
+                path class=(format!("point{look}")) d=(marks(*class, points)) {}
+            }
+            @if named.len() <= MOST_NAMES {
+                @for ((class, _), (x, y)) in named.iter().zip(apart(&named)) {
+                    text.name.{ "k" (class) } x=(format!("{x:.0}")) y=(format!("{y:.0}")) {
+                        (page.class(*class))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One path for all points of a class.
+fn marks(class: Option<usize>, points: &[(f64, f64)]) -> String {
+    let mark = MARKS[class.map_or(0, shape)];
+    points.iter().fold(String::new(), |mut path, (x, y)| {
+        let _ = write!(path, "M{x:.1} {y:.1}{mark}");
+        path
+    })
+}
+
+/// The mark of a class: the next ten classes, whose colours repeat, have other marks.
+fn shape(class: usize) -> usize {
+    (class + class / COLOURS) % MARKS.len()
+}
+
+/// Where half of the points lie on either side, in both directions.
+fn middle(points: &[(f64, f64)]) -> (f64, f64) {
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    (median(points.iter().map(|p| p.0).collect()), median(points.iter().map(|p| p.1).collect()))
+}
+
+/// Moves the names down until none covers another.
+fn apart(named: &[(usize, (f64, f64))]) -> Vec<(f64, f64)> {
+    let mut order: Vec<usize> = (0..named.len()).collect();
+    order.sort_by(|&a, &b| named[a].1.1.total_cmp(&named[b].1.1));
+    let mut placed: Vec<(f64, f64)> = named.iter().map(|n| n.1).collect();
+    for (i, &this) in order.iter().enumerate() {
+        for &above in &order[..i] {
+            if (placed[this].0 - placed[above].0).abs() < 60.0
+                && placed[this].1 < placed[above].1 + 13.0
+            {
+                placed[this].1 = placed[above].1 + 13.0;
+            }
+        }
+    }
+    placed
+}
+
+/// The sixteen lines that cross a portolan chart.
+fn rhumbs() -> String {
+    let (x, y) = (SIZE.0 / 2.0, SIZE.1 / 2.0);
+    (0..8).fold(String::new(), |mut path, i| {
+        let (sin, cos) = (f64::from(i) * std::f64::consts::PI / 8.0).sin_cos();
+        let _ = write!(
+            path,
+            "M{:.0} {:.0}L{:.0} {:.0}",
+            x - 400.0 * cos,
+            y - 400.0 * sin,
+            x + 400.0 * cos,
+            y + 400.0 * sin
+        );
+        path
+    })
+}
+
+/// The classes with their marks; choosing one fades the others, by style alone.
+fn legend(page: &Page, classes: &[usize]) -> Markup {
+    let rules = classes.iter().fold(String::new(), |mut rules, class| {
+        let _ = writeln!(
+            rules,
+            ".map:has(#only-{class}:checked) svg .point:not(.k{class}){{opacity:.06}}"
+        );
+        let _ = writeln!(
+            rules,
+            ".map:has(#only-{class}:checked) svg .name:not(.k{class}){{opacity:0}}"
+        );
+        rules
+    });
+    html! {
+        style { (PreEscaped(rules)) }
+        fieldset {
+            legend { "Show" }
+            label { input type="radio" name="only" checked; span { "All classes" } }
+            @for class in classes {
+                label {
+                    input type="radio" name="only" id=(format!("only-{class}"));
+                    svg viewBox="-4 -4 8 8" aria-hidden="true" {
+                        path class=(format!("c{}", class % COLOURS)) d=(marks(Some(*class), &[(0.0, 0.0)])) {}
+                    }
+                    span { (page.class(*class)) }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_axes_are_scaled_alike_and_y_points_up() {
+        let at = |x, y| MapPoint { x, y, class: None };
+        let groups = place(&[at(0.0, 0.0), at(4.0, 0.0), at(0.0, 1.0)]);
+        let points = &groups[&None];
+        assert_eq!(points.len(), 3);
+        assert!(
+            (points[1].0 - points[0].0 - 4.0 * (points[0].1 - points[2].1)).abs() < 1e-9,
+            "{points:?}"
+        );
+    }
+
+    #[test]
+    fn of_many_points_every_class_keeps_its_share() {
+        let points: Vec<_> =
+            (0..10_000).map(|i| MapPoint { x: 0.0, y: 0.0, class: Some(i % 10) }).collect();
+        for class in 0..10 {
+            let kept = some(&points).iter().filter(|p| p.class == Some(class)).count();
+            assert!((290..=310).contains(&kept), "class {class}: {kept}");
+        }
+        assert_eq!(some(&points[..3000]).len(), 3000);
+        assert!(some(&[MapPoint { x: f32::NAN, y: 0.0, class: None }]).is_empty());
+    }
+
+    #[test]
+    fn equal_points_have_a_place() {
+        let groups = place(&[MapPoint { x: 1.0, y: 1.0, class: None }; 2]);
+        assert_eq!(groups[&None], [(SIZE.0 / 2.0, SIZE.1 / 2.0); 2]);
+    }
+
+    #[test]
+    fn fifty_classes_differ_in_colour_or_mark() {
+        let mut looks: Vec<_> = (0..50).map(|class| (class % COLOURS, shape(class))).collect();
+        looks.sort_unstable();
+        looks.dedup();
+        assert_eq!(looks.len(), 50);
+    }
+
+    #[test]
+    fn names_do_not_cover_one_another() {
+        let placed = apart(&[(0, (10.0, 10.0)), (1, (12.0, 9.0)), (2, (11.0, 10.5))]);
+        let mut ys: Vec<_> = placed.iter().map(|p| p.1).collect();
+        ys.sort_by(f64::total_cmp);
+        assert!(ys[1] - ys[0] >= 13.0 && ys[2] - ys[1] >= 13.0, "{placed:?}");
+    }
+}

@@ -1,0 +1,155 @@
+//! The page as a browser's parser sees it. The sample is left in the target's `tmp` folder to be looked at.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod sample;
+
+use std::path::Path;
+
+use portolan_report::{MetricsRow, Page, html, write_html};
+use sample::sample;
+use scraper::{Html, Selector};
+
+fn parse(page: &Page) -> (String, Html) {
+    let text = html(page).unwrap();
+    let document = Html::parse_document(&text);
+    (text, document)
+}
+
+fn count(document: &Html, selector: &str) -> usize {
+    document.select(&Selector::parse(selector).unwrap()).count()
+}
+
+#[test]
+fn the_page_is_valid_complete_and_small() {
+    let sample = sample();
+    let path = write_html(&sample.page(), Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    let document = Html::parse_document(&text);
+    assert!(document.errors.is_empty(), "{:?}", document.errors);
+    assert!(text.len() < 1_000_000, "{} bytes", text.len());
+    for id in ["result", "training", "views", "neighbours", "map", "run"] {
+        assert_eq!(count(&document, &format!("section#{id}, nav a[href='#{id}']")), 2, "{id}");
+    }
+    assert_eq!(count(&document, ".missing"), 0);
+    assert_eq!(
+        count(&document, ".chart"),
+        5,
+        "kNN, loss, learning rate, gradient norm, images per second"
+    );
+    assert_eq!(count(&document, "img"), 8 * 3 + 5 * 9);
+    for figure in [
+        "68.8\u{202f}%",
+        "70.3\u{202f}%",
+        "31.2\u{202f}%",
+        "81.2\u{202f}%",
+        "Not comparable",
+        "data; encoder; epochs",
+    ] {
+        assert!(text.contains(figure), "{figure}");
+    }
+    assert!(text.contains("<title>MoCo on shapes · resnet18-w16 · 40 epochs</title>"));
+    assert!(!text.contains("NaN"));
+}
+
+#[test]
+fn the_page_loads_nothing_and_runs_nothing() {
+    let sample = sample();
+    let (text, document) = parse(&sample.page());
+    assert!(!text.contains("http://") && !text.contains("https://") && !text.contains("url("));
+    assert_eq!(count(&document, "script, link, iframe, object, embed, base, form"), 0);
+    assert_eq!(count(&document, "[src]"), count(&document, "img[src^='data:image/']"));
+}
+
+#[test]
+fn whoever_cannot_see_is_told() {
+    let sample = sample();
+    let (_, document) = parse(&sample.page());
+    assert_eq!(count(&document, "img"), count(&document, "img[alt]:not([alt=''])"));
+    assert_eq!(
+        count(&document, "svg"),
+        count(&document, "svg[aria-hidden], svg[role=img]:has(title):has(desc)")
+    );
+    assert_eq!(count(&document, "th"), count(&document, "th[scope]"));
+    let ids: Vec<_> = document.tree.nodes().filter_map(|n| n.value().as_element()?.id()).collect();
+    let mut distinct = ids.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!(ids.len(), distinct.len(), "{ids:?}");
+}
+
+#[test]
+fn everything_written_by_others_is_escaped() {
+    let evil = "</style><script>alert(1)</script>\"'&";
+    let mut sample = sample();
+    sample.classes[0] = evil.into();
+    sample.config = evil.into();
+    sample.report.dataset.name = evil.into();
+    sample.report.command = evil.into();
+    sample.report.notes = vec![evil.into()];
+    sample.report.published[0].source = evil.into();
+    sample.metrics[0].figures.insert(evil.into(), 1.0);
+    let (text, document) = parse(&sample.page());
+    assert!(!text.contains("<script"));
+    assert_eq!(count(&document, "script"), 0);
+    let code = Selector::parse("details code").unwrap();
+    assert_eq!(document.select(&code).next().unwrap().text().collect::<String>(), evil);
+}
+
+#[test]
+fn a_run_without_labels_says_why_there_is_no_accuracy() {
+    let mut sample = sample();
+    sample.report.knn = None;
+    sample.report.linear_probe = None;
+    sample.report.published.clear();
+    sample.report.dataset.classes = 0;
+    sample.classes.clear();
+    sample.metrics.iter_mut().for_each(|row| row.figures.retain(|name, _| name != "knn_top1"));
+    sample.map.iter_mut().for_each(|point| point.class = None);
+    for row in &mut sample.neighbours {
+        (row.label, row.predicted) = (None, None);
+        row.nearest.iter_mut().for_each(|near| near.label = None);
+    }
+    let (text, document) = parse(&sample.page());
+    assert!(text.contains("The images have no labels"));
+    assert_eq!(count(&document, "table, fieldset, .ruler"), 0);
+    assert_eq!(count(&document, ".map path.point"), 1);
+    assert!(document.errors.is_empty(), "{:?}", document.errors);
+}
+
+#[test]
+fn a_run_that_left_nothing_else_still_has_a_page() {
+    let sample = sample();
+    let page = Page {
+        metrics: &[],
+        views: &[],
+        neighbours: &[],
+        map: &[],
+        classes: &[],
+        config_toml: "",
+        ..sample.page()
+    };
+    let (_, document) = parse(&page);
+    assert_eq!(count(&document, ".missing"), 4, "curves, views, neighbours, map");
+    assert!(document.errors.is_empty(), "{:?}", document.errors);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_is_said() {
+    let sample = sample();
+    let metrics =
+        [MetricsRow::new(1, 1.0, &[("loss", 5.0)]), MetricsRow::new(2, 1.0, &[("loss", f64::NAN)])];
+    let (text, _) = parse(&Page { metrics: &metrics, ..sample.page() });
+    assert!(text.contains("not finite") && !text.contains("NaN"));
+}
+
+#[test]
+fn a_comparable_figure_is_called_so() {
+    let mut sample = sample();
+    sample.report.published[0].comparable = true;
+    sample.report.published[0].metric = "knn_top1".into();
+    let (text, _) = parse(&sample.page());
+    assert!(
+        text.contains("Same data, encoder, epochs and protocol.")
+            && !text.contains("Not comparable")
+    );
+}
