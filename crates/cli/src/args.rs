@@ -1,0 +1,126 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Self-supervised pretraining of vision encoders.
+#[derive(Parser)]
+#[command(name = "portolan", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Pretrain and evaluate by a recipe, and show the figure beside the published one.
+    Reproduce(RunArgs),
+    /// Pretrain on your own images (or any data set), then evaluate where there are labels.
+    Pretrain(RunArgs),
+    /// kNN and linear probe of a run's encoder on a data set.
+    Evaluate(EvaluateArgs),
+    /// Write the features of every image of a data set.
+    Embed(EmbedArgs),
+    /// Write a run's encoder as safetensors, with torchvision's names.
+    Export(ExportArgs),
+    /// Say what a run, or a data set, holds.
+    Inspect(InspectArgs),
+}
+
+/// What `reproduce` and `pretrain` take: the recipe's most common values by name, any other by --set.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct RunArgs {
+    /// The method: moco.
+    #[arg(required_unless_present = "resume")]
+    pub(crate) method: Option<String>,
+    /// The settings to start from: shapes, cifar10 or imagenet.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) recipe: Option<String>,
+    /// Images: shapes, cifar10, cifar100, or a path to a folder of images, Parquet or CIFAR files.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) data: Option<String>,
+    /// The encoder: resnet18, resnet34 or resnet50, with -w16 behind it for a narrow one.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) encoder: Option<String>,
+    /// Passes over the training images.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) epochs: Option<i64>,
+    /// Images of one step.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) batch_size: Option<i64>,
+    /// Train on the first N images only.
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    pub(crate) limit: Option<i64>,
+    /// Test on the first N images only.
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    pub(crate) limit_test: Option<i64>,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long)]
+    pub(crate) device: Option<String>,
+    /// fp32 or bf16.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) precision: Option<String>,
+    /// What all randomness follows from.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) seed: Option<i64>,
+    /// The run's folder; runs/METHOD-RECIPE-TIME otherwise.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "resume")]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on with the run in this folder, from its newest checkpoint.
+    #[arg(long, value_name = "RUN")]
+    pub(crate) resume: Option<PathBuf>,
+    /// A TOML file of settings, such as another run's config.toml.
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub(crate) config: Option<PathBuf>,
+    /// Any setting by name, as in --set temperature=0.1; repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
+    pub(crate) set: Vec<String>,
+    /// Threads for libtorch and for the loader; as many as there are cores otherwise.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+#[derive(Args)]
+pub(crate) struct EvaluateArgs {
+    /// The run's folder.
+    pub(crate) run: PathBuf,
+    /// Images with labels and a test split; the run's own otherwise.
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+}
+
+#[derive(Args)]
+pub(crate) struct EmbedArgs {
+    /// The run's folder.
+    pub(crate) run: PathBuf,
+    /// The images; the run's own otherwise.
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// Which split: train (also what an unsplit folder is) or test.
+    #[arg(long, default_value = "train")]
+    pub(crate) split: String,
+    /// The file to write; its ending says the form: .npy (features alone), .parquet or .safetensors.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+}
+
+#[derive(Args)]
+pub(crate) struct ExportArgs {
+    /// The run's folder.
+    pub(crate) run: PathBuf,
+    /// The file to write.
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct InspectArgs {
+    /// A run's folder, or images as --data takes them.
+    pub(crate) what: String,
+}

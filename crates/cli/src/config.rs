@@ -1,0 +1,102 @@
+//! Everything a run depends on: what `config.toml` in its folder holds.
+
+use portolan_augment::{Op, ViewSpec};
+use portolan_encoders::EncoderConfig;
+use portolan_evaluate::KnnConfig;
+use portolan_train::TrainConfig;
+use serde::{Deserialize, Serialize};
+
+/// A recipe, or a run's resolved settings: the two have the same form.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunConfig {
+    /// The method's name.
+    pub(crate) method: String,
+    /// The recipe these settings started from.
+    pub(crate) recipe: String,
+    /// What all randomness follows from.
+    pub(crate) seed: u64,
+    /// auto, cpu, cuda or cuda:N.
+    pub(crate) device: String,
+    /// The images.
+    pub(crate) data: DataConfig,
+    /// The encoder.
+    pub(crate) encoder: EncoderConfig,
+    /// The method's own settings.
+    pub(crate) settings: toml::Table,
+    /// The loop.
+    pub(crate) training: TrainConfig,
+    /// What is measured afterwards.
+    pub(crate) evaluation: EvaluationConfig,
+    /// The method's views.
+    pub(crate) views: Vec<ViewSpec>,
+    /// Figures others published.
+    #[serde(default)]
+    pub(crate) published: Vec<PublishedFigure>,
+}
+
+impl RunConfig {
+    /// Mean and standard deviation that the views normalise by; they all use the data set's.
+    pub(crate) fn normalisation(&self) -> Option<([f32; 3], [f32; 3])> {
+        self.views.iter().flat_map(|view| &view.ops).find_map(|op| match op {
+            Op::Normalize { mean, std } => Some((*mean, *std)),
+            _ => None,
+        })
+    }
+}
+
+/// Which images.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DataConfig {
+    /// shapes, cifar10, cifar100, or a path.
+    pub(crate) source: String,
+    /// Side in pixels at which `shapes` is rendered.
+    pub(crate) size: u32,
+    /// Training images, the first so many; 0 for all.
+    pub(crate) limit: usize,
+    /// Test images, the first so many; 0 for all.
+    pub(crate) limit_test: usize,
+}
+
+/// What is measured, and on which view.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EvaluationConfig {
+    /// The short side before the middle is cut out, in pixels.
+    pub(crate) resize: u32,
+    /// The side of the view, in pixels.
+    pub(crate) size: u32,
+    /// Neighbours and temperature.
+    pub(crate) knn: KnnConfig,
+}
+
+/// A figure that others published, and what it was measured on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PublishedFigure {
+    /// Who published it, and where.
+    pub(crate) source: String,
+    /// `knn_top1`, `knn_best_over_epochs` or `linear_probe_top1`.
+    pub(crate) metric: String,
+    /// The accuracy, a fraction.
+    pub(crate) value: f64,
+    /// The data set's name.
+    pub(crate) data: String,
+    /// The encoder's name.
+    pub(crate) encoder: String,
+    /// Epochs of pretraining.
+    pub(crate) epochs: u64,
+    /// Neighbours, of a kNN figure.
+    #[serde(default)]
+    pub(crate) k: usize,
+    /// Temperature, of a kNN figure.
+    #[serde(default)]
+    pub(crate) temperature: f64,
+    /// `encoder`, or `head` where the source measures on the projection head's outputs.
+    pub(crate) features: String,
+    /// Whether the source reports its best epoch on the test set.
+    pub(crate) best_epoch: bool,
+    /// All of it in words.
+    pub(crate) setting: String,
+}

@@ -1,0 +1,341 @@
+//! After training: figures, pictures, `encoder.safetensors`, `report.json` and `report.html`.
+
+use anyhow::{Context, Result};
+use image::RgbImage;
+use portolan_augment::cpu;
+use portolan_data::{Dataset, Source};
+use portolan_encoders::Encoder;
+use portolan_evaluate::{
+    Features, LinearProbe, features, knn_predict, knn_top1, neighbours, pca, recalibrate,
+};
+use portolan_method::Method;
+use portolan_random::{Purpose, stream};
+use portolan_report as report;
+use portolan_tensor::{Device, IndexOp, Precision, Tensor, device};
+use portolan_train::Outcome;
+use std::path::Path;
+
+use crate::config::{PublishedFigure, RunConfig};
+use crate::run::{is_labelled, plain_view};
+use crate::{encoder, methods};
+
+/// What a reader must know of a run that accumulates gradients.
+pub(crate) const ACCUMULATION: &str =
+    "gradients are accumulated: negatives and batch statistics are those of a micro-batch";
+/// Images that bring an untrained encoder's batch statistics up to date.
+const RECALIBRATION: usize = 5_000;
+/// Points of the map; more hide each other.
+const MAP_POINTS: usize = 2_000;
+/// Rows of the galleries.
+const ROWS: usize = 8;
+/// Neighbours shown of each test image.
+const SHOWN_NEIGHBOURS: usize = 6;
+
+/// How precision is written.
+pub(crate) fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Fp32 => "fp32",
+        Precision::Bf16 => "bf16",
+    }
+}
+
+/// Accuracies of one encoder.
+pub(crate) struct Figures {
+    pub(crate) knn: f64,
+    pub(crate) probe: f64,
+}
+
+/// Features of both splits and the accuracies on them.
+pub(crate) struct Measured {
+    pub(crate) bank: Features,
+    pub(crate) test: Features,
+    pub(crate) figures: Figures,
+}
+
+/// kNN and linear probe of an encoder: the training split for fitting, the test split for scoring.
+///
+/// # Errors
+/// When images cannot be read, or the data has no labelled test split.
+pub(crate) fn measure(
+    encoder: &dyn Encoder,
+    config: &RunConfig,
+    data: &Dataset,
+    device: Device,
+) -> Result<Measured> {
+    let view = plain_view(config, data);
+    let of = |source: &dyn Source| {
+        features(encoder, source, &view, device, config.training.precision)
+    };
+    let test = data.test.as_ref().context("the data has no test split")?;
+    let (bank, test) = (of(&*data.train)?, of(&**test)?);
+    let classes = data.classes.len() as i64;
+    let knn = knn_top1(&bank, &test, classes, &config.evaluation.knn)?;
+    let probe = LinearProbe::fit(&bank.x, bank.labels()?, classes)?;
+    let figures = Figures { knn, probe: probe.top1(&test)? };
+    Ok(Measured { bank, test, figures })
+}
+
+/// The encoder before training, its batch statistics brought up to date with training images: without
+/// that it would be an unfairly poor baseline.
+fn untrained(config: &RunConfig, data: &Dataset, device: Device) -> Result<Box<dyn Method>> {
+    let method = methods::build(config, device)?;
+    let view = plain_view(config, data);
+    recalibrate(method.encoder(), &*data.train, &view, device, RECALIBRATION, config.seed)?;
+    Ok(method)
+}
+
+/// Writes everything a finished run leaves, and says the figures.
+///
+/// # Errors
+/// When images cannot be read or files cannot be written.
+pub(crate) fn finish(
+    config: &RunConfig,
+    data: &Dataset,
+    method: &dyn Method,
+    outcome: &Outcome,
+    folder: &Path,
+    device: Device,
+) -> Result<()> {
+    encoder::write(method.encoder(), config, &folder.join(encoder::FILE))?;
+    eprintln!("evaluating");
+    let (mut measured, mut before) = (None, None);
+    if is_labelled(data) {
+        measured = Some(measure(method.encoder(), config, data, device)?);
+        let untrained = untrained(config, data, device)?;
+        before = Some(measure(untrained.encoder(), config, data, device)?.figures);
+    }
+    let figures = measured.as_ref().map(|measured| &measured.figures).zip(before.as_ref());
+    let report = summarise(config, data, method, outcome, figures, device)?;
+    report.write(folder)?;
+
+    let bank_and_test = measured.as_ref().map(|measured| (&measured.bank, &measured.test));
+    let gallery = match bank_and_test {
+        Some((bank, test)) => nearest(config, data, bank, test)?,
+        None => Vec::new(),
+    };
+    let map = match bank_and_test {
+        Some((_, test)) => map(test)?,
+        None => {
+            let view = plain_view(config, data);
+            let precision = config.training.precision;
+            let some = portolan_data::subset(data.train.clone(), MAP_POINTS);
+            map(&features(method.encoder(), &*some, &view, device, precision)?)?
+        }
+    };
+    let views = views(config, data);
+    let metrics = report::read_metrics(&folder.join("metrics.jsonl"))?;
+    let page = report::Page {
+        method_name: methods::find(&config.method)?.title,
+        report: &report,
+        metrics: &metrics,
+        views: &views,
+        neighbours: &gallery,
+        map: &map,
+        classes: &data.classes,
+        config_toml: &toml::to_string(config)?,
+    };
+    report::write_html(&page, folder)?;
+    say(&report, folder);
+    Ok(())
+}
+
+fn summarise(
+    config: &RunConfig,
+    data: &Dataset,
+    method: &dyn Method,
+    outcome: &Outcome,
+    figures: Option<(&Figures, &Figures)>,
+    device: Device,
+) -> Result<report::Report> {
+    let training = &config.training;
+    let knn = figures.map(|(after, before)| report::Knn {
+        k: config.evaluation.knn.k,
+        temperature: config.evaluation.knn.temperature,
+        top1: after.knn,
+        best_over_epochs: outcome.best_knn.map_or(after.knn, |best| best.max(after.knn)),
+        random_init_top1: before.knn,
+    });
+    let linear_probe = figures.map(|(after, before)| report::LinearProbe {
+        top1: after.probe,
+        random_init_top1: before.probe,
+    });
+    let published = config.published.iter().map(|figure| compare(figure, config, data)).collect();
+    let mut notes = Vec::new();
+    if training.accumulate > 1 {
+        notes.push(ACCUMULATION.to_owned());
+    }
+    let parameters = method.encoder().vars().parameters();
+    Ok(report::Report {
+        method: config.method.clone(),
+        recipe: config.recipe.clone(),
+        encoder: config.encoder.name(),
+        epochs: training.epochs as usize,
+        batch_size: training.batch_size,
+        seed: config.seed,
+        dataset: report::Dataset {
+            name: data.name.clone(),
+            sha256: data.sha256.clone(),
+            train: data.train.len(),
+            test: data.test.as_ref().map_or(0, |test| test.len()),
+            classes: data.classes.len(),
+        },
+        device: device::name(device),
+        precision: precision_name(training.precision).to_owned(),
+        seconds: outcome.seconds,
+        images_per_second: outcome.images_per_second,
+        knn,
+        linear_probe,
+        published,
+        parameters: parameters.iter().map(|(_, tensor)| tensor.numel() as u64).sum(),
+        notes,
+        skipped: report::Skipped {
+            count: outcome.skipped.len(),
+            first: outcome.skipped.iter().take(5).cloned().collect(),
+        },
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        finished: report::now(),
+    })
+}
+
+/// Whether a published figure was measured as this run's is, and if not, in what it differs.
+fn compare(figure: &PublishedFigure, config: &RunConfig, data: &Dataset) -> report::Published {
+    let mut differences = Vec::new();
+    let mut differs = |really: bool, what: String| {
+        if really {
+            differences.push(what);
+        }
+    };
+    // Only a download that matched the published checksum is the published data.
+    let same_data = data.verified && data.name == figure.data;
+    differs(!same_data, format!("other data ({} instead of {})", data.name, figure.data));
+    differs(config.data.limit > 0 && same_data, "a part of the data".to_owned());
+    let encoder = config.encoder.name();
+    differs(encoder != figure.encoder, format!("other encoder ({encoder})"));
+    let epochs = config.training.epochs;
+    differs(epochs != figure.epochs, format!("{epochs} epochs instead of {}", figure.epochs));
+    let knn = &config.evaluation.knn;
+    let same_knn = knn.k == figure.k && (knn.temperature - figure.temperature).abs() < 1e-9;
+    differs(
+        figure.metric.starts_with("knn") && !same_knn,
+        format!("k = {}, temperature {}", knn.k, knn.temperature),
+    );
+    differs(figure.features != "encoder", "measured on the head's outputs there".to_owned());
+    differs(
+        figure.metric.starts_with("linear"),
+        "solved on frozen features here, trained with SGD on augmented views there".to_owned(),
+    );
+    report::Published {
+        source: figure.source.clone(),
+        metric: figure.metric.clone(),
+        value: figure.value,
+        setting: figure.setting.clone(),
+        comparable: differences.is_empty(),
+        differences,
+    }
+}
+
+/// A few training images and the views of them that training saw in its first epoch.
+fn views(config: &RunConfig, data: &Dataset) -> Vec<report::SourceViews> {
+    let ids = spread(data.train.len());
+    ids.filter_map(|id| {
+        let original = picture(&*data.train, id)?;
+        let view = |(v, spec)| {
+            let mut rng = stream(config.seed, Purpose::View, &[0, id as u64, v as u64]);
+            cpu::picture(spec, &original, &mut rng)
+        };
+        let views = config.views.iter().enumerate().map(view).collect();
+        Some(report::SourceViews { original, views })
+    })
+    .collect()
+}
+
+/// `ROWS` indices, evenly spread over `0..n`.
+fn spread(n: usize) -> impl Iterator<Item = usize> {
+    let rows = ROWS.min(n);
+    (0..rows).map(move |i| i * n / rows)
+}
+
+fn picture(source: &dyn Source, id: usize) -> Option<RgbImage> {
+    source.picture(id).and_then(|picture| picture.decode()).ok()
+}
+
+/// A few test images with their nearest training images.
+fn nearest(
+    config: &RunConfig,
+    data: &Dataset,
+    bank: &Features,
+    test: &Features,
+) -> Result<Vec<report::Neighbours>> {
+    let Some(source) = &data.test else { return Ok(Vec::new()) };
+    let Some(labels) = &bank.labels else { return Ok(Vec::new()) };
+    let rows: Vec<i64> = spread(test.ids.len()).map(|row| row as i64).collect();
+    let queries = test.x.index_select(0, &Tensor::from_slice(&rows));
+    let (similarities, indices) = neighbours(&bank.x, &queries, SHOWN_NEIGHBOURS)?;
+    let classes = data.classes.len() as i64;
+    let predicted = knn_predict(&bank.x, labels, &queries, classes, &config.evaluation.knn)?;
+    let mut gallery = Vec::new();
+    for (i, &row) in rows.iter().enumerate() {
+        let id = test.ids[row as usize];
+        let Some(image) = picture(&**source, id) else { continue };
+        let near = |n: i64| {
+            let id = bank.ids[indices.i((i as i64, n)).int64_value(&[]) as usize];
+            Some(report::Neighbour {
+                image: picture(&*data.train, id)?,
+                label: data.train.label(id).map(|label| label as usize),
+                similarity: similarities.i((i as i64, n)).double_value(&[]),
+            })
+        };
+        gallery.push(report::Neighbours {
+            image,
+            label: source.label(id).map(|label| label as usize),
+            predicted: Some(predicted.int64_value(&[i as i64]) as usize),
+            nearest: (0..indices.size()[1]).filter_map(near).collect(),
+        });
+    }
+    Ok(gallery)
+}
+
+/// The two directions in which the features vary most, as points.
+fn map(features: &Features) -> Result<Vec<report::MapPoint>> {
+    let n = features.x.size()[0].min(MAP_POINTS as i64);
+    let points = pca(&features.x.narrow(0, 0, n), 2)?;
+    let point = |i: i64| report::MapPoint {
+        x: points.double_value(&[i, 0]) as f32,
+        y: points.double_value(&[i, 1]) as f32,
+        class: features.labels.as_ref().map(|labels| labels.int64_value(&[i]) as usize),
+    };
+    Ok((0..n).map(point).collect())
+}
+
+/// Says what came out, beside what was published.
+fn say(report: &report::Report, folder: &Path) {
+    let percent = |value: f64| format!("{:.1} %", 100.0 * value);
+    println!();
+    println!(
+        "{} epochs in {:.0} s, {:.0} images/s",
+        report.epochs, report.seconds, report.images_per_second
+    );
+    if let Some(knn) = &report.knn {
+        let untrained = percent(knn.random_init_top1);
+        println!("kNN (k = {})      {}   untrained {untrained}", knn.k, percent(knn.top1));
+    }
+    if let Some(probe) = &report.linear_probe {
+        let untrained = percent(probe.random_init_top1);
+        println!("linear probe      {}   untrained {untrained}", percent(probe.top1));
+    }
+    for figure in &report.published {
+        println!("published         {}   {}", percent(figure.value), figure.source);
+        match figure.comparable {
+            true => println!("                  comparable with this run"),
+            false => {
+                println!("                  not comparable: {}", figure.differences.join("; "));
+            }
+        }
+    }
+    if report.skipped.count > 0 {
+        let count = report.skipped.count;
+        println!("{count} images could not be read and were skipped, the first: {}", report.skipped.first[0]);
+    }
+    println!("report            {}", folder.join("report.html").display());
+}

@@ -1,0 +1,33 @@
+//! The `portolan` program.
+
+mod args;
+mod commands;
+mod config;
+mod embeddings;
+mod encoder;
+mod finish;
+mod methods;
+mod run;
+mod settings;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
+    let result = match args::Cli::parse().command {
+        args::Command::Reproduce(args) => run::reproduce(args),
+        args::Command::Pretrain(args) => run::pretrain(args),
+        args::Command::Evaluate(args) => commands::evaluate(&args),
+        args::Command::Embed(args) => commands::embed(&args),
+        args::Command::Export(args) => commands::export(&args),
+        args::Command::Inspect(args) => commands::inspect(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

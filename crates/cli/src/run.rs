@@ -1,0 +1,256 @@
+//! `reproduce` and `pretrain`: from arguments to a run's folder.
+
+use anyhow::{Context, Result, bail, ensure};
+use portolan_augment::{ViewSpec, presets};
+use portolan_data::{Dataset, Options, Source, in_memory, subset};
+use portolan_tensor::{device, tch};
+use portolan_train::{Job, KnnPoint, newest, pretrain as train};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use toml::{Table, Value};
+
+use crate::args::RunArgs;
+use crate::config::{DataConfig, RunConfig};
+use crate::{encoder, finish, methods, settings};
+
+/// Images are kept decoded in memory up to this many bytes: all of CIFAR and `shapes`, not ImageNet.
+const MEMORY: u64 = 1 << 30;
+/// What a program that was asked to stop exits with (128 + SIGINT).
+const STOPPED: u8 = 130;
+
+/// Set by Ctrl-C and SIGTERM.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// `portolan reproduce`: by a recipe, `shapes` if none is named.
+pub(crate) fn reproduce(args: RunArgs) -> Result<ExitCode> {
+    run(args, |entry, _| Ok(entry.recipes[0].0.to_owned()))
+}
+
+/// `portolan pretrain`: on one's own images, with the recipe that suits their size if none is named.
+pub(crate) fn pretrain(args: RunArgs) -> Result<ExitCode> {
+    run(args, |_, args| {
+        let Some(data) = &args.data else {
+            bail!("say which images to train on: --data FOLDER (or --data shapes for built-in ones)")
+        };
+        recipe_for(data)
+    })
+}
+
+/// The recipe for images of this size: ImageNet's settings would leave nothing of a small image, and the
+/// small ones' would see a stamp of a photograph.
+fn recipe_for(data: &str) -> Result<String> {
+    if data == "shapes" {
+        return Ok("shapes".to_owned());
+    }
+    let source = portolan_data::open(data, &Options::default())?.train;
+    let image = (0..source.len().min(100))
+        .find_map(|i| source.picture(i).and_then(|picture| picture.decode()).ok())
+        .with_context(|| format!("none of the first images of {data} can be read"))?;
+    let (width, height) = image.dimensions();
+    let recipe = if width.min(height) <= 64 { "cifar10" } else { "imagenet" };
+    eprintln!("recipe   {recipe}, since images are {width}×{height} (--recipe to choose another)");
+    Ok(recipe.to_owned())
+}
+
+fn run(
+    args: RunArgs,
+    default_recipe: impl Fn(&methods::Entry, &RunArgs) -> Result<String>,
+) -> Result<ExitCode> {
+    let (mut config, folder) = match &args.resume {
+        Some(run) => (encoder::config_of(run)?, run.clone()),
+        None => {
+            let name = args.method.as_deref().context("name a method, for instance moco")?;
+            let entry = methods::find(name)?;
+            let recipe = match &args.recipe {
+                Some(recipe) => recipe.clone(),
+                None => default_recipe(entry, &args)?,
+            };
+            let config = resolve(entry.recipe(&recipe)?, &args)?;
+            let folder = folder_of(&args, &config);
+            (config, folder)
+        }
+    };
+    if let (Some(method), Some(run)) = (&args.method, &args.resume) {
+        ensure!(
+            *method == config.method,
+            "{} is a run of {}, not of {method}",
+            run.display(),
+            config.method
+        );
+    }
+    if let Some(device) = &args.device {
+        config.device.clone_from(device);
+    }
+    let data = open_data(&config.data)?;
+    for view in &mut config.views {
+        *view = view.clone().with_normalisation(data.mean, data.std);
+    }
+    if args.resume.is_none() {
+        make_folder(&folder, args.out.is_some())?;
+        std::fs::write(folder.join("config.toml"), toml::to_string(&config)?)
+            .with_context(|| format!("cannot write into {}", folder.display()))?;
+    }
+    execute(&config, &data, &folder, &args)
+}
+
+/// The recipe with everything that file, flags and --set change, in this order.
+fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
+    if let Some(file) = &args.config {
+        settings::lay_over(&mut table, file)?;
+    }
+    let text = |value: &Option<String>| value.clone().map(Value::String);
+    let flags = [
+        ("data.source", text(&args.data)),
+        ("data.limit", args.limit.map(Value::Integer)),
+        ("data.limit_test", args.limit_test.map(Value::Integer)),
+        ("training.epochs", args.epochs.map(Value::Integer)),
+        ("training.batch_size", args.batch_size.map(Value::Integer)),
+        ("training.precision", text(&args.precision)),
+        ("seed", args.seed.map(Value::Integer)),
+    ];
+    for (key, value) in flags {
+        if let Some(value) = value {
+            settings::set(&mut table, key, value)?;
+        }
+    }
+    if let Some(name) = &args.encoder {
+        let named = portolan_encoders::EncoderConfig::named(name)?;
+        let named = Table::try_from(&named)?;
+        for key in ["arch", "width"] {
+            settings::set(&mut table, &format!("encoder.{key}"), named[key].clone())?;
+        }
+    }
+    for text in &args.set {
+        settings::set_from_text(&mut table, text)?;
+    }
+    table.try_into().context("the settings are not complete")
+}
+
+/// Where the run's files go, unless --out says.
+fn folder_of(args: &RunArgs, config: &RunConfig) -> PathBuf {
+    args.out.clone().unwrap_or_else(|| {
+        let time = portolan_report::now().replace(['-', ':'], "").replace('T', "-").replace('Z', "");
+        Path::new("runs").join(format!("{}-{}-{time}", config.method, config.recipe))
+    })
+}
+
+/// Makes the run's folder, which must be new or empty. A second run within the same second gets a number.
+fn make_folder(folder: &Path, chosen: bool) -> Result<()> {
+    let taken = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    ensure!(
+        !taken,
+        "the folder {} is not empty; choose another {}, or go on with the run in it: --resume {}",
+        folder.display(),
+        if chosen { "--out" } else { "--out (or wait a second)" },
+        folder.display()
+    );
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the run's folder {}; choose a writable --out", folder.display()))
+}
+
+/// The data set with its limits applied, decoded into memory where it fits.
+///
+/// # Errors
+/// When it cannot be opened.
+pub(crate) fn open_data(config: &DataConfig) -> Result<Dataset> {
+    let options = Options { size: config.size, ..Options::default() };
+    let mut data = portolan_data::open(&config.source, &options)?;
+    let limited = |source: Arc<dyn Source>, limit: usize| {
+        let source = if limit > 0 { subset(source, limit) } else { source };
+        in_memory(source, MEMORY)
+    };
+    data.train = limited(data.train, config.limit);
+    data.test = data.test.map(|test| limited(test, config.limit_test));
+    Ok(data)
+}
+
+/// The plain view of evaluation, normalised as the run's data.
+pub(crate) fn plain_view(config: &RunConfig, data: &Dataset) -> ViewSpec {
+    let evaluation = &config.evaluation;
+    presets::evaluation(evaluation.resize, evaluation.size).with_normalisation(data.mean, data.std)
+}
+
+/// Whether accuracies can be measured: labels, and a test split.
+pub(crate) fn is_labelled(data: &Dataset) -> bool {
+    data.test.is_some() && !data.classes.is_empty()
+}
+
+/// Trains, evaluates and reports.
+fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) -> Result<ExitCode> {
+    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+    ensure!(threads >= 1, "--threads is 0; at least one is needed");
+    let device = device::choose(&config.device)?;
+    tch::set_num_threads(threads as i32);
+    portolan_tensor::deterministic(!device.is_cuda());
+    config.training.validate(data.train.len())?;
+    let mut method = methods::build(config, device)?;
+    announce(config, data, folder, device);
+    listen_for_stop()?;
+
+    let view = plain_view(config, data);
+    let test = data.test.clone().filter(|_| is_labelled(data));
+    let knn = test.as_ref().map(|test| KnnPoint {
+        bank: &*data.train,
+        test: &**test,
+        view: &view,
+        config: &config.evaluation.knn,
+        classes: data.classes.len() as i64,
+    });
+    let job = Job {
+        name: &config.method,
+        config: &config.training,
+        images: Arc::clone(&data.train),
+        checksum: &data.sha256,
+        seed: config.seed,
+        device,
+        folder,
+        threads,
+        resume: args.resume.as_deref().map(newest).transpose()?,
+        stop: &STOP,
+        knn,
+    };
+    let outcome = train(&mut *method, &job)?;
+    if !outcome.complete {
+        eprintln!("stopped; {} is written. Go on with:", outcome.checkpoint.display());
+        eprintln!("  portolan {} --resume {}", "pretrain", folder.display());
+        return Ok(ExitCode::from(STOPPED));
+    }
+    finish::finish(config, data, &*method, &outcome, folder, device)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is about to run, in a few lines.
+fn announce(config: &RunConfig, data: &Dataset, folder: &Path, device: portolan_tensor::Device) {
+    let training = &config.training;
+    let test = data.test.as_ref().map_or(0, |test| test.len());
+    eprintln!("method   {} ({}), seed {}", config.method, config.recipe, config.seed);
+    eprintln!("data     {}: {} images to train on, {test} to test on", data.name, data.train.len());
+    eprintln!(
+        "encoder  {}, {} epochs in batches of {}, {} on {}",
+        config.encoder.name(),
+        training.epochs,
+        training.batch_size,
+        finish::precision_name(training.precision),
+        device::name(device)
+    );
+    eprintln!("run      {}", folder.display());
+    if !is_labelled(data) {
+        eprintln!("note     no labelled test split: no accuracy will be measured");
+    }
+    if training.accumulate > 1 {
+        eprintln!("note     {}", finish::ACCUMULATION);
+    }
+}
+
+/// Ctrl-C and SIGTERM end the run after the step in progress; a second one ends it at once.
+fn listen_for_stop() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(STOPPED.into());
+        }
+        eprintln!("stopping after this step, to leave a checkpoint (again to stop at once)");
+    })
+    .context("cannot listen for Ctrl-C")
+}

@@ -1,0 +1,170 @@
+//! Overriding settings by name: from a file, from flags and by `--set`. A name that does not exist is
+//! refused with the nearest one that does.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::path::Path;
+use toml::{Table, Value};
+
+/// Lays the settings of the TOML file at `path` over `base`.
+///
+/// # Errors
+/// When the file is not TOML, or sets something that does not exist.
+pub(crate) fn lay_over(base: &mut Table, path: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the settings in {}", path.display()))?;
+    let file: Table =
+        text.parse().with_context(|| format!("{} is not valid TOML", path.display()))?;
+    let known = paths(base);
+    merge(base, file, "", &known).with_context(|| format!("in {}", path.display()))
+}
+
+fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Result<()> {
+    for (key, value) in over {
+        let path = format!("{prefix}{key}");
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(base)), Value::Table(over)) => {
+                merge(base, over, &format!("{path}."), known)?;
+            }
+            (Some(place), value) => replace(place, value, &path)?,
+            // What the figures published for a recipe hold is data, not a setting.
+            (None, value) if path == "published" => {
+                base.insert(key, value);
+            }
+            (None, _) => bail!(unknown(&path, known)),
+        }
+    }
+    Ok(())
+}
+
+/// Sets the value at `key`, a whole path (`training.epochs`) or its last part where that is unique. The
+/// method's own settings come first: `temperature` is `settings.temperature`, and kNN's has to be written whole.
+///
+/// # Errors
+/// When nothing, or more than one thing, has that name, or the value is of another type.
+pub(crate) fn set(table: &mut Table, key: &str, value: Value) -> Result<()> {
+    let known = paths(table);
+    let matches: Vec<&String> =
+        known.iter().filter(|path| *path == key || path.ends_with(&format!(".{key}"))).collect();
+    let exact = matches.iter().find(|path| ***path == key);
+    let own = matches.iter().find(|path| ***path == format!("settings.{key}"));
+    let path = match (exact.or(own), &matches[..]) {
+        (Some(path), _) => path,
+        (None, [path]) => path,
+        (None, []) => bail!(unknown(key, &known)),
+        (None, several) => {
+            let several: Vec<&str> = several.iter().map(|path| path.as_str()).collect();
+            bail!("`{key}` could be {}; write it whole", several.join(" or "))
+        }
+    };
+    let (folders, last) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut inner = table;
+    for folder in folders.split('.').filter(|folder| !folder.is_empty()) {
+        inner = inner
+            .get_mut(folder)
+            .and_then(Value::as_table_mut)
+            .with_context(|| format!("`{folder}` of `{path}` is not a table"))?;
+    }
+    let place = inner.get_mut(last).with_context(|| format!("`{path}` does not exist"))?;
+    replace(place, value, path)
+}
+
+/// Applies one `--set key=value`; the value is TOML, or a plain word.
+pub(crate) fn set_from_text(table: &mut Table, text: &str) -> Result<()> {
+    let Some((key, value)) = text.split_once('=') else {
+        bail!("--set {text} has no value; write --set {text}=VALUE")
+    };
+    let (key, value) = (key.trim(), value.trim());
+    let parsed = format!("value = {value}").parse::<Table>().ok();
+    let value = parsed
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(value.to_owned()));
+    set(table, key, value).with_context(|| format!("--set {text}"))
+}
+
+/// Puts `value` in the place of another of the same type; a whole number will do for a fraction.
+fn replace(place: &mut Value, value: Value, path: &str) -> Result<()> {
+    let value = match (&*place, value) {
+        (Value::Float(_), Value::Integer(n)) => Value::Float(n as f64),
+        (_, value) => value,
+    };
+    ensure!(
+        place.same_type(&value),
+        "`{path}` is a {}, and {value} is a {}",
+        place.type_str(),
+        value.type_str()
+    );
+    *place = value;
+    Ok(())
+}
+
+/// The paths of everything that can be set: `training.epochs`; a list counts as one.
+pub(crate) fn paths(table: &Table) -> Vec<String> {
+    let mut all = Vec::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) => {
+                all.push(key.clone());
+                all.extend(paths(inner).into_iter().map(|path| format!("{key}.{path}")));
+            }
+            _ => all.push(key.clone()),
+        }
+    }
+    all
+}
+
+fn unknown(key: &str, known: &[String]) -> String {
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    let nearest = known.iter().min_by_key(|path| {
+        let whole = strsim::damerau_levenshtein(key, path);
+        whole.min(strsim::damerau_levenshtein(&last(key), &last(path)))
+    });
+    match nearest {
+        Some(path) => format!("there is no setting `{key}`; did you mean `{path}`?"),
+        None => format!("there is no setting `{key}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn base() -> Table {
+        "seed = 0\n[settings]\ntemperature = 0.2\nqueue = 4096\n[training]\nepochs = 3\n\
+         [evaluation.knn]\ntemperature = 0.07"
+            .parse()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_unique_last_part_will_do() {
+        let mut table = base();
+        set_from_text(&mut table, "queue=512").unwrap();
+        set_from_text(&mut table, "temperature=1").unwrap();
+        set_from_text(&mut table, "evaluation.knn.temperature=0.5").unwrap();
+        assert_eq!(table["settings"]["queue"].as_integer(), Some(512));
+        assert_eq!(table["settings"]["temperature"].as_float(), Some(1.0), "the method's own");
+        assert_eq!(table["evaluation"]["knn"]["temperature"].as_float(), Some(0.5));
+    }
+
+    #[test]
+    fn what_does_not_exist_is_refused_with_the_nearest() {
+        let complaint = |text: &str| format!("{:#}", set_from_text(&mut base(), text).unwrap_err());
+        assert!(complaint("temprature=0.1").contains("temperature`?"));
+        assert!(complaint("epoch=1").contains("training.epochs"));
+        assert!(complaint("queue=many").contains("integer"));
+        assert!(complaint("queue").contains("has no value"));
+    }
+
+    #[test]
+    fn a_file_is_laid_over_and_checked() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut table = base();
+        std::fs::write(file.path(), "[training]\nepochs = 9").unwrap();
+        lay_over(&mut table, file.path()).unwrap();
+        assert_eq!(table["training"]["epochs"].as_integer(), Some(9));
+        std::fs::write(file.path(), "[training]\nepoch = 9").unwrap();
+        let error = format!("{:#}", lay_over(&mut table, file.path()).unwrap_err());
+        assert!(error.contains("training.epochs"), "{error}");
+    }
+}

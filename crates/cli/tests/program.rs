@@ -1,0 +1,176 @@
+//! The program as a person uses it, rightly and wrongly, on a handful of tiny images.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A run of seconds: 64 built-in images, a network of a few thousand parameters.
+const TINY: &[&str] = &[
+    "--recipe", "shapes", "--limit", "64", "--limit-test", "32", "--epochs", "2", "--batch-size", "16",
+    "--encoder", "resnet18-w4", "--set", "queue=64", "--set", "k=5", "--device", "cpu",
+];
+
+fn portolan(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_portolan")).args(args).current_dir(folder).output().unwrap()
+}
+
+fn tiny(folder: &Path, command: &str, more: &[&str]) -> Output {
+    let args: Vec<&str> = [command, "moco"].iter().chain(TINY).chain(more).copied().collect();
+    portolan(folder, &args)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Asserts that the command failed with one sentence that holds all of these words.
+fn refused(output: &Output, words: &[&str]) {
+    let complaint = text(&output.stderr);
+    assert!(!output.status.success(), "it went through: {complaint}");
+    let error = complaint.lines().find(|line| line.starts_with("error: ")).unwrap_or(&complaint);
+    for word in words {
+        assert!(error.contains(word), "`{word}` is not in: {complaint}");
+    }
+    assert!(!complaint.contains("panicked"), "{complaint}");
+}
+
+fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// A folder with `n` small pictures of each of two classes below `root`.
+fn pictures(root: &Path, n: u8) {
+    for (class, base) in [("dark", 20u8), ("light", 180)] {
+        let folder = root.join(class);
+        std::fs::create_dir_all(&folder).unwrap();
+        for i in 0..n {
+            let pixel = |x, y| image::Rgb([base + i, base + x as u8, base + y as u8]);
+            let picture = image::RgbImage::from_fn(40, 36, pixel);
+            picture.save(folder.join(format!("{i:02}.jpg"))).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_run_leaves_what_it_promises_and_its_commands_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = succeeded(&tiny(folder.path(), "reproduce", &["--out", "run"]));
+    assert!(said.contains("kNN (k = 5)") && said.contains("not comparable"), "{said}");
+    let run = folder.path().join("run");
+    for file in ["config.toml", "metrics.jsonl", "encoder.safetensors", "report.html", "report.json"] {
+        assert!(run.join(file).exists(), "{file} is missing");
+    }
+    let json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("report.json")).unwrap()).unwrap();
+    assert_eq!(json["encoder"], "resnet18-w4");
+    assert_eq!(json["dataset"]["train"], 64);
+    assert_eq!(json["published"][0]["comparable"], false);
+
+    let again = succeeded(&portolan(folder.path(), &["evaluate", "run"]));
+    let percent = 100.0 * json["knn"]["top1"].as_f64().unwrap();
+    assert!(again.contains(&format!("{percent:.1} %")), "{again} has not {percent}");
+    for out in ["x.npy", "x.parquet", "x.safetensors"] {
+        let args = ["embed", "run", "--split", "test", "--out", out];
+        assert!(succeeded(&portolan(folder.path(), &args)).contains("32 images, 32 features"));
+    }
+    succeeded(&portolan(folder.path(), &["export", "run", "--out", "encoder.safetensors"]));
+    let bytes = |path: PathBuf| std::fs::read(path).unwrap().len();
+    assert_eq!(bytes(run.join("encoder.safetensors")), bytes(folder.path().join("encoder.safetensors")));
+    assert!(succeeded(&portolan(folder.path(), &["inspect", "run"])).contains("moco"));
+    assert!(succeeded(&portolan(folder.path(), &["inspect", "shapes"])).contains("10 classes"));
+
+    refused(&tiny(folder.path(), "reproduce", &["--out", "run"]), &["run", "not empty", "--resume"]);
+
+    // The run's own config.toml repeats it to the bit.
+    let repeat = ["reproduce", "moco", "--config", "run/config.toml", "--out", "again"];
+    succeeded(&portolan(folder.path(), &repeat));
+    let encoder = |run: &str| std::fs::read(folder.path().join(run).join("encoder.safetensors")).unwrap();
+    assert!(encoder("run") == encoder("again"), "config.toml does not repeat the run");
+}
+
+#[test]
+fn own_images_with_bad_ones_among_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    pictures(&photos, 12);
+    let whole = std::fs::read(photos.join("dark/03.jpg")).unwrap();
+    std::fs::write(photos.join("dark/03.jpg"), &whole[..whole.len() / 2]).unwrap();
+    std::fs::write(photos.join("light/05.jpg"), "these are words").unwrap();
+    let said = succeeded(&tiny(folder.path(), "pretrain", &["--data", "photos", "--out", "run"]));
+    assert!(said.contains("2 images could not be read"), "{said}");
+    let report = std::fs::read_to_string(folder.path().join("run/report.json")).unwrap();
+    assert!(report.contains("03.jpg") && report.contains("05.jpg"), "{report}");
+    let embedded = succeeded(&portolan(folder.path(), &["embed", "run", "--out", "x.npy"]));
+    assert!(embedded.contains("22 images"), "{embedded}");
+    refused(&portolan(folder.path(), &["evaluate", "run"]), &["no labelled test split"]);
+}
+
+#[test]
+fn wrong_use_gets_one_clear_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    std::fs::create_dir(here.join("empty")).unwrap();
+    std::fs::write(here.join("file"), "").unwrap();
+    let pretrain = |more: &[&str]| tiny(here, "pretrain", more);
+    refused(&pretrain(&["--data", "nowhere"]), &["nowhere"]);
+    refused(&pretrain(&["--data", "empty"]), &["empty", "image"]);
+    refused(&portolan(here, &["pretrain", "moco"]), &["--data"]);
+    refused(&portolan(here, &["reproduce", "mocco"]), &["mocco", "moco"]);
+    refused(&portolan(here, &["reproduce", "moco", "--recipe", "mnist"]), &["mnist", "shapes"]);
+    let reproduce = |more: &[&str]| {
+        let args: Vec<&str> = ["reproduce", "moco"].iter().chain(more).copied().collect();
+        portolan(here, &args)
+    };
+    refused(&reproduce(&["--encoder", "resnet99"]), &["resnet99", "resnet18"]);
+    refused(&reproduce(&["--set", "temprature=0.1"]), &["temprature", "temperature"]);
+    refused(&reproduce(&["--set", "temperature=0"]), &["temperature", "above 0"]);
+    refused(&reproduce(&["--limit", "100"]), &["256", "100", "--batch-size"]);
+    refused(&reproduce(&["--batch-size", "6"]), &["6", "batch_norm_splits"]);
+    refused(&reproduce(&["--epochs", "0"]), &["epochs"]);
+    refused(&reproduce(&["--precision", "fp12"]), &["fp12"]);
+    refused(&reproduce(&["--device", "tpu"]), &["tpu", "cuda"]);
+    refused(&reproduce(&["--out", "file/run"]), &["file/run", "writable"]);
+    refused(&reproduce(&["--config", "no.toml"]), &["no.toml"]);
+    refused(&reproduce(&["--resume", "empty"]), &["--resume"]);
+    refused(&portolan(here, &["pretrain", "--resume", "empty"]), &["empty", "not a run"]);
+    refused(&portolan(here, &["embed", "empty", "--out", "x.csv"]), &["x.csv", ".npy"]);
+    assert!(!here.join("runs").exists(), "a refused run leaves nothing behind");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut args = vec!["reproduce", "moco"];
+    args.extend(TINY);
+    args.extend(["--out", "run", "--epochs", "40"]);
+    let args: Vec<&str> = args.into_iter().collect();
+    // clap refuses a flag given twice: the epochs of TINY go.
+    let first = args.iter().position(|arg| *arg == "--epochs").unwrap();
+    let args: Vec<&str> =
+        args.iter().enumerate().filter(|(i, _)| *i != first && *i != first + 1).map(|(_, a)| *a).collect();
+    let child = Command::new(env!("CARGO_BIN_EXE_portolan"))
+        .args(&args)
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let journal = folder.path().join("run/metrics.jsonl");
+    let started = Instant::now();
+    while std::fs::read_to_string(&journal).unwrap_or_default().lines().count() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(120), "training did not begin");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("--resume run"), "{said}");
+    assert!(succeeded(&portolan(folder.path(), &["inspect", "run"])).contains("not finished"));
+    succeeded(&portolan(folder.path(), &["pretrain", "--resume", "run"]));
+    assert!(folder.path().join("run/report.json").exists());
+}
