@@ -1,0 +1,49 @@
+//! ResNet-18 on images of 32 px on the CPU, on all of libtorch's threads, in images per second: with the CIFAR stem,
+//! and in the narrow form with the strided stem that the recipe `shapes` trains.
+//!
+//! `cargo bench -p portolan-benches --bench encoder`
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use portolan_encoders::{Encoder, EncoderConfig, Stem, build};
+use portolan_tensor::{Device, Kind, Tensor, Vars, no_grad};
+use std::hint::black_box;
+
+const FLOAT: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+fn wide(c: &mut Criterion) {
+    measure(c, "resnet18, CIFAR stem", 64, Stem::Cifar);
+}
+
+fn narrow(c: &mut Criterion) {
+    measure(c, "resnet18-w16, strided CIFAR stem", 16, Stem::CifarStrided);
+}
+
+/// Times a pass in evaluation mode without gradients, and one in training mode with its backward pass.
+fn measure(c: &mut Criterion, name: &str, width: i64, stem: Stem) {
+    let named = EncoderConfig::named("resnet18").expect("resnet18 is a known encoder");
+    let config = EncoderConfig { width, stem, ..named };
+    let encoder = build(&config, &Vars::new(Device::Cpu)).expect("the config is a possible one");
+    let mut group = c.benchmark_group(name);
+    group.sample_size(10);
+    for batch in [64, 256] {
+        let images = Tensor::randn([batch, 3, 32, 32], FLOAT);
+        group.throughput(Throughput::Elements(batch as u64));
+        group.bench_function(BenchmarkId::new("forward", batch), |bencher| {
+            bencher.iter(|| no_grad(|| black_box(encoder.forward(&images, false))));
+        });
+        group.bench_function(BenchmarkId::new("forward and backward", batch), |bencher| {
+            bencher.iter(|| forward_and_backward(&*encoder, &images));
+        });
+    }
+    group.finish();
+}
+
+fn forward_and_backward(encoder: &dyn Encoder, images: &Tensor) {
+    for (_, mut parameter) in encoder.vars().parameters() {
+        parameter.zero_grad();
+    }
+    encoder.forward(images, true).square().mean(Kind::Float).backward();
+}
+
+criterion_group!(encoder, wide, narrow);
+criterion_main!(encoder);
