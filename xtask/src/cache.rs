@@ -110,7 +110,8 @@ fn explain_full_disk(error: anyhow::Error, cache: &Path) -> anyhow::Error {
     });
     if full {
         error.context(format!(
-            "the disk of {} is full: free some space or put the cache elsewhere with XDG_CACHE_HOME, {WAYS_AROUND}",
+            "the disk of {} is full: free some space or put the cache elsewhere with \
+             XDG_CACHE_HOME, {WAYS_AROUND}",
             cache.display()
         ))
     } else {

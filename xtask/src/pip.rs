@@ -18,7 +18,10 @@ pub(crate) fn find() -> Result<&'static [&'static str]> {
         version.is_ok_and(|output| output.status.success())
     });
     found.with_context(|| {
-        format!("Python's pip, which fetches libtorch, is missing: install it (for example `apt install python3-pip`), {WAYS_AROUND}")
+        format!(
+            "Python's pip, which fetches libtorch, is missing: \
+             install it (for example `apt install python3-pip`), {WAYS_AROUND}"
+        )
     })
 }
 

@@ -43,15 +43,17 @@ pub(crate) fn describe(root: &Path) -> Result<String> {
 fn users_own(link: &Path) -> Result<Option<PathBuf>> {
     if std::env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
         let own = pytorch_of_python()?;
-        check(&own).context("LIBTORCH_USE_PYTORCH is set, but cannot be used: install PyTorch 2.11.0 there, or unset it")?;
+        check(&own).context(
+            "LIBTORCH_USE_PYTORCH is set, but cannot be used; unset it or install PyTorch 2.11.0",
+        )?;
         return Ok(Some(own));
     }
     // Cargo itself sets LIBTORCH to the link where the user has not set it (`.cargo/config.toml`).
-    let Some(own) = std::env::var_os("LIBTORCH").map(PathBuf::from).filter(|own| own != link)
-    else {
+    let set = std::env::var_os("LIBTORCH").map(PathBuf::from);
+    let Some(own) = set.filter(|set| set.file_name() != link.file_name()) else {
         return Ok(None);
     };
-    check(&own).context("LIBTORCH is set, but cannot be used: change it or unset it")?;
+    check(&own).context("LIBTORCH is set, but cannot be used; change it or unset it")?;
     Ok(Some(own.canonicalize()?))
 }
 
@@ -66,7 +68,8 @@ fn pytorch_of_python() -> Result<PathBuf> {
             Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
         }
         _ => bail!(
-            "LIBTORCH_USE_PYTORCH is set, but {python} has no PyTorch: install torch=={LIBTORCH_VERSION} there, or unset it"
+            "LIBTORCH_USE_PYTORCH is set, but {python} has no PyTorch: \
+             install torch=={LIBTORCH_VERSION} there, or unset it"
         ),
     }
 }
@@ -77,7 +80,7 @@ fn check(folder: &Path) -> Result<()> {
     for part in ["include", "lib/libtorch_cpu.so"] {
         ensure!(folder.join(part).exists(), "{place} holds no libtorch: it has no {part}");
     }
-    // Versions before 2.9 have this header elsewhere, and are wrong in any case.
+    // Much older versions have this header elsewhere, and are wrong in any case.
     let header =
         fs::read_to_string(folder.join("include/torch/headeronly/version.h")).unwrap_or_default();
     let version = version_in(&header).unwrap_or_else(|| "of another version".to_owned());
@@ -131,7 +134,8 @@ fn provision(flavour: Flavour, why: &str) -> Result<PathBuf> {
     cache::provide(&cache, flavour, |downloads| {
         let pip = pip::find()?;
         eprintln!(
-            "Fetching libtorch {LIBTORCH_VERSION} for {flavour} ({why}), {} MB, once for all your checkouts, into {}",
+            "Fetching libtorch {LIBTORCH_VERSION} for {flavour} ({why}), {} MB, \
+             once for all your checkouts, into {}",
             flavour.download_megabytes(),
             cache::place(&cache, flavour).display()
         );
@@ -144,7 +148,8 @@ fn require_known_platform() -> Result<()> {
         && cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
     ensure!(
         known,
-        "this fetches libtorch for Linux with glibc on x86-64 and aarch64 only: elsewhere, bring your own, {WAYS_AROUND}"
+        "setup fetches libtorch for Linux with glibc on x86-64 and aarch64 only: \
+         use such a machine, {WAYS_AROUND}"
     );
     Ok(())
 }

@@ -43,7 +43,12 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     let encoder = encoder::load(&args.run, &config, device)?;
     let measured = finish::measure(&*encoder, &config, &data, device)?;
     let knn = &config.evaluation.knn;
-    println!("data          {} ({} bank, {} test)", data.name, measured.bank.ids.len(), measured.test.ids.len());
+    println!(
+        "data          {} ({} bank, {} test)",
+        data.name,
+        measured.bank.ids.len(),
+        measured.test.ids.len()
+    );
     println!(
         "kNN           {:.1} %   (k = {}, temperature {})",
         100.0 * measured.figures.knn,
@@ -80,7 +85,10 @@ pub(crate) fn embed(args: &EmbedArgs) -> Result<ExitCode> {
 
 fn warn_of_skipped(features: &Features) {
     if let Some(first) = features.skipped.first() {
-        eprintln!("{} images could not be read and were left out, the first: {first}", features.skipped.len());
+        eprintln!(
+            "{} images could not be read and were left out, the first: {first}",
+            features.skipped.len()
+        );
     }
 }
 
@@ -121,10 +129,18 @@ fn inspect_run(run: &Path) -> Result<()> {
     };
     println!("state      finished {}, {:.0} s of training", report.finished, report.seconds);
     if let Some(knn) = &report.knn {
-        println!("kNN        {:.1} % (untrained {:.1} %)", 100.0 * knn.top1, 100.0 * knn.random_init_top1);
+        println!(
+            "kNN        {:.1} % (untrained {:.1} %)",
+            100.0 * knn.top1,
+            100.0 * knn.random_init_top1
+        );
     }
     if let Some(probe) = &report.linear_probe {
-        println!("probe      {:.1} % (untrained {:.1} %)", 100.0 * probe.top1, 100.0 * probe.random_init_top1);
+        println!(
+            "probe      {:.1} % (untrained {:.1} %)",
+            100.0 * probe.top1,
+            100.0 * probe.random_init_top1
+        );
     }
     println!("report     {}", run.join("report.html").display());
     Ok(())
@@ -134,13 +150,21 @@ fn inspect_data(what: &str) -> Result<()> {
     let data = portolan_data::open(what, &portolan_data::Options::default())?;
     println!("data       {}", data.name);
     println!("train      {} images", data.train.len());
-    println!("test       {}", data.test.as_ref().map_or("none".to_owned(), |test| format!("{} images", test.len())));
+    println!(
+        "test       {}",
+        data.test.as_ref().map_or("none".to_owned(), |test| format!("{} images", test.len()))
+    );
     match data.classes.len() {
         0 => println!("labels     none"),
         n => println!("labels     {n} classes: {}", data.classes[..n.min(10)].join(", ")),
     }
     match data.train.picture(0).and_then(|picture| picture.decode()) {
-        Ok(image) => println!("first      {}×{} px, {}", image.width(), image.height(), data.train.describe(0)),
+        Ok(image) => println!(
+            "first      {}×{} px, {}",
+            image.width(),
+            image.height(),
+            data.train.describe(0)
+        ),
         Err(error) => println!("first      cannot be read: {error:#}"),
     }
     println!("checksum   {}", data.sha256);

@@ -82,12 +82,18 @@ fn safetensors(path: &Path, features: &Features) -> Result<()> {
 
 fn parquet(features: &Features, names: &[String]) -> Result<Vec<u8>> {
     let (flat, n, width) = values(features)?;
-    let labels: Option<Vec<i64>> =
-        features.labels.as_ref().map(|labels| Vec::try_from(labels.to_kind(Kind::Int64))).transpose()?;
+    let labels: Option<Vec<i64>> = features
+        .labels
+        .as_ref()
+        .map(|labels| Vec::try_from(labels.to_kind(Kind::Int64)))
+        .transpose()?;
     let mut bytes = Vec::new();
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-    let mut file =
-        SerializedFileWriter::new(&mut bytes, Arc::new(schema(labels.is_some())?), Arc::new(properties))?;
+    let mut file = SerializedFileWriter::new(
+        &mut bytes,
+        Arc::new(schema(labels.is_some())?),
+        Arc::new(properties),
+    )?;
     let mut group = file.next_row_group()?;
     // Columns come in the order of the schema.
     for name in ["item", "name", "label", "embedding"] {

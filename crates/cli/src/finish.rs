@@ -63,9 +63,8 @@ pub(crate) fn measure(
     device: Device,
 ) -> Result<Measured> {
     let view = plain_view(config, data);
-    let of = |source: &dyn Source| {
-        features(encoder, source, &view, device, config.training.precision)
-    };
+    let of =
+        |source: &dyn Source| features(encoder, source, &view, device, config.training.precision);
     let test = data.test.as_ref().context("the data has no test split")?;
     let (bank, test) = (of(&*data.train)?, of(&**test)?);
     let classes = data.classes.len() as i64;
@@ -335,7 +334,10 @@ fn say(report: &report::Report, folder: &Path) {
     }
     if report.skipped.count > 0 {
         let count = report.skipped.count;
-        println!("{count} images could not be read and were skipped, the first: {}", report.skipped.first[0]);
+        println!(
+            "{count} images could not be read and were skipped, the first: {}",
+            report.skipped.first[0]
+        );
     }
     println!("report            {}", folder.join("report.html").display());
 }

@@ -1,12 +1,12 @@
 //! The methods by name: the one place of Portolan that knows them all.
 
 use anyhow::{Context, Result, bail};
-use portolan_encoders::EncoderConfig;
 use portolan_augment::ViewSpec;
+use portolan_encoders::EncoderConfig;
 use portolan_method::Method;
 use portolan_moco::{Moco, MocoConfig};
-use portolan_tensor::{Device, seed};
 use portolan_random::{Purpose, stream};
+use portolan_tensor::{Device, seed};
 use rand::RngExt;
 use serde::de::DeserializeOwned;
 
@@ -20,8 +20,11 @@ pub(crate) struct Entry {
     pub(crate) title: &'static str,
     /// Its recipes by name, the default first.
     pub(crate) recipes: &'static [(&'static str, &'static str)],
-    build: fn(toml::Table, &EncoderConfig, Vec<ViewSpec>, Device) -> Result<Box<dyn Method>>,
+    build: Build,
 }
+
+/// From the method's settings, the encoder, the views and the device to the method.
+type Build = fn(toml::Table, &EncoderConfig, Vec<ViewSpec>, Device) -> Result<Box<dyn Method>>;
 
 const METHODS: &[Entry] = &[Entry {
     name: "moco",

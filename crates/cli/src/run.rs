@@ -32,7 +32,9 @@ pub(crate) fn reproduce(args: RunArgs) -> Result<ExitCode> {
 pub(crate) fn pretrain(args: RunArgs) -> Result<ExitCode> {
     run(args, |_, args| {
         let Some(data) = &args.data else {
-            bail!("say which images to train on: --data FOLDER (or --data shapes for built-in ones)")
+            bail!(
+                "say which images to train on: --data FOLDER (or --data shapes for built-in ones)"
+            )
         };
         recipe_for(data)
     })
@@ -131,7 +133,8 @@ fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
 /// Where the run's files go, unless --out says.
 fn folder_of(args: &RunArgs, config: &RunConfig) -> PathBuf {
     args.out.clone().unwrap_or_else(|| {
-        let time = portolan_report::now().replace(['-', ':'], "").replace('T', "-").replace('Z', "");
+        let time =
+            portolan_report::now().replace(['-', ':'], "").replace('T', "-").replace('Z', "");
         Path::new("runs").join(format!("{}-{}-{time}", config.method, config.recipe))
     })
 }
@@ -146,8 +149,9 @@ fn make_folder(folder: &Path, chosen: bool) -> Result<()> {
         if chosen { "--out" } else { "--out (or wait a second)" },
         folder.display()
     );
-    std::fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make the run's folder {}; choose a writable --out", folder.display()))
+    std::fs::create_dir_all(folder).with_context(|| {
+        format!("cannot make the run's folder {}; choose a writable --out", folder.display())
+    })
 }
 
 /// The data set with its limits applied, decoded into memory where it fits.
@@ -179,7 +183,8 @@ pub(crate) fn is_labelled(data: &Dataset) -> bool {
 
 /// Trains, evaluates and reports.
 fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) -> Result<ExitCode> {
-    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+    let threads =
+        args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
     ensure!(threads >= 1, "--threads is 0; at least one is needed");
     let device = device::choose(&config.device)?;
     tch::set_num_threads(threads as i32);
@@ -214,7 +219,7 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
     let outcome = train(&mut *method, &job)?;
     if !outcome.complete {
         eprintln!("stopped; {} is written. Go on with:", outcome.checkpoint.display());
-        eprintln!("  portolan {} --resume {}", "pretrain", folder.display());
+        eprintln!("  portolan pretrain --resume {}", folder.display());
         return Ok(ExitCode::from(STOPPED));
     }
     finish::finish(config, data, &*method, &outcome, folder, device)?;

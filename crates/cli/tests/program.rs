@@ -7,8 +7,24 @@ use std::time::{Duration, Instant};
 
 /// A run of seconds: 64 built-in images, a network of a few thousand parameters.
 const TINY: &[&str] = &[
-    "--recipe", "shapes", "--limit", "64", "--limit-test", "32", "--epochs", "2", "--batch-size", "16",
-    "--encoder", "resnet18-w4", "--set", "queue=64", "--set", "k=5", "--device", "cpu",
+    "--recipe",
+    "shapes",
+    "--limit",
+    "64",
+    "--limit-test",
+    "32",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "16",
+    "--encoder",
+    "resnet18-w4",
+    "--set",
+    "queue=64",
+    "--set",
+    "k=5",
+    "--device",
+    "cpu",
 ];
 
 fn portolan(folder: &Path, args: &[&str]) -> Output {
@@ -59,7 +75,9 @@ fn a_run_leaves_what_it_promises_and_its_commands_work() {
     let said = succeeded(&tiny(folder.path(), "reproduce", &["--out", "run"]));
     assert!(said.contains("kNN (k = 5)") && said.contains("not comparable"), "{said}");
     let run = folder.path().join("run");
-    for file in ["config.toml", "metrics.jsonl", "encoder.safetensors", "report.html", "report.json"] {
+    for file in
+        ["config.toml", "metrics.jsonl", "encoder.safetensors", "report.html", "report.json"]
+    {
         assert!(run.join(file).exists(), "{file} is missing");
     }
     let json: serde_json::Value =
@@ -77,16 +95,23 @@ fn a_run_leaves_what_it_promises_and_its_commands_work() {
     }
     succeeded(&portolan(folder.path(), &["export", "run", "--out", "encoder.safetensors"]));
     let bytes = |path: PathBuf| std::fs::read(path).unwrap().len();
-    assert_eq!(bytes(run.join("encoder.safetensors")), bytes(folder.path().join("encoder.safetensors")));
+    assert_eq!(
+        bytes(run.join("encoder.safetensors")),
+        bytes(folder.path().join("encoder.safetensors"))
+    );
     assert!(succeeded(&portolan(folder.path(), &["inspect", "run"])).contains("moco"));
     assert!(succeeded(&portolan(folder.path(), &["inspect", "shapes"])).contains("10 classes"));
 
-    refused(&tiny(folder.path(), "reproduce", &["--out", "run"]), &["run", "not empty", "--resume"]);
+    refused(
+        &tiny(folder.path(), "reproduce", &["--out", "run"]),
+        &["run", "not empty", "--resume"],
+    );
 
     // The run's own config.toml repeats it to the bit.
     let repeat = ["reproduce", "moco", "--config", "run/config.toml", "--out", "again"];
     succeeded(&portolan(folder.path(), &repeat));
-    let encoder = |run: &str| std::fs::read(folder.path().join(run).join("encoder.safetensors")).unwrap();
+    let encoder =
+        |run: &str| std::fs::read(folder.path().join(run).join("encoder.safetensors")).unwrap();
     assert!(encoder("run") == encoder("again"), "config.toml does not repeat the run");
 }
 
@@ -149,8 +174,12 @@ fn ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on() {
     let args: Vec<&str> = args.into_iter().collect();
     // clap refuses a flag given twice: the epochs of TINY go.
     let first = args.iter().position(|arg| *arg == "--epochs").unwrap();
-    let args: Vec<&str> =
-        args.iter().enumerate().filter(|(i, _)| *i != first && *i != first + 1).map(|(_, a)| *a).collect();
+    let args: Vec<&str> = args
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| *i != first && *i != first + 1)
+        .map(|(_, a)| *a)
+        .collect();
     let child = Command::new(env!("CARGO_BIN_EXE_portolan"))
         .args(&args)
         .current_dir(folder.path())

@@ -98,8 +98,10 @@ impl BatchNorm {
             affine,
             running_mean: vars.buffer("running_mean", Tensor::zeros([channels], float)),
             running_var: vars.buffer("running_var", Tensor::ones([channels], float)),
-            num_batches_tracked: vars
-                .buffer("num_batches_tracked", Tensor::zeros([0i64; 0], (Kind::Int64, vars.device()))),
+            num_batches_tracked: vars.buffer(
+                "num_batches_tracked",
+                Tensor::zeros([0i64; 0], (Kind::Int64, vars.device())),
+            ),
             splits,
         }
     }

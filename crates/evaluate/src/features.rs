@@ -107,9 +107,12 @@ pub fn features(
 }
 
 /// Brings the batch statistics of an untrained encoder up to date with `count` training images, drawn at
-/// random (again from the start where the source has fewer), so that it is a fair baseline. Nothing else
-/// of the encoder moves. A batch of 256 replaces a tenth of the statistics: 10,000 images leave less than
-/// 2 % of what they were.
+/// random (again from the start where the source has fewer). Nothing else of the encoder moves. A batch of
+/// 256 replaces a tenth of the statistics: 10,000 images leave less than 2 % of what they were.
+///
+/// Without it the statistics describe no images, and the encoder may be an unfairly poor baseline. It may also be
+/// a better one: a deep random network whose batch norms work tends to make all images alike in direction.
+/// Say which of the two a figure is.
 ///
 /// # Errors
 /// When the images cannot be read or the view is not a possible one.

@@ -49,8 +49,8 @@ mod tests {
 
     fn network(value: f64) -> Vars {
         let vars = Vars::new(Device::Cpu);
-        vars.parameter("weight", Tensor::full([3], value, (Kind::Float, Device::Cpu)));
-        vars.buffer("running_mean", Tensor::full([1], value, (Kind::Float, Device::Cpu)));
+        let _ = vars.parameter("weight", Tensor::full([3], value, (Kind::Float, Device::Cpu)));
+        let _ = vars.buffer("running_mean", Tensor::full([1], value, (Kind::Float, Device::Cpu)));
         vars
     }
 
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn different_networks_are_refused() {
         let other = network(0.0);
-        other.parameter("bias", Tensor::zeros([1], (Kind::Float, Device::Cpu)));
+        let _ = other.parameter("bias", Tensor::zeros([1], (Kind::Float, Device::Cpu)));
         assert!(MomentumTwin::new(&network(1.0), &other).is_err());
     }
 }

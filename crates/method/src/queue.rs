@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn starts_as_random_directions() {
-        let length = Queue::new(7, 16, Device::Cpu).keys().square().sum_dim_intlist(1, false, Kind::Float);
+        let length =
+            Queue::new(7, 16, Device::Cpu).keys().square().sum_dim_intlist(1, false, Kind::Float);
         assert!(length.allclose(&Tensor::ones([7], (Kind::Float, Device::Cpu)), 1e-5, 1e-5, false));
     }
 

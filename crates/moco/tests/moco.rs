@@ -23,8 +23,7 @@ fn moco(splits: i64, symmetric: bool) -> Moco {
         batch_norm_splits: splits,
         ..EncoderConfig::named("resnet18").unwrap()
     };
-    let config =
-        MocoConfig { queue: 20, dim: 8, momentum: 0.5, symmetric, ..MocoConfig::v2() };
+    let config = MocoConfig { queue: 20, dim: 8, momentum: 0.5, symmetric, ..MocoConfig::v2() };
     Moco::new(config, &encoder, vec![presets::moco_v2(32); 2], CPU).unwrap()
 }
 
@@ -87,7 +86,8 @@ fn the_loss_is_info_nce_of_queries_keys_and_queue() {
     let features = no_grad(|| moco.encoder().forward(&batch.views[0], true));
     let named = state(&moco);
     let layer = |x: &Tensor, n: i32| {
-        let (w, b) = (&named[&format!("query.head.{n}.weight")], &named[&format!("query.head.{n}.bias")]);
+        let (w, b) =
+            (&named[&format!("query.head.{n}.weight")], &named[&format!("query.head.{n}.bias")]);
         x.linear(w, Some(b))
     };
     let queries = layer(&layer(&features, 0).relu(), 2);
@@ -181,7 +181,9 @@ fn settings_that_make_no_sense_are_refused_by_name() {
     let encoder = EncoderConfig::named("resnet18-w4").unwrap();
     let build = |config, views| Moco::new(config, &encoder, views, CPU).err().unwrap().to_string();
     let two = || vec![presets::moco_v2(32); 2];
-    assert!(build(MocoConfig { temperature: 0.0, ..MocoConfig::v2() }, two()).contains("temperature"));
+    assert!(
+        build(MocoConfig { temperature: 0.0, ..MocoConfig::v2() }, two()).contains("temperature")
+    );
     assert!(build(MocoConfig { momentum: 1.5, ..MocoConfig::v2() }, two()).contains("momentum"));
     assert!(build(MocoConfig { queue: 0, ..MocoConfig::v2() }, two()).contains("queue"));
     assert!(build(MocoConfig::v2(), vec![presets::moco_v2(32)]).contains("two views"));

@@ -82,6 +82,9 @@ mod tests {
     #[test]
     fn draws_never_change_between_versions() {
         // Frozen on the first day: a change here changes every result anyone has recorded.
-        assert_eq!(stream(0, Purpose::View, &[0, 0, 0]).random::<u64>(), 16_369_855_577_660_051_633);
+        assert_eq!(
+            stream(0, Purpose::View, &[0, 0, 0]).random::<u64>(),
+            16_369_855_577_660_051_633
+        );
     }
 }

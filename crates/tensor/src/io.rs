@@ -119,8 +119,7 @@ fn share(_: &std::fs::File) -> std::io::Result<()> {
 /// # Errors
 /// When the file is missing, cut short, or not a safetensors file; every length in it is checked.
 pub fn load(path: &Path) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>)> {
-    let bytes =
-        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&bytes).with_context(|| format!("{} is not a whole safetensors file", path.display()))
 }
 

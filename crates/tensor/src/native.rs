@@ -49,7 +49,9 @@ pub fn foreach_lerp(targets: &[Tensor], sources: &[Tensor], weight: f64) -> Resu
     let targets: Vec<_> = targets.iter().map(Tensor::as_ptr).collect();
     let sources: Vec<_> = sources.iter().map(Tensor::as_ptr).collect();
     // SAFETY: both lists hold `targets.len()` valid tensors, borrowed for the call.
-    check(unsafe { portolan_foreach_lerp(targets.as_ptr(), sources.as_ptr(), targets.len(), weight) })
+    check(unsafe {
+        portolan_foreach_lerp(targets.as_ptr(), sources.as_ptr(), targets.len(), weight)
+    })
 }
 
 /// Leaves an autocast region when dropped, also when the region panicked.
@@ -166,8 +168,7 @@ mod tests {
         let x = Tensor::ones([4, 4], (Kind::Float, CPU));
         let inside = autocast_bf16(CPU, || x.matmul(&x)).unwrap();
         assert_eq!(inside.kind(), Kind::BFloat16);
-        let nested =
-            autocast_bf16(CPU, || full_precision(CPU, || x.matmul(&x)).unwrap()).unwrap();
+        let nested = autocast_bf16(CPU, || full_precision(CPU, || x.matmul(&x)).unwrap()).unwrap();
         assert_eq!(nested.kind(), Kind::Float);
         assert_eq!(x.matmul(&x).kind(), Kind::Float);
     }

@@ -90,7 +90,7 @@ impl Loader {
     ///
     /// # Errors
     /// When no image can be read, or the loader itself failed; never waits for a loader that is gone.
-    pub fn next(&mut self) -> Result<Prepared> {
+    pub fn next_batch(&mut self) -> Result<Prepared> {
         match self.batches.recv() {
             Ok(batch) => batch,
             Err(_) => Err(self.cause()),
@@ -133,9 +133,8 @@ impl Maker {
             .map(|(v, spec)| {
                 let size = spec.size() as i64;
                 let mut values = vec![0f32; ids.len() * 3 * (size * size) as usize];
-                let name = |i: usize| {
-                    stream(self.seed, Purpose::View, &[epoch, ids[i] as u64, v as u64])
-                };
+                let name =
+                    |i: usize| stream(self.seed, Purpose::View, &[epoch, ids[i] as u64, v as u64]);
                 cpu::batch(spec, &images, name, &mut values);
                 Tensor::from_slice(&values).view([ids.len() as i64, 3, size, size])
             })
@@ -209,7 +208,7 @@ mod tests {
         let views = vec![presets::moco_v2(8), presets::moco_v2(8)];
         let mut loader = Loader::start(source, views, place, 2, 7, from, threads).unwrap();
         let n = (place.total_steps() - from) * 2;
-        let batches = (0..n).map(|_| loader.next().unwrap()).collect();
+        let batches = (0..n).map(|_| loader.next_batch().unwrap()).collect();
         let skipped = loader.skipped();
         (batches, skipped)
     }
@@ -242,7 +241,7 @@ mod tests {
         let place = Place { items: 4, batch_size: 4, epochs: 1 };
         let views = vec![presets::moco_v2(8)];
         let mut loader = Loader::start(source, views, place, 1, 0, 0, 1).unwrap();
-        let error = loader.next().unwrap_err().to_string();
+        let error = loader.next_batch().unwrap_err().to_string();
         assert!(error.contains("none of the 4 images") && error.contains("cut short"), "{error}");
     }
 
@@ -252,7 +251,7 @@ mod tests {
         let place = Place { items: 4, batch_size: 4, epochs: 1 };
         let views = vec![presets::moco_v2(8)];
         let mut loader = Loader::start(source, views, place, 1, 0, 0, 2).unwrap();
-        let error = loader.next().unwrap_err().to_string();
+        let error = loader.next_batch().unwrap_err().to_string();
         assert!(error.contains("the disk caught fire"), "{error}");
     }
 }

@@ -193,7 +193,7 @@ impl<'a> Run<'a> {
         };
         for micro_batch in 0..config.accumulate as u64 {
             cx.micro_batch = micro_batch;
-            let prepared = self.loader.next()?;
+            let prepared = self.loader.next_batch()?;
             let views = prepared.views.iter().map(|view| view.to_device(self.job.device)).collect();
             let batch = Batch { views, ids: prepared.ids };
             let step_loss =

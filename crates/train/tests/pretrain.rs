@@ -58,10 +58,8 @@ fn config() -> TrainConfig {
 fn moco() -> Moco {
     tch::set_num_threads(1);
     seed(3);
-    let encoder = EncoderConfig {
-        batch_norm_splits: 2,
-        ..EncoderConfig::named("resnet18-w4").unwrap()
-    };
+    let encoder =
+        EncoderConfig { batch_norm_splits: 2, ..EncoderConfig::named("resnet18-w4").unwrap() };
     let settings = MocoConfig { queue: 13, momentum: 0.9, symmetric: true, ..MocoConfig::v2() };
     Moco::new(settings, &encoder, vec![presets::small_images(16); 2], Device::Cpu).unwrap()
 }

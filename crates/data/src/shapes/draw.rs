@@ -98,7 +98,8 @@ impl<'a> Scene<'a> {
             light: [libm::cosf(f.light), -libm::sinf(f.light)],
             paint: rgb(f.hue, f.saturation, f.value),
             ink: rgb(f.hue + f.ink_turn, f.ink_saturation, f.ink_value),
-            ground: [-0.5, 0.5].map(|side| ground(f.background_value + side * f.background_contrast)),
+            ground: [-0.5, 0.5]
+                .map(|side| ground(f.background_value + side * f.background_contrast)),
             grain: 2.0 / (size * SAMPLES) as f32 / f.size,
         }
     }
@@ -122,7 +123,8 @@ impl<'a> Scene<'a> {
     /// From the image's coordinates to the object's.
     fn to_object(&self, x: f32, y: f32) -> [f32; 2] {
         let (sin, cos) = self.turn;
-        let (x, y) = ((x - self.factors.x) / self.factors.size, (y - self.factors.y) / self.factors.size);
+        let (x, y) =
+            ((x - self.factors.x) / self.factors.size, (y - self.factors.y) / self.factors.size);
         let stretch = self.stretch;
         let (u, v) = ((x * cos + y * sin) / stretch, (y * cos - x * sin) * stretch);
         [if self.factors.mirrored { -u } else { u }, v]

@@ -5,7 +5,7 @@ use super::surface::Pattern;
 use portolan_random::Stream;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use std::f32::consts::{FRAC_PI_2};
+use std::f32::consts::FRAC_PI_2;
 
 /// Everything an image was drawn from, besides its kind.
 ///
@@ -74,33 +74,33 @@ impl Factors {
         let size = between(SIZE.0, SIZE.1);
         Factors {
             size,
-            aspect: libm::expf(between(-0.3, 0.3)),
-            x: between(-0.4, 0.4),
-            y: between(-0.4, 0.4),
+            aspect: libm::expf(between(-0.15, 0.15)),
+            x: between(-0.5, 0.5),
+            y: between(-0.5, 0.5),
             rotation: between(-0.45, 0.45),
             mirrored: between(0.0, 1.0) < 0.5,
-            hue: (hue + between(-0.06, 0.06)).rem_euclid(1.0),
-            saturation: between(0.55, 0.95),
-            value: between(0.65, 1.0),
+            hue: (hue + between(-0.1, 0.1)).rem_euclid(1.0),
+            saturation: between(0.4, 1.0),
+            value: between(0.5, 1.0),
             pattern,
-            frequency: between(1.6, 2.0),
+            frequency: between(1.4, 2.2),
             phase: [between(0.0, 1.0), between(0.0, 1.0)],
             ink_coverage: between(0.42, 0.58),
-            ink_turn: 0.5 + between(-0.05, 0.05),
-            ink_saturation: between(0.55, 0.95),
-            ink_value: between(0.4, 0.8),
+            ink_turn: 0.33 + between(-0.1, 0.1),
+            ink_saturation: between(0.2, 0.9),
+            ink_value: between(0.2, 0.9),
             light: FRAC_PI_2 + between(-0.4, 0.4),
-            exposure: between(0.65, 1.25),
+            exposure: between(0.9, 1.1),
             background_hue: between(0.0, 1.0),
             background_saturation: between(0.0, 0.06),
-            background_value: between(0.42, 0.6),
-            background_contrast: between(0.12, 0.24),
+            background_value: between(0.42, 0.58),
+            background_contrast: between(0.12, 0.2),
             background_phase: [between(0.0, 1.0), between(0.0, 1.0)],
         }
     }
 }
 
-const SIZE: (f32, f32) = (0.55, 1.0);
+const SIZE: (f32, f32) = (0.4, 0.75);
 
 /// A number from 0 up to, not including, 1: the stream's 24 highest bits, on every machine the same.
 fn unit(random: &mut Stream) -> f32 {

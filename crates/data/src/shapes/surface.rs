@@ -23,7 +23,14 @@ pub enum Pattern {
 ///
 /// `frequency` is in periods per unit of length, `phase` in periods; `coverage`, 0 to 1, shifts the
 /// balance between ink and ground.
-pub(super) fn ink(pattern: Pattern, x: f32, y: f32, frequency: f32, phase: [f32; 2], coverage: f32) -> f32 {
+pub(super) fn ink(
+    pattern: Pattern,
+    x: f32,
+    y: f32,
+    frequency: f32,
+    phase: [f32; 2],
+    coverage: f32,
+) -> f32 {
     let (u, v) = (x * frequency + phase[0], y * frequency + phase[1]);
     // A smooth height between -1 and 1, of which the ink takes what lies above the threshold.
     let height = match pattern {
@@ -35,7 +42,9 @@ pub(super) fn ink(pattern: Pattern, x: f32, y: f32, frequency: f32, phase: [f32;
             wave((a * a + b * b).sqrt() * frequency)
         }
         // Phases move the window on the noise far enough for no two objects to share their blots.
-        Pattern::Marble => 4.0 * noise(1.5 * u + 60.0 * phase[0], 1.5 * v + 60.0 * phase[1], 2) - 2.0,
+        Pattern::Marble => {
+            4.0 * noise(1.5 * u + 60.0 * phase[0], 1.5 * v + 60.0 * phase[1], 2) - 2.0
+        }
     };
     smoothstep((height + 2.0 * (coverage - 0.5)) / 0.5 + 0.5)
 }
@@ -62,7 +71,8 @@ fn lattice_noise(x: f32, y: f32, octave: u32) -> f32 {
 
 /// A fixed random number, 0 to 1, for each point of the lattice.
 fn lattice_value(column: i32, row: i32, octave: u32) -> f32 {
-    let mut bits = (column as u32).wrapping_mul(0x9E37_79B1) ^ (row as u32).wrapping_mul(0x85EB_CA77);
+    let mut bits =
+        (column as u32).wrapping_mul(0x9E37_79B1) ^ (row as u32).wrapping_mul(0x85EB_CA77);
     bits = (bits ^ octave.wrapping_mul(0xC2B2_AE3D)).wrapping_mul(0x2C1B_3C6D);
     bits = (bits ^ (bits >> 15)).wrapping_mul(0x297A_2D39);
     bits ^= bits >> 15;

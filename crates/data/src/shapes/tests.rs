@@ -68,7 +68,8 @@ fn a_larger_size_shows_the_same_scene() {
         let mut difference = 0.0;
         for (x, y, pixel) in small.image.enumerate_pixels() {
             for channel in 0..3 {
-                let block = (0..9).map(|i| large.image.get_pixel(3 * x + i % 3, 3 * y + i / 3)[channel]);
+                let block =
+                    (0..9).map(|i| large.image.get_pixel(3 * x + i % 3, 3 * y + i / 3)[channel]);
                 let mean = block.map(f32::from).sum::<f32>() / 9.0;
                 difference += (mean - f32::from(pixel[channel])).abs() / (3.0 * 32.0 * 32.0);
             }
@@ -112,10 +113,12 @@ fn redraw(rendered: &Rendered, change: fn(&mut Factors)) -> Rendered {
 #[test]
 fn no_kind_is_another_one_mirrored_or_recoloured() {
     // On a grid over the upright objects: what two outlines share, of what either covers.
-    let grid: Vec<[f32; 2]> =
-        (0..2_500).map(|i| [(i % 50) as f32 / 25.0 - 0.98, (i / 50) as f32 / 25.0 - 0.98]).collect();
+    let grid: Vec<[f32; 2]> = (0..2_500)
+        .map(|i| [(i % 50) as f32 / 25.0 - 0.98, (i / 50) as f32 / 25.0 - 0.98])
+        .collect();
     let overlap = |a: Kind, b: Kind, mirror: f32| {
-        let inside = |&[x, y]: &[f32; 2]| (distance(a, x, y) < 0.0, distance(b, mirror * x, y) < 0.0);
+        let inside =
+            |&[x, y]: &[f32; 2]| (distance(a, x, y) < 0.0, distance(b, mirror * x, y) < 0.0);
         let both = grid.iter().map(inside).filter(|&(a, b)| a && b).count();
         let either = grid.iter().map(inside).filter(|&(a, b)| a || b).count();
         both as f32 / either as f32
