@@ -9,18 +9,17 @@ use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, Kind, Tensor};
 
 /// Images of a step of the `shapes` recipe.
-const BATCH: i64 = 256;
+const BATCH: i64 = 128;
 
 fn moco_step(c: &mut Criterion) {
     let mut group = c.benchmark_group("step");
     group.sample_size(10).throughput(Throughput::Elements(BATCH as u64));
-    group.bench_function("moco resnet18-w16 strided, 32 px, batch 256", |b| {
+    group.bench_function("moco resnet18-w16 strided, 32 px, batch 128", |b| {
         let encoder = EncoderConfig {
             stem: Stem::CifarStrided,
-            batch_norm_splits: 4,
             ..EncoderConfig::named("resnet18-w16").expect("a known encoder")
         };
-        let config = MocoConfig { queue: 4096, momentum: 0.99, ..MocoConfig::v2() };
+        let config = MocoConfig { queue: 1024, momentum: 0.99, ..MocoConfig::v2() };
         let views = vec![presets::small_images(32); 2];
         let mut moco = Moco::new(config, &encoder, views, Device::Cpu).expect("valid settings");
         let sgd = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: false };

@@ -7,7 +7,7 @@ use portolan_losses::info_nce;
 use portolan_method::{Batch, Method, StepCx};
 use portolan_moco::{Head, Moco, MocoConfig};
 use portolan_optim::{Optimizer, OptimizerConfig};
-use portolan_tensor::{Device, Kind, Precision, Tensor, no_grad, seed};
+use portolan_tensor::{Device, Kind, Precision, Tensor, no_grad, seed, tch};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
@@ -18,6 +18,7 @@ const CPU: Device = Device::Cpu;
 const CX: StepCx = StepCx { step: 0, total_steps: 10, micro_batch: 0, seed: 5, device: CPU };
 
 fn moco(splits: i64, symmetric: bool) -> Moco {
+    tch::set_num_threads(1);
     let encoder = EncoderConfig {
         width: 4,
         batch_norm_splits: splits,
@@ -140,8 +141,9 @@ fn one_step_runs_on_every_encoder_in_both_precisions() {
                 let encoder = EncoderConfig::named(name).unwrap();
                 let config = MocoConfig { head, queue: 16, ..MocoConfig::v2() };
                 let mut moco =
-                    Moco::new(config, &encoder, vec![presets::moco_v2(32); 2], CPU).unwrap();
-                let batch = batch();
+                    Moco::new(config, &encoder, vec![presets::moco_v2(16); 2], CPU).unwrap();
+                let view = || Tensor::randn([2, 3, 16, 16], (Kind::Float, CPU));
+                let batch = Batch { views: vec![view(), view()], ids: vec![0, 1] };
                 let step = precision.run(CPU, || moco.loss(&batch, &CX)).unwrap().unwrap();
                 assert_eq!(step.loss.kind(), Kind::Float);
                 assert!(step.loss.double_value(&[]).is_finite());

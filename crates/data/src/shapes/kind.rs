@@ -55,16 +55,16 @@ impl Kind {
     /// nor texture alone can tell what a thing is.
     pub(super) fn surface(self) -> (Pattern, f32) {
         match self {
-            Kind::Disc => (Pattern::Stripes, 0.05),
-            Kind::Triangle => (Pattern::Stripes, 0.15),
-            Kind::Square => (Pattern::Dots, 0.3),
-            Kind::Star => (Pattern::Dots, 0.45),
-            Kind::Cross => (Pattern::Checks, 0.6),
-            Kind::Ring => (Pattern::Checks, 0.75),
-            Kind::Moon => (Pattern::Ripples, 0.9),
-            Kind::Heart => (Pattern::Ripples, 0.05),
-            Kind::Arrow => (Pattern::Marble, 0.3),
-            Kind::Hourglass => (Pattern::Marble, 0.6),
+            Kind::Disc => (Pattern::Stripes, 0.0),
+            Kind::Triangle => (Pattern::Stripes, 0.2),
+            Kind::Square => (Pattern::Dots, 0.2),
+            Kind::Star => (Pattern::Dots, 0.4),
+            Kind::Cross => (Pattern::Checks, 0.4),
+            Kind::Ring => (Pattern::Checks, 0.6),
+            Kind::Moon => (Pattern::Ripples, 0.6),
+            Kind::Heart => (Pattern::Ripples, 0.8),
+            Kind::Arrow => (Pattern::Marble, 0.8),
+            Kind::Hourglass => (Pattern::Marble, 0.0),
         }
     }
 }
