@@ -89,11 +89,6 @@ fn run(
     for view in &mut config.views {
         *view = view.clone().with_normalisation(data.mean, data.std);
     }
-    if args.resume.is_none() {
-        make_folder(&folder, args.out.is_some())?;
-        std::fs::write(folder.join("config.toml"), toml::to_string(&config)?)
-            .with_context(|| format!("cannot write into {}", folder.display()))?;
-    }
     execute(&config, &data, &folder, &args)
 }
 
@@ -190,7 +185,16 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
     tch::set_num_threads(threads as i32);
     portolan_tensor::deterministic(!device.is_cuda());
     config.training.validate(data.train.len())?;
+    if is_labelled(data) {
+        config.evaluation.knn.check(data.train.len())?;
+    }
     let mut method = methods::build(config, device)?;
+    // Only now, when the settings have proved possible: a refused run leaves nothing behind.
+    if args.resume.is_none() {
+        make_folder(folder, args.out.is_some())?;
+        let text = toml::to_string(config)?;
+        portolan_tensor::io::write_aside(&folder.join("config.toml"), text.as_bytes())?;
+    }
     announce(config, data, folder, device);
     listen_for_stop()?;
 
