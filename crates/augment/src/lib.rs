@@ -33,4 +33,4 @@ pub mod ops;
 pub mod presets;
 mod spec;
 
-pub use spec::{Interpolation, Op, ViewSpec};
+pub use spec::{Interpolation, Op, ViewSpec, Views};

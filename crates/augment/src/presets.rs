@@ -51,6 +51,44 @@ pub fn simclr(size: u32) -> ViewSpec {
     ])
 }
 
+/// BYOL (Grill et al. 2020, arXiv:2006.07733, appendix B, table 6): its two views differ. The first is always
+/// blurred and never solarised; the second is blurred one time in ten and solarised one time in five. Barlow
+/// Twins (section 2.2), VICReg (appendix C.1) and MoCo v3 use the same.
+pub fn byol(size: u32) -> [ViewSpec; 2] {
+    [(1.0, 0.0), (0.1, 0.2)].map(|(blur, solarize)| {
+        view(vec![
+            crop(size, [0.08, 1.0], Interpolation::Bicubic),
+            Op::HorizontalFlip { p: 0.5 },
+            Op::ColorJitter { p: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1 },
+            Op::Grayscale { p: 0.2 },
+            Op::GaussianBlur { p: blur, sigma: [0.1, 2.0], kernel: 23 },
+            Op::Solarize { p: solarize, threshold: 128 },
+        ])
+    })
+}
+
+/// DINO (Caron et al. 2021, arXiv:2104.14294, section 3.1 and `DataAugmentationDINO`): BYOL's two views as the
+/// global ones, from 0.4 of the area on, then `locals` small ones of up to 0.4 of it. At 224 and 96 px, from 0.25
+/// on for the published ViT-S.
+pub fn dino(global: u32, local: u32, locals: usize) -> Vec<ViewSpec> {
+    let cut = |view: &ViewSpec, size, scale| {
+        let mut ops = view.ops.clone();
+        ops[0] = crop(size, scale, Interpolation::Bicubic);
+        ViewSpec { ops }
+    };
+    let [first, second] = byol(global);
+    let mut views = vec![cut(&first, global, [0.4, 1.0]), cut(&second, global, [0.4, 1.0])];
+    let mut small = cut(&first, local, [0.05, 0.4]);
+    small.ops[4] = Op::GaussianBlur { p: 0.5, sigma: [0.1, 2.0], kernel: 23 };
+    views.extend(vec![small; locals]);
+    views
+}
+
+/// MAE (He et al. 2021, arXiv:2111.06377, appendix A.1): a crop of at least a fifth of the area, and a flip.
+pub fn mae(size: u32) -> ViewSpec {
+    view(vec![crop(size, [0.2, 1.0], Interpolation::Bicubic), Op::HorizontalFlip { p: 0.5 }])
+}
+
 /// The form on which benchmarks of small images agree, at 32 px: SimCLR's operations at half its colour
 /// strength and without blur.
 ///
@@ -98,8 +136,10 @@ mod tests {
                 moco_v2(size),
                 simclr(size),
                 small_images(size),
+                mae(size),
                 evaluation(size, size),
             ];
+            let all = all.into_iter().chain(byol(size)).chain(dino(size, size, 1));
             for spec in all {
                 spec.validate().unwrap();
                 assert_eq!(spec.size(), size);
@@ -114,5 +154,16 @@ mod tests {
             ref other => panic!("{other:?} is not the blur"),
         };
         assert_eq!((kernel(32), kernel(96), kernel(224)), (3, 9, 23));
+    }
+
+    #[test]
+    fn dinos_global_views_come_first() {
+        let views = dino(224, 96, 8);
+        let sizes: Vec<u32> = views.iter().map(ViewSpec::size).collect();
+        assert_eq!(sizes, [224, 224, 96, 96, 96, 96, 96, 96, 96, 96]);
+        let solarised = |view: &ViewSpec| {
+            view.ops.iter().any(|op| matches!(op, Op::Solarize { p, .. } if *p > 0.0))
+        };
+        assert_eq!(views.iter().filter(|view| solarised(view)).count(), 1, "the second alone");
     }
 }

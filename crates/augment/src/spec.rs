@@ -32,6 +32,24 @@ pub struct ViewSpec {
     pub ops: Vec<Op>,
 }
 
+/// Views as a recipe lists them: `count` of them, drawn by the same operations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Views {
+    /// How many.
+    pub count: usize,
+    /// The operations of each.
+    pub ops: Vec<Op>,
+}
+
+impl Views {
+    /// Every view by itself, in order.
+    pub fn each(list: &[Views]) -> Vec<ViewSpec> {
+        let repeat = |views: &Views| vec![ViewSpec { ops: views.ops.clone() }; views.count];
+        list.iter().flat_map(repeat).collect()
+    }
+}
+
 /// One operation of a view. `p` is always the probability with which it is applied.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
@@ -133,11 +151,17 @@ impl ViewSpec {
     /// The same view with another normalisation, such as the data set's own.
     pub fn with_normalisation(mut self, new_mean: [f32; 3], new_std: [f32; 3]) -> Self {
         for op in &mut self.ops {
-            if let Op::Normalize { mean, std } = op {
-                (*mean, *std) = (new_mean, new_std);
-            }
+            op.normalise_by(new_mean, new_std);
         }
         self
+    }
+
+    /// Mean and standard deviation that it normalises by.
+    pub fn normalisation(&self) -> Option<([f32; 3], [f32; 3])> {
+        self.ops.iter().find_map(|op| match op {
+            Op::Normalize { mean, std } => Some((*mean, *std)),
+            _ => None,
+        })
     }
 
     /// Checks that the operations make a view and that each one's values are possible.
@@ -167,6 +191,13 @@ impl ViewSpec {
 }
 
 impl Op {
+    /// Puts another normalisation in the place of this one, if it is one.
+    pub fn normalise_by(&mut self, new_mean: [f32; 3], new_std: [f32; 3]) {
+        if let Op::Normalize { mean, std } = self {
+            (*mean, *std) = (new_mean, new_std);
+        }
+    }
+
     /// Side of the view, where the operation is a crop.
     fn crop_size(&self) -> Option<u32> {
         match *self {

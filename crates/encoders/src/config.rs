@@ -1,95 +1,87 @@
 //! Which encoder, by name.
 
-use crate::{Encoder, ResNet};
-use anyhow::{Context, Result, bail, ensure};
+use crate::resnet_config::NAMES;
+use crate::vit_config::SIZES;
+use crate::{Encoder, ResNet, ResNetConfig, Vit, VitConfig};
+use anyhow::{Result, bail, ensure};
 use portolan_tensor::Vars;
 use serde::{Deserialize, Serialize};
 
-/// The families of encoders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Arch {
-    /// Two-layer blocks, 2-2-2-2 (He et al. 2015, arXiv 1512.03385, table 1).
-    ResNet18,
-    /// Two-layer blocks, 3-4-6-3.
-    ResNet34,
-    /// Three-layer bottleneck blocks, 3-4-6-3, stride on the middle layer as in torchvision.
-    ResNet50,
-}
-
-/// How a ResNet begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Stem {
-    /// A 7×7 convolution of stride 2 and a 3×3 max pooling of stride 2, for 224 px.
-    Imagenet,
-    /// A 3×3 convolution of stride 1 and no pooling, for 32 px (SimCLR, appendix B.9).
-    Cifar,
-    /// A 3×3 convolution of stride 2 and no pooling: a quarter of the CIFAR stem's cost, for CPUs.
-    CifarStrided,
-}
-
 /// An encoder and how it is built.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EncoderConfig {
-    /// The family.
-    pub arch: Arch,
-    /// Channels of the first stage; 64 in the paper. The others have 2, 4 and 8 times as many.
-    pub width: i64,
-    /// How it begins.
-    pub stem: Stem,
-    /// Whether each residual branch starts as zero, so that blocks start as the identity (Goyal et
-    /// al. 2017, arXiv 1706.02677, section 5.1).
-    pub zero_init_residual: bool,
-    /// Into how many groups a batch is split for batch statistics; 1 is the usual batch norm. MoCo's
-    /// CIFAR-10 demonstration uses 8 to stand for the 8 GPUs of its shuffled batch norm.
-    pub batch_norm_splits: i64,
+#[serde(tag = "family", rename_all = "lowercase")]
+pub enum EncoderConfig {
+    /// A residual network.
+    Resnet(ResNetConfig),
+    /// A vision transformer.
+    Vit(VitConfig),
 }
 
-const NAMES: [(&str, Arch); 3] =
-    [("resnet18", Arch::ResNet18), ("resnet34", Arch::ResNet34), ("resnet50", Arch::ResNet50)];
+impl From<ResNetConfig> for EncoderConfig {
+    fn from(config: ResNetConfig) -> Self {
+        EncoderConfig::Resnet(config)
+    }
+}
+
+impl From<VitConfig> for EncoderConfig {
+    fn from(config: VitConfig) -> Self {
+        EncoderConfig::Vit(config)
+    }
+}
 
 impl EncoderConfig {
-    /// The encoder of this name in its usual form: `resnet18`, `resnet34` or `resnet50`, with `-w16`
-    /// behind it for another width of the first stage.
+    /// The encoder of this name in its usual form (see [`ResNetConfig::named`] and [`VitConfig::named`]).
     ///
     /// # Errors
     /// When the name is unknown; the message lists the known ones.
     pub fn named(name: &str) -> Result<Self> {
-        let (base, width) = match name.split_once("-w") {
-            Some((base, width)) => {
-                let width = width.parse().with_context(|| {
-                    format!("the width in `{name}` is not a number; write {base}-w16")
-                })?;
-                (base, width)
-            }
-            None => (name, 64),
-        };
-        let Some((_, arch)) = NAMES.iter().find(|(known, _)| *known == base) else {
-            let known: Vec<_> = NAMES.iter().map(|(known, _)| *known).collect();
-            bail!(
-                "unknown encoder `{name}`; known are {}, each also narrower or wider as in {}-w16",
-                known.join(", "),
-                known[0]
-            );
-        };
-        Ok(EncoderConfig {
-            arch: *arch,
-            width,
-            stem: Stem::Imagenet,
-            zero_init_residual: false,
-            batch_norm_splits: 1,
-        })
+        let resnets: Vec<_> = NAMES.iter().map(|(known, _)| *known).collect();
+        if name.starts_with("vit_") {
+            return Ok(VitConfig::named(name)?.into());
+        }
+        if resnets.contains(&name.split("-w").next().unwrap_or_default()) {
+            return Ok(ResNetConfig::named(name)?.into());
+        }
+        let vits: Vec<_> =
+            SIZES.iter().map(|(size, _)| format!("vit_{size}_patch16_224")).collect();
+        bail!(
+            "unknown encoder `{name}`; known are {}, each also narrower or wider as in {}-w16, and {}, also with \
+             other patches and images",
+            resnets.join(", "),
+            resnets[0],
+            vits.join(", ")
+        )
     }
 
     /// The name that [`EncoderConfig::named`] knows it by.
     pub fn name(&self) -> String {
-        let base = NAMES.iter().find(|(_, arch)| *arch == self.arch).map_or("", |(name, _)| name);
-        match self.width {
-            64 => base.to_owned(),
-            width => format!("{base}-w{width}"),
+        match self {
+            EncoderConfig::Resnet(config) => config.name(),
+            EncoderConfig::Vit(config) => config.name(),
         }
+    }
+
+    /// Into how many groups batch norms split a batch; 1 where there is nothing to split.
+    pub fn batch_norm_splits(&self) -> i64 {
+        match self {
+            EncoderConfig::Resnet(config) => config.batch_norm_splits,
+            EncoderConfig::Vit(_) => 1,
+        }
+    }
+
+    /// Refuses views of `size` pixels that the encoder cannot take.
+    ///
+    /// # Errors
+    /// When a transformer's patch does not divide them.
+    pub fn check_size(&self, size: i64) -> Result<()> {
+        if let EncoderConfig::Vit(config) = self {
+            ensure!(
+                size > 0 && config.patch > 0 && size % config.patch == 0,
+                "patches of {} pixels do not tile a view of {size}; choose a patch or a size that fits",
+                config.patch
+            );
+        }
+        Ok(())
     }
 }
 
@@ -98,27 +90,31 @@ impl EncoderConfig {
 /// # Errors
 /// When the config describes no encoder.
 pub fn build(config: &EncoderConfig, vars: &Vars) -> Result<Box<dyn Encoder>> {
-    ensure!(
-        (1..=1024).contains(&config.width),
-        "the encoder's width is {}; it must be from 1 to 1024",
-        config.width
-    );
-    ensure!(
-        config.batch_norm_splits >= 1,
-        "batch_norm_splits is {}; 1 is the usual batch norm",
-        config.batch_norm_splits
-    );
-    Ok(Box::new(ResNet::new(config, vars)))
+    Ok(match config {
+        EncoderConfig::Resnet(config) => {
+            config.check()?;
+            Box::new(ResNet::new(config, vars))
+        }
+        EncoderConfig::Vit(config) => Box::new(Vit::new(config, vars)?),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use portolan_tensor::Device;
 
     #[test]
     fn names_round_trip() {
-        for name in ["resnet18", "resnet34-w8", "resnet50-w128"] {
+        for name in [
+            "resnet18",
+            "resnet34-w8",
+            "resnet50-w128",
+            "vit_tiny_patch16_224",
+            "vit_large_patch8_32",
+            "vit_w64d3h2_patch4_32",
+        ] {
             assert_eq!(EncoderConfig::named(name).unwrap().name(), name);
         }
     }
@@ -127,8 +123,30 @@ mod tests {
     fn unknown_names_list_the_known() {
         let error = EncoderConfig::named("resnet99").unwrap_err().to_string();
         assert!(error.contains("resnet99") && error.contains("resnet34"), "{error}");
-        assert!(EncoderConfig::named("resnet18-wide").is_err());
-        let none = EncoderConfig { width: 0, ..EncoderConfig::named("resnet18").unwrap() };
-        assert!(build(&none, &Vars::new(portolan_tensor::Device::Cpu)).is_err());
+        assert!(error.contains("vit_tiny_patch16_224"), "{error}");
+        for wrong in
+            ["resnet18-wide", "vit_huge_patch16_224", "vit_tiny_16_224", "vit_tiny_patch16"]
+        {
+            assert!(EncoderConfig::named(wrong).unwrap_err().to_string().contains(wrong));
+        }
+        let none = ResNetConfig { width: 0, ..ResNetConfig::named("resnet18").unwrap() };
+        assert!(build(&none.into(), &Vars::new(Device::Cpu)).is_err());
+    }
+
+    #[test]
+    fn a_recipe_names_the_family_and_misspells_nothing() {
+        for name in ["resnet18-w16", "vit_tiny_patch4_32"] {
+            let config = EncoderConfig::named(name).unwrap();
+            let text = toml::to_string(&config).unwrap();
+            assert_eq!(toml::from_str::<EncoderConfig>(&text).unwrap(), config);
+            assert!(toml::from_str::<EncoderConfig>(&format!("{text}\nwidht = 3")).is_err());
+        }
+    }
+
+    #[test]
+    fn views_that_patches_do_not_tile_are_refused() {
+        let vit = EncoderConfig::named("vit_tiny_patch4_32").unwrap();
+        assert!(vit.check_size(20).is_ok() && vit.check_size(18).is_err());
+        assert!(EncoderConfig::named("resnet18").unwrap().check_size(18).is_ok());
     }
 }

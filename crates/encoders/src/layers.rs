@@ -45,15 +45,43 @@ impl Linear {
         let uniform = |shape: &[i64]| {
             Tensor::empty(shape, (Kind::Float, vars.device())).uniform_(-bound, bound)
         };
+        let weight = uniform(&[outputs, inputs]);
+        Linear::of(vars, weight, bias.then(|| uniform(&[outputs])))
+    }
+
+    /// A layer that begins with these values.
+    pub fn of(vars: &Vars, weight: Tensor, bias: Option<Tensor>) -> Self {
         Linear {
-            weight: vars.parameter("weight", uniform(&[outputs, inputs])),
-            bias: bias.then(|| vars.parameter("bias", uniform(&[outputs]))),
+            weight: vars.parameter("weight", weight),
+            bias: bias.map(|values| vars.parameter("bias", values)),
         }
     }
 
-    /// `[batch, inputs]` to `[batch, outputs]`.
+    /// `[…, inputs]` to `[…, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, self.bias.as_ref())
+    }
+}
+
+/// Layer norm over the last dimension, with the eps of 1e-6 that vision transformers have in timm.
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl LayerNorm {
+    /// For vectors of `width` numbers; scale 1 and shift 0 at first.
+    pub fn new(vars: &Vars, width: i64) -> Self {
+        let float = (Kind::Float, vars.device());
+        LayerNorm {
+            weight: vars.parameter("weight", Tensor::ones([width], float)),
+            bias: vars.parameter("bias", Tensor::zeros([width], float)),
+        }
+    }
+
+    /// `[…, width]` to the same.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), 1e-6, true)
     }
 }
 

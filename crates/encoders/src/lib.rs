@@ -1,12 +1,12 @@
 //! Vision encoders and projection heads with the parameter names, shapes and initial values that
-//! torchvision has, so that weights move between Portolan and the Python libraries as they are.
+//! torchvision (ResNets) and timm (vision transformers) have, so that weights move between Portolan and the Python libraries as they are.
 //!
 //! ```
-//! use portolan_encoders::{EncoderConfig, build};
+//! use portolan_encoders::{ResNetConfig, build};
 //! use portolan_tensor::{Device, Kind, Tensor, Vars};
 //!
-//! let config = EncoderConfig { width: 16, ..EncoderConfig::named("resnet18")? };
-//! let encoder = build(&config, &Vars::new(Device::Cpu))?;
+//! let config = ResNetConfig { width: 16, ..ResNetConfig::named("resnet18")? };
+//! let encoder = build(&config.into(), &Vars::new(Device::Cpu))?;
 //! let images = Tensor::rand([2, 3, 32, 32], (Kind::Float, Device::Cpu));
 //! let features = encoder.forward(&images, false);
 //! assert_eq!(features.size(), [2, encoder.width()]);
@@ -21,11 +21,20 @@
 mod config;
 mod head;
 pub mod layers;
+pub mod positions;
 mod resnet;
+mod resnet_config;
+mod transformer;
+mod vit;
+mod vit_config;
 
-pub use config::{Arch, EncoderConfig, Stem, build};
+pub use config::{EncoderConfig, build};
 pub use head::{HeadNorm, ProjectionHead};
 pub use resnet::ResNet;
+pub use resnet_config::{Arch, ResNetConfig, Stem};
+pub use transformer::{Block, Init};
+pub use vit::Vit;
+pub use vit_config::{Pool, Positions, VitConfig};
 
 use portolan_tensor::{Tensor, Vars};
 
@@ -35,10 +44,13 @@ pub trait Encoder {
     /// use and record the batch's statistics; without, the recorded ones.
     fn forward(&self, images: &Tensor, train: bool) -> Tensor;
 
-    /// How many features an image has.
+    /// The features of every place before they are pooled: `[batch, self.width(), rows, columns]`.
+    fn map(&self, images: &Tensor, train: bool) -> Tensor;
+
+    /// How many features an image, or a place, has.
     fn width(&self) -> i64;
 
-    /// Its named tensors, as torchvision names them.
+    /// Its named tensors, as torchvision or timm names them.
     fn vars(&self) -> &Vars;
 
     /// Brings the batch norms' recorded statistics up to date with `batches`, without training. An

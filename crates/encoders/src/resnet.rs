@@ -1,7 +1,7 @@
 //! ResNet (He et al. 2015, arXiv 1512.03385) as torchvision builds it, without the classifier.
 
 use crate::layers::{BatchNorm, Conv2d};
-use crate::{Arch, Encoder, EncoderConfig, Stem};
+use crate::{Arch, Encoder, ResNetConfig, Stem};
 use portolan_tensor::{Tensor, Vars};
 
 /// A ResNet: stem, four stages of residual blocks, global average pooling.
@@ -16,7 +16,7 @@ pub struct ResNet {
 
 impl ResNet {
     /// Builds the network that `config` describes.
-    pub fn new(config: &EncoderConfig, vars: &Vars) -> Self {
+    pub fn new(config: &ResNetConfig, vars: &Vars) -> Self {
         let splits = config.batch_norm_splits;
         let (depths, bottleneck) = match config.arch {
             Arch::ResNet18 => ([2, 2, 2, 2], false),
@@ -52,6 +52,10 @@ impl ResNet {
 
 impl Encoder for ResNet {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
+        self.map(images, train).adaptive_avg_pool2d([1, 1]).flatten(1, -1)
+    }
+
+    fn map(&self, images: &Tensor, train: bool) -> Tensor {
         let mut x = self.bn1.forward(&self.conv1.forward(images), train).relu_();
         if self.pool {
             x = x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
@@ -59,7 +63,7 @@ impl Encoder for ResNet {
         for block in &self.blocks {
             x = block.forward(&x, train);
         }
-        x.adaptive_avg_pool2d([1, 1]).flatten(1, -1)
+        x
     }
 
     fn width(&self) -> i64 {
@@ -144,7 +148,7 @@ mod tests {
         let x = Tensor::rand([2, 3, 32, 32], (Kind::Float, Device::Cpu));
         for (name, width) in [("resnet18-w4", 32), ("resnet50-w4", 128)] {
             for stem in [Stem::Imagenet, Stem::Cifar, Stem::CifarStrided] {
-                let config = EncoderConfig { stem, ..EncoderConfig::named(name).unwrap() };
+                let config = ResNetConfig { stem, ..ResNetConfig::named(name).unwrap() };
                 let net = ResNet::new(&config, &Vars::new(Device::Cpu));
                 assert_eq!(net.forward(&x, true).size(), [2, width]);
                 assert_eq!(net.width(), width);
@@ -154,9 +158,9 @@ mod tests {
 
     #[test]
     fn zero_init_residual_makes_blocks_start_as_the_identity() {
-        let config = EncoderConfig {
+        let config = ResNetConfig {
             zero_init_residual: true,
-            ..EncoderConfig::named("resnet18-w4").unwrap()
+            ..ResNetConfig::named("resnet18-w4").unwrap()
         };
         let net = ResNet::new(&config, &Vars::new(Device::Cpu));
         let x = Tensor::rand([2, 4, 8, 8], (Kind::Float, Device::Cpu));

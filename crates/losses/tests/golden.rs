@@ -4,54 +4,13 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use portolan_losses::{self as losses, dino, info_nce, mae, vicreg};
-use portolan_tensor::{Kind, Tensor, io};
+use portolan_tensor::Tensor;
+use portolan_testing::golden::{Case, Tensors, cases, compare, would_fail};
 use serde_json::Value;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// Differences are relative to the largest absolute value of the expected tensor.
 const TOLERANCE: f64 = 1e-5;
-
-/// Tensors by their names within a case: `in.z_a`, `out.loss`, `grad.z_a`.
-type Tensors = BTreeMap<String, Tensor>;
-
-struct Case {
-    name: String,
-    settings: Value,
-    tensors: Tensors,
-}
-
-impl Case {
-    /// What a test must find: everything but the inputs.
-    fn expected(&self) -> Tensors {
-        let wanted = |(name, _): &(&String, &Tensor)| !name.starts_with("in.");
-        self.tensors.iter().filter(wanted).map(|(n, x)| (n.clone(), x.copy())).collect()
-    }
-}
-
-/// All cases, or none where the folder is absent.
-fn cases() -> Vec<Case> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden");
-    let folder = std::env::var_os("PORTOLAN_GOLDEN").map_or(PathBuf::from(beside), PathBuf::from);
-    if !folder.is_dir() {
-        assert!(std::env::var_os("PORTOLAN_GOLDEN").is_none(), "PORTOLAN_GOLDEN names no folder");
-        println!("skipped: there are no golden values in {}", folder.display());
-        return Vec::new();
-    }
-    let (tensors, metadata) = io::load(&folder.join("losses.safetensors")).unwrap();
-    let mut cases: BTreeMap<String, Case> = BTreeMap::new();
-    for (name, settings) in metadata {
-        let settings = serde_json::from_str(&settings).unwrap();
-        cases.insert(name.clone(), Case { name, settings, tensors: Tensors::new() });
-    }
-    for (full_name, tensor) in tensors {
-        let (case, name) = full_name.split_once('.').unwrap();
-        let case = cases.get_mut(case).unwrap_or_else(|| panic!("{full_name} has no settings"));
-        case.tensors.insert(name.to_owned(), tensor);
-    }
-    assert!(!cases.is_empty());
-    cases.into_values().collect()
-}
+const FILE: &str = "losses.safetensors";
 
 /// Everything that the case expects, computed here. All inputs collect gradients, so that those which
 /// must receive none are seen to receive none.
@@ -63,17 +22,10 @@ fn computed(case: &Case) -> Result<Tensors> {
         .map(|(name, x)| (name.to_owned(), x.copy().set_requires_grad(true)))
         .collect();
     let x = |name: &str| inputs.get(name).with_context(|| format!("there is no input {name}"));
-    let setting = |name: &str| {
-        case.settings[name].as_f64().with_context(|| format!("there is no setting {name}"))
-    };
+    let setting = |name: &str| case.setting(name);
 
     let mut outputs = Tensors::new();
-    // Several cases of one loss are numbered: `nt_xent_0`.
-    let kind = match case.name.rsplit_once('_') {
-        Some((kind, number)) if number.parse::<u32>().is_ok() => kind,
-        _ => &case.name,
-    };
-    let loss = match kind {
+    let loss = match case.kind() {
         "nt_xent" => losses::nt_xent(x("z_a")?, x("z_b")?, setting("temperature")?)?,
         "info_nce_queue" => {
             let (q, k, queue) = (x("q")?, x("const_k")?, x("const_queue")?);
@@ -128,57 +80,19 @@ fn computed(case: &Case) -> Result<Tensors> {
     Ok(outputs)
 }
 
-/// Refuses outputs that are not those expected, to the tolerance.
-fn compare(expected: &Tensors, computed: &Tensors) -> Result<()> {
-    ensure!(
-        expected.keys().eq(computed.keys()),
-        "expected are {:?}, computed {:?}",
-        expected.keys(),
-        computed.keys()
-    );
-    for (name, expected) in expected {
-        let computed = &computed[name];
-        let (wanted, found) = (expected.size(), computed.size());
-        ensure!(wanted == found, "{name} has the shape {found:?} instead of {wanted:?}");
-        let largest = |x: &Tensor| x.abs().max().to_kind(Kind::Double).double_value(&[]);
-        let difference = largest(&(computed - expected)) / largest(expected);
-        ensure!(difference <= TOLERANCE, "{name} is off by {difference:e} of its largest value");
-    }
-    Ok(())
-}
-
 #[test]
 fn golden_values_and_gradients() {
-    for case in cases() {
-        let result = computed(&case).and_then(|found| compare(&case.expected(), &found));
+    for case in cases(FILE) {
+        let result = computed(&case).and_then(|found| compare(&case.expected(), &found, TOLERANCE));
         result.with_context(|| case.name).unwrap();
     }
 }
 
 #[test]
-fn golden_test_fails_when_any_expected_tensor_moves() {
-    for case in cases() {
-        let found = computed(&case).unwrap();
-        for name in found.keys() {
-            let mut expected = case.expected();
-            let tensor = &expected[name];
-            let moved = tensor + tensor.abs().max() * (3.0 * TOLERANCE);
-            expected.insert(name.clone(), moved);
-            assert!(compare(&expected, &found).is_err(), "{} {name} was moved unseen", case.name);
-        }
-    }
-}
-
-#[test]
-fn golden_test_fails_on_what_it_does_not_know() {
+fn golden_test_fails_on_moved_and_on_unknown_values() {
+    would_fail(&cases(FILE), TOLERANCE, computed);
     let nobody = Case { name: "hinge_0".into(), settings: Value::Null, tensors: Tensors::new() };
     assert!(computed(&nobody).unwrap_err().to_string().contains("hinge"));
-    for case in cases() {
-        let found = computed(&case).unwrap();
-        let mut expected = case.expected();
-        expected.insert("out.unread".to_owned(), Tensor::from(0f32));
-        assert!(compare(&expected, &found).is_err(), "{}: an output was left unread", case.name);
-    }
 }
 
 #[test]

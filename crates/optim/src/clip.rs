@@ -33,6 +33,24 @@ pub fn clip_grad_norm<'a>(
     })
 }
 
+/// Scales each gradient down so that its own norm is at most `max_norm`, each for itself: DINO's clipping.
+///
+/// # Errors
+/// When `max_norm` is negative or not a number.
+pub fn clip_each_grad<'a>(
+    params: impl IntoIterator<Item = &'a Tensor>,
+    max_norm: f64,
+) -> Result<()> {
+    crate::config::not_negative("max_norm", max_norm)?;
+    no_grad(|| {
+        for mut gradient in params.into_iter().map(Tensor::grad).filter(Tensor::defined) {
+            let scale = (max_norm / (gradient.norm() + 1e-6)).clamp_max(1.0);
+            gradient *= &scale;
+        }
+    });
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -59,5 +77,13 @@ mod tests {
         let bare = Tensor::from_slice(&[1f32]).set_requires_grad(true);
         assert_eq!(clip_grad_norm([&bare], 1.0).unwrap().double_value(&[]), 0.0);
         assert!(clip_grad_norm([&bare], f64::NAN).is_err());
+    }
+
+    #[test]
+    fn each_for_itself_only_the_long_are_cut() {
+        let params = [with_gradient(&[0.5]), with_gradient(&[0.0, 4.0])];
+        clip_each_grad(&params, 1.0).unwrap();
+        assert_eq!(params[0].grad().double_value(&[0]), 0.5);
+        assert!((params[1].grad().double_value(&[1]) - 1.0).abs() < 1e-6);
     }
 }

@@ -1,22 +1,24 @@
 //! Which parameters an optimiser moves, and how each group of them is treated.
 
 use portolan_tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 /// The learning rate of a group, made from the scheduled one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LrRule {
     /// The scheduled rate times this factor; 1 for most.
     Scaled(f64),
-    /// This rate at every step: SimSiam's predictor keeps the base rate while the rest decays.
-    Fixed(f64),
+    /// The rate that the schedule starts from, at every step: SimSiam's predictor keeps it while the rest
+    /// decays (section 4.2 of its paper).
+    Base,
 }
 
 impl LrRule {
-    /// The group's rate where the schedule says `lr`.
-    pub fn rate(self, lr: f64) -> f64 {
+    /// The group's rate where the schedule says `lr` and starts from `base`.
+    pub fn rate(self, lr: f64, base: f64) -> f64 {
         match self {
             LrRule::Scaled(factor) => lr * factor,
-            LrRule::Fixed(rate) => rate,
+            LrRule::Base => base,
         }
     }
 }
@@ -35,9 +37,9 @@ pub struct ParamGroup {
     /// Whether LARS adapts the rate to the norms of each parameter and its gradient. Other optimisers
     /// pay no attention to it.
     pub lars_adaptation: bool,
-    /// The first step at which the group moves: before it, neither parameters nor buffers change. 0 for
-    /// most; DINO keeps the last layer still for an epoch.
-    pub frozen_until: u64,
+    /// For how many epochs the group keeps still: neither parameters nor buffers change. 0 for most; DINO
+    /// keeps its last layer still for one.
+    pub frozen_epochs: u64,
 }
 
 impl ParamGroup {
@@ -50,7 +52,7 @@ impl ParamGroup {
             lr: LrRule::Scaled(1.0),
             weight_decay: true,
             lars_adaptation: true,
-            frozen_until: 0,
+            frozen_epochs: 0,
         }
     }
 
@@ -58,12 +60,46 @@ impl ParamGroup {
     /// and norms), in a group named `NAME.no_decay`, are neither: as SimCLR, BYOL, MoCo v3 and DINO do.
     /// A group that would be empty is left out.
     pub fn split_decay(name: &str, params: Vec<(String, Tensor)>) -> Vec<Self> {
-        let (flat, deep): (Vec<_>, Vec<_>) = params.into_iter().partition(|(_, p)| p.dim() <= 1);
-        let decayed = ParamGroup::all(name, deep);
-        let mut undecayed = ParamGroup::all(format!("{name}.no_decay"), flat);
-        undecayed.weight_decay = false;
-        undecayed.lars_adaptation = false;
-        let groups = [decayed, undecayed].into_iter();
+        ParamGroup::all(name, params).spare_flat()
+    }
+
+    /// The same group with its one-dimensional parameters in one of their own, as in
+    /// [`split_decay`](Self::split_decay); rate and freezing are kept.
+    fn spare_flat(self) -> Vec<Self> {
+        let (flat, deep): (Vec<_>, Vec<_>) =
+            self.params.into_iter().partition(|(_, p)| p.dim() <= 1);
+        let (lr, frozen_epochs) = (self.lr, self.frozen_epochs);
+        let (weight_decay, lars_adaptation) = (self.weight_decay, self.lars_adaptation);
+        let part = |name, params, spared: bool| ParamGroup {
+            name,
+            params,
+            lr,
+            weight_decay: weight_decay && !spared,
+            lars_adaptation: lars_adaptation && !spared,
+            frozen_epochs,
+        };
+        let undecayed = part(format!("{}.no_decay", self.name), flat, true);
+        let groups = [part(self.name, deep, false), undecayed].into_iter();
         groups.filter(|group| !group.params.is_empty()).collect()
+    }
+}
+
+/// Which parameters decay, and are adapted by LARS: the recipe's choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// All of them, biases and norms too: MoCo, SimSiam, and the CIFAR-10 benchmarks.
+    All,
+    /// Matrices and kernels only: SimCLR, BYOL, MoCo v3, DINO, MAE.
+    Matrices,
+}
+
+impl Decay {
+    /// A method's groups with the choice applied.
+    pub fn apply(self, groups: Vec<ParamGroup>) -> Vec<ParamGroup> {
+        match self {
+            Decay::All => groups,
+            Decay::Matrices => groups.into_iter().flat_map(ParamGroup::spare_flat).collect(),
+        }
     }
 }

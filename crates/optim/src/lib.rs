@@ -8,13 +8,13 @@
 //! let weight = Tensor::ones([3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
 //! let groups = vec![ParamGroup::all("model", vec![("weight".to_owned(), weight.shallow_clone())])];
 //! let config = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: false };
-//! let mut optimizer = Optimizer::new(config, groups)?;
+//! let mut optimizer = Optimizer::new(config, 0.1, groups)?;
 //! let schedule = Schedule::default(); // a cosine down to zero
 //! for step in 0..100 {
 //!     let loss = weight.square().sum(Kind::Float);
 //!     optimizer.zero_grad();
 //!     loss.backward();
-//!     optimizer.step(schedule.at(0.1, step, 10, 10), step)?;
+//!     optimizer.step(schedule.at(0.1, step, 10, 10), step / 10)?;
 //! }
 //! assert!(weight.abs().max().double_value(&[]) < 0.1);
 //! # anyhow::Ok(())
@@ -35,8 +35,8 @@ mod optimizer;
 mod rules;
 pub mod schedule;
 
-pub use clip::clip_grad_norm;
+pub use clip::{clip_each_grad, clip_grad_norm};
 pub use config::{LarsForm, LrScaling, OptimizerConfig};
-pub use group::{LrRule, ParamGroup};
+pub use group::{Decay, LrRule, ParamGroup};
 pub use optimizer::Optimizer;
 pub use schedule::Schedule;

@@ -11,6 +11,7 @@ use std::collections::HashSet;
 #[derive(Debug)]
 pub struct Optimizer {
     config: OptimizerConfig,
+    base_lr: f64,
     groups: Vec<Group>,
 }
 
@@ -52,13 +53,15 @@ impl Buffers {
 }
 
 impl Optimizer {
-    /// An optimiser over `groups`, its buffers at zero beside their parameters.
+    /// An optimiser over `groups`, its buffers at zero beside their parameters. `base_lr` is the rate that
+    /// the schedule starts from: what groups of [`LrRule::Base`](crate::LrRule) keep.
     ///
     /// # Errors
     /// When a setting is out of range, there is nothing to move, a name or a tensor appears twice, or a
     /// tensor does not require gradients.
-    pub fn new(config: OptimizerConfig, groups: Vec<ParamGroup>) -> Result<Self> {
+    pub fn new(config: OptimizerConfig, base_lr: f64, groups: Vec<ParamGroup>) -> Result<Self> {
         config.check()?;
+        not_negative("base_lr", base_lr)?;
         check_params(&groups)?;
         let groups = groups
             .into_iter()
@@ -67,21 +70,21 @@ impl Optimizer {
                 Group { buffers: settings.params.iter().map(buffer).collect(), settings }
             })
             .collect();
-        Ok(Optimizer { config, groups })
+        Ok(Optimizer { config, base_lr, groups })
     }
 
-    /// Moves every parameter that has a gradient, in place. `lr` is the scheduled rate; `step`, counted
+    /// Moves every parameter that has a gradient, in place. `lr` is the scheduled rate; `epoch`, counted
     /// from 0, tells which groups are still frozen. A parameter without gradient, or in a frozen group, is
     /// left alone with its buffers: it does not decay either.
     ///
     /// # Errors
     /// When `lr` is negative or not a number; nothing has moved then.
-    pub fn step(&mut self, lr: f64, step: u64) -> Result<()> {
+    pub fn step(&mut self, lr: f64, epoch: u64) -> Result<()> {
         not_negative("lr", lr)?;
         no_grad(|| {
             for group in &mut self.groups {
-                if step >= group.settings.frozen_until {
-                    group.step(&self.config, group.settings.lr.rate(lr));
+                if epoch >= group.settings.frozen_epochs {
+                    group.step(&self.config, group.settings.lr.rate(lr, self.base_lr));
                 }
             }
         });

@@ -5,6 +5,8 @@ use portolan_optim::{LarsForm, LrRule, Optimizer, OptimizerConfig, ParamGroup};
 use portolan_tensor::{Device, Kind, Tensor, io};
 use std::collections::BTreeMap;
 
+/// The rate that schedules start from.
+const BASE: f64 = 0.1;
 const SGD: OptimizerConfig =
     OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.1, nesterov: false };
 
@@ -61,7 +63,7 @@ fn a_saved_optimizer_continues_to_the_same_bits() {
     for config in every_kind() {
         let params_a = params();
         let groups = ParamGroup::split_decay("model", clones(&params_a));
-        let mut a = Optimizer::new(config.clone(), groups).unwrap();
+        let mut a = Optimizer::new(config.clone(), BASE, groups).unwrap();
         let names: Vec<_> = a.state().into_iter().map(|(name, _)| name).collect();
         train(&mut a, &params_a, 0..2);
         let saved: BTreeMap<_, _> = a.state().into_iter().map(|(n, x)| (n, x.copy())).collect();
@@ -70,7 +72,7 @@ fn a_saved_optimizer_continues_to_the_same_bits() {
         let by_name = clones(&params_a).into_iter().map(|(n, x)| (n, x.detach().copy())).collect();
         io::copy_into(&params_b, &by_name).unwrap();
         let groups = ParamGroup::split_decay("model", clones(&params_b));
-        let mut b = Optimizer::new(config.clone(), groups).unwrap();
+        let mut b = Optimizer::new(config.clone(), BASE, groups).unwrap();
         assert!(
             b.state().iter().map(|(name, _)| name).eq(&names),
             "names are there from the start"
@@ -84,7 +86,7 @@ fn a_saved_optimizer_continues_to_the_same_bits() {
         let fresh = params();
         io::copy_into(&fresh, &by_name).unwrap();
         let groups = ParamGroup::split_decay("model", clones(&fresh));
-        train(&mut Optimizer::new(config, groups).unwrap(), &fresh, 2..3);
+        train(&mut Optimizer::new(config, BASE, groups).unwrap(), &fresh, 2..3);
         let forgetful = values(&fresh) != values(&params_a);
         assert_eq!(forgetful, !saved.is_empty(), "the state matters where there is any");
     }
@@ -95,7 +97,7 @@ fn without_a_gradient_nothing_moves() {
     for config in every_kind() {
         let params = params();
         let mut optimizer =
-            Optimizer::new(config, vec![ParamGroup::all("model", clones(&params))]).unwrap();
+            Optimizer::new(config, BASE, vec![ParamGroup::all("model", clones(&params))]).unwrap();
         let before = values(&params);
         give_gradients(&params[..1]);
         optimizer.step(0.1, 0).unwrap();
@@ -106,12 +108,12 @@ fn without_a_gradient_nothing_moves() {
 }
 
 #[test]
-fn a_frozen_group_waits_for_its_step() {
+fn a_frozen_group_waits_for_its_epoch() {
     for config in every_kind() {
         let params = params();
         let mut group = ParamGroup::all("last", clones(&params));
-        group.frozen_until = 2;
-        let mut optimizer = Optimizer::new(config, vec![group]).unwrap();
+        group.frozen_epochs = 2;
+        let mut optimizer = Optimizer::new(config, BASE, vec![group]).unwrap();
         let before = values(&params);
         train(&mut optimizer, &params, 0..2);
         assert_eq!(before, values(&params));
@@ -129,13 +131,13 @@ fn groups_scale_or_fix_the_rate() {
         let params = params();
         let mut group = ParamGroup::all("predictor", clones(&params));
         group.lr = rule;
-        let mut optimizer = Optimizer::new(SGD, vec![group]).unwrap();
+        let mut optimizer = Optimizer::new(SGD, BASE, vec![group]).unwrap();
         give_gradients(&params);
         optimizer.step(lr, 0).unwrap();
         values(&params)
     };
     assert_eq!(moved(LrRule::Scaled(0.5), 0.2), moved(LrRule::Scaled(1.0), 0.1));
-    assert_eq!(moved(LrRule::Fixed(0.1), 0.7), moved(LrRule::Scaled(1.0), 0.1));
+    assert_eq!(moved(LrRule::Base, 0.7), moved(LrRule::Scaled(1.0), BASE));
     assert_ne!(moved(LrRule::Scaled(1.0), 0.2), moved(LrRule::Scaled(1.0), 0.1));
 }
 
@@ -145,7 +147,7 @@ fn weight_decay_reaches_only_the_groups_that_decay() {
         let after_one_step = |weight_decay: f64| {
             let params = params();
             let groups = ParamGroup::split_decay("model", clones(&params));
-            let mut optimizer = Optimizer::new(config.clone(), groups).unwrap();
+            let mut optimizer = Optimizer::new(config.clone(), BASE, groups).unwrap();
             optimizer.set_weight_decay(weight_decay).unwrap();
             give_gradients(&params);
             optimizer.step(0.1, 0).unwrap();
@@ -169,7 +171,7 @@ fn lars_leaves_a_zero_parameter_unscaled() {
         let zero = Tensor::zeros([2, 2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
         let params = vec![("zero".to_owned(), zero)];
         let group = ParamGroup::all("model", clones(&params));
-        let mut optimizer = Optimizer::new(config, vec![group]).unwrap();
+        let mut optimizer = Optimizer::new(config, BASE, vec![group]).unwrap();
         give_gradients(&params); // −2 everywhere
         optimizer.step(0.5, 0).unwrap();
         assert_eq!(values(&params)[0], Tensor::ones([2, 2], (Kind::Float, Device::Cpu)));
@@ -178,7 +180,7 @@ fn lars_leaves_a_zero_parameter_unscaled() {
 
 #[test]
 fn what_cannot_be_trained_is_refused_by_name() {
-    let refused = |groups| Optimizer::new(SGD, groups).unwrap_err().to_string();
+    let refused = |groups| Optimizer::new(SGD, BASE, groups).unwrap_err().to_string();
     let group = |params| ParamGroup::all("model", params);
     assert!(refused(vec![]).contains("no parameters"));
     let twice = refused(vec![group(params()), group(params())]);
@@ -194,7 +196,7 @@ fn what_cannot_be_trained_is_refused_by_name() {
 fn a_bad_rate_moves_nothing() {
     let params = params();
     let group = ParamGroup::all("model", clones(&params));
-    let mut optimizer = Optimizer::new(SGD, vec![group]).unwrap();
+    let mut optimizer = Optimizer::new(SGD, BASE, vec![group]).unwrap();
     let before = values(&params);
     give_gradients(&params);
     for lr in [f64::NAN, f64::INFINITY, -0.1] {

@@ -40,6 +40,10 @@ pub enum Purpose {
     Libtorch = 5,
     /// Choosing a subset of a data set: `[]`.
     Subset = 6,
+    /// The patches that MAE hides: `[step, micro-batch, draw]`.
+    Mask = 7,
+    /// Jigsaw's permutations and places of tiles: `[step, micro-batch, draw]`.
+    Tiles = 8,
 }
 
 /// The stream of this seed, purpose and numbers.

@@ -1,0 +1,64 @@
+//! Where a patch lies, told to a vision transformer.
+
+use portolan_tensor::{Device, Kind, Tensor};
+
+/// Fixed positions: `[1, rows · columns, width]`, a quarter of the numbers each for the sine and cosine of
+/// column and row, at wavelengths from 2π to 10,000 · 2π (Vaswani et al. 2017, section 3.5, in the
+/// two-dimensional form of MoCo v3 and MAE). `width` must be a multiple of 4.
+pub fn sine_cosine(rows: i64, columns: i64, width: i64, device: Device) -> Tensor {
+    let double = (Kind::Double, device);
+    let quarter = width / 4;
+    let exponent = Tensor::arange(quarter, double) / quarter as f64;
+    let rate = (exponent * -(10_000f64.ln())).exp();
+    let wave = |places: Tensor| {
+        let angle = places.view([-1, 1]) * &rate;
+        Tensor::cat(&[angle.sin(), angle.cos()], 1)
+    };
+    let column = Tensor::arange(columns, double).repeat([rows]);
+    let row = Tensor::arange(rows, double).repeat_interleave_self_int(columns, None, None);
+    Tensor::cat(&[wave(column), wave(row)], 1).unsqueeze(0).to_kind(Kind::Float)
+}
+
+/// Positions `[1, rows · columns, width]` of one grid at the places of another, bicubic, as DINO's code
+/// does for its small crops (without antialiasing). The same grid is returned as it is.
+pub(crate) fn interpolate(positions: &Tensor, from: (i64, i64), to: (i64, i64)) -> Tensor {
+    if from == to {
+        return positions.shallow_clone();
+    }
+    let width = positions.size()[2];
+    positions
+        .reshape([1, from.0, from.1, width])
+        .permute([0, 3, 1, 2])
+        .upsample_bicubic2d([to.0, to.1], false, None, None)
+        .permute([0, 2, 3, 1])
+        .reshape([1, to.0 * to.1, width])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waves_run_along_columns_first_then_rows() {
+        let positions = sine_cosine(2, 3, 8, Device::Cpu);
+        assert_eq!(positions.size(), [1, 6, 8]);
+        let at = |place: i64, i: i64| positions.double_value(&[0, place, i]);
+        // Place 5 is row 1, column 2: sin 2, sin 0.02, cos 2, cos 0.02; then sin 1, sin 0.01, cos 1, cos 0.01.
+        let expected = [2f64.sin(), 0.02f64.sin(), 2f64.cos(), 0.02f64.cos()];
+        for (i, value) in expected.into_iter().enumerate() {
+            assert!((at(5, i as i64) - value).abs() < 1e-6);
+        }
+        assert!((at(5, 4) - 1f64.sin()).abs() < 1e-6 && (at(5, 7) - 0.01f64.cos()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn interpolation_keeps_a_linear_course_inside() {
+        let ramp = Tensor::arange(64, (Kind::Float, Device::Cpu)).view([1, 64, 1]);
+        assert_eq!(interpolate(&ramp, (8, 8), (8, 8)), ramp);
+        let finer = interpolate(&ramp, (8, 8), (16, 16)).view([16, 16]);
+        // Four columns of the finer grid are two of the coarser one; two rows are one, of eight numbers.
+        let at = |row, column| finer.double_value(&[row, column]);
+        assert!((at(7, 9) - at(7, 5) - 2.0).abs() < 1e-4);
+        assert!((at(9, 7) - at(7, 7) - 8.0).abs() < 1e-4);
+    }
+}

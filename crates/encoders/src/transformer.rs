@@ -1,0 +1,163 @@
+//! The transformer block (Vaswani et al. 2017, arXiv 1706.03762) in the form of ViT: layer norm first
+//! (Dosovitskiy et al. 2020, arXiv 2010.11929, equations 2 and 3), with timm's names.
+
+use crate::layers::{LayerNorm, Linear};
+use portolan_tensor::{Kind, Tensor, Vars};
+use serde::{Deserialize, Serialize};
+
+/// How the matrices of a transformer begin. Biases begin as zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Init {
+    /// Normal with deviation 0.02, as timm's and DINO's.
+    Normal,
+    /// Uniform in ±√(6 / (inputs + outputs)), as MAE's (appendix A.1) and MoCo v3's (section 4.1); queries,
+    /// keys and values count as a matrix each.
+    Xavier,
+}
+
+impl Init {
+    /// A fully connected layer with bias.
+    pub fn linear(self, vars: &Vars, inputs: i64, outputs: i64) -> Linear {
+        self.matrix(vars, inputs, outputs, outputs)
+    }
+
+    /// A layer of several matrices one below the other, each of `outputs_each` rows.
+    fn matrix(self, vars: &Vars, inputs: i64, outputs: i64, outputs_each: i64) -> Linear {
+        let float = (Kind::Float, vars.device());
+        let weight = match self {
+            Init::Normal => Tensor::randn([outputs, inputs], float) * 0.02,
+            Init::Xavier => {
+                let bound = (6.0 / (inputs + outputs_each) as f64).sqrt();
+                Tensor::empty([outputs, inputs], float).uniform_(-bound, bound)
+            }
+        };
+        Linear::of(vars, weight, Some(Tensor::zeros([outputs], float)))
+    }
+}
+
+/// Attention of every token to every token, in several heads.
+struct Attention {
+    qkv: Linear,
+    proj: Linear,
+    heads: i64,
+}
+
+impl Attention {
+    fn new(vars: &Vars, width: i64, heads: i64, init: Init) -> Self {
+        Attention {
+            qkv: init.matrix(&(vars / "qkv"), width, 3 * width, width),
+            proj: init.linear(&(vars / "proj"), width, width),
+            heads,
+        }
+    }
+
+    /// Queries, keys and values of `x`: each `[batch, heads, tokens, width / heads]`.
+    fn split(&self, x: &Tensor) -> [Tensor; 3] {
+        let (batch, tokens, width) = shape(x);
+        let qkv = self
+            .qkv
+            .forward(x)
+            .view([batch, tokens, 3, self.heads, width / self.heads])
+            .permute([2, 0, 3, 1, 4]);
+        [qkv.get(0), qkv.get(1), qkv.get(2)]
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let [q, k, v] = self.split(x);
+        let none = None::<Tensor>;
+        let y = Tensor::scaled_dot_product_attention(&q, &k, &v, none, 0.0, false, None, false);
+        self.proj.forward(&y.transpose(1, 2).reshape(x.size()))
+    }
+
+    /// How much each token attends to each: `[batch, heads, tokens, tokens]`, rows that sum to one.
+    fn weights(&self, x: &Tensor) -> Tensor {
+        let [q, k, _] = self.split(x);
+        let scale = (q.size()[3] as f64).sqrt();
+        (q.matmul(&k.transpose(-2, -1)) / scale).softmax(-1, Kind::Float)
+    }
+}
+
+/// x + attention(norm(x)), then x + mlp(norm(x)).
+pub struct Block {
+    norm1: LayerNorm,
+    attn: Attention,
+    norm2: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    /// With which probability a branch is left out for an image in training (stochastic depth).
+    drop_path: f64,
+}
+
+impl Block {
+    /// For tokens of `width` numbers; the hidden layer is four times as wide.
+    pub fn new(vars: &Vars, width: i64, heads: i64, init: Init, drop_path: f64) -> Self {
+        let mlp = vars / "mlp";
+        Block {
+            norm1: LayerNorm::new(&(vars / "norm1"), width),
+            attn: Attention::new(&(vars / "attn"), width, heads, init),
+            norm2: LayerNorm::new(&(vars / "norm2"), width),
+            fc1: init.linear(&(&mlp / "fc1"), width, 4 * width),
+            fc2: init.linear(&(&mlp / "fc2"), 4 * width, width),
+            drop_path,
+        }
+    }
+
+    /// `[batch, tokens, width]` to the same.
+    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let x = x + self.drop(self.attn.forward(&self.norm1.forward(x)), train);
+        let hidden = self.fc1.forward(&self.norm2.forward(&x)).gelu("none");
+        &x + self.drop(self.fc2.forward(&hidden), train)
+    }
+
+    /// The attention that this block pays, given its input (see [`Vit::last_attention`](crate::Vit)).
+    pub(crate) fn attention(&self, x: &Tensor) -> Tensor {
+        self.attn.weights(&self.norm1.forward(x))
+    }
+
+    /// Stochastic depth (Huang et al. 2016, arXiv 1603.09382): a branch is left out for some images, and
+    /// counts the more for the others.
+    fn drop(&self, branch: Tensor, train: bool) -> Tensor {
+        if !train || self.drop_path == 0.0 {
+            return branch;
+        }
+        let keep = 1.0 - self.drop_path;
+        let mut kept = branch.new_empty([branch.size()[0], 1, 1], (Kind::Float, branch.device()));
+        branch * (kept.bernoulli_float_(keep) / keep)
+    }
+}
+
+fn shape(x: &Tensor) -> (i64, i64, i64) {
+    let size = x.size();
+    (size[0], size[1], size[2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portolan_tensor::Device;
+
+    #[test]
+    fn fused_attention_is_the_softmax_of_queries_and_keys_over_values() {
+        let vars = Vars::new(Device::Cpu);
+        let attention = Attention::new(&vars, 8, 2, Init::Xavier);
+        let x = Tensor::randn([3, 5, 8], (Kind::Float, Device::Cpu));
+        let [_, _, v] = attention.split(&x);
+        let by_hand = attention.weights(&x).matmul(&v).transpose(1, 2).reshape([3, 5, 8]);
+        let by_hand = attention.proj.forward(&by_hand);
+        assert!(attention.forward(&x).allclose(&by_hand, 1e-5, 1e-6, false));
+    }
+
+    #[test]
+    fn stochastic_depth_drops_whole_images_in_training_only_and_keeps_the_mean() {
+        let vars = Vars::new(Device::Cpu);
+        let block = Block::new(&vars, 4, 1, Init::Normal, 0.25);
+        let ones = Tensor::ones([4000, 2, 4], (Kind::Float, Device::Cpu));
+        assert_eq!(block.drop(ones.copy(), false), ones);
+        let dropped = block.drop(ones, true);
+        let per_image = dropped.view([4000, 8]);
+        assert_eq!(per_image.amax(1, false), per_image.amin(1, false));
+        let mean = dropped.mean(Kind::Float).double_value(&[]);
+        assert!((mean - 1.0).abs() < 0.05, "{mean}");
+    }
+}

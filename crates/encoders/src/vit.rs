@@ -1,0 +1,246 @@
+//! The vision transformer (Dosovitskiy et al. 2020, arXiv 2010.11929) as timm builds it, without the
+//! classifier.
+
+use crate::layers::LayerNorm;
+use crate::positions::{interpolate, sine_cosine};
+use crate::transformer::{Block, Init};
+use crate::{Encoder, Pool, Positions, VitConfig};
+use anyhow::{Result, ensure};
+use portolan_tensor::{Kind, Tensor, Vars};
+
+/// A vision transformer: patches projected to tokens, a class token, positions, blocks, a last norm.
+pub struct Vit {
+    config: VitConfig,
+    vars: Vars,
+    cls_token: Tensor,
+    pos_embed: Tensor,
+    patch_weight: Tensor,
+    patch_bias: Tensor,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+}
+
+impl Vit {
+    /// Builds the network that `config` describes.
+    ///
+    /// # Errors
+    /// When the config describes none: a patch that does not divide the image, heads that do not divide the width.
+    pub fn new(config: &VitConfig, vars: &Vars) -> Result<Self> {
+        config.check()?;
+        let &VitConfig { width, patch, init, .. } = config;
+        let float = (Kind::Float, vars.device());
+        let grid = config.image / patch;
+        let cls_token = vars.parameter("cls_token", Tensor::randn([1, 1, width], float) * 1e-6);
+        let pos_embed = match config.positions {
+            Positions::Learned => {
+                let values = Tensor::randn([1, grid * grid + 1, width], float) * 0.02;
+                vars.parameter("pos_embed", values)
+            }
+            Positions::SineCosine => {
+                let places = sine_cosine(grid, grid, width, vars.device());
+                let values = Tensor::cat(&[Tensor::zeros([1, 1, width], float), places], 1);
+                vars.buffer("pos_embed", values)
+            }
+        };
+        let proj = &(vars / "patch_embed") / "proj";
+        let inputs = 3 * patch * patch;
+        let bound = match init {
+            Init::Normal => 1.0 / (inputs as f64).sqrt(), // PyTorch's default for a convolution
+            Init::Xavier => (6.0 / (inputs + width) as f64).sqrt(),
+        };
+        let weight = Tensor::empty([width, 3, patch, patch], float).uniform_(-bound, bound);
+        let bias = match init {
+            Init::Normal => Tensor::empty([width], float).uniform_(-bound, bound),
+            Init::Xavier => Tensor::zeros([width], float),
+        };
+        // A frozen projection is stored, but no optimiser ever sees it.
+        let (patch_weight, patch_bias) = match config.frozen_patches {
+            true => (proj.buffer("weight", weight), proj.buffer("bias", bias)),
+            false => (proj.parameter("weight", weight), proj.parameter("bias", bias)),
+        };
+        let last = (config.depth - 1).max(1) as f64;
+        let block = |i: i64| {
+            let drop_path = config.drop_path * i as f64 / last;
+            Block::new(&(&(vars / "blocks") / i), width, config.heads, init, drop_path)
+        };
+        Ok(Vit {
+            cls_token,
+            pos_embed,
+            patch_weight,
+            patch_bias,
+            blocks: (0..config.depth).map(block).collect(),
+            norm: LayerNorm::new(&(vars / "norm"), width),
+            vars: vars.clone(),
+            config: config.clone(),
+        })
+    }
+
+    /// What it was built from.
+    pub fn config(&self) -> &VitConfig {
+        &self.config
+    }
+
+    /// The tokens of the patches with their positions: `[batch, 3, height, width]` to `[batch, patches, width]`,
+    /// row by row. Another size than the config's gets interpolated positions.
+    ///
+    /// # Errors
+    /// When the patch does not divide the images.
+    pub fn patches(&self, images: &Tensor) -> Result<Tensor> {
+        let patch = self.config.patch;
+        let shape = images.size();
+        ensure!(
+            shape.len() == 4 && shape[2] % patch == 0 && shape[3] % patch == 0,
+            "patches of {patch} pixels do not tile images of the shape {shape:?}"
+        );
+        let (own, grid) = (self.config.image / patch, (shape[2] / patch, shape[3] / patch));
+        let places = self.pos_embed.narrow(1, 1, own * own);
+        let places = interpolate(&places, (own, own), grid);
+        let tokens =
+            images.conv2d(&self.patch_weight, Some(&self.patch_bias), patch, 0, 1, 1).flatten(2, 3);
+        Ok(tokens.transpose(1, 2) + places)
+    }
+
+    /// Blocks and last norm over a class token and these patches' tokens, any number of them:
+    /// `[batch, patches, width]` to `[batch, 1 + patches, width]`, the class token first.
+    pub fn encode(&self, patches: &Tensor, train: bool) -> Tensor {
+        let mut x = self.with_class_token(patches);
+        for block in &self.blocks {
+            x = block.forward(&x, train);
+        }
+        self.norm.forward(&x)
+    }
+
+    fn with_class_token(&self, patches: &Tensor) -> Tensor {
+        let class = &self.cls_token + self.pos_embed.narrow(1, 0, 1);
+        Tensor::cat(&[class.expand([patches.size()[0], -1, -1], false), patches.shallow_clone()], 1)
+    }
+
+    /// The features of encoded tokens, as the config pools them.
+    pub fn pool(&self, tokens: &Tensor) -> Tensor {
+        match self.config.pool {
+            Pool::ClassToken => tokens.select(1, 0),
+            Pool::Mean => {
+                let patches = tokens.size()[1] - 1;
+                tokens.narrow(1, 1, patches).mean_dim([1i64].as_slice(), false, None::<Kind>)
+            }
+        }
+    }
+
+    /// How the last block attends, for pictures: `[batch, heads, 1 + patches, 1 + patches]`; row 0 is what
+    /// the class token looks at.
+    ///
+    /// # Errors
+    /// When the patch does not divide the images.
+    pub fn last_attention(&self, images: &Tensor) -> Result<Tensor> {
+        let mut x = self.with_class_token(&self.patches(images)?);
+        let (last, before) = self.blocks.split_last().expect("a checked config has blocks");
+        for block in before {
+            x = block.forward(&x, false);
+        }
+        Ok(last.attention(&x))
+    }
+
+    fn tokens(&self, images: &Tensor, train: bool) -> Tensor {
+        // The sizes of the views are checked where a method is built.
+        let patches = self.patches(images).expect("images that the patch divides");
+        self.encode(&patches, train)
+    }
+}
+
+impl Encoder for Vit {
+    fn forward(&self, images: &Tensor, train: bool) -> Tensor {
+        self.pool(&self.tokens(images, train))
+    }
+
+    fn map(&self, images: &Tensor, train: bool) -> Tensor {
+        let tokens = self.tokens(images, train);
+        let patches = tokens.narrow(1, 1, tokens.size()[1] - 1);
+        let (rows, columns) =
+            (images.size()[2] / self.config.patch, images.size()[3] / self.config.patch);
+        patches.transpose(1, 2).reshape([-1, self.config.width, rows, columns])
+    }
+
+    fn width(&self) -> i64 {
+        self.config.width
+    }
+
+    fn vars(&self) -> &Vars {
+        &self.vars
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use portolan_tensor::Device;
+
+    fn small(change: impl Fn(&mut VitConfig)) -> (Vit, Vars) {
+        let mut config = VitConfig::named("vit_w16d2h2_patch4_16").unwrap();
+        change(&mut config);
+        let vars = Vars::new(Device::Cpu);
+        (Vit::new(&config, &vars).unwrap(), vars)
+    }
+
+    fn images(size: i64) -> Tensor {
+        Tensor::randn([3, 3, size, size], (Kind::Float, Device::Cpu))
+    }
+
+    #[test]
+    fn features_and_maps_have_the_shapes_they_say_at_other_sizes_too() {
+        for pool in [Pool::ClassToken, Pool::Mean] {
+            let (vit, _) = small(|config| config.pool = pool);
+            for size in [8, 16, 24] {
+                assert_eq!(vit.forward(&images(size), true).size(), [3, 16]);
+                assert_eq!(vit.map(&images(size), false).size(), [3, 16, size / 4, size / 4]);
+            }
+            assert!(vit.patches(&images(10)).is_err());
+        }
+    }
+
+    #[test]
+    fn patches_are_projected_row_by_row_and_get_their_place() {
+        let (vit, vars) = small(|config| config.positions = Positions::SineCosine);
+        let x = images(16);
+        let tokens = vit.patches(&x).unwrap();
+        let state: std::collections::BTreeMap<_, _> = vars.state().into_iter().collect();
+        let weight = state["patch_embed.proj.weight"].view([16, -1]);
+        let patch = x.get(1).narrow(1, 4, 4).narrow(2, 8, 4).reshape([-1]); // row 1, column 2
+        let expected = weight.matmul(&patch)
+            + &state["patch_embed.proj.bias"]
+            + state["pos_embed"].get(0).get(1 + 4 + 2);
+        assert!(tokens.get(1).get(6).allclose(&expected, 1e-4, 1e-5, false));
+    }
+
+    #[test]
+    fn attention_rows_sum_to_one() {
+        let (vit, _) = small(|_| ());
+        let attention = vit.last_attention(&images(16)).unwrap();
+        assert_eq!(attention.size(), [3, 2, 17, 17]);
+        let sums = attention.sum_dim_intlist([-1i64].as_slice(), false, Kind::Float);
+        assert!(sums.allclose(&sums.ones_like(), 1e-5, 1e-5, false));
+    }
+
+    #[test]
+    fn a_frozen_projection_is_kept_from_the_optimiser_but_stored() {
+        let (_, vars) = small(|config| config.frozen_patches = true);
+        let named = |list: Vec<(String, Tensor)>| {
+            list.iter().any(|(name, _)| name.starts_with("patch_embed"))
+        };
+        assert!(!named(vars.parameters()) && named(vars.state()));
+    }
+
+    #[test]
+    fn impossible_transformers_are_refused_by_name() {
+        let refused = |change: fn(&mut VitConfig)| {
+            let mut config = VitConfig::named("vit_tiny_patch4_32").unwrap();
+            change(&mut config);
+            Vit::new(&config, &Vars::new(Device::Cpu)).err().unwrap().to_string()
+        };
+        let message = refused(|config| config.patch = 5);
+        assert!(message.contains('5') && message.contains("32"), "{message}");
+        assert!(refused(|config| config.heads = 5).contains("heads"));
+        assert!(refused(|config| config.drop_path = 1.0).contains("drop_path"));
+        assert!(refused(|config| config.depth = 0).contains("depth"));
+    }
+}

@@ -1,0 +1,135 @@
+//! Which vision transformer.
+
+use crate::transformer::Init;
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// What the features of an image are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pool {
+    /// The class token after the last norm (timm's `global_pool="token"`).
+    ClassToken,
+    /// The mean of the patches' tokens after the last norm (timm's `global_pool="avg", fc_norm=False`).
+    Mean,
+}
+
+/// How the network is told where a patch lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// Trained vectors, as in the paper.
+    Learned,
+    /// Fixed sines and cosines, as in MoCo v3 and MAE.
+    SineCosine,
+}
+
+/// A vision transformer and how it is built.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VitConfig {
+    /// Numbers of a token.
+    pub width: i64,
+    /// Blocks.
+    pub depth: i64,
+    /// Heads of attention.
+    pub heads: i64,
+    /// Side of a patch in pixels.
+    pub patch: i64,
+    /// Side of the images in pixels that the positions are made for; others are interpolated.
+    pub image: i64,
+    /// What the features are.
+    pub pool: Pool,
+    /// How places are told.
+    pub positions: Positions,
+    /// Whether the projection of patches stays as it was drawn (MoCo v3, section 4.2).
+    pub frozen_patches: bool,
+    /// Stochastic depth: with what probability the last block's branches are left out in training; those
+    /// before it, proportionally less. 0.1 in DINO's code, 0 in most.
+    pub drop_path: f64,
+    /// How the matrices begin.
+    pub init: Init,
+}
+
+/// Name, width, depth, heads: Ti and S of Touvron et al. 2020 (arXiv 2012.12877, table 1), B and L of
+/// Dosovitskiy et al. 2020 (table 1).
+pub(crate) const SIZES: [(&str, [i64; 3]); 4] = [
+    ("tiny", [192, 12, 3]),
+    ("small", [384, 12, 6]),
+    ("base", [768, 12, 12]),
+    ("large", [1024, 24, 16]),
+];
+
+impl VitConfig {
+    /// The transformer of this name, as timm writes it: `vit_small_patch16_224`, with `tiny`, `small`, `base`
+    /// or `large`, the side of a patch and of the image; or with a size of one's own, `w128d6h4` for 128 numbers a
+    /// token, 6 blocks and 4 heads.
+    ///
+    /// # Errors
+    /// When it is no such name.
+    pub fn named(name: &str) -> Result<Self> {
+        let parts: Vec<&str> = name.split('_').collect();
+        let form = || {
+            format!(
+                "`{name}` names no vision transformer; write vit_small_patch16_224, with tiny, small, base, \
+                 large or a size like w128d6h4"
+            )
+        };
+        let ["vit", size, patch, image] = parts[..] else { anyhow::bail!(form()) };
+        let number = |text: &str| text.parse::<i64>().ok();
+        let [width, depth, heads] = SIZES
+            .iter()
+            .find(|(known, _)| *known == size)
+            .map(|(_, size)| *size)
+            .or_else(|| own_size(size))
+            .with_context(form)?;
+        let patch = patch.strip_prefix("patch").and_then(number).with_context(form)?;
+        Ok(VitConfig {
+            width,
+            depth,
+            heads,
+            patch,
+            image: number(image).with_context(form)?,
+            pool: Pool::ClassToken,
+            positions: Positions::Learned,
+            frozen_patches: false,
+            drop_path: 0.0,
+            init: Init::Normal,
+        })
+    }
+
+    /// The name that [`VitConfig::named`] knows it by.
+    pub fn name(&self) -> String {
+        let &VitConfig { width, depth, heads, patch, image, .. } = self;
+        let known = SIZES.iter().find(|(_, size)| *size == [width, depth, heads]);
+        let size = known
+            .map_or_else(|| format!("w{width}d{depth}h{heads}"), |(name, _)| (*name).to_owned());
+        format!("vit_{size}_patch{patch}_{image}")
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let &VitConfig { width, depth, heads, patch, image, .. } = self;
+        ensure!(
+            patch >= 1 && image >= patch && image % patch == 0,
+            "patches of {patch} pixels do not tile an image of {image}; choose a patch that divides it"
+        );
+        ensure!((1..=100).contains(&depth), "depth is {depth}; it must be from 1 to 100");
+        ensure!(
+            heads >= 1 && width >= 4 && width % heads == 0 && width % 4 == 0,
+            "width is {width} and heads {heads}; the width must be a multiple of 4 and of the heads"
+        );
+        ensure!(
+            (0.0..1.0).contains(&self.drop_path),
+            "drop_path is {}; it must be from 0 to below 1",
+            self.drop_path
+        );
+        Ok(())
+    }
+}
+
+/// `w128d6h4` to 128, 6, 4.
+fn own_size(text: &str) -> Option<[i64; 3]> {
+    let (width, rest) = text.strip_prefix('w')?.split_once('d')?;
+    let (depth, heads) = rest.split_once('h')?;
+    Some([width.parse().ok()?, depth.parse().ok()?, heads.parse().ok()?])
+}

@@ -1,0 +1,136 @@
+//! Values that PyTorch and others gave. The folder's README is the contract: `PORTOLAN_GOLDEN`, or `../shared/golden`
+//! beside the workspace.
+
+use anyhow::{Context, Result, ensure};
+use portolan_tensor::{Kind, Tensor, io};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Tensors by their names within a case: `in.z_a`, `out.loss`, `grad.z_a`.
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// Where this file of golden values is; none where the folder beside the workspace is absent.
+///
+/// # Panics
+/// When `PORTOLAN_GOLDEN` is set and does not hold the file.
+pub fn path(file: &str) -> Option<PathBuf> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden");
+    let named = std::env::var_os("PORTOLAN_GOLDEN");
+    let path = named.as_ref().map_or(PathBuf::from(beside), PathBuf::from).join(file);
+    if !path.exists() {
+        assert!(named.is_none(), "PORTOLAN_GOLDEN names a folder without {}", path.display());
+        println!("skipped: there are no golden values at {}", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// One case of a file.
+pub struct Case {
+    /// Its name in the file: `nt_xent_0`.
+    pub name: String,
+    /// Its hyper-parameters.
+    pub settings: Value,
+    /// Its tensors.
+    pub tensors: Tensors,
+}
+
+impl Case {
+    /// Its name without the number that tells several cases of a kind apart.
+    pub fn kind(&self) -> &str {
+        match self.name.rsplit_once('_') {
+            Some((kind, number)) if number.parse::<u32>().is_ok() => kind,
+            _ => &self.name,
+        }
+    }
+
+    /// A hyper-parameter.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn setting(&self, name: &str) -> Result<f64> {
+        self.settings[name].as_f64().with_context(|| format!("there is no setting {name}"))
+    }
+
+    /// What a test must find: everything but the inputs.
+    pub fn expected(&self) -> Tensors {
+        let wanted = |(name, _): &(&String, &Tensor)| !name.starts_with("in.");
+        self.tensors.iter().filter(wanted).map(|(n, x)| (n.clone(), x.copy())).collect()
+    }
+}
+
+/// All cases of a file, or none where the folder is absent.
+///
+/// # Panics
+/// When the file is not as the contract says.
+pub fn cases(file: &str) -> Vec<Case> {
+    let Some(path) = path(file) else { return Vec::new() };
+    let (tensors, metadata) = io::load(&path).unwrap();
+    let mut cases: BTreeMap<String, Case> = BTreeMap::new();
+    for (name, settings) in metadata {
+        let settings = serde_json::from_str(&settings).unwrap();
+        cases.insert(name.clone(), Case { name, settings, tensors: Tensors::new() });
+    }
+    for (full_name, tensor) in tensors {
+        let (case, name) = full_name.split_once('.').unwrap();
+        let case = cases.get_mut(case).unwrap_or_else(|| panic!("{full_name} has no settings"));
+        case.tensors.insert(name.to_owned(), tensor);
+    }
+    assert!(!cases.is_empty());
+    cases.into_values().collect()
+}
+
+/// Refuses outputs that are not those expected: other names, other shapes, or a difference above `tolerance` of the
+/// largest expected value.
+///
+/// # Errors
+/// Names the first that is not.
+pub fn compare(expected: &Tensors, computed: &Tensors, tolerance: f64) -> Result<()> {
+    ensure!(
+        expected.keys().eq(computed.keys()),
+        "expected are {:?}, computed {:?}",
+        expected.keys(),
+        computed.keys()
+    );
+    for (name, expected) in expected {
+        let off = difference(&computed[name], expected).context(name.clone())?;
+        ensure!(off <= tolerance, "{name} is off by {off:e} of its largest value");
+    }
+    Ok(())
+}
+
+/// The largest difference, relative to the largest expected value; infinite where it is not a number.
+///
+/// # Errors
+/// When the shapes differ.
+pub fn difference(computed: &Tensor, expected: &Tensor) -> Result<f64> {
+    let (wanted, found) = (expected.size(), computed.size());
+    ensure!(wanted == found, "the shape is {found:?} instead of {wanted:?}");
+    let largest = |x: &Tensor| x.abs().max().to_kind(Kind::Double).double_value(&[]);
+    let relative = largest(&(computed - expected)) / largest(expected);
+    Ok(if relative.is_nan() { f64::INFINITY } else { relative })
+}
+
+/// Shows that a test of these cases can fail: on an expected tensor that moved by three times the tolerance, and on
+/// one that nothing computes.
+///
+/// # Panics
+/// When it would not.
+pub fn would_fail(cases: &[Case], tolerance: f64, computed: impl Fn(&Case) -> Result<Tensors>) {
+    for case in cases {
+        let found = computed(case).unwrap();
+        for name in found.keys() {
+            let mut expected = case.expected();
+            let tensor = &expected[name];
+            let moved = tensor + tensor.abs().max() * (3.0 * tolerance);
+            expected.insert(name.clone(), moved);
+            let unseen = compare(&expected, &found, tolerance).is_ok();
+            assert!(!unseen, "{} {name} was moved unseen", case.name);
+        }
+        let mut expected = case.expected();
+        expected.insert("out.unread".to_owned(), Tensor::from(0f32));
+        let unread = compare(&expected, &found, tolerance).is_ok();
+        assert!(!unread, "{}: an output was left unread", case.name);
+    }
+}

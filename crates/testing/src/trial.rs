@@ -1,0 +1,103 @@
+//! Short trials of a method on made-up images.
+
+use portolan_method::{Batch, Method, Signs, StepCx, signs_of_collapse};
+use portolan_optim::{Optimizer, OptimizerConfig};
+use portolan_tensor::{Device, Kind, Tensor};
+use std::collections::BTreeMap;
+
+const CPU: Device = Device::Cpu;
+
+/// A step of a run of `total` steps.
+pub fn step(step: u64, total: u64) -> StepCx {
+    StepCx { step, total_steps: total, epoch: 0, micro_batch: 0, seed: 5, device: CPU }
+}
+
+/// A batch of `n` images, each view an image of its own that is nothing but noise.
+pub fn noise(method: &dyn Method, n: i64) -> Batch {
+    let size = |view: i64| [n, 3, view, view];
+    let views = method.views().iter().map(|view| i64::from(view.size()));
+    let views = views.map(|view| Tensor::randn(size(view), (Kind::Float, CPU))).collect();
+    Batch { views, ids: (0..n as usize).collect() }
+}
+
+/// What a trial showed at its end.
+#[derive(Debug)]
+pub struct Shown {
+    /// The last loss.
+    pub loss: f64,
+    /// The first loss.
+    pub first_loss: f64,
+    /// Figures of the last step by name.
+    pub figures: BTreeMap<&'static str, f64>,
+    /// Signs of collapse in the last step's outputs, where the method has outputs.
+    pub signs: Option<Signs>,
+}
+
+/// How a method is tried: on 64 images of smooth colour fields, of which a view is the image at its size with noise.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// Steps, one epoch as schedules see it.
+    pub steps: u64,
+    /// The learning rate of all of them.
+    pub lr: f64,
+    /// Deviation of the noise; the fields' own is one.
+    pub noise: f64,
+    /// What moves the parameters.
+    pub optimizer: OptimizerConfig,
+}
+
+impl Trial {
+    /// With SGD and some noise.
+    pub fn new(steps: u64, lr: f64) -> Self {
+        let optimizer = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
+        Trial { steps, lr, noise: 0.3, optimizer }
+    }
+
+    /// Trains the method and says what came of it.
+    ///
+    /// # Panics
+    /// When the method fails.
+    pub fn run(&self, method: &mut dyn Method) -> Shown {
+        train(self, method)
+    }
+}
+
+fn train(trial: &Trial, method: &mut dyn Method) -> Shown {
+    let &Trial { steps, lr, noise, .. } = trial;
+    let mut optimizer = Optimizer::new(trial.optimizer.clone(), lr, method.params()).unwrap();
+    let fields = Tensor::randn([64, 3, 4, 4], (Kind::Float, CPU));
+    let mut shown = Shown { loss: 0.0, first_loss: 0.0, figures: BTreeMap::new(), signs: None };
+    for n in 0..steps {
+        let view = |size: u32| {
+            let size = i64::from(size);
+            let image = fields.upsample_bilinear2d([size, size], false, None, None);
+            &image + noise * image.randn_like()
+        };
+        let views = method.views().iter().map(|spec| view(spec.size())).collect();
+        let batch = Batch { views, ids: (0..64).collect() };
+        let cx = step(n, steps);
+        let out = method.loss(&batch, &cx).unwrap();
+        optimizer.zero_grad();
+        out.loss.backward();
+        method.before_update(&cx).unwrap();
+        // Past the epochs in which a group may be frozen.
+        optimizer.step(lr, 1).unwrap();
+        method.after_update(&cx).unwrap();
+        let loss = out.loss.double_value(&[]);
+        if n == 0 {
+            shown.first_loss = loss;
+        }
+        if n + 1 == steps {
+            shown.loss = loss;
+            shown.figures =
+                out.figures.iter().map(|(name, x)| (*name, x.double_value(&[]))).collect();
+            shown.signs = out.outputs.as_ref().map(|x| signs_of_collapse(x).unwrap());
+        }
+    }
+    shown
+}
+
+/// The state of a method, copied.
+pub fn state(method: &dyn Method) -> BTreeMap<String, Tensor> {
+    method.state().into_iter().map(|(name, x)| (name, x.detach().copy())).collect()
+}
