@@ -2,8 +2,9 @@
 //!
 //! A [`Method`] says which views it wants, which tensors the optimiser moves, what its loss is and what
 //! happens after an update. The loop in `portolan-train` knows no more than that; a loop of one's own
-//! needs no more either. The momentum encoder ([`MomentumTwin`]) and the queue of negatives ([`Queue`])
-//! are here because several methods have them.
+//! needs no more either. An encoder with its projection head ([`Network`]), the momentum encoder
+//! ([`MomentumTwin`]), the queue of negatives ([`Queue`]) and the signs of a collapse are here because several
+//! methods have them.
 //!
 //! ```
 //! use portolan_method::Queue;
@@ -20,11 +21,15 @@
 //! A method is an object with state that is updated in place, and not a function of its state, because
 //! libtorch's tensors are: a checkpoint is the list of them ([`Method::state`]), loaded by copying.
 
+mod collapse;
 mod momentum;
+mod network;
 mod queue;
 mod step;
 
+pub use collapse::{Signs, signs_of_collapse};
 pub use momentum::MomentumTwin;
+pub use network::{Network, check_views};
 pub use queue::Queue;
 pub use step::{Batch, StepCx, StepLoss};
 
@@ -68,4 +73,10 @@ pub trait Method {
 
     /// The network that it is all for, without its heads.
     fn encoder(&self) -> &dyn Encoder;
+
+    /// What the projection head makes of features (`[n, encoder width]`) in evaluation mode, for methods that
+    /// have one: some publish figures on it.
+    fn project(&self, _features: &Tensor) -> Option<Tensor> {
+        None
+    }
 }

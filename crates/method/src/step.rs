@@ -1,5 +1,6 @@
 //! What a method is handed at each step, and what it hands back.
 
+use anyhow::{Result, ensure};
 use portolan_random::{Purpose, Stream, stream};
 use portolan_tensor::{Device, Kind, Tensor};
 use rand::seq::SliceRandom;
@@ -14,6 +15,51 @@ pub struct Batch {
     pub ids: Vec<usize>,
 }
 
+impl Batch {
+    /// The two views of a method that wants two.
+    ///
+    /// # Errors
+    /// When there are not two, or fewer than two images, of which batch statistics and most losses make nothing.
+    pub fn pair(&self) -> Result<(&Tensor, &Tensor)> {
+        let [a, b] = &self.views[..] else {
+            anyhow::bail!(
+                "the method wants two views of an image, and was handed {}",
+                self.views.len()
+            )
+        };
+        self.check()?;
+        Ok((a, b))
+    }
+
+    /// The view of a method that wants one.
+    ///
+    /// # Errors
+    /// As [`Batch::pair`].
+    pub fn single(&self) -> Result<&Tensor> {
+        let [view] = &self.views[..] else {
+            anyhow::bail!(
+                "the method wants one view of an image, and was handed {}",
+                self.views.len()
+            )
+        };
+        self.check()?;
+        Ok(view)
+    }
+
+    /// Whether there are images enough to learn from.
+    ///
+    /// # Errors
+    /// When there are fewer than two.
+    pub fn check(&self) -> Result<()> {
+        let images = self.views.first().map_or(0, |view| view.size()[0]);
+        ensure!(
+            images >= 2,
+            "a batch of {images} is too small: training needs at least two images"
+        );
+        Ok(())
+    }
+}
+
 /// Where training stands, and the sources of randomness that belong to this very moment.
 #[derive(Clone, Copy, Debug)]
 pub struct StepCx {
@@ -21,6 +67,8 @@ pub struct StepCx {
     pub step: u64,
     /// Optimiser steps of the whole run.
     pub total_steps: u64,
+    /// The epoch that the step lies in, counted from 0.
+    pub epoch: u64,
     /// Which micro-batch of this step, where gradients are accumulated.
     pub micro_batch: u64,
     /// The run's seed.
@@ -48,13 +96,16 @@ impl StepCx {
     }
 }
 
-/// A loss, and figures that say how training goes.
+/// A loss, and what says how training goes.
 #[derive(Debug)]
 pub struct StepLoss {
     /// A scalar that carries gradients.
     pub loss: Tensor,
     /// Scalars to log by name, left on the device so that no step waits for them.
     pub figures: Vec<(&'static str, Tensor)>,
+    /// What a joint-embedding method compares, without gradients, `[n, dim]`: [`crate::signs_of_collapse`] are
+    /// read off it now and then.
+    pub outputs: Option<Tensor>,
 }
 
 impl StepLoss {
@@ -70,7 +121,14 @@ mod tests {
 
     #[test]
     fn permutations_differ_by_step_micro_batch_and_draw() {
-        let cx = StepCx { step: 3, total_steps: 9, micro_batch: 0, seed: 1, device: Device::Cpu };
+        let cx = StepCx {
+            step: 3,
+            total_steps: 9,
+            epoch: 0,
+            micro_batch: 0,
+            seed: 1,
+            device: Device::Cpu,
+        };
         let first = cx.permutation(64, 0);
         assert_eq!(first, cx.permutation(64, 0));
         assert_eq!(first.sort(0, false).0, Tensor::arange(64, (Kind::Int64, Device::Cpu)));

@@ -5,15 +5,16 @@
 //! - v2: Chen et al. 2020, *Improved Baselines with Momentum Contrastive Learning*, arXiv 2003.04297 (an
 //!   MLP head, stronger views, a cosine schedule).
 //! - The symmetric form of the authors' CIFAR-10 demonstration, in which each view is query and key once.
+//! - v3: Chen et al. 2021, arXiv 2104.02057 ([`MocoV3`]), which keeps the momentum encoder and drops the queue.
 //!
 //! ```
 //! use portolan_augment::presets;
-//! use portolan_encoders::EncoderConfig;
+//! use portolan_encoders::ResNetConfig;
 //! use portolan_method::Method;
 //! use portolan_moco::{Moco, MocoConfig};
 //! use portolan_tensor::Device;
 //!
-//! let encoder = EncoderConfig { width: 8, ..EncoderConfig::named("resnet18")? };
+//! let encoder = ResNetConfig { width: 8, ..ResNetConfig::named("resnet18")? }.into();
 //! let config = MocoConfig { queue: 512, ..MocoConfig::v2() };
 //! let views = vec![presets::moco_v2(64), presets::moco_v2(64)];
 //! let moco = Moco::new(config, &encoder, views, Device::Cpu)?;
@@ -27,43 +28,18 @@
 
 mod config;
 pub mod recipes;
+mod v3;
 
 pub use config::{Head, MocoConfig};
+pub use v3::{MocoV3, MocoV3Config};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use portolan_augment::ViewSpec;
-use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead, build};
+use portolan_encoders::{Encoder, EncoderConfig, HeadNorm};
 use portolan_losses::info_nce;
-use portolan_method::{Batch, Method, MomentumTwin, Queue, StepCx, StepLoss};
+use portolan_method::{Batch, Method, MomentumTwin, Network, Queue, StepCx, StepLoss, check_views};
 use portolan_optim::ParamGroup;
-use portolan_tensor::{Device, Tensor, Vars, clear_autocast_cache, no_grad, prefixed};
-
-/// An encoder and its projection head: f_q, or its momentum twin f_k.
-struct Network {
-    vars: Vars,
-    encoder: Box<dyn Encoder>,
-    head: ProjectionHead,
-}
-
-impl Network {
-    fn new(config: &MocoConfig, encoder: &EncoderConfig, device: Device) -> Result<Self> {
-        let vars = Vars::new(device);
-        let splits = encoder.batch_norm_splits;
-        let encoder = build(encoder, &(&vars / "encoder"))?;
-        let width = encoder.width();
-        let widths = match config.head {
-            Head::Linear => vec![width, config.dim],
-            Head::Mlp => vec![width, width, config.dim],
-        };
-        let head = ProjectionHead::new(&(&vars / "head"), &widths, HeadNorm::None, splits);
-        Ok(Network { vars, encoder, head })
-    }
-
-    /// `[batch, 3, h, w]` to `[batch, dim]`.
-    fn forward(&self, images: &Tensor) -> Tensor {
-        self.head.forward(&self.encoder.forward(images, true), true)
-    }
-}
+use portolan_tensor::{Device, Tensor, clear_autocast_cache, no_grad, prefixed};
 
 /// MoCo, ready to train.
 pub struct Moco {
@@ -91,12 +67,16 @@ impl Moco {
         device: Device,
     ) -> Result<Self> {
         config.validate()?;
-        ensure!(views.len() == 2, "MoCo wants two views of an image, not {}", views.len());
-        let query = Network::new(&config, encoder, device)?;
-        let key = Network::new(&config, encoder, device)?;
+        check_views("MoCo", &views, 2, encoder)?;
+        let widths = |width| match config.head {
+            Head::Linear => vec![config.dim],
+            Head::Mlp => vec![width, config.dim],
+        };
+        let network = || Network::new(encoder, widths, HeadNorm::None, device);
+        let (query, key) = (network()?, network()?);
         let twin = MomentumTwin::new(&query.vars, &key.vars)?;
         let queue = Queue::new(config.queue, config.dim, device);
-        let split_batch_norm = encoder.batch_norm_splits > 1;
+        let split_batch_norm = encoder.batch_norm_splits() > 1;
         let fresh_keys = Vec::new();
         Ok(Moco { config, views, query, key, twin, queue, split_batch_norm, fresh_keys })
     }
@@ -153,9 +133,7 @@ impl Method for Moco {
 
     /// Algorithm 1 of v1; in the symmetric form the sum of both directions, as the demonstration has it.
     fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
-        let [x_1, x_2] = &batch.views[..] else {
-            anyhow::bail!("MoCo was handed {} views instead of two", batch.views.len())
-        };
+        let (x_1, x_2) = batch.pair()?;
         let mut logits = vec![self.contrast(x_1, x_2, cx, 0)?];
         if self.config.symmetric {
             logits.push(self.contrast(x_2, x_1, cx, 1)?);
@@ -166,7 +144,11 @@ impl Method for Moco {
         }
         // How often the right key is the most similar of all.
         let hits = no_grad(|| Tensor::cat(&logits, 0).argmax(1, false).eq(0));
-        Ok(StepLoss { loss, figures: vec![("contrastive_top1", StepLoss::share(&hits))] })
+        Ok(StepLoss {
+            loss,
+            figures: vec![("contrastive_top1", StepLoss::share(&hits))],
+            outputs: self.fresh_keys.last().map(Tensor::shallow_clone),
+        })
     }
 
     /// θ_k ← m θ_k + (1 − m) θ_q (v1, equation 2), then the keys of this step join the queue.
@@ -180,5 +162,9 @@ impl Method for Moco {
 
     fn encoder(&self) -> &dyn Encoder {
         &*self.query.encoder
+    }
+
+    fn project(&self, features: &Tensor) -> Option<Tensor> {
+        Some(self.query.project(features))
     }
 }

@@ -1,8 +1,11 @@
 //! MoCo's steps, against what the papers say of them.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../examples/own_loop.rs"]
+mod own_loop;
+
 use portolan_augment::presets;
-use portolan_encoders::EncoderConfig;
+use portolan_encoders::{EncoderConfig, ResNetConfig};
 use portolan_losses::info_nce;
 use portolan_method::{Batch, Method, StepCx};
 use portolan_moco::{Head, Moco, MocoConfig};
@@ -15,15 +18,17 @@ use std::sync::Mutex;
 static GENERATOR: Mutex<()> = Mutex::new(());
 
 const CPU: Device = Device::Cpu;
-const CX: StepCx = StepCx { step: 0, total_steps: 10, micro_batch: 0, seed: 5, device: CPU };
+const CX: StepCx =
+    StepCx { step: 0, total_steps: 10, epoch: 0, micro_batch: 0, seed: 5, device: CPU };
 
 fn moco(splits: i64, symmetric: bool) -> Moco {
     tch::set_num_threads(1);
-    let encoder = EncoderConfig {
+    let encoder = ResNetConfig {
         width: 4,
         batch_norm_splits: splits,
-        ..EncoderConfig::named("resnet18").unwrap()
+        ..ResNetConfig::named("resnet18").unwrap()
     };
+    let encoder = encoder.into();
     let config = MocoConfig { queue: 20, dim: 8, momentum: 0.5, symmetric, ..MocoConfig::v2() };
     Moco::new(config, &encoder, vec![presets::moco_v2(32); 2], CPU).unwrap()
 }
@@ -39,7 +44,7 @@ fn state(moco: &Moco) -> BTreeMap<String, Tensor> {
 
 fn sgd(moco: &Moco) -> Optimizer {
     let config = OptimizerConfig::Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false };
-    Optimizer::new(config, moco.params()).unwrap()
+    Optimizer::new(config, 0.1, moco.params()).unwrap()
 }
 
 #[test]
@@ -170,7 +175,7 @@ fn a_few_steps_learn_to_find_the_right_key() {
         let out = moco.loss(&batch, &cx).unwrap();
         optimizer.zero_grad();
         out.loss.backward();
-        optimizer.step(0.05, step).unwrap();
+        optimizer.step(0.05, 0).unwrap();
         moco.after_update(&cx).unwrap();
         found.push(out.figures[0].1.double_value(&[]));
     }
@@ -188,7 +193,7 @@ fn settings_that_make_no_sense_are_refused_by_name() {
     );
     assert!(build(MocoConfig { momentum: 1.5, ..MocoConfig::v2() }, two()).contains("momentum"));
     assert!(build(MocoConfig { queue: 0, ..MocoConfig::v2() }, two()).contains("queue"));
-    assert!(build(MocoConfig::v2(), vec![presets::moco_v2(32)]).contains("two views"));
+    assert!(build(MocoConfig::v2(), vec![presets::moco_v2(32)]).contains("2 views"));
 }
 
 #[test]
@@ -205,10 +210,17 @@ fn recipes_hold_the_papers_settings() {
         ..MocoConfig::v1()
     };
     assert_eq!(settings(portolan_moco::recipes::CIFAR10), demonstration);
-    let views: Vec<portolan_augment::ViewSpec> =
+    let views: Vec<portolan_augment::Views> =
         portolan_moco::recipes::IMAGENET.parse::<toml::Table>().unwrap()["views"]
             .clone()
             .try_into()
             .unwrap();
-    assert_eq!(views, vec![presets::moco_v2(224); 2]);
+    assert_eq!(portolan_augment::Views::each(&views), vec![presets::moco_v2(224); 2]);
+}
+
+#[test]
+fn the_example_runs() {
+    let _turn = GENERATOR.lock();
+    tch::set_num_threads(1);
+    own_loop::main().unwrap();
 }

@@ -1,0 +1,100 @@
+//! Barlow Twins: features that agree between views and not among themselves.
+//!
+//! Zbontar et al. 2021, *Barlow Twins: Self-Supervised Learning via Redundancy Reduction*, arXiv 2103.03230.
+//!
+//! ```
+//! use portolan_augment::presets;
+//! use portolan_barlow::{Barlow, BarlowConfig};
+//! use portolan_encoders::ResNetConfig;
+//! use portolan_method::Method;
+//! use portolan_tensor::Device;
+//!
+//! let encoder = ResNetConfig { width: 8, ..ResNetConfig::named("resnet18")? }.into();
+//! let config = BarlowConfig { hidden: 256, dim: 256, ..BarlowConfig::default() };
+//! let barlow = Barlow::new(config, &encoder, presets::byol(64).into(), Device::Cpu)?;
+//! assert_eq!(barlow.encoder().width(), 64);
+//! # anyhow::Ok(())
+//! ```
+//!
+//! The cross-correlation matrix of both views' outputs over a batch is drawn to the identity: its diagonal to one, so
+//! that a feature is the same in both views, the rest to zero, so that no feature repeats another. One network, no
+//! negatives, nothing that is held still: the matrix alone keeps outputs from collapsing.
+
+mod config;
+pub mod recipes;
+
+pub use config::BarlowConfig;
+
+use anyhow::Result;
+use portolan_augment::ViewSpec;
+use portolan_encoders::{Encoder, EncoderConfig, HeadNorm};
+use portolan_losses::barlow_twins;
+use portolan_method::{Batch, Method, Network, StepCx, StepLoss, check_views};
+use portolan_optim::{LrRule, ParamGroup};
+use portolan_tensor::{Device, Tensor, prefixed};
+
+/// Barlow Twins, ready to train.
+pub struct Barlow {
+    config: BarlowConfig,
+    views: Vec<ViewSpec>,
+    network: Network,
+}
+
+impl Barlow {
+    /// Builds the network with initial values from libtorch's generator.
+    ///
+    /// # Errors
+    /// When the settings contradict each other; the message says which.
+    pub fn new(
+        config: BarlowConfig,
+        encoder: &EncoderConfig,
+        views: Vec<ViewSpec>,
+        device: Device,
+    ) -> Result<Self> {
+        config.validate()?;
+        check_views("Barlow Twins", &views, 2, encoder)?;
+        let network = Network::new(encoder, |_| config.widths(), HeadNorm::Hidden, device)?;
+        Ok(Barlow { config, views, network })
+    }
+}
+
+impl Method for Barlow {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
+    }
+
+    /// Weights, and biases with batch norms at a rate of their own (section 2.2).
+    fn params(&self) -> Vec<ParamGroup> {
+        let all = self.network.vars.parameters().into_iter();
+        let (biases, weights): (Vec<_>, Vec<_>) = all.partition(|(_, p)| p.dim() <= 1);
+        let mut biases = ParamGroup::all("biases", biases);
+        biases.lr = LrRule::Scaled(self.config.bias_rate);
+        vec![ParamGroup::all("weights", weights), biases]
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        prefixed("network", self.network.vars.state())
+    }
+
+    /// Algorithm 1.
+    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+        let (y_a, y_b) = batch.pair()?;
+        let z_a = cx.all_gather(&self.network.forward(y_a));
+        let z_b = cx.all_gather(&self.network.forward(y_b));
+        let loss = barlow_twins(&z_a, &z_b, self.config.lambda)? * self.config.loss_scale;
+        Ok(StepLoss { loss, figures: Vec::new(), outputs: Some(z_a.detach()) })
+    }
+
+    /// Nothing follows an update: there is no second network.
+    fn after_update(&mut self, _cx: &StepCx) -> Result<()> {
+        Ok(())
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &*self.network.encoder
+    }
+
+    fn project(&self, features: &Tensor) -> Option<Tensor> {
+        Some(self.network.project(features))
+    }
+}

@@ -1,0 +1,39 @@
+//! BYOL in a training loop of one's own: no recipes, no loader, no checkpoints.
+//!
+//! `cargo run --release -p portolan-byol --example byol_own_loop`
+
+use anyhow::Result;
+use portolan_augment::presets;
+use portolan_byol::{Byol, ByolConfig};
+use portolan_encoders::ResNetConfig;
+use portolan_method::{Batch, Method, StepCx};
+use portolan_optim::{Optimizer, OptimizerConfig};
+use portolan_tensor::{Device, Kind, Tensor, seed};
+
+pub(crate) fn main() -> Result<()> {
+    seed(0);
+    let device = Device::Cpu;
+    let encoder = ResNetConfig { width: 8, ..ResNetConfig::named("resnet18")? }.into();
+    let config = ByolConfig { hidden: 128, dim: 32, ..ByolConfig::default() };
+    let mut method = Byol::new(config, &encoder, presets::byol(32).into(), device)?;
+    let sgd = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
+    let mut optimizer = Optimizer::new(sgd, 0.03, method.params())?;
+
+    // Sixteen images, and noise for views: put your own batches here.
+    let images = Tensor::randn([16, 3, 32, 32], (Kind::Float, device));
+    for step in 0..30 {
+        let view = || &images + 0.1 * images.randn_like();
+        let batch = Batch { views: vec![view(), view()], ids: (0..16).collect() };
+        let cx = StepCx { step, total_steps: 30, epoch: 1, micro_batch: 0, seed: 0, device };
+        let out = method.loss(&batch, &cx)?;
+        optimizer.zero_grad();
+        out.loss.backward();
+        method.before_update(&cx)?;
+        optimizer.step(0.03, cx.epoch)?;
+        method.after_update(&cx)?;
+        println!("step {step:2}  loss {:.3}", out.loss.double_value(&[]));
+    }
+    let features = method.encoder().forward(&images, false);
+    println!("features {:?}", features.size());
+    Ok(())
+}

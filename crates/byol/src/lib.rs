@@ -1,0 +1,142 @@
+//! BYOL: predicting what a slower twin sees, without negatives.
+//!
+//! Grill et al. 2020, *Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning*, arXiv 2006.07733.
+//!
+//! ```
+//! use portolan_augment::presets;
+//! use portolan_byol::{Byol, ByolConfig};
+//! use portolan_encoders::ResNetConfig;
+//! use portolan_method::Method;
+//! use portolan_tensor::Device;
+//!
+//! let encoder = ResNetConfig { width: 8, ..ResNetConfig::named("resnet18")? }.into();
+//! let byol = Byol::new(ByolConfig::default(), &encoder, presets::byol(64).into(), Device::Cpu)?;
+//! assert_eq!(byol.encoder().width(), 64);
+//! # anyhow::Ok(())
+//! ```
+//!
+//! The online network predicts, from one view, the target network's projection of the other; the target follows
+//! the online network slowly. Nothing pushes different images apart: predictor and slow target together keep
+//! the outputs from collapsing, which can be tried by leaving both out ([`ByolConfig::predictor`],
+//! [`ByolConfig::target`]). Views go through the networks one at a time, so that batch statistics are each view's own.
+
+mod config;
+pub mod recipes;
+
+pub use config::ByolConfig;
+
+use anyhow::Result;
+use portolan_augment::ViewSpec;
+use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
+use portolan_losses::byol;
+use portolan_method::{Batch, Method, MomentumTwin, Network, StepCx, StepLoss, check_views};
+use portolan_optim::{ParamGroup, schedule::momentum_cosine};
+use portolan_tensor::{Device, Tensor, Vars, clear_autocast_cache, no_grad, prefixed};
+
+/// BYOL, ready to train.
+pub struct Byol {
+    config: ByolConfig,
+    views: Vec<ViewSpec>,
+    /// f_θ and g_θ.
+    online: Network,
+    /// f_ξ and g_ξ.
+    target: Network,
+    twin: MomentumTwin,
+    /// q_θ.
+    predictor: ProjectionHead,
+    predictor_vars: Vars,
+}
+
+impl Byol {
+    /// Builds online and target network with initial values from libtorch's generator.
+    ///
+    /// # Errors
+    /// When the settings contradict each other; the message says which.
+    pub fn new(
+        config: ByolConfig,
+        encoder: &EncoderConfig,
+        views: Vec<ViewSpec>,
+        device: Device,
+    ) -> Result<Self> {
+        config.validate()?;
+        check_views("BYOL", &views, 2, encoder)?;
+        let widths = |_| vec![config.hidden, config.dim];
+        let network = || Network::new(encoder, widths, HeadNorm::Hidden, device);
+        let (online, target) = (network()?, network()?);
+        let twin = MomentumTwin::new(&online.vars, &target.vars)?;
+        let predictor_vars = Vars::new(device);
+        let widths = [config.dim, config.hidden, config.dim];
+        let splits = encoder.batch_norm_splits();
+        let predictor = ProjectionHead::new(&predictor_vars, &widths, HeadNorm::Hidden, splits);
+        Ok(Byol { config, views, online, target, twin, predictor, predictor_vars })
+    }
+
+    /// What the target network makes of a view, without gradients.
+    fn target(&self, x: &Tensor) -> Tensor {
+        no_grad(|| self.target.forward(x))
+    }
+}
+
+impl Method for Byol {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
+    }
+
+    fn params(&self) -> Vec<ParamGroup> {
+        let mut params = prefixed("online", self.online.vars.parameters());
+        if self.config.predictor {
+            params.extend(prefixed("predictor", self.predictor_vars.parameters()));
+        }
+        vec![ParamGroup::all("online", params)]
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = prefixed("online", self.online.vars.state());
+        state.extend(prefixed("target", self.target.vars.state()));
+        state.extend(prefixed("predictor", self.predictor_vars.state()));
+        state
+    }
+
+    /// Equation 2, both directions.
+    fn loss(&mut self, batch: &Batch, _cx: &StepCx) -> Result<StepLoss> {
+        let (v, w) = batch.pair()?;
+        let targets = self.config.target.then(|| {
+            let targets = (self.target(v), self.target(w)); // z′_ξ of each view
+            clear_autocast_cache();
+            targets
+        });
+        let (z_v, z_w) = (self.online.forward(v), self.online.forward(w));
+        let predict = |z: &Tensor| match self.config.predictor {
+            true => self.predictor.forward(z, true),
+            false => z.shallow_clone(),
+        };
+        let (q_v, q_w) = (predict(&z_v), predict(&z_w));
+        let loss = match &targets {
+            Some((t_v, t_w)) => byol(&q_v, t_w)? + byol(&q_w, t_v)?,
+            // Each term carries half of the gradient: into the prediction, and into what it is compared with.
+            None => {
+                let value = byol(&q_v, &z_w)? + byol(&q_w, &z_v)?;
+                let other = byol(&z_w, &q_v)? + byol(&z_v, &q_w)?;
+                value + &other - other.detach()
+            }
+        };
+        Ok(StepLoss {
+            loss: loss * self.config.loss_scale,
+            figures: Vec::new(),
+            outputs: Some(z_v.detach()),
+        })
+    }
+
+    /// ξ ← τ ξ + (1 − τ) θ (equation 1), τ rising from its base to 1 over training (section 3.3).
+    fn after_update(&mut self, cx: &StepCx) -> Result<()> {
+        self.twin.update(momentum_cosine(cx.step, cx.total_steps, self.config.momentum, 1.0))
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &*self.online.encoder
+    }
+
+    fn project(&self, features: &Tensor) -> Option<Tensor> {
+        Some(self.online.project(features))
+    }
+}

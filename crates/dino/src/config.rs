@@ -1,0 +1,120 @@
+//! DINO's settings.
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// What DINO can be set to. The defaults are the paper's for ImageNet and a ViT-S/16.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DinoConfig {
+    /// Layers of the projection head before the last: 3 (section 3.2).
+    pub layers: usize,
+    /// Width of its hidden layers: 2,048 (section 3.2).
+    pub hidden: i64,
+    /// Numbers of its bottleneck, brought to length one: 256 (appendix C).
+    pub bottleneck: i64,
+    /// K, numbers of an output: 65,536 (section 3.2).
+    pub dim: i64,
+    /// Whether the head has batch norms: not with a ViT, whose system is then free of them (section 3.2).
+    pub batch_norm: bool,
+    /// Whether the rows of the last layer keep length one; `--norm_last_layer`, true unless a large model
+    /// trains stably without.
+    pub norm_last_layer: bool,
+    /// τ_s: 0.1 (section 3.1).
+    pub student_temperature: f64,
+    /// τ_t after its warm-up: 0.04 in the code's default, 0.07 for the published ViT-S (section 3.2, appendix D).
+    /// The lower, the sharper; at 1 outputs become uniform.
+    pub teacher_temperature: f64,
+    /// τ_t in the first epoch: 0.04.
+    pub teacher_temperature_start: f64,
+    /// Epochs over which τ_t rises: 30 (section 3.2).
+    pub teacher_temperature_epochs: u64,
+    /// m of the centre: 0.9 (appendix D). 1 leaves the centre at zero: without centring one output takes all.
+    pub center_momentum: f64,
+    /// λ, how much of the teacher stays at the first update; it rises to 1 along a cosine: 0.996 (section 3.1).
+    pub momentum: f64,
+    /// Epochs during which the last layer keeps still: 1 (`--freeze_last_layer`).
+    pub freeze_last_layer: u64,
+    /// Greatest norm of each parameter's gradient, 0 for none: 3 (`--clip_grad`).
+    pub clip: f64,
+}
+
+impl Default for DinoConfig {
+    fn default() -> Self {
+        DinoConfig {
+            layers: 3,
+            hidden: 2048,
+            bottleneck: 256,
+            dim: 65_536,
+            batch_norm: false,
+            norm_last_layer: true,
+            student_temperature: 0.1,
+            teacher_temperature: 0.07,
+            teacher_temperature_start: 0.04,
+            teacher_temperature_epochs: 30,
+            center_momentum: 0.9,
+            momentum: 0.996,
+            freeze_last_layer: 1,
+            clip: 3.0,
+        }
+    }
+}
+
+impl DinoConfig {
+    /// τ_t in this epoch (counted from 0): a straight line up to its value, then that value.
+    pub fn teacher_temperature(&self, epoch: u64) -> f64 {
+        let (start, end) = (self.teacher_temperature_start, self.teacher_temperature);
+        if epoch >= self.teacher_temperature_epochs {
+            return end;
+        }
+        let intervals = self.teacher_temperature_epochs.saturating_sub(1).max(1);
+        start + (end - start) * epoch as f64 / intervals as f64
+    }
+
+    /// Whether these settings make sense.
+    ///
+    /// # Errors
+    /// When one does not; the message names it and its range.
+    pub fn validate(&self) -> Result<()> {
+        ensure!(
+            (1..=8).contains(&self.layers),
+            "layers is {}; a head has from 1 to 8 (3 in the paper)",
+            self.layers
+        );
+        ensure!(
+            self.hidden >= 1 && self.bottleneck >= 1 && self.dim >= 2,
+            "hidden and bottleneck must be at least 1, dim at least 2"
+        );
+        for (name, value) in [
+            ("student_temperature", self.student_temperature),
+            ("teacher_temperature", self.teacher_temperature),
+            ("teacher_temperature_start", self.teacher_temperature_start),
+        ] {
+            ensure!(value > 0.0 && value.is_finite(), "{name} is {value}; it must be above 0");
+        }
+        for (name, value) in
+            [("momentum", self.momentum), ("center_momentum", self.center_momentum)]
+        {
+            ensure!((0.0..=1.0).contains(&value), "{name} is {value}; it must be from 0 to 1");
+        }
+        ensure!(self.clip >= 0.0 && self.clip.is_finite(), "clip is {}; 0 is none", self.clip);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_teachers_temperature_warms_up_as_in_the_authors_code() {
+        // np.linspace(0.04, 0.07, 30), then 0.07.
+        let config = DinoConfig::default();
+        assert_eq!(config.teacher_temperature(0), 0.04);
+        assert!((config.teacher_temperature(1) - (0.04 + 0.03 / 29.0)).abs() < 1e-12);
+        assert!((config.teacher_temperature(29) - 0.07).abs() < 1e-12);
+        assert_eq!(config.teacher_temperature(30), 0.07);
+        let none = DinoConfig { teacher_temperature_epochs: 0, ..config };
+        assert_eq!(none.teacher_temperature(0), 0.07);
+    }
+}

@@ -1,0 +1,102 @@
+//! DINO's projection head (section 3.2, appendix C).
+
+use crate::DinoConfig;
+use portolan_encoders::Init;
+use portolan_encoders::layers::{BatchNorm, Linear};
+use portolan_tensor::{Kind, Tensor, Vars};
+
+/// Layers with GELU between them, a bottleneck brought to length one, and a last layer without bias whose rows are
+/// normalised by weights of their own (Salimans, Kingma 2016, arXiv 1602.07868). Named as in the authors' code:
+/// `mlp.0` …, `last_layer.weight_g`, `last_layer.weight_v`.
+pub(crate) struct DinoHead {
+    layers: Vec<(Linear, Option<BatchNorm>)>,
+    /// Lengths of the last layer's rows, `[dim, 1]`.
+    g: Tensor,
+    /// Directions of the last layer's rows, `[dim, bottleneck]`.
+    v: Tensor,
+}
+
+impl DinoHead {
+    pub(crate) fn new(vars: &Vars, inputs: i64, config: &DinoConfig) -> Self {
+        let mut widths = vec![inputs];
+        widths.extend(vec![config.hidden; config.layers - 1]);
+        widths.push(config.bottleneck);
+        let mlp = vars / "mlp";
+        // Places in PyTorch's Sequential: a layer, perhaps a batch norm, a GELU.
+        let stride = if config.batch_norm { 3 } else { 2 };
+        let layer = |(i, pair): (usize, &[i64])| {
+            let hidden = i + 2 < widths.len();
+            let norm = (config.batch_norm && hidden)
+                .then(|| BatchNorm::new(&(&mlp / (i * stride + 1)), pair[1], 1));
+            (Init::Normal.linear(&(&mlp / (i * stride)), pair[0], pair[1]), norm)
+        };
+        let layers = widths.windows(2).enumerate().map(layer).collect();
+        let last = vars / "last_layer";
+        let float = (Kind::Float, vars.device());
+        let ones = Tensor::ones([config.dim, 1], float);
+        let bound = 1.0 / (config.bottleneck as f64).sqrt(); // PyTorch's for a linear layer
+        let directions =
+            Tensor::empty([config.dim, config.bottleneck], float).uniform_(-bound, bound);
+        DinoHead {
+            layers,
+            g: match config.norm_last_layer {
+                true => last.buffer("weight_g", ones),
+                false => last.parameter("weight_g", ones),
+            },
+            v: last.parameter("weight_v", directions),
+        }
+    }
+
+    /// `[n, inputs]` to `[n, dim]`.
+    pub(crate) fn forward(&self, features: &Tensor, train: bool) -> Tensor {
+        let mut x = features.shallow_clone();
+        for (i, (linear, norm)) in self.layers.iter().enumerate() {
+            x = linear.forward(&x);
+            if let Some(norm) = norm {
+                x = norm.forward(&x, train);
+            }
+            if i + 1 < self.layers.len() {
+                x = x.gelu("none");
+            }
+        }
+        let unit = |x: &Tensor| x / x.norm_scalaropt_dim(2, [-1], true).clamp_min(1e-12);
+        unit(&x).linear(&(unit(&self.v) * &self.g), None::<Tensor>)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portolan_tensor::Device;
+
+    fn head(change: impl Fn(&mut DinoConfig)) -> (DinoHead, Vars) {
+        let mut config = DinoConfig { hidden: 6, bottleneck: 4, dim: 10, ..DinoConfig::default() };
+        change(&mut config);
+        let vars = Vars::new(Device::Cpu);
+        (DinoHead::new(&vars, 5, &config), vars)
+    }
+
+    #[test]
+    fn outputs_are_cosines_with_the_last_layers_rows() {
+        let (head, vars) = head(|_| ());
+        let y = head.forward(&Tensor::randn([7, 5], (Kind::Float, Device::Cpu)), true);
+        assert_eq!(y.size(), [7, 10]);
+        assert!(y.abs().max().double_value(&[]) <= 1.0 + 1e-5);
+        let trained: Vec<_> = vars.parameters().into_iter().map(|(name, _)| name).collect();
+        let expected = ["mlp.0", "mlp.2", "mlp.4"];
+        for (i, layer) in expected.iter().enumerate() {
+            assert_eq!(trained[2 * i], format!("{layer}.weight"));
+        }
+        assert_eq!(trained[6..], ["last_layer.weight_v"], "the lengths stay one");
+    }
+
+    #[test]
+    fn batch_norms_and_free_lengths_are_there_when_asked_for() {
+        let (_, vars) = head(|config| (config.batch_norm, config.norm_last_layer) = (true, false));
+        let names: Vec<_> = vars.parameters().into_iter().map(|(name, _)| name).collect();
+        assert!(
+            names.contains(&"mlp.1.weight".to_owned()) && names.contains(&"mlp.6.bias".to_owned())
+        );
+        assert!(names.contains(&"last_layer.weight_g".to_owned()));
+    }
+}

@@ -1,0 +1,221 @@
+//! DINO: self-distillation without labels.
+//!
+//! Caron et al. 2021, *Emerging Properties in Self-Supervised Vision Transformers*, arXiv 2104.14294.
+//!
+//! ```
+//! use portolan_augment::presets;
+//! use portolan_dino::{Dino, DinoConfig};
+//! use portolan_encoders::VitConfig;
+//! use portolan_method::Method;
+//! use portolan_tensor::Device;
+//!
+//! let encoder = VitConfig::named("vit_w32d2h2_patch8_64")?.into();
+//! let config = DinoConfig { hidden: 64, dim: 256, ..DinoConfig::default() };
+//! let views = presets::dino(64, 32, 4); // two global views, four local ones
+//! let dino = Dino::new(config, &encoder, views, Device::Cpu)?;
+//! assert_eq!(dino.encoder().width(), 32);
+//! # anyhow::Ok(())
+//! ```
+//!
+//! A student learns to give the output that a teacher, its own slow average, gives of another view; the teacher sees
+//! the large views only, the student the small ones too, and so learns to tell the whole from its parts. The outputs
+//! are distributions over K prototypes that nobody named. Two opposite forces on the teacher keep them from
+//! collapsing: subtracting a running centre spreads them, a low temperature sharpens them. The teacher is what is
+//! evaluated, since it is the better of the two throughout training (section 5.2).
+
+mod config;
+mod head;
+pub mod recipes;
+
+pub use config::DinoConfig;
+
+use anyhow::{Result, ensure};
+use head::DinoHead;
+use portolan_augment::ViewSpec;
+use portolan_encoders::{Encoder, EncoderConfig, build};
+use portolan_losses::dino;
+use portolan_method::{Batch, Method, MomentumTwin, StepCx, StepLoss};
+use portolan_optim::{ParamGroup, clip_each_grad, schedule::momentum_cosine};
+use portolan_tensor::{Device, Kind, Tensor, Vars, clear_autocast_cache, no_grad, prefixed};
+
+/// An encoder and its head: g_θs or g_θt.
+struct Network {
+    vars: Vars,
+    encoder: Box<dyn Encoder>,
+    head: DinoHead,
+}
+
+impl Network {
+    fn new(config: &DinoConfig, encoder: &EncoderConfig, device: Device) -> Result<Self> {
+        let vars = Vars::new(device);
+        let encoder = build(encoder, &(&vars / "encoder"))?;
+        let head = DinoHead::new(&(&vars / "head"), encoder.width(), config);
+        Ok(Network { vars, encoder, head })
+    }
+
+    /// The outputs of views, one forward pass for all of a size: `[views, batch, dim]`; and the encoder's features
+    /// that they were made of, `[views · batch, width]`.
+    fn forward(&self, views: &[Tensor]) -> (Tensor, Tensor) {
+        let mut features = Vec::new();
+        for group in views.chunk_by(|a, b| a.size() == b.size()) {
+            features.push(self.encoder.forward(&Tensor::cat(group, 0), true));
+        }
+        let features = Tensor::cat(&features, 0);
+        let outputs = self.head.forward(&features, true);
+        (outputs.view([views.len() as i64, -1, outputs.size()[1]]), features)
+    }
+}
+
+/// DINO, ready to train.
+pub struct Dino {
+    config: DinoConfig,
+    views: Vec<ViewSpec>,
+    student: Network,
+    teacher: Network,
+    twin: MomentumTwin,
+    /// C, `[dim]`.
+    center: Tensor,
+    /// The teacher's outputs of this step, which move the centre once the step is done.
+    outputs: Vec<Tensor>,
+}
+
+/// Views that the teacher sees: the first two, global ones.
+const GLOBAL: usize = 2;
+
+impl Dino {
+    /// Builds student and teacher with initial values from libtorch's generator. `views` are two global views of one
+    /// size, then any number of local ones, at most as large.
+    ///
+    /// # Errors
+    /// When the settings contradict each other; the message says which.
+    pub fn new(
+        config: DinoConfig,
+        encoder: &EncoderConfig,
+        views: Vec<ViewSpec>,
+        device: Device,
+    ) -> Result<Self> {
+        config.validate()?;
+        check_views(&views, encoder)?;
+        let student = Network::new(&config, encoder, device)?;
+        let teacher = Network::new(&config, &without_drop_path(encoder), device)?;
+        let twin = MomentumTwin::new(&student.vars, &teacher.vars)?;
+        let center = Tensor::zeros([config.dim], (Kind::Float, device));
+        Ok(Dino { config, views, student, teacher, twin, center, outputs: Vec::new() })
+    }
+}
+
+/// Stochastic depth is the student's alone, as in the authors' code.
+fn without_drop_path(encoder: &EncoderConfig) -> EncoderConfig {
+    let mut encoder = encoder.clone();
+    if let EncoderConfig::Vit(config) = &mut encoder {
+        config.drop_path = 0.0;
+    }
+    encoder
+}
+
+fn check_views(views: &[ViewSpec], encoder: &EncoderConfig) -> Result<()> {
+    ensure!(
+        views.len() >= GLOBAL,
+        "DINO wants two global views of an image and any number of local ones, not {} in all",
+        views.len()
+    );
+    let (global, other) = (views[0].size(), views[1].size());
+    ensure!(
+        global == other,
+        "DINO's first two views are the global ones and must be of one size, not {global} and {other} pixels"
+    );
+    for local in &views[GLOBAL..] {
+        ensure!(
+            local.size() <= global,
+            "a local view of {} pixels is larger than the global ones of {global}; make it smaller",
+            local.size()
+        );
+    }
+    views.iter().try_for_each(|view| encoder.check_size(i64::from(view.size())))
+}
+
+impl Method for Dino {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
+    }
+
+    /// The last layer keeps still at first, "which stabilises training" (authors' code).
+    fn params(&self) -> Vec<ParamGroup> {
+        let all = prefixed("student", self.student.vars.parameters()).into_iter();
+        let (last, rest): (Vec<_>, Vec<_>) = all.partition(|(name, _)| name.contains("last_layer"));
+        let mut last = ParamGroup::all("last_layer", last);
+        last.frozen_epochs = self.config.freeze_last_layer;
+        vec![ParamGroup::all("student", rest), last]
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = prefixed("student", self.student.vars.state());
+        state.extend(prefixed("teacher", self.teacher.vars.state()));
+        state.push(("center".to_owned(), self.center.shallow_clone()));
+        state
+    }
+
+    /// Algorithm 1 with multi-crop (equation 3).
+    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+        batch.check()?;
+        ensure!(
+            batch.views.len() == self.views.len(),
+            "DINO was set up for {} views of an image, and was handed {}",
+            self.views.len(),
+            batch.views.len()
+        );
+        let (teacher, features) = no_grad(|| self.teacher.forward(&batch.views[..GLOBAL]));
+        clear_autocast_cache();
+        let (student, _) = self.student.forward(&batch.views);
+        let temperature = self.config.teacher_temperature(cx.epoch);
+        let loss =
+            dino(&student, &teacher, &self.center, self.config.student_temperature, temperature)?;
+        let entropy = no_grad(|| entropy(&teacher, &self.center, temperature));
+        let divergence = loss.detach() - &entropy;
+        let largest = (self.config.dim as f64).ln();
+        self.outputs.push(teacher);
+        Ok(StepLoss {
+            loss,
+            figures: vec![
+                ("teacher_entropy", entropy / largest),
+                ("teacher_student_divergence", divergence),
+            ],
+            outputs: Some(features),
+        })
+    }
+
+    /// Clipping, each parameter's gradient for itself.
+    fn before_update(&mut self, _cx: &StepCx) -> Result<()> {
+        if self.config.clip == 0.0 {
+            return Ok(());
+        }
+        let params = self.student.vars.parameters();
+        clip_each_grad(params.iter().map(|(_, param)| param), self.config.clip)
+    }
+
+    /// The teacher follows the student, λ rising from its base to 1 (section 3.1), and the centre the teacher's
+    /// outputs (equation 4).
+    fn after_update(&mut self, cx: &StepCx) -> Result<()> {
+        self.twin.update(momentum_cosine(cx.step, cx.total_steps, self.config.momentum, 1.0))?;
+        let outputs: Vec<Tensor> =
+            self.outputs.drain(..).map(|views| cx.all_gather(&views.flatten(0, 1))).collect();
+        let outputs = Tensor::cat(&outputs, 0).unsqueeze(0);
+        portolan_losses::dino::update_center(
+            &mut self.center,
+            &outputs,
+            self.config.center_momentum,
+        )
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &*self.teacher.encoder
+    }
+}
+
+/// The mean entropy of the teacher's distributions, in nats: 0 when each is a single prototype, ln K when each is
+/// uniform.
+fn entropy(teacher: &Tensor, center: &Tensor, temperature: f64) -> Tensor {
+    let logits = (teacher.to_kind(Kind::Float) - center) / temperature;
+    let log_p = logits.log_softmax(-1, Kind::Float);
+    -(log_p.exp() * log_p).sum_dim_intlist([-1i64].as_slice(), false, Kind::Float).mean(Kind::Float)
+}

@@ -1,0 +1,68 @@
+//! MAE's settings.
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// What MAE can be set to. The defaults are the paper's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaeConfig {
+    /// The share of patches that is hidden: 0.75 (section 3, figure 5).
+    pub mask_ratio: f64,
+    /// Numbers of a token in the decoder: 512 (section 4.1, table 1b).
+    pub decoder_width: i64,
+    /// The decoder's blocks: 8 (table 1a).
+    pub decoder_depth: i64,
+    /// The decoder's heads of attention: 16 (authors' code).
+    pub decoder_heads: i64,
+    /// Whether the target's patches are normalised, each for itself, which learns better features (table 1d).
+    pub normalise_patches: bool,
+}
+
+impl Default for MaeConfig {
+    fn default() -> Self {
+        MaeConfig {
+            mask_ratio: 0.75,
+            decoder_width: 512,
+            decoder_depth: 8,
+            decoder_heads: 16,
+            normalise_patches: true,
+        }
+    }
+}
+
+impl MaeConfig {
+    /// How many of these patches stay visible.
+    ///
+    /// # Errors
+    /// When that is none, or all.
+    pub fn visible(&self, patches: i64) -> Result<i64> {
+        let visible = (patches as f64 * (1.0 - self.mask_ratio)) as i64;
+        ensure!(
+            self.mask_ratio.is_finite() && visible >= 1 && visible < patches,
+            "a mask_ratio of {} leaves {visible} of {patches} patches visible; at least one must be visible and \
+             one hidden (0.75 in the paper)",
+            self.mask_ratio
+        );
+        Ok(visible)
+    }
+
+    /// Whether these settings make sense.
+    ///
+    /// # Errors
+    /// When one does not; the message names it and its range.
+    pub fn validate(&self) -> Result<()> {
+        ensure!(
+            (0.0..1.0).contains(&self.mask_ratio),
+            "mask_ratio is {}; it must be from 0 to below 1 (0.75 in the paper)",
+            self.mask_ratio
+        );
+        ensure!((1..=100).contains(&self.decoder_depth), "decoder_depth must be from 1 to 100");
+        let (width, heads) = (self.decoder_width, self.decoder_heads);
+        ensure!(
+            heads >= 1 && width >= 4 && width % 4 == 0 && width % heads == 0,
+            "decoder_width is {width} and decoder_heads {heads}; the width must be a multiple of 4 and of the heads"
+        );
+        Ok(())
+    }
+}

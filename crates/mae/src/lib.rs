@@ -1,0 +1,182 @@
+//! MAE: masked autoencoders.
+//!
+//! He et al. 2021, *Masked Autoencoders Are Scalable Vision Learners*, arXiv 2111.06377.
+//!
+//! ```
+//! use portolan_augment::presets;
+//! use portolan_encoders::{Positions, VitConfig};
+//! use portolan_mae::{Mae, MaeConfig};
+//! use portolan_method::Method;
+//! use portolan_tensor::Device;
+//!
+//! let vit = VitConfig {
+//!     positions: Positions::SineCosine,
+//!     ..VitConfig::named("vit_w32d2h2_patch8_64")?
+//! };
+//! let config = MaeConfig { decoder_width: 32, decoder_depth: 1, ..MaeConfig::default() };
+//! let mae = Mae::new(config, &vit.into(), vec![presets::mae(64)], Device::Cpu)?;
+//! assert_eq!(mae.encoder().width(), 32);
+//! # anyhow::Ok(())
+//! ```
+//!
+//! Most of an image's patches are hidden, and a transformer is to paint them from the few that are left. The encoder
+//! sees the visible patches only, a quarter of them, which is what makes it cheap; mask tokens enter in the decoder,
+//! which is small and thrown away. One view of an image suffices, and hardly any augmentation: the mask is new each
+//! time.
+
+mod config;
+mod decoder;
+pub mod recipes;
+
+pub use config::MaeConfig;
+
+use anyhow::{Result, bail};
+use decoder::Decoder;
+use portolan_augment::ViewSpec;
+use portolan_encoders::{Encoder, EncoderConfig, Vit};
+use portolan_losses::{mae, mae::normalise_patches, mae::patchify};
+use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
+use portolan_optim::ParamGroup;
+use portolan_random::Purpose;
+use portolan_tensor::{Device, Kind, Tensor, Vars, no_grad, prefixed};
+use rand::seq::SliceRandom;
+
+/// MAE, ready to train.
+pub struct Mae {
+    config: MaeConfig,
+    views: Vec<ViewSpec>,
+    encoder: Vit,
+    decoder: Decoder,
+    decoder_vars: Vars,
+}
+
+/// Which patches of a batch are visible.
+pub struct Mask {
+    /// The visible patches of each image, `[batch, visible]`.
+    pub keep: Tensor,
+    /// Where each patch is among the visible ones followed by the hidden ones, `[batch, patches]`.
+    pub restore: Tensor,
+    /// 1 where a patch is hidden, `[batch, patches]`.
+    pub hidden: Tensor,
+}
+
+/// What MAE makes of a batch.
+pub struct Painted {
+    /// The pixels it predicts, `[batch, patches, patch · patch · 3]`.
+    pub pred: Tensor,
+    /// Those it is to predict, of the same shape.
+    pub target: Tensor,
+    /// What was hidden.
+    pub mask: Mask,
+}
+
+impl Mae {
+    /// Builds encoder and decoder with initial values from libtorch's generator.
+    ///
+    /// # Errors
+    /// When the encoder is no vision transformer or the settings contradict each other; the message says which.
+    pub fn new(
+        config: MaeConfig,
+        encoder: &EncoderConfig,
+        views: Vec<ViewSpec>,
+        device: Device,
+    ) -> Result<Self> {
+        config.validate()?;
+        let EncoderConfig::Vit(vit) = encoder else {
+            bail!(
+                "MAE hides the patches of a vision transformer, and {} has none; choose --encoder \
+                 vit_tiny_patch4_32, for instance",
+                encoder.name()
+            )
+        };
+        check_views("MAE", &views, 1, encoder)?;
+        let size = i64::from(views[0].size());
+        if size != vit.image {
+            bail!(
+                "MAE's view is of {size} pixels and its encoder for {}; make them equal",
+                vit.image
+            );
+        }
+        config.visible((vit.image / vit.patch).pow(2))?;
+        let encoder = Vit::new(vit, &Vars::new(device))?;
+        let decoder_vars = Vars::new(device);
+        let decoder = Decoder::new(&decoder_vars, vit, &config);
+        Ok(Mae { config, views, encoder, decoder, decoder_vars })
+    }
+
+    /// A random mask for each image: its patches shuffled, the first ones kept (section 3, "Simple implementation").
+    ///
+    /// # Errors
+    /// When the mask ratio leaves no patch visible, or none hidden.
+    pub fn mask(&self, batch: i64, patches: i64, cx: &StepCx) -> Result<Mask> {
+        let visible = self.config.visible(patches)?;
+        let mut rng = cx.rng(Purpose::Mask, 0);
+        let mut order: Vec<i64> = Vec::with_capacity((batch * patches) as usize);
+        for _ in 0..batch {
+            let start = order.len();
+            order.extend(0..patches);
+            order[start..].shuffle(&mut rng);
+        }
+        let order = Tensor::from_slice(&order).view([batch, patches]).to_device(cx.device);
+        let restore = order.argsort(1, false);
+        Ok(Mask {
+            keep: order.narrow(1, 0, visible),
+            hidden: restore.ge(visible).to_kind(Kind::Float),
+            restore,
+        })
+    }
+
+    /// Hides patches of `images`, `[batch, 3, size, size]`, and paints them.
+    ///
+    /// # Errors
+    /// When the images are not of the encoder's size.
+    pub fn paint(&self, images: &Tensor, cx: &StepCx, train: bool) -> Result<Painted> {
+        let patches = self.encoder.patches(images)?;
+        let mask = self.mask(patches.size()[0], patches.size()[1], cx)?;
+        let index = mask.keep.unsqueeze(-1).expand([-1, -1, patches.size()[2]], false);
+        let tokens = self.encoder.encode(&patches.gather(1, &index, false), train);
+        let pred = self.decoder.forward(&tokens, &mask.restore, train);
+        let mut target = patchify(images, self.encoder.config().patch)?;
+        if self.config.normalise_patches {
+            target = normalise_patches(&target)?;
+        }
+        Ok(Painted { pred, target, mask })
+    }
+}
+
+impl Method for Mae {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
+    }
+
+    fn params(&self) -> Vec<ParamGroup> {
+        let mut params = prefixed("encoder", self.encoder.vars().parameters());
+        params.extend(prefixed("decoder", self.decoder_vars.parameters()));
+        vec![ParamGroup::all("autoencoder", params)]
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = prefixed("encoder", self.encoder.vars().state());
+        state.extend(prefixed("decoder", self.decoder_vars.state()));
+        state
+    }
+
+    /// The mean squared error on hidden patches (section 3, "Reconstruction target").
+    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+        let Painted { pred, target, mask } = self.paint(batch.single()?, cx, true)?;
+        let loss = mae(&pred, &target, &mask.hidden)?;
+        // What painting the mean colour (zero, as images and patches are normalised) would cost.
+        let plain = no_grad(|| mae(&target.zeros_like(), &target, &mask.hidden))?;
+        let explained: Tensor = 1.0 - loss.detach() / plain;
+        Ok(StepLoss { loss, figures: vec![("explained", explained)], outputs: None })
+    }
+
+    /// Nothing follows an update: there is no second network.
+    fn after_update(&mut self, _cx: &StepCx) -> Result<()> {
+        Ok(())
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &self.encoder
+    }
+}

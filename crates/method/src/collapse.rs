@@ -1,0 +1,55 @@
+//! Whether a method's outputs still tell images apart.
+
+use anyhow::Result;
+use portolan_losses::effective_rank;
+use portolan_tensor::{Kind, Tensor, no_grad};
+
+/// What the outputs of one batch show.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Signs {
+    /// The standard deviation of each number of the outputs, brought to length one, over the batch; its mean, times
+    /// √dim. About 1 where outputs fill the sphere, 0 where all are the same point: complete collapse
+    /// (SimSiam, arXiv 2011.10566, section 4.1).
+    pub deviation: f64,
+    /// How many directions the outputs use (RankMe, arXiv 2210.02885). Far under min(batch, dim): dimensional
+    /// collapse.
+    pub effective_rank: f64,
+}
+
+/// Reads the signs off outputs `[batch, dim]`. Waits for the device: to be called now and then.
+///
+/// # Errors
+/// When there are fewer than two outputs.
+pub fn signs_of_collapse(outputs: &Tensor) -> Result<Signs> {
+    let rank = effective_rank(outputs)?.double_value(&[]);
+    let outputs = outputs.detach().to_kind(Kind::Float);
+    let deviation = no_grad(|| {
+        let length = outputs.norm_scalaropt_dim(2, [-1], true).clamp_min(1e-12);
+        (&outputs / length).std_dim([0i64].as_slice(), true, false).mean(Kind::Float)
+    });
+    let dim = outputs.size()[1] as f64;
+    Ok(Signs { deviation: deviation.double_value(&[]) * dim.sqrt(), effective_rank: rank })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use portolan_tensor::{Device, seed};
+
+    #[test]
+    fn a_full_sphere_a_point_and_a_plane_are_told_apart() {
+        seed(0);
+        let full = Tensor::randn([512, 16], (Kind::Float, Device::Cpu));
+        let signs = signs_of_collapse(&full).unwrap();
+        assert!((signs.deviation - 1.0).abs() < 0.05 && signs.effective_rank > 15.0, "{signs:?}");
+
+        let point = &full.narrow(0, 0, 1) + 1e-4 * &full;
+        let signs = signs_of_collapse(&point).unwrap();
+        assert!(signs.deviation < 0.01 && signs.effective_rank < 1.1, "{signs:?}");
+
+        let plane = full.narrow(1, 0, 2).matmul(&full.narrow(0, 0, 2));
+        let signs = signs_of_collapse(&plane).unwrap();
+        assert!(signs.deviation > 0.5 && signs.effective_rank < 2.1, "{signs:?}");
+    }
+}

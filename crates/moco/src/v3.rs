@@ -1,0 +1,166 @@
+//! MoCo v3: Chen, Xie, He 2021, *An Empirical Study of Training Self-Supervised Vision Transformers*, arXiv
+//! 2104.02057. No queue: the keys of the batch are the negatives, and a predictor follows the head, as in BYOL.
+
+use anyhow::{Result, ensure};
+use portolan_augment::ViewSpec;
+use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
+use portolan_losses::moco_v3;
+use portolan_method::{Batch, Method, MomentumTwin, Network, StepCx, StepLoss, check_views};
+use portolan_optim::{ParamGroup, schedule::momentum_cosine};
+use portolan_tensor::{Device, Tensor, Vars, clear_autocast_cache, no_grad, prefixed};
+use serde::{Deserialize, Serialize};
+
+/// What MoCo v3 can be set to. The defaults are the paper's for vision transformers, whose config should have fixed
+/// positions ([`portolan_encoders::Positions::SineCosine`]) and a frozen projection of patches (section 4.2).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MocoV3Config {
+    /// Layers of the projection head: 3 (section 4.1), 2 for a ResNet (authors' code).
+    pub layers: usize,
+    /// Width of the hidden layers of head and predictor: 4,096 (section 4.1).
+    pub hidden: i64,
+    /// Numbers of a query or key: 256 (section 4.1).
+    pub dim: i64,
+    /// Batch norms of the two-layer predictor: after every layer with a ViT, after the hidden one with a ResNet
+    /// (authors' code).
+    pub predictor_norm: HeadNorm,
+    /// τ: 0.2 for a ViT (authors' code), 1 for a ResNet.
+    pub temperature: f64,
+    /// m, how much of the key network stays at the first update; it rises to 1 along a cosine: 0.99 (section 4.1).
+    pub momentum: f64,
+}
+
+impl Default for MocoV3Config {
+    fn default() -> Self {
+        MocoV3Config {
+            layers: 3,
+            hidden: 4096,
+            dim: 256,
+            predictor_norm: HeadNorm::All,
+            temperature: 0.2,
+            momentum: 0.99,
+        }
+    }
+}
+
+impl MocoV3Config {
+    /// Whether these settings make sense.
+    ///
+    /// # Errors
+    /// When one does not; the message names it and its range.
+    pub fn validate(&self) -> Result<()> {
+        ensure!(
+            (1..=8).contains(&self.layers),
+            "layers is {}; a head has from 1 to 8 (3 in the paper)",
+            self.layers
+        );
+        ensure!(self.hidden >= 1 && self.dim >= 1, "hidden and dim must be at least 1");
+        ensure!(
+            self.temperature > 0.0 && self.temperature.is_finite(),
+            "temperature is {}; it must be above 0 (0.2 for a ViT)",
+            self.temperature
+        );
+        ensure!(
+            (0.0..=1.0).contains(&self.momentum),
+            "momentum is {}; it must be from 0 to 1 (0.99 in the paper)",
+            self.momentum
+        );
+        Ok(())
+    }
+}
+
+/// MoCo v3, ready to train.
+pub struct MocoV3 {
+    config: MocoV3Config,
+    views: Vec<ViewSpec>,
+    /// f_q without its predictor.
+    query: Network,
+    predictor: ProjectionHead,
+    predictor_vars: Vars,
+    /// f_k.
+    key: Network,
+    twin: MomentumTwin,
+}
+
+impl MocoV3 {
+    /// Builds query and key network with initial values from libtorch's generator.
+    ///
+    /// # Errors
+    /// When the settings contradict each other; the message says which.
+    pub fn new(
+        config: MocoV3Config,
+        encoder: &EncoderConfig,
+        views: Vec<ViewSpec>,
+        device: Device,
+    ) -> Result<Self> {
+        config.validate()?;
+        check_views("MoCo v3", &views, 2, encoder)?;
+        let widths = |_| {
+            let mut widths = vec![config.hidden; config.layers - 1];
+            widths.push(config.dim);
+            widths
+        };
+        let network = || Network::new(encoder, widths, HeadNorm::All, device);
+        let (query, key) = (network()?, network()?);
+        let twin = MomentumTwin::new(&query.vars, &key.vars)?;
+        let predictor_vars = Vars::new(device);
+        let widths = [config.dim, config.hidden, config.dim];
+        let splits = encoder.batch_norm_splits();
+        let predictor =
+            ProjectionHead::new(&predictor_vars, &widths, config.predictor_norm, splits);
+        Ok(MocoV3 { config, views, query, predictor, predictor_vars, key, twin })
+    }
+}
+
+impl Method for MocoV3 {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
+    }
+
+    fn params(&self) -> Vec<ParamGroup> {
+        let mut params = prefixed("query", self.query.vars.parameters());
+        params.extend(prefixed("predictor", self.predictor_vars.parameters()));
+        vec![ParamGroup::all("query", params)]
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = prefixed("query", self.query.vars.state());
+        state.extend(prefixed("predictor", self.predictor_vars.state()));
+        state.extend(prefixed("key", self.key.vars.state()));
+        state
+    }
+
+    /// Algorithm 1.
+    fn loss(&mut self, batch: &Batch, _cx: &StepCx) -> Result<StepLoss> {
+        let (x_1, x_2) = batch.pair()?;
+        let (k_1, k_2) = no_grad(|| (self.key.forward(x_1), self.key.forward(x_2)));
+        clear_autocast_cache();
+        let query = |x| self.predictor.forward(&self.query.forward(x), true);
+        let (q_1, q_2) = (query(x_1), query(x_2));
+        let temperature = self.config.temperature;
+        let loss = moco_v3(&q_1, &k_2, temperature)? + moco_v3(&q_2, &k_1, temperature)?;
+        let found = no_grad(|| found(&q_1, &k_2));
+        Ok(StepLoss { loss, figures: vec![("contrastive_top1", found)], outputs: Some(k_1) })
+    }
+
+    /// θ_k ← m θ_k + (1 − m) θ_q, m rising from its base to 1 over training.
+    fn after_update(&mut self, cx: &StepCx) -> Result<()> {
+        self.twin.update(momentum_cosine(cx.step, cx.total_steps, self.config.momentum, 1.0))
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &*self.query.encoder
+    }
+
+    fn project(&self, features: &Tensor) -> Option<Tensor> {
+        Some(self.query.project(features))
+    }
+}
+
+/// How often a query's most similar key of the batch is its own.
+fn found(q: &Tensor, k: &Tensor) -> Tensor {
+    let unit = crate::unit;
+    let nearest = unit(q).matmul(&unit(k).tr()).argmax(1, false);
+    let own = Tensor::arange(q.size()[0], (portolan_tensor::Kind::Int64, q.device()));
+    StepLoss::share(&nearest.eq_tensor(&own))
+}

@@ -1,0 +1,69 @@
+//! MoCo v3's steps, against what the paper says of them.
+#![allow(clippy::unwrap_used)]
+
+use portolan_augment::presets;
+use portolan_encoders::{EncoderConfig, HeadNorm, Positions, VitConfig};
+use portolan_method::Method;
+use portolan_moco::{MocoV3, MocoV3Config};
+use portolan_tensor::{Device, seed, tch};
+use portolan_testing::trial::{self, Trial};
+use std::sync::Mutex;
+
+/// libtorch's generator is global: tests that draw from it take turns.
+static GENERATOR: Mutex<()> = Mutex::new(());
+
+fn moco(encoder: &EncoderConfig) -> MocoV3 {
+    tch::set_num_threads(1);
+    let config = MocoV3Config { hidden: 32, dim: 16, ..MocoV3Config::default() };
+    MocoV3::new(config, encoder, presets::byol(16).into(), Device::Cpu).unwrap()
+}
+
+fn vit() -> EncoderConfig {
+    let config = VitConfig::named("vit_w16d2h2_patch4_16").unwrap();
+    let positions = Positions::SineCosine;
+    VitConfig { positions, frozen_patches: true, ..config }.into()
+}
+
+#[test]
+fn the_key_network_and_the_patches_projection_get_no_gradient() {
+    let _turn = GENERATOR.lock();
+    seed(1);
+    let mut method = moco(&vit());
+    let batch = trial::noise(&method, 6);
+    method.loss(&batch, &trial::step(0, 1)).unwrap().loss.backward();
+    for (name, tensor) in method.state() {
+        let fixed = name.starts_with("key.") || name.contains("patch_embed");
+        assert_eq!(tensor.grad().defined(), !fixed && tensor.requires_grad(), "{name}");
+    }
+}
+
+#[test]
+fn a_few_steps_learn_to_find_the_key_and_projections_stay_frozen() {
+    let _turn = GENERATOR.lock();
+    seed(2);
+    for encoder in [vit(), EncoderConfig::named("resnet18-w4").unwrap()] {
+        let mut method = moco(&encoder);
+        let before = trial::state(&method);
+        let shown = Trial::new(80, 0.05).run(&mut method);
+        assert!(shown.loss < shown.first_loss, "{shown:?}");
+        assert!(shown.figures["contrastive_top1"] > 0.1, "64 to choose from: {shown:?}");
+        assert!(shown.signs.unwrap().deviation > 0.3, "{shown:?}");
+        let after = trial::state(&method);
+        for (name, tensor) in before.iter().filter(|(name, _)| name.contains("patch_embed")) {
+            assert_eq!(*tensor, after[name], "{name}");
+        }
+    }
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_by_name() {
+    let refused = |config: MocoV3Config| {
+        let built = MocoV3::new(config, &vit(), presets::byol(16).into(), Device::Cpu);
+        built.err().unwrap().to_string()
+    };
+    let default = MocoV3Config::default;
+    assert!(refused(MocoV3Config { temperature: -1.0, ..default() }).contains("temperature"));
+    assert!(refused(MocoV3Config { layers: 0, ..default() }).contains("layers"));
+    let norm = MocoV3Config { predictor_norm: HeadNorm::Hidden, momentum: 2.0, ..default() };
+    assert!(refused(norm).contains("momentum"));
+}

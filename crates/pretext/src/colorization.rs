@@ -1,0 +1,265 @@
+//! Colourisation: Zhang, Isola, Efros 2016, *Colorful Image Colorization*, arXiv 1603.08511, in its form as a
+//! classification of quantised colours with rebalancing.
+
+use anyhow::{Context, Result, ensure};
+use portolan_augment::ViewSpec;
+use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
+use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
+use portolan_optim::ParamGroup;
+use portolan_tensor::{Device, Kind, Tensor, Vars, full_precision, no_grad, prefixed};
+use serde::{Deserialize, Serialize};
+
+use crate::lab::{cells, lab};
+
+/// What colourisation can be set to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColorizationConfig {
+    /// Places of a side for which a colour is guessed: 56 in the paper, a quarter of the image's side. At least as many
+    /// as the encoder's last map has, and a multiple of that.
+    pub grid: i64,
+    /// Side of a cell of the grid over a* and b*: 10 (section 2.1), which makes 261 classes here and 313 there.
+    pub cell: f64,
+    /// Width of the layer between the encoder's map and the guesses.
+    pub hidden: i64,
+    /// λ, how far rare colours are *not* given more weight: 0.5 (section 2.2); 1 weighs all colours alike.
+    pub uniform: f64,
+    /// How much of the running share of each colour stays at a step. The paper counts colours on ImageNet beforehand;
+    /// here they are counted as training goes, and no data set has to be read twice.
+    pub prior_momentum: f64,
+}
+
+impl Default for ColorizationConfig {
+    fn default() -> Self {
+        ColorizationConfig { grid: 56, cell: 10.0, hidden: 256, uniform: 0.5, prior_momentum: 0.99 }
+    }
+}
+
+/// Colourisation, ready to train.
+pub struct Colorization {
+    config: ColorizationConfig,
+    views: Vec<ViewSpec>,
+    /// What the view was normalised by, `[1, 3, 1, 1]` each.
+    mean: Tensor,
+    std: Tensor,
+    /// The middle of every class's cell, `[classes, 2]`.
+    cells: Tensor,
+    /// How common each class has been of late, `[classes]`.
+    prior: Tensor,
+    encoder: Box<dyn Encoder>,
+    /// Places of the encoder's last map, a side.
+    map: i64,
+    head_vars: Vars,
+    spread: Linear,
+    guess: Linear,
+    /// The classes' shares in this step's batches.
+    counted: Vec<Tensor>,
+}
+
+impl Colorization {
+    /// Builds encoder and head with initial values from libtorch's generator.
+    ///
+    /// # Errors
+    /// When the settings contradict each other; the message says which.
+    pub fn new(
+        config: ColorizationConfig,
+        encoder: &EncoderConfig,
+        views: Vec<ViewSpec>,
+        device: Device,
+    ) -> Result<Self> {
+        check_views("colourisation", &views, 1, encoder)?;
+        ensure!(
+            config.cell >= 2.0 && config.cell <= 100.0,
+            "cell is {}; it must be from 2 to 100 (10 in the paper)",
+            config.cell
+        );
+        ensure!(config.hidden >= 1, "hidden must be at least 1");
+        for (name, value) in
+            [("uniform", config.uniform), ("prior_momentum", config.prior_momentum)]
+        {
+            ensure!((0.0..=1.0).contains(&value), "{name} is {value}; it must be from 0 to 1");
+        }
+        let (mean, std) = views[0].normalisation().context("the view has no normalisation")?;
+        let channels =
+            |values: [f32; 3]| Tensor::from_slice(&values).view([1, 3, 1, 1]).to_device(device);
+        let size = i64::from(views[0].size());
+        let encoder = build(encoder, &Vars::new(device))?;
+        let probe = Tensor::zeros([1, 3, size, size], (Kind::Float, device));
+        let map = no_grad(|| encoder.map(&probe, false)).size()[2];
+        ensure!(
+            config.grid >= map && config.grid % map == 0 && size % config.grid == 0,
+            "a grid of {} places fits neither the encoder's map of {map} nor the view of {size} pixels; choose a \
+             multiple of {map} that divides {size}",
+            config.grid
+        );
+        let cells = cells(config.cell).to_device(device);
+        let classes = cells.size()[0];
+        let head_vars = Vars::new(device);
+        let fine = config.grid / map;
+        Ok(Colorization {
+            spread: Linear::new(
+                &(&head_vars / "spread"),
+                encoder.width(),
+                config.hidden * fine * fine,
+                true,
+            ),
+            guess: Linear::new(&(&head_vars / "guess"), config.hidden, classes, true),
+            prior: Tensor::full([classes], 1.0 / classes as f64, (Kind::Float, device)),
+            mean: channels(mean),
+            std: channels(std),
+            config,
+            views,
+            cells,
+            encoder,
+            map,
+            head_vars,
+            counted: Vec::new(),
+        })
+    }
+
+    /// The view in grey, normalised as the view is: all that the encoder sees. As `grayscale` of a view makes it, so
+    /// that evaluation can show the same (`evaluation.grayscale`).
+    fn grey(&self, rgb: &Tensor) -> Tensor {
+        let weights = Tensor::from_slice(&[0.299f32, 0.587, 0.114]).view([1, 3, 1, 1]);
+        let weights = weights.to_device(rgb.device());
+        let luminance = (rgb * weights).sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
+        (luminance - &self.mean) / &self.std
+    }
+
+    /// The class of every place's mean colour, `[batch · grid · grid]`: the nearest cell. (The paper spreads each over
+    /// its five nearest.)
+    fn classes(&self, rgb: &Tensor) -> Tensor {
+        let grid = self.config.grid;
+        let ab = lab(&rgb.clamp(0.0, 1.0)).narrow(1, 1, 2).adaptive_avg_pool2d([grid, grid]);
+        let ab = ab.permute([0, 2, 3, 1]).reshape([-1, 2]);
+        Tensor::cdist(&ab, &self.cells, 2.0, None::<i64>).argmin(1, false)
+    }
+
+    /// w ∝ 1 / ((1 − λ) p + λ / Q), of mean one over the colours as they come (equation 4).
+    fn weights(&self) -> Tensor {
+        let lambda = self.config.uniform;
+        let even = lambda / self.prior.size()[0] as f64;
+        let weights = (&self.prior * (1.0 - lambda) + even).reciprocal();
+        let mean = (&weights * &self.prior).sum(Kind::Float);
+        weights / mean
+    }
+
+    /// Guesses for every place, `[batch · grid · grid, classes]`. Each place of the map spreads over the finer places
+    /// that it covers.
+    fn guesses(&self, images: &Tensor) -> Tensor {
+        let map = self.encoder.map(images, true).permute([0, 2, 3, 1]); // [batch, map, map, width]
+        let fine = self.config.grid / self.map;
+        let (batch, side, grid) = (map.size()[0], self.map, self.config.grid);
+        let spread = self
+            .spread
+            .forward(&map)
+            .relu()
+            .view([batch, side, side, fine, fine, -1])
+            .permute([0, 1, 3, 2, 4, 5])
+            .reshape([batch * grid * grid, -1]);
+        self.guess.forward(&spread)
+    }
+}
+
+impl Method for Colorization {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
+    }
+
+    fn params(&self) -> Vec<ParamGroup> {
+        let mut params = prefixed("encoder", self.encoder.vars().parameters());
+        params.extend(prefixed("head", self.head_vars.parameters()));
+        vec![ParamGroup::all("network", params)]
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = prefixed("encoder", self.encoder.vars().state());
+        state.extend(prefixed("head", self.head_vars.state()));
+        state.push(("prior".to_owned(), self.prior.shallow_clone()));
+        state
+    }
+
+    /// Equations 2 and 3: the cross-entropy of every place's colour, weighted by how rare it is.
+    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+        let (rgb, classes) = no_grad(|| -> Result<_> {
+            let rgb = batch.single()? * &self.std + &self.mean;
+            let classes = full_precision(cx.device, || self.classes(&rgb))?;
+            Ok((rgb, classes))
+        })?;
+        let logits = self.guesses(&self.grey(&rgb)).to_kind(Kind::Float);
+        let loss = full_precision(cx.device, || {
+            let log_p = logits.log_softmax(1, Kind::Float);
+            let own = -log_p.gather(1, &classes.unsqueeze(1), false).squeeze_dim(1);
+            (own * self.weights().index_select(0, &classes)).mean(Kind::Float)
+        })?;
+        let right = no_grad(|| logits.argmax(1, false).eq_tensor(&classes));
+        let count = classes.bincount(None::<Tensor>, self.prior.size()[0]).to_kind(Kind::Float);
+        self.counted.push(count / classes.size()[0] as f64);
+        Ok(StepLoss { loss, figures: vec![("task_top1", StepLoss::share(&right))], outputs: None })
+    }
+
+    /// The running share of each colour moves towards this step's.
+    fn after_update(&mut self, _cx: &StepCx) -> Result<()> {
+        for share in self.counted.drain(..) {
+            let _ = self.prior.lerp_(&share, 1.0 - self.config.prior_momentum);
+        }
+        Ok(())
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &*self.encoder
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use portolan_augment::presets;
+
+    fn colorization(grid: i64) -> Result<Colorization> {
+        let encoder = EncoderConfig::named("resnet18-w4").unwrap();
+        let config = ColorizationConfig { grid, hidden: 4, ..ColorizationConfig::default() };
+        Colorization::new(config, &encoder, vec![presets::mae(64)], Device::Cpu)
+    }
+
+    #[test]
+    fn the_encoder_sees_no_colour() {
+        let task = colorization(8).unwrap();
+        let rgb = Tensor::rand([2, 3, 64, 64], (Kind::Float, Device::Cpu));
+        let grey = task.grey(&rgb) * &task.std + &task.mean;
+        let spread = grey.amax(1, false) - grey.amin(1, false);
+        assert!(spread.max().double_value(&[]) < 1e-5);
+    }
+
+    #[test]
+    fn a_place_has_the_class_of_its_colour() {
+        let task = colorization(4).unwrap();
+        let mut rgb = Tensor::full([1, 3, 64, 64], 0.5, (Kind::Float, Device::Cpu));
+        let red = Tensor::from_slice(&[1f32, 0.0, 0.0]).view([3, 1, 1]);
+        rgb.get(0).narrow(1, 0, 16).narrow(2, 48, 16).copy_(&red.expand([3, 16, 16], false));
+        let cells = task.cells.index_select(0, &task.classes(&rgb));
+        let at = |place: i64| [cells.double_value(&[place, 0]), cells.double_value(&[place, 1])];
+        assert_eq!(at(3), [80.0, 70.0], "red is at a* 80.1, b* 67.2");
+        assert_eq!(at(4), [0.0, 0.0]);
+        let _ = rgb.zero_();
+    }
+
+    #[test]
+    fn rare_colours_weigh_more_and_the_mean_is_one() {
+        let mut task = colorization(4).unwrap();
+        let _ = task.prior.zero_();
+        let _ = task.prior.get(0).fill_(0.9);
+        let _ = task.prior.get(1).fill_(0.1);
+        let weights = task.weights();
+        assert!(weights.double_value(&[1]) > 5.0 * weights.double_value(&[0]));
+        let mean = (&weights * &task.prior).sum(Kind::Float).double_value(&[]);
+        assert!((mean - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_grid_that_fits_nothing_is_refused() {
+        let message = colorization(7).err().unwrap().to_string();
+        assert!(message.contains("grid of 7") && message.contains("64"), "{message}");
+    }
+}

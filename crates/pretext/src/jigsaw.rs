@@ -1,0 +1,222 @@
+//! Jigsaw puzzles: Noroozi, Favaro 2016, *Unsupervised Learning of Visual Representations by Solving Jigsaw
+//! Puzzles*, arXiv 1603.09246.
+
+use anyhow::{Result, ensure};
+use portolan_augment::ViewSpec;
+use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
+use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
+use portolan_optim::ParamGroup;
+use portolan_random::Purpose;
+use portolan_tensor::{Device, Kind, Tensor, Vars, full_precision, no_grad, prefixed};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+use crate::permutations;
+
+/// Tiles of a side.
+const GRID: i64 = 3;
+const TILES: usize = 9;
+
+/// What the puzzle can be set to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JigsawConfig {
+    /// How many permutations to tell apart: 1,000 (table 4); 100 in the paper's smallest trial.
+    pub permutations: usize,
+    /// Side of a tile in pixels: 64 of a cell of 75 (section 4.2). What is left of the cell is the gap to the next
+    /// tile, and room to move the tile at random, so that edges do not give the order away.
+    pub tile: i64,
+    /// Numbers that stand for a tile: 512 (figure 3, fc6).
+    pub tile_dim: i64,
+    /// Width of the hidden layer over all tiles: 4,096 (figure 3, fc7).
+    pub hidden: i64,
+}
+
+impl Default for JigsawConfig {
+    fn default() -> Self {
+        JigsawConfig { permutations: 1000, tile: 64, tile_dim: 512, hidden: 4096 }
+    }
+}
+
+/// The puzzle, ready to train: every tile through the encoder by itself, as the context-free network of the paper.
+pub struct Jigsaw {
+    config: JigsawConfig,
+    views: Vec<ViewSpec>,
+    /// `[permutations, 9]`: which tile comes to each place.
+    orders: Tensor,
+    encoder: Box<dyn Encoder>,
+    head_vars: Vars,
+    fc6: Linear,
+    fc7: Linear,
+    fc8: Linear,
+}
+
+impl Jigsaw {
+    /// Chooses the permutations and builds the networks with initial values from libtorch's generator.
+    ///
+    /// # Errors
+    /// When the settings contradict each other; the message says which.
+    pub fn new(
+        config: JigsawConfig,
+        encoder: &EncoderConfig,
+        views: Vec<ViewSpec>,
+        device: Device,
+    ) -> Result<Self> {
+        check_views("the jigsaw puzzle", &views, 1, encoder)?;
+        encoder.check_size(config.tile)?;
+        let cell = i64::from(views[0].size()) / GRID;
+        ensure!(
+            config.tile >= 1 && config.tile <= cell,
+            "a tile of {} pixels is larger than a cell of {cell}, a third of the view",
+            config.tile
+        );
+        ensure!(
+            (2..=2000).contains(&config.permutations),
+            "permutations is {}; it must be from 2 to 2000 (1000 in the paper)",
+            config.permutations
+        );
+        ensure!(
+            config.tile_dim >= 1 && config.hidden >= 1,
+            "tile_dim and hidden must be at least 1"
+        );
+        let orders: Vec<i64> =
+            permutations(config.permutations).iter().flatten().map(|&tile| tile.into()).collect();
+        let orders = Tensor::from_slice(&orders).view([-1, TILES as i64]).to_device(device);
+        let encoder = build(encoder, &Vars::new(device))?;
+        let head_vars = Vars::new(device);
+        let layer = |name, from, to| Linear::new(&(&head_vars / name), from, to, true);
+        let (tile_dim, hidden) = (config.tile_dim, config.hidden);
+        Ok(Jigsaw {
+            fc6: layer("fc6", encoder.width(), tile_dim),
+            fc7: layer("fc7", TILES as i64 * tile_dim, hidden),
+            fc8: layer("fc8", hidden, config.permutations as i64),
+            config,
+            views,
+            orders,
+            encoder,
+            head_vars,
+        })
+    }
+
+    /// The tiles of every image, `[batch, 9, 3, tile, tile]`, in their order. Each lies somewhere in its cell, at a place
+    /// drawn for each image and tile, and is normalised by itself, so that neither touching edges nor a common
+    /// shade tell where it was (section 4.2).
+    fn tiles(&self, images: &Tensor, cx: &StepCx) -> Tensor {
+        let (batch, cell) = (images.size()[0], images.size()[2] / GRID);
+        let tile = self.config.tile;
+        let mut rng = cx.rng(Purpose::Tiles, 0);
+        let mut places = |start: i64| -> Tensor {
+            let drawn: Vec<i64> =
+                (0..batch).map(|_| start + rng.random_range(0..=cell - tile)).collect();
+            let first = Tensor::from_slice(&drawn).to_device(cx.device).view([-1, 1]);
+            first + Tensor::arange(tile, (Kind::Int64, cx.device)) // [batch, tile]
+        };
+        let side = images.size()[2];
+        let planes = images.flatten(2, 3); // [batch, 3, side · side]
+        let cut = |n: i64| {
+            let (rows, columns) = (places(n / GRID * cell), places(n % GRID * cell));
+            let pixels = (rows.unsqueeze(2) * side + columns.unsqueeze(1)).view([batch, 1, -1]);
+            let cut = planes.gather(2, &pixels.expand([-1, 3, -1], false), false);
+            let mean = cut.mean_dim([2i64].as_slice(), true, Kind::Float);
+            let deviation = cut.std_dim([2i64].as_slice(), false, true);
+            ((cut - mean) / (deviation + 1e-2)).view([batch, 3, tile, tile])
+        };
+        let tiles: Vec<Tensor> = (0..TILES as i64).map(cut).collect();
+        Tensor::stack(&tiles, 1)
+    }
+
+    /// Which permutation each image gets, `[batch]`.
+    fn drawn(&self, batch: i64, cx: &StepCx) -> Tensor {
+        let mut rng = cx.rng(Purpose::Tiles, 1);
+        let choices = self.config.permutations as i64;
+        let drawn: Vec<i64> = (0..batch).map(|_| rng.random_range(0..choices)).collect();
+        Tensor::from_slice(&drawn).to_device(cx.device)
+    }
+}
+
+impl Method for Jigsaw {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
+    }
+
+    fn params(&self) -> Vec<ParamGroup> {
+        let mut params = prefixed("encoder", self.encoder.vars().parameters());
+        params.extend(prefixed("head", self.head_vars.parameters()));
+        vec![ParamGroup::all("network", params)]
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let mut state = prefixed("encoder", self.encoder.vars().state());
+        state.extend(prefixed("head", self.head_vars.state()));
+        state
+    }
+
+    /// Figure 3: the encoder sees one tile at a time, the layers above see all of them in the order they have now.
+    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+        let images = batch.single()?;
+        let n = images.size()[0];
+        let tiles = self.tiles(images, cx);
+        let drawn = self.drawn(n, cx);
+        let features = self.encoder.forward(&tiles.flatten(0, 1), true);
+        let tiles = self.fc6.forward(&features).relu().view([n, TILES as i64, -1]);
+        let order = self.orders.index_select(0, &drawn).unsqueeze(-1);
+        let shuffled = tiles.gather(1, &order.expand([-1, -1, tiles.size()[2]], false), false);
+        let logits = self.fc8.forward(&self.fc7.forward(&shuffled.flatten(1, 2)).relu());
+        let logits = logits.to_kind(Kind::Float);
+        let loss = full_precision(cx.device, || logits.cross_entropy_for_logits(&drawn))?;
+        let right = no_grad(|| logits.argmax(1, false).eq_tensor(&drawn));
+        Ok(StepLoss { loss, figures: vec![("task_top1", StepLoss::share(&right))], outputs: None })
+    }
+
+    /// Nothing follows an update.
+    fn after_update(&mut self, _cx: &StepCx) -> Result<()> {
+        Ok(())
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &*self.encoder
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use portolan_augment::presets;
+
+    fn puzzle(tile: i64) -> Result<Jigsaw> {
+        let encoder = EncoderConfig::named("resnet18-w4").unwrap();
+        let config = JigsawConfig { permutations: 8, tile, tile_dim: 4, hidden: 8 };
+        Jigsaw::new(config, &encoder, vec![presets::mae(24)], Device::Cpu)
+    }
+
+    const CX: StepCx =
+        StepCx { step: 0, total_steps: 1, epoch: 0, micro_batch: 0, seed: 1, device: Device::Cpu };
+
+    #[test]
+    fn tiles_lie_within_their_cells_at_drawn_places() {
+        // Every pixel says its place: row in the first channel, column in the second.
+        let side = 24;
+        let ramp = Tensor::arange(side, (Kind::Float, Device::Cpu));
+        let rows = ramp.view([-1, 1]).expand([side, side], false);
+        let columns = ramp.view([1, -1]).expand([side, side], false);
+        let noise = Tensor::randn([side, side], (Kind::Float, Device::Cpu));
+        let image = Tensor::stack(&[rows, columns, noise], 0).unsqueeze(0).repeat([40, 1, 1, 1]);
+        let tiles = puzzle(6).unwrap().tiles(&image, &CX);
+        assert_eq!(tiles.size(), [40, 9, 3, 6, 6]);
+        // Normalised by itself: a ramp of the tile's own size whatever its place.
+        let first = tiles.get(0).get(0).get(0);
+        assert!(first.allclose(&tiles.get(7).get(8).get(0), 1e-4, 1e-4, false));
+        let mean = tiles.mean_dim([3i64, 4].as_slice(), false, Kind::Float).abs().max();
+        assert!(mean.double_value(&[]) < 1e-5);
+        // The noise differs where the place does.
+        let noises = (1..40).filter(|&i| tiles.get(i).get(4).get(2) != tiles.get(0).get(4).get(2));
+        assert!(noises.count() > 20, "places are drawn");
+    }
+
+    #[test]
+    fn a_tile_larger_than_its_cell_is_refused() {
+        assert!(puzzle(8).is_ok());
+        assert!(puzzle(9).err().unwrap().to_string().contains("larger than a cell of 8"));
+    }
+}

@@ -1,0 +1,55 @@
+//! SimCLR's settings.
+
+use anyhow::{Result, ensure};
+use portolan_encoders::HeadNorm;
+use serde::{Deserialize, Serialize};
+
+/// What SimCLR can be set to. The defaults are the paper's for ImageNet and a ResNet-50.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimclrConfig {
+    /// Layers of the projection head: 2 (section 2.1), 3 in v2 (section 2 there).
+    pub layers: usize,
+    /// Width of the head's hidden layers: the encoder's, 2,048 (section 2.1).
+    pub hidden: i64,
+    /// Numbers of a projection: 128 (section 2.3).
+    pub dim: i64,
+    /// Where the head has batch norms: after every layer in the authors' code.
+    pub norm: HeadNorm,
+    /// τ: 0.1 (section 5.1), 0.5 for CIFAR-10 (appendix B.9).
+    pub temperature: f64,
+}
+
+impl Default for SimclrConfig {
+    fn default() -> Self {
+        SimclrConfig { layers: 2, hidden: 2048, dim: 128, norm: HeadNorm::All, temperature: 0.1 }
+    }
+}
+
+impl SimclrConfig {
+    /// The widths of the head's layers.
+    pub(crate) fn widths(&self) -> Vec<i64> {
+        let mut widths = vec![self.hidden; self.layers - 1];
+        widths.push(self.dim);
+        widths
+    }
+
+    /// Whether these settings make sense.
+    ///
+    /// # Errors
+    /// When one does not; the message names it and its range.
+    pub fn validate(&self) -> Result<()> {
+        ensure!(
+            (1..=8).contains(&self.layers),
+            "layers is {}; a head has from 1 to 8 (2 in the paper)",
+            self.layers
+        );
+        ensure!(self.hidden >= 1 && self.dim >= 1, "hidden and dim must be at least 1");
+        ensure!(
+            self.temperature > 0.0 && self.temperature.is_finite(),
+            "temperature is {}; it must be above 0 (0.1 in the paper)",
+            self.temperature
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! SimCLR: contrast within a batch.
+//!
+//! Chen et al. 2020, *A Simple Framework for Contrastive Learning of Visual Representations*, arXiv 2002.05709;
+//! the head of three layers is of v2 (*Big Self-Supervised Models are Strong Semi-Supervised Learners*, arXiv
+//! 2006.10029).
+//!
+//! ```
+//! use portolan_augment::presets;
+//! use portolan_encoders::ResNetConfig;
+//! use portolan_method::Method;
+//! use portolan_simclr::{Simclr, SimclrConfig};
+//! use portolan_tensor::Device;
+//!
+//! let encoder = ResNetConfig { width: 8, ..ResNetConfig::named("resnet18")? }.into();
+//! let views = vec![presets::simclr(64), presets::simclr(64)];
+//! let simclr = Simclr::new(SimclrConfig::default(), &encoder, views, Device::Cpu)?;
+//! assert_eq!(simclr.encoder().width(), 64);
+//! # anyhow::Ok(())
+//! ```
+//!
+//! Each view of an image is to be found among all other views of the batch. There is no second network and no
+//! memory: what the others of a batch are is all that a view is told apart from, which is why the paper's
+//! batches are large. Both views go through the network in one pass, as in the authors' code, so that batch
+//! statistics span both and cannot give a pair away.
+
+mod config;
+pub mod recipes;
+
+pub use config::SimclrConfig;
+
+use anyhow::Result;
+use portolan_augment::ViewSpec;
+use portolan_encoders::{Encoder, EncoderConfig};
+use portolan_losses::nt_xent;
+use portolan_method::{Batch, Method, Network, StepCx, StepLoss, check_views};
+use portolan_optim::ParamGroup;
+use portolan_tensor::{Device, Tensor, no_grad, prefixed};
+
+/// SimCLR, ready to train.
+pub struct Simclr {
+    config: SimclrConfig,
+    views: Vec<ViewSpec>,
+    /// f and g.
+    network: Network,
+}
+
+impl Simclr {
+    /// Builds the network with initial values from libtorch's generator.
+    ///
+    /// # Errors
+    /// When the settings contradict each other; the message says which.
+    pub fn new(
+        config: SimclrConfig,
+        encoder: &EncoderConfig,
+        views: Vec<ViewSpec>,
+        device: Device,
+    ) -> Result<Self> {
+        config.validate()?;
+        check_views("SimCLR", &views, 2, encoder)?;
+        let network = Network::new(encoder, |_| config.widths(), config.norm, device)?;
+        Ok(Simclr { config, views, network })
+    }
+}
+
+impl Method for Simclr {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
+    }
+
+    fn params(&self) -> Vec<ParamGroup> {
+        vec![ParamGroup::all("network", self.network.vars.parameters())]
+    }
+
+    fn state(&self) -> Vec<(String, Tensor)> {
+        prefixed("network", self.network.vars.state())
+    }
+
+    /// Algorithm 1.
+    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+        let (x_i, x_j) = batch.pair()?;
+        let n = x_i.size()[0];
+        let z = self.network.forward(&Tensor::cat(&[x_i, x_j], 0)); // z = g(f(x)), both views
+        let (z_i, z_j) = (cx.all_gather(&z.narrow(0, 0, n)), cx.all_gather(&z.narrow(0, n, n)));
+        let loss = nt_xent(&z_i, &z_j, self.config.temperature)?;
+        let found = no_grad(|| found(&z_i, &z_j));
+        Ok(StepLoss {
+            loss,
+            figures: vec![("contrastive_top1", found)],
+            outputs: Some(z_i.detach()),
+        })
+    }
+
+    /// Nothing follows an update: there is no second network.
+    fn after_update(&mut self, _cx: &StepCx) -> Result<()> {
+        Ok(())
+    }
+
+    fn encoder(&self) -> &dyn Encoder {
+        &*self.network.encoder
+    }
+
+    fn project(&self, features: &Tensor) -> Option<Tensor> {
+        Some(self.network.project(features))
+    }
+}
+
+/// How often a first view's most similar second view in the batch is its own.
+fn found(z_i: &Tensor, z_j: &Tensor) -> Tensor {
+    let unit = |z: &Tensor| z / z.norm_scalaropt_dim(2, [-1], true).clamp_min(1e-12);
+    let nearest = unit(z_i).matmul(&unit(z_j).tr()).argmax(1, false);
+    let own = Tensor::arange(z_i.size()[0], (portolan_tensor::Kind::Int64, z_i.device()));
+    StepLoss::share(&nearest.eq_tensor(&own))
+}

@@ -1,0 +1,125 @@
+//! SimCLR's steps, against what the paper says of them.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../examples/own_loop.rs"]
+mod own_loop;
+
+use portolan_augment::presets;
+use portolan_encoders::{EncoderConfig, HeadNorm, ResNetConfig, Stem};
+use portolan_losses::nt_xent;
+use portolan_method::Method;
+use portolan_simclr::{Simclr, SimclrConfig};
+use portolan_tensor::{Device, Tensor, no_grad, seed, tch};
+use portolan_testing::trial::{self, Trial};
+use std::sync::Mutex;
+
+/// libtorch's generator is global: tests that draw from it take turns.
+static GENERATOR: Mutex<()> = Mutex::new(());
+
+const CPU: Device = Device::Cpu;
+
+fn small() -> EncoderConfig {
+    tch::set_num_threads(1);
+    let resnet = ResNetConfig::named("resnet18-w4").unwrap();
+    ResNetConfig { stem: Stem::CifarStrided, ..resnet }.into()
+}
+
+fn simclr(change: impl Fn(&mut SimclrConfig)) -> Simclr {
+    let mut config = SimclrConfig { hidden: 16, dim: 8, ..SimclrConfig::default() };
+    change(&mut config);
+    Simclr::new(config, &small(), vec![presets::simclr(16); 2], CPU).unwrap()
+}
+
+#[test]
+fn both_views_go_through_the_network_in_one_pass() {
+    let _turn = GENERATOR.lock();
+    seed(1);
+    let mut method = simclr(|_| ());
+    let batch = trial::noise(&method, 6);
+    let loss = method.loss(&batch, &trial::step(0, 1)).unwrap().loss.double_value(&[]);
+    // The batch norms' statistics then span both views; a pass a view gives another loss.
+    let twin = || {
+        seed(1);
+        simclr(|_| ())
+    };
+    let head = |method: &Simclr, x: &Tensor| {
+        let features = method.encoder().forward(x, true);
+        let state = trial::state(method);
+        let weight = |name: &str| &state[&format!("network.head.{name}")];
+        let norm = |x: &Tensor, affine: Option<(&Tensor, &Tensor)>| {
+            let none = None::<&Tensor>;
+            x.batch_norm(
+                affine.map(|a| a.0),
+                affine.map(|a| a.1),
+                none,
+                none,
+                true,
+                0.1,
+                1e-5,
+                true,
+            )
+        };
+        let hidden = features.linear(weight("0.weight"), None::<Tensor>);
+        let hidden = norm(&hidden, Some((weight("1.weight"), weight("1.bias")))).relu();
+        norm(&hidden.linear(weight("3.weight"), None::<Tensor>), None)
+    };
+    let (a, b) = (&batch.views[0], &batch.views[1]);
+    let together = no_grad(|| head(&twin(), &Tensor::cat(&[a, b], 0)));
+    let by_hand = |z_i: &Tensor, z_j: &Tensor| nt_xent(z_i, z_j, 0.1).unwrap().double_value(&[]);
+    let expected = by_hand(&together.narrow(0, 0, 6), &together.narrow(0, 6, 6));
+    assert!((loss - expected).abs() < 1e-4, "{loss} is not {expected}");
+    let apart = no_grad(|| by_hand(&head(&twin(), a), &head(&twin(), b)));
+    assert!((loss - apart).abs() > 1e-3, "a pass a view would not be told apart");
+}
+
+#[test]
+fn a_few_steps_learn_to_find_the_other_view_and_outputs_stay_apart() {
+    let _turn = GENERATOR.lock();
+    seed(2);
+    for layers in [2, 3] {
+        let shown = Trial::new(60, 0.05).run(&mut simclr(|config| config.layers = layers));
+        assert!(shown.loss < shown.first_loss - 0.5, "{shown:?}");
+        assert!(shown.figures["contrastive_top1"] > 0.5, "{shown:?}");
+        assert!(shown.signs.unwrap().deviation > 0.5, "{shown:?}");
+    }
+}
+
+#[test]
+fn the_head_is_as_deep_and_as_normed_as_it_is_set() {
+    let _turn = GENERATOR.lock();
+    let names = |change: fn(&mut SimclrConfig)| {
+        let state = simclr(change).state().into_iter().map(|(name, _)| name);
+        state.filter(|name| name.contains("head.") && name.ends_with("weight")).count()
+    };
+    assert_eq!(names(|config| config.layers = 1), 1, "a layer, and a norm without scale");
+    assert_eq!(names(|_| ()), 3);
+    assert_eq!(names(|config| config.layers = 3), 5);
+    assert_eq!(names(|config| (config.layers, config.norm) = (3, HeadNorm::None)), 3);
+}
+
+#[test]
+fn the_example_runs() {
+    let _turn = GENERATOR.lock();
+    tch::set_num_threads(1);
+    own_loop::main().unwrap();
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_name() {
+    let refused = |config: SimclrConfig, views| {
+        let views = vec![presets::simclr(16); views];
+        Simclr::new(config, &small(), views, CPU).err().unwrap().to_string()
+    };
+    let default = SimclrConfig::default;
+    assert!(refused(SimclrConfig { temperature: 0.0, ..default() }, 2).contains("temperature"));
+    assert!(refused(SimclrConfig { layers: 0, ..default() }, 2).contains("layers"));
+    assert!(refused(default(), 3).contains("2 views"));
+    let vit = EncoderConfig::named("vit_tiny_patch5_15").unwrap();
+    let views = vec![presets::simclr(16); 2];
+    let error = Simclr::new(default(), &vit, views, CPU).err().unwrap().to_string();
+    assert!(error.contains("patches of 5 pixels"), "{error}");
+    let mut method = simclr(|_| ());
+    let one = trial::noise(&method, 1);
+    let error = method.loss(&one, &trial::step(0, 1)).unwrap_err().to_string();
+    assert!(error.contains("a batch of 1"), "{error}");
+}

@@ -1,0 +1,71 @@
+//! VICReg's settings.
+
+use anyhow::{Result, ensure};
+use portolan_losses::vicreg::Weights;
+use serde::{Deserialize, Serialize};
+
+/// What VICReg can be set to. The defaults are the paper's for ImageNet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VicregConfig {
+    /// Layers of the expander: 3 (section 4.2).
+    pub layers: usize,
+    /// Width of its hidden layers: 8,192 (section 4.2).
+    pub hidden: i64,
+    /// Numbers of an output: 8,192 (section 4.2).
+    pub dim: i64,
+    /// λ, of the invariance term: 25 (section 4.2).
+    pub invariance: f64,
+    /// μ, of the variance term: 25 (section 4.2). Without it outputs collapse to a point (table 7).
+    pub variance: f64,
+    /// ν, of the covariance term: 1 (section 4.2).
+    pub covariance: f64,
+}
+
+impl Default for VicregConfig {
+    fn default() -> Self {
+        VicregConfig {
+            layers: 3,
+            hidden: 8192,
+            dim: 8192,
+            invariance: 25.0,
+            variance: 25.0,
+            covariance: 1.0,
+        }
+    }
+}
+
+impl VicregConfig {
+    /// The widths of the expander's layers.
+    pub(crate) fn widths(&self) -> Vec<i64> {
+        let mut widths = vec![self.hidden; self.layers - 1];
+        widths.push(self.dim);
+        widths
+    }
+
+    pub(crate) fn weights(&self) -> Weights {
+        let &VicregConfig { invariance, variance, covariance, .. } = self;
+        Weights { invariance, variance, covariance, ..Weights::default() }
+    }
+
+    /// Whether these settings make sense.
+    ///
+    /// # Errors
+    /// When one does not; the message names it and its range.
+    pub fn validate(&self) -> Result<()> {
+        ensure!(
+            (1..=8).contains(&self.layers),
+            "layers is {}; an expander has from 1 to 8 (3 in the paper)",
+            self.layers
+        );
+        ensure!(self.hidden >= 1 && self.dim >= 2, "hidden must be at least 1, dim at least 2");
+        for (name, value) in [
+            ("invariance", self.invariance),
+            ("variance", self.variance),
+            ("covariance", self.covariance),
+        ] {
+            ensure!(value >= 0.0 && value.is_finite(), "{name} is {value}; it cannot be negative");
+        }
+        Ok(())
+    }
+}
