@@ -4,7 +4,7 @@
 //! `cargo bench -p portolan-benches --bench encoder`
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use portolan_encoders::{Encoder, EncoderConfig, Stem, build};
+use portolan_encoders::{Encoder, ResNetConfig, Stem, build};
 use portolan_tensor::{Device, Kind, Tensor, Vars, no_grad};
 use std::hint::black_box;
 
@@ -20,8 +20,8 @@ fn narrow(c: &mut Criterion) {
 
 /// Times a pass in evaluation mode without gradients, and one in training mode with its backward pass.
 fn measure(c: &mut Criterion, name: &str, width: i64, stem: Stem) {
-    let named = EncoderConfig::named("resnet18").expect("resnet18 is a known encoder");
-    let config = EncoderConfig { width, stem, ..named };
+    let named = ResNetConfig::named("resnet18").expect("resnet18 is a known encoder");
+    let config = ResNetConfig { width, stem, ..named }.into();
     let encoder = build(&config, &Vars::new(Device::Cpu)).expect("the config is a possible one");
     let mut group = c.benchmark_group(name);
     group.sample_size(10);

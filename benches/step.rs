@@ -2,7 +2,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use portolan_augment::presets;
-use portolan_encoders::{EncoderConfig, Stem};
+use portolan_encoders::{ResNetConfig, Stem};
 use portolan_method::{Batch, Method, StepCx};
 use portolan_moco::{Moco, MocoConfig};
 use portolan_optim::{Optimizer, OptimizerConfig};
@@ -15,24 +15,32 @@ fn moco_step(c: &mut Criterion) {
     let mut group = c.benchmark_group("step");
     group.sample_size(10).throughput(Throughput::Elements(BATCH as u64));
     group.bench_function("moco resnet18-w16 strided, 32 px, batch 128", |b| {
-        let encoder = EncoderConfig {
+        let encoder = ResNetConfig {
             stem: Stem::CifarStrided,
-            ..EncoderConfig::named("resnet18-w16").expect("a known encoder")
-        };
+            ..ResNetConfig::named("resnet18-w16").expect("a known encoder")
+        }
+        .into();
         let config = MocoConfig { queue: 1024, momentum: 0.99, ..MocoConfig::v2() };
         let views = vec![presets::small_images(32); 2];
         let mut moco = Moco::new(config, &encoder, views, Device::Cpu).expect("valid settings");
         let sgd = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: false };
-        let mut optimizer = Optimizer::new(sgd, moco.params()).expect("valid settings");
+        let mut optimizer = Optimizer::new(sgd, 0.06, moco.params()).expect("valid settings");
         let view = || Tensor::randn([BATCH, 3, 32, 32], (Kind::Float, Device::Cpu));
         let batch = Batch { views: vec![view(), view()], ids: (0..BATCH as usize).collect() };
         let mut step = 0;
         b.iter(|| {
-            let cx = StepCx { step, total_steps: 1, micro_batch: 0, seed: 0, device: Device::Cpu };
+            let cx = StepCx {
+                step,
+                total_steps: 1,
+                epoch: 0,
+                micro_batch: 0,
+                seed: 0,
+                device: Device::Cpu,
+            };
             let loss = moco.loss(&batch, &cx).expect("a fitting batch").loss;
             optimizer.zero_grad();
             loss.backward();
-            optimizer.step(0.06, step).expect("a valid rate");
+            optimizer.step(0.06, 0).expect("a valid rate");
             moco.after_update(&cx).expect("an update");
             step += 1;
         });

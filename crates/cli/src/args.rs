@@ -21,7 +21,7 @@ pub(crate) enum Command {
     Evaluate(EvaluateArgs),
     /// Write the features of every image of a data set.
     Embed(EmbedArgs),
-    /// Write a run's encoder as safetensors, with torchvision's names.
+    /// Write a run's encoder as safetensors, with torchvision's or timm's names.
     Export(ExportArgs),
     /// Say what a run, or a data set, holds.
     Inspect(InspectArgs),
@@ -30,8 +30,8 @@ pub(crate) enum Command {
 /// What `reproduce` and `pretrain` take: the recipe's most common values by name, any other by --set.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct RunArgs {
-    /// The method: moco.
-    #[arg(required_unless_present = "resume")]
+    /// simclr, moco, moco-v3, byol, simsiam, barlow, vicreg, dino, mae, rotation, jigsaw or colorization.
+    #[arg(required_unless_present_any = ["resume", "all"])]
     pub(crate) method: Option<String>,
     /// The settings to start from: shapes, cifar10 or imagenet.
     #[arg(long, conflicts_with = "resume")]
@@ -39,7 +39,8 @@ pub(crate) struct RunArgs {
     /// Images: shapes, cifar10, cifar100, or a path to a folder of images, Parquet or CIFAR files.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) data: Option<String>,
-    /// The encoder: resnet18, resnet34 or resnet50, with -w16 behind it for a narrow one.
+    /// The encoder: resnet18, resnet34 or resnet50, with -w16 behind it for a narrow one; or vit_tiny_patch4_32, small,
+    /// base or large.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) encoder: Option<String>,
     /// Passes over the training images.
@@ -75,6 +76,10 @@ pub(crate) struct RunArgs {
     /// Any setting by name, as in --set temperature=0.1; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
     pub(crate) set: Vec<String>,
+    /// Every method by its recipe, one after the other, and a table of all (reproduce only). Those that the folder of
+    /// --out already holds are not run again.
+    #[arg(long, conflicts_with_all = ["method", "resume", "config"])]
+    pub(crate) all: bool,
     /// Threads for libtorch and for the loader; as many as there are cores otherwise.
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,

@@ -12,7 +12,7 @@ use crate::args::{EmbedArgs, EvaluateArgs, ExportArgs, InspectArgs};
 use crate::config::RunConfig;
 use crate::embeddings;
 use crate::run::{is_labelled, open_data, plain_view};
-use crate::{encoder, finish};
+use crate::{encoder, measure};
 
 /// The run's settings and the data to look at: `--data`, all of it, or the run's own.
 ///
@@ -41,7 +41,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         data.name
     );
     let encoder = encoder::load(&args.run, &config, device)?;
-    let measured = finish::measure(&*encoder, &config, &data, device)?;
+    let measured = measure::measure(&*encoder, &config, &data, device)?;
     let knn = &config.evaluation.knn;
     println!(
         "data          {} ({} bank, {} test)",

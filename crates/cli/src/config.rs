@@ -1,6 +1,6 @@
 //! Everything a run depends on: what `config.toml` in its folder holds.
 
-use portolan_augment::{Op, ViewSpec};
+use portolan_augment::{ViewSpec, Views};
 use portolan_encoders::EncoderConfig;
 use portolan_evaluate::KnnConfig;
 use portolan_train::TrainConfig;
@@ -29,19 +29,21 @@ pub(crate) struct RunConfig {
     /// What is measured afterwards.
     pub(crate) evaluation: EvaluationConfig,
     /// The method's views.
-    pub(crate) views: Vec<ViewSpec>,
+    pub(crate) views: Vec<Views>,
     /// Figures others published.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) published: Vec<PublishedFigure>,
 }
 
 impl RunConfig {
+    /// Every view by itself.
+    pub(crate) fn each_view(&self) -> Vec<ViewSpec> {
+        Views::each(&self.views)
+    }
+
     /// Mean and standard deviation that the views normalise by; they all use the data set's.
     pub(crate) fn normalisation(&self) -> Option<([f32; 3], [f32; 3])> {
-        self.views.iter().flat_map(|view| &view.ops).find_map(|op| match op {
-            Op::Normalize { mean, std } => Some((*mean, *std)),
-            _ => None,
-        })
+        self.each_view().first()?.normalisation()
     }
 }
 
@@ -67,6 +69,8 @@ pub(crate) struct EvaluationConfig {
     pub(crate) resize: u32,
     /// The side of the view, in pixels.
     pub(crate) size: u32,
+    /// Whether images are shown in grey: to an encoder that was trained on grey ones.
+    pub(crate) grayscale: bool,
     /// Neighbours and temperature.
     pub(crate) knn: KnnConfig,
 }

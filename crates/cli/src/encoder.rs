@@ -2,9 +2,8 @@
 
 use anyhow::{Context, Result};
 use portolan_encoders::{Encoder, build};
-use portolan_optim::Optimizer;
 use portolan_tensor::{Device, Vars, io};
-use portolan_train::{Checkpoint, newest};
+use portolan_train::{Checkpoint, newest, optimizer};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -58,7 +57,7 @@ pub(crate) fn load(run: &Path, config: &RunConfig, device: Device) -> Result<Box
         return Ok(encoder);
     }
     let method = methods::build(config, device)?;
-    let optimizer = Optimizer::new(config.training.optimizer.clone(), method.params())?;
+    let optimizer = optimizer(&config.training, &*method)?;
     Checkpoint::load(&newest(run)?, &config.method, &*method, &optimizer, device)?;
     let trained = method.encoder().vars().state().into_iter().collect();
     io::copy_into(&encoder.vars().state(), &trained)?;

@@ -1,13 +1,10 @@
 //! After training: figures, pictures, `encoder.safetensors`, `report.json` and `report.html`.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use image::RgbImage;
 use portolan_augment::cpu;
 use portolan_data::{Dataset, Source};
-use portolan_encoders::Encoder;
-use portolan_evaluate::{
-    Features, LinearProbe, features, knn_predict, knn_top1, neighbours, pca, recalibrate,
-};
+use portolan_evaluate::{Features, features, knn_predict, neighbours, pca};
 use portolan_method::Method;
 use portolan_random::{Purpose, stream};
 use portolan_report as report;
@@ -16,14 +13,13 @@ use portolan_train::Outcome;
 use std::path::Path;
 
 use crate::config::{PublishedFigure, RunConfig};
+use crate::measure::{beside_untrained, measure};
 use crate::run::{is_labelled, plain_view};
 use crate::{encoder, methods};
 
 /// What a reader must know of a run that accumulates gradients.
 pub(crate) const ACCUMULATION: &str =
     "gradients are accumulated: negatives and batch statistics are those of a micro-batch";
-/// Images that bring an untrained encoder's batch statistics up to date.
-const RECALIBRATION: usize = 5_000;
 /// Points of the map; more hide each other.
 const MAP_POINTS: usize = 2_000;
 /// Rows of the galleries.
@@ -37,50 +33,6 @@ pub(crate) fn precision_name(precision: Precision) -> &'static str {
         Precision::Fp32 => "fp32",
         Precision::Bf16 => "bf16",
     }
-}
-
-/// Accuracies of one encoder.
-pub(crate) struct Figures {
-    pub(crate) knn: f64,
-    pub(crate) probe: f64,
-}
-
-/// Features of both splits and the accuracies on them.
-pub(crate) struct Measured {
-    pub(crate) bank: Features,
-    pub(crate) test: Features,
-    pub(crate) figures: Figures,
-}
-
-/// kNN and linear probe of an encoder: the training split for fitting, the test split for scoring.
-///
-/// # Errors
-/// When images cannot be read, or the data has no labelled test split.
-pub(crate) fn measure(
-    encoder: &dyn Encoder,
-    config: &RunConfig,
-    data: &Dataset,
-    device: Device,
-) -> Result<Measured> {
-    let view = plain_view(config, data);
-    let of =
-        |source: &dyn Source| features(encoder, source, &view, device, config.training.precision);
-    let test = data.test.as_ref().context("the data has no test split")?;
-    let (bank, test) = (of(&*data.train)?, of(&**test)?);
-    let classes = data.classes.len() as i64;
-    let knn = knn_top1(&bank, &test, classes, &config.evaluation.knn)?;
-    let probe = LinearProbe::fit(&bank.x, bank.labels()?, classes)?;
-    let figures = Figures { knn, probe: probe.top1(&test)? };
-    Ok(Measured { bank, test, figures })
-}
-
-/// The encoder before training, its batch statistics brought up to date with training images: without
-/// that it would be an unfairly poor baseline.
-fn untrained(config: &RunConfig, data: &Dataset, device: Device) -> Result<Box<dyn Method>> {
-    let method = methods::build(config, device)?;
-    let view = plain_view(config, data);
-    recalibrate(method.encoder(), &*data.train, &view, device, RECALIBRATION, config.seed)?;
-    Ok(method)
 }
 
 /// Writes everything a finished run leaves, and says the figures.
@@ -97,14 +49,18 @@ pub(crate) fn finish(
 ) -> Result<()> {
     encoder::write(method.encoder(), config, &folder.join(encoder::FILE))?;
     eprintln!("evaluating");
-    let (mut measured, mut before) = (None, None);
-    if is_labelled(data) {
-        measured = Some(measure(method.encoder(), config, data, device)?);
-        let untrained = untrained(config, data, device)?;
-        before = Some(measure(untrained.encoder(), config, data, device)?.figures);
-    }
-    let figures = measured.as_ref().map(|measured| &measured.figures).zip(before.as_ref());
-    let report = summarise(config, data, method, outcome, figures, device)?;
+    let measured = match is_labelled(data) {
+        true => Some(measure(method.encoder(), config, data, device)?),
+        false => None,
+    };
+    let (knn, linear_probe) = match &measured {
+        Some(measured) => {
+            let (knn, probe) = beside_untrained(measured, config, data, method, outcome, device)?;
+            (Some(knn), Some(probe))
+        }
+        None => (None, None),
+    };
+    let report = summarise(config, data, method, outcome, (knn, linear_probe), device);
     report.write(folder)?;
 
     let bank_and_test = measured.as_ref().map(|measured| (&measured.bank, &measured.test));
@@ -143,28 +99,17 @@ fn summarise(
     data: &Dataset,
     method: &dyn Method,
     outcome: &Outcome,
-    figures: Option<(&Figures, &Figures)>,
+    (knn, linear_probe): (Option<report::Knn>, Option<report::LinearProbe>),
     device: Device,
-) -> Result<report::Report> {
+) -> report::Report {
     let training = &config.training;
-    let knn = figures.map(|(after, before)| report::Knn {
-        k: config.evaluation.knn.k,
-        temperature: config.evaluation.knn.temperature,
-        top1: after.knn,
-        best_over_epochs: outcome.best_knn.map_or(after.knn, |best| best.max(after.knn)),
-        random_init_top1: before.knn,
-    });
-    let linear_probe = figures.map(|(after, before)| report::LinearProbe {
-        top1: after.probe,
-        random_init_top1: before.probe,
-    });
     let published = config.published.iter().map(|figure| compare(figure, config, data)).collect();
     let mut notes = Vec::new();
     if training.accumulate > 1 {
         notes.push(ACCUMULATION.to_owned());
     }
     let parameters = method.encoder().vars().parameters();
-    Ok(report::Report {
+    report::Report {
         method: config.method.clone(),
         recipe: config.recipe.clone(),
         encoder: config.encoder.name(),
@@ -194,7 +139,7 @@ fn summarise(
         command: std::env::args().collect::<Vec<_>>().join(" "),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         finished: report::now(),
-    })
+    }
 }
 
 /// Whether a published figure was measured as this run's is, and if not, in what it differs.
@@ -219,14 +164,17 @@ fn compare(figure: &PublishedFigure, config: &RunConfig, data: &Dataset) -> repo
         figure.metric.starts_with("knn") && !same_knn,
         format!("k = {}, temperature {}", knn.k, knn.temperature),
     );
-    differs(figure.features != "encoder", "measured on the head's outputs there".to_owned());
     differs(
         figure.metric.starts_with("linear"),
         "solved on frozen features here, trained with SGD on augmented views there".to_owned(),
     );
     report::Published {
         source: figure.source.clone(),
-        metric: figure.metric.clone(),
+        // On the head's outputs where the source measures there; this run has that figure too.
+        metric: match figure.features.as_str() {
+            "head" => figure.metric.replace("knn_", "knn_head_"),
+            _ => figure.metric.clone(),
+        },
         value: figure.value,
         setting: figure.setting.clone(),
         comparable: differences.is_empty(),
@@ -243,7 +191,7 @@ fn views(config: &RunConfig, data: &Dataset) -> Vec<report::SourceViews> {
             let mut rng = stream(config.seed, Purpose::View, &[0, id as u64, v as u64]);
             cpu::picture(spec, &original, &mut rng)
         };
-        let views = config.views.iter().enumerate().map(view).collect();
+        let views = config.each_view().iter().enumerate().map(view).collect();
         Some(report::SourceViews { original, views })
     })
     .collect()
@@ -318,6 +266,9 @@ fn say(report: &report::Report, folder: &Path) {
     if let Some(knn) = &report.knn {
         let untrained = percent(knn.random_init_top1);
         println!("kNN (k = {})      {}   untrained {untrained}", knn.k, percent(knn.top1));
+        if let Some(head) = knn.head_top1 {
+            println!("  of the head     {}   what training compares", percent(head));
+        }
     }
     if let Some(probe) = &report.linear_probe {
         let untrained = percent(probe.random_init_top1);

@@ -1,11 +1,13 @@
 //! The `portolan` program.
 
+mod all;
 mod args;
 mod commands;
 mod config;
 mod embeddings;
 mod encoder;
 mod finish;
+mod measure;
 mod methods;
 mod run;
 mod settings;
@@ -16,6 +18,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
     let result = match args::Cli::parse().command {
+        args::Command::Reproduce(args) if args.all => all::reproduce_all(&args),
         args::Command::Reproduce(args) => run::reproduce(args),
         args::Command::Pretrain(args) => run::pretrain(args),
         args::Command::Evaluate(args) => commands::evaluate(&args),

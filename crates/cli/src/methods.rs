@@ -2,11 +2,19 @@
 
 use anyhow::{Context, Result, bail};
 use portolan_augment::ViewSpec;
+use portolan_barlow::Barlow;
+use portolan_byol::Byol;
+use portolan_dino::Dino;
 use portolan_encoders::EncoderConfig;
+use portolan_mae::Mae;
 use portolan_method::Method;
-use portolan_moco::{Moco, MocoConfig};
+use portolan_moco::{Moco, MocoV3};
+use portolan_pretext::{Colorization, Jigsaw, Rotation};
 use portolan_random::{Purpose, stream};
+use portolan_simclr::Simclr;
+use portolan_simsiam::Simsiam;
 use portolan_tensor::{Device, seed};
+use portolan_vicreg::Vicreg;
 use rand::RngExt;
 use serde::de::DeserializeOwned;
 
@@ -26,18 +34,110 @@ pub(crate) struct Entry {
 /// From the method's settings, the encoder, the views and the device to the method.
 type Build = fn(toml::Table, &EncoderConfig, Vec<ViewSpec>, Device) -> Result<Box<dyn Method>>;
 
-const METHODS: &[Entry] = &[Entry {
-    name: "moco",
-    title: "MoCo",
-    recipes: &portolan_moco::recipes::ALL,
-    build: |settings, encoder, views, device| {
-        let config: MocoConfig = parse(settings)?;
-        Ok(Box::new(Moco::new(config, encoder, views, device)?))
+const METHODS: &[Entry] = &[
+    Entry {
+        name: "simclr",
+        title: "SimCLR",
+        recipes: &portolan_simclr::recipes::ALL,
+        build: |settings, encoder, views, device| {
+            Ok(Box::new(Simclr::new(parse(settings)?, encoder, views, device)?))
+        },
     },
-}];
+    Entry {
+        name: "moco",
+        title: "MoCo",
+        recipes: &portolan_moco::recipes::ALL,
+        build: |settings, encoder, views, device| {
+            Ok(Box::new(Moco::new(parse(settings)?, encoder, views, device)?))
+        },
+    },
+    Entry {
+        name: "moco-v3",
+        title: "MoCo v3",
+        recipes: &portolan_moco::recipes::ALL_V3,
+        build: |settings, encoder, views, device| {
+            Ok(Box::new(MocoV3::new(parse(settings)?, encoder, views, device)?))
+        },
+    },
+    Entry {
+        name: "byol",
+        title: "BYOL",
+        recipes: &portolan_byol::recipes::ALL,
+        build: |settings, encoder, views, device| {
+            Ok(Box::new(Byol::new(parse(settings)?, encoder, views, device)?))
+        },
+    },
+    Entry {
+        name: "simsiam",
+        title: "SimSiam",
+        recipes: &portolan_simsiam::recipes::ALL,
+        build: |settings, encoder, views, device| {
+            Ok(Box::new(Simsiam::new(parse(settings)?, encoder, views, device)?))
+        },
+    },
+    Entry {
+        name: "barlow",
+        title: "Barlow Twins",
+        recipes: &portolan_barlow::recipes::ALL,
+        build: |settings, encoder, views, device| {
+            Ok(Box::new(Barlow::new(parse(settings)?, encoder, views, device)?))
+        },
+    },
+    Entry {
+        name: "vicreg",
+        title: "VICReg",
+        recipes: &portolan_vicreg::recipes::ALL,
+        build: |settings, encoder, views, device| {
+            Ok(Box::new(Vicreg::new(parse(settings)?, encoder, views, device)?))
+        },
+    },
+    Entry {
+        name: "dino",
+        title: "DINO",
+        recipes: &portolan_dino::recipes::ALL,
+        build: |settings, encoder, views, device| {
+            Ok(Box::new(Dino::new(parse(settings)?, encoder, views, device)?))
+        },
+    },
+    Entry {
+        name: "mae",
+        title: "MAE",
+        recipes: &portolan_mae::recipes::ALL,
+        build: |settings, encoder, views, device| {
+            Ok(Box::new(Mae::new(parse(settings)?, encoder, views, device)?))
+        },
+    },
+    Entry {
+        name: "rotation",
+        title: "Rotation prediction",
+        recipes: &portolan_pretext::recipes::ROTATION,
+        build: |_, encoder, views, device| Ok(Box::new(Rotation::new(encoder, views, device)?)),
+    },
+    Entry {
+        name: "jigsaw",
+        title: "Jigsaw puzzles",
+        recipes: &portolan_pretext::recipes::JIGSAW,
+        build: |settings, encoder, views, device| {
+            Ok(Box::new(Jigsaw::new(parse(settings)?, encoder, views, device)?))
+        },
+    },
+    Entry {
+        name: "colorization",
+        title: "Colourisation",
+        recipes: &portolan_pretext::recipes::COLORIZATION,
+        build: |settings, encoder, views, device| {
+            Ok(Box::new(Colorization::new(parse(settings)?, encoder, views, device)?))
+        },
+    },
+];
 
 fn parse<T: DeserializeOwned>(settings: toml::Table) -> Result<T> {
     toml::Value::Table(settings).try_into().context("in the method's settings")
+}
+
+/// All methods.
+pub(crate) fn all() -> &'static [Entry] {
+    METHODS
 }
 
 /// The method of this name.
@@ -72,11 +172,12 @@ impl Entry {
 /// When the settings contradict each other.
 pub(crate) fn build(config: &RunConfig, device: Device) -> Result<Box<dyn Method>> {
     let entry = find(&config.method)?;
-    for (i, view) in config.views.iter().enumerate() {
+    let views = config.each_view();
+    for (i, view) in views.iter().enumerate() {
         view.validate().with_context(|| format!("in view {}", i + 1))?;
     }
     let micro = config.training.batch_size / config.training.accumulate.max(1);
-    let splits = config.encoder.batch_norm_splits.max(1) as usize;
+    let splits = config.encoder.batch_norm_splits().max(1) as usize;
     if micro / splits < 2 || !micro.is_multiple_of(splits) {
         bail!(
             "a batch of {micro} cannot be split into {splits} groups of two or more images for batch \
@@ -84,14 +185,17 @@ pub(crate) fn build(config: &RunConfig, device: Device) -> Result<Box<dyn Method
             (2 * splits).max(micro.next_multiple_of(splits))
         );
     }
+    config.encoder.check_size(i64::from(config.evaluation.size)).context("in the evaluation")?;
     seed(stream(config.seed, Purpose::Libtorch, &[]).random());
-    (entry.build)(config.settings.clone(), &config.encoder, config.views.clone(), device)
+    (entry.build)(config.settings.clone(), &config.encoder, views, device)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use portolan_method::{Batch, StepCx};
+    use portolan_tensor::{Kind, Precision, Tensor};
 
     #[test]
     fn every_recipe_is_complete_and_buildable() {
@@ -103,8 +207,7 @@ mod tests {
                 // A recipe says everything: what it left to a default could change under it.
                 let resolved = toml::Table::try_from(&config).unwrap();
                 assert_eq!(sorted(&table), sorted(&resolved), "{name}");
-                config.encoder.width = 4;
-                config.settings.insert("queue".to_owned(), 64.into());
+                shrink(&mut config);
                 build(&config, Device::Cpu).unwrap();
             }
         }
@@ -114,5 +217,83 @@ mod tests {
         let mut paths = crate::settings::paths(table);
         paths.sort();
         paths
+    }
+
+    /// The same settings with networks small enough to build in a moment.
+    fn shrink(config: &mut RunConfig) {
+        match &mut config.encoder {
+            EncoderConfig::Resnet(resnet) => resnet.width = 4,
+            EncoderConfig::Vit(vit) => (vit.width, vit.depth, vit.heads) = (8, 1, 1),
+        }
+        let small = [
+            ("queue", 64),
+            ("hidden", 8),
+            ("dim", 16),
+            ("predictor_hidden", 4),
+            ("permutations", 4),
+            ("tile_dim", 8),
+            ("decoder_width", 8),
+            ("decoder_depth", 1),
+            ("decoder_heads", 1),
+        ];
+        for (key, value) in small {
+            if let Some(place) = config.settings.get_mut(key) {
+                *place = value.into();
+            }
+        }
+    }
+
+    #[test]
+    fn one_step_of_every_method_runs_on_every_encoder_it_supports_in_both_precisions() {
+        for method in METHODS {
+            let recipe: RunConfig = method.recipe("shapes").unwrap().try_into().unwrap();
+            for name in ["resnet18-w4", "resnet50-w4", "vit_w8d2h2_patch4_32"] {
+                let mut config = recipe.clone();
+                config.encoder = EncoderConfig::named(name).unwrap();
+                shrink(&mut config);
+                let built = build(&config, Device::Cpu);
+                if method.name == "mae" && name.starts_with("resnet") {
+                    assert!(built.err().unwrap().to_string().contains("vision transformer"));
+                    continue;
+                }
+                let mut method = built.unwrap();
+                for precision in [Precision::Fp32, Precision::Bf16] {
+                    one_step(&mut *method, &config, precision);
+                }
+            }
+        }
+    }
+
+    fn one_step(method: &mut dyn Method, config: &RunConfig, precision: Precision) {
+        let view = |spec: &ViewSpec| {
+            let size = i64::from(spec.size());
+            Tensor::rand([4, 3, size, size], (Kind::Float, Device::Cpu))
+        };
+        let views = method.views().iter().map(view).collect();
+        let batch = Batch { views, ids: (0..4).collect() };
+        let device = Device::Cpu;
+        let cx = StepCx { step: 0, total_steps: 2, epoch: 0, micro_batch: 0, seed: 0, device };
+        let mut optimizer = portolan_train::optimizer(&config.training, method).unwrap();
+        optimizer.zero_grad();
+        let out = precision.run(device, || method.loss(&batch, &cx)).unwrap().unwrap();
+        let what = format!("{} on {} in {precision:?}", config.method, config.encoder.name());
+        assert_eq!(out.loss.kind(), Kind::Float, "{what}");
+        assert!(out.loss.double_value(&[]).is_finite(), "{what}");
+        for (name, figure) in &out.figures {
+            assert!(figure.double_value(&[]).is_finite(), "{name} of {what}");
+        }
+        out.loss.backward();
+        method.before_update(&cx).unwrap();
+        // Past DINO's frozen epoch, so that everything moves.
+        optimizer.step(0.01, 1).unwrap();
+        method.after_update(&cx).unwrap();
+        for (name, tensor) in method.state() {
+            assert!(bool::try_from(tensor.isfinite().all()).unwrap(), "{name} of {what}");
+        }
+        let features = Tensor::zeros([2, method.encoder().width()], (Kind::Float, device));
+        assert_eq!(
+            method.project(&features).is_some(),
+            out.outputs.is_some() && config.method != "dino"
+        );
     }
 }

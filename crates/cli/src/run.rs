@@ -1,14 +1,14 @@
 //! `reproduce` and `pretrain`: from arguments to a run's folder.
 
 use anyhow::{Context, Result, bail, ensure};
-use portolan_augment::{ViewSpec, presets};
+use portolan_augment::{Op, ViewSpec, presets};
 use portolan_data::{Dataset, Options, Source, in_memory, subset};
 use portolan_tensor::{device, tch};
-use portolan_train::{Job, KnnPoint, newest, pretrain as train};
+use portolan_train::{Job, KnnPoint, checkpoints, pretrain as train};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use toml::{Table, Value};
 
 use crate::args::RunArgs;
@@ -30,6 +30,7 @@ pub(crate) fn reproduce(args: RunArgs) -> Result<ExitCode> {
 
 /// `portolan pretrain`: on one's own images, with the recipe that suits their size if none is named.
 pub(crate) fn pretrain(args: RunArgs) -> Result<ExitCode> {
+    ensure!(!args.all, "--all is for reproduce; name a method to pretrain with");
     run(args, |_, args| {
         let Some(data) = &args.data else {
             bail!(
@@ -86,8 +87,8 @@ fn run(
         config.device.clone_from(device);
     }
     let data = open_data(&config.data)?;
-    for view in &mut config.views {
-        *view = view.clone().with_normalisation(data.mean, data.std);
+    for op in config.views.iter_mut().flat_map(|views| &mut views.ops) {
+        op.normalise_by(data.mean, data.std);
     }
     execute(&config, &data, &folder, &args)
 }
@@ -113,10 +114,16 @@ fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
         }
     }
     if let Some(name) = &args.encoder {
-        let named = portolan_encoders::EncoderConfig::named(name)?;
-        let named = Table::try_from(&named)?;
-        for key in ["arch", "width"] {
-            settings::set(&mut table, &format!("encoder.{key}"), named[key].clone())?;
+        let named = Table::try_from(portolan_encoders::EncoderConfig::named(name)?)?;
+        let encoder = table["encoder"].as_table_mut().context("the recipe has no encoder")?;
+        if named["family"] != encoder["family"] {
+            *encoder = named;
+        } else {
+            // The recipe's own choices, such as the stem, stay as they are.
+            let named_by = ["arch", "width", "depth", "heads", "patch", "image"];
+            for (key, value) in named.into_iter().filter(|(key, _)| named_by.contains(&&**key)) {
+                encoder.insert(key, value);
+            }
         }
     }
     for text in &args.set {
@@ -128,10 +135,18 @@ fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
 /// Where the run's files go, unless --out says.
 fn folder_of(args: &RunArgs, config: &RunConfig) -> PathBuf {
     args.out.clone().unwrap_or_else(|| {
-        let time =
-            portolan_report::now().replace(['-', ':'], "").replace('T', "-").replace('Z', "");
-        Path::new("runs").join(format!("{}-{}-{time}", config.method, config.recipe))
+        Path::new("runs").join(format!("{}-{}-{}", config.method, config.recipe, time_for_names()))
     })
+}
+
+/// This moment as a part of a folder's name: 20261122-194500.
+pub(crate) fn time_for_names() -> String {
+    portolan_report::now().replace(['-', ':'], "").replace('T', "-").replace('Z', "")
+}
+
+/// Whether the program was asked to stop.
+pub(crate) fn stopping() -> bool {
+    STOP.load(Ordering::Relaxed)
 }
 
 /// Makes the run's folder, which must be new or empty. A second run within the same second gets a number.
@@ -168,7 +183,12 @@ pub(crate) fn open_data(config: &DataConfig) -> Result<Dataset> {
 /// The plain view of evaluation, normalised as the run's data.
 pub(crate) fn plain_view(config: &RunConfig, data: &Dataset) -> ViewSpec {
     let evaluation = &config.evaluation;
-    presets::evaluation(evaluation.resize, evaluation.size).with_normalisation(data.mean, data.std)
+    let mut view = presets::evaluation(evaluation.resize, evaluation.size)
+        .with_normalisation(data.mean, data.std);
+    if evaluation.grayscale {
+        view.ops.insert(1, Op::Grayscale { p: 1.0 });
+    }
+    view
 }
 
 /// Whether accuracies can be measured: labels, and a test split.
@@ -195,6 +215,13 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
         let text = toml::to_string(config)?;
         portolan_tensor::io::write_aside(&folder.join("config.toml"), text.as_bytes())?;
     }
+    let resume = match &args.resume {
+        Some(run) => checkpoints(run)?.pop(),
+        None => None,
+    };
+    if args.resume.is_some() && resume.is_none() {
+        eprintln!("note     the run left no checkpoint: it starts from the beginning");
+    }
     announce(config, data, folder, device);
     listen_for_stop()?;
 
@@ -203,7 +230,6 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
     let knn = test.as_ref().map(|test| KnnPoint {
         bank: &*data.train,
         test: &**test,
-        view: &view,
         config: &config.evaluation.knn,
         classes: data.classes.len() as i64,
     });
@@ -216,8 +242,9 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
         device,
         folder,
         threads,
-        resume: args.resume.as_deref().map(newest).transpose()?,
+        resume,
         stop: &STOP,
+        plain_view: &view,
         knn,
     };
     let outcome = train(&mut *method, &job)?;
@@ -255,6 +282,10 @@ fn announce(config: &RunConfig, data: &Dataset, folder: &Path, device: portolan_
 
 /// Ctrl-C and SIGTERM end the run after the step in progress; a second one ends it at once.
 fn listen_for_stop() -> Result<()> {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    if ONCE.set(()).is_err() {
+        return Ok(());
+    }
     ctrlc::set_handler(|| {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(STOPPED.into());

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use portolan_augment::{ViewSpec, cpu, presets};
+use portolan_augment::{ViewSpec, Views, cpu, presets};
 use portolan_data::{Dataset, Options, Source, in_memory, open, subset};
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
 use portolan_evaluate::{
@@ -52,7 +52,7 @@ struct Recipe {
     encoder: EncoderConfig,
     training: Training,
     evaluation: Evaluation,
-    views: Vec<ViewSpec>,
+    views: Vec<Views>,
 }
 
 #[derive(Deserialize)]
@@ -112,7 +112,8 @@ impl Study {
             limit => in_memory(subset(source, limit), MEMORY),
         };
         let test = test.context("the data has no test split to score on")?;
-        let view = recipe.views.first().context("the recipe has no views")?.clone();
+        let view =
+            Views::each(&recipe.views).into_iter().next().context("the recipe has no views")?;
         let Evaluation { resize, size, .. } = recipe.evaluation;
         Ok(Study {
             train: first(train, recipe.data.limit),
@@ -172,7 +173,8 @@ impl Study {
     ) -> Result<()> {
         let mut params = encoder.vars().parameters();
         params.extend(prefixed("fc", head_vars.parameters()));
-        let mut optimizer = Optimizer::new(OPTIMIZER, vec![ParamGroup::all("all", params)])?;
+        let mut optimizer =
+            Optimizer::new(OPTIMIZER, LEARNING_RATE, vec![ParamGroup::all("all", params)])?;
         let Training { epochs, batch_size } = self.recipe.training;
         let mut order: Vec<usize> = (0..self.train.len()).collect();
         let steps = (order.len() / batch_size) as u64;
@@ -186,7 +188,10 @@ impl Study {
                     head.forward(&encoder.forward(&images, true)).cross_entropy_for_logits(&labels);
                 optimizer.zero_grad();
                 loss.backward();
-                optimizer.step(Schedule::default().at(LEARNING_RATE, step, steps, epochs), step)?;
+                optimizer.step(
+                    Schedule::default().at(LEARNING_RATE, step, steps, epochs),
+                    step / steps,
+                )?;
                 sum += loss.detach();
             }
             eprintln!(

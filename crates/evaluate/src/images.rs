@@ -26,11 +26,21 @@ pub struct Readable {
 /// # Errors
 /// When the view is not a possible one; items that cannot be read are left out.
 pub fn images(source: &dyn Source, indices: &[usize], view: &ViewSpec) -> Result<Readable> {
+    drawn_images(source, indices, view, 0)
+}
+
+/// The same with the `draw`-th draw of each item's view.
+pub(crate) fn drawn_images(
+    source: &dyn Source,
+    indices: &[usize],
+    view: &ViewSpec,
+    draw: u64,
+) -> Result<Readable> {
     view.validate()?;
     let size = i64::from(view.size());
     let width = (3 * size * size) as usize;
     let mut read = rows(source, indices, width, |index, image, row| {
-        cpu::view(view, image, &mut stream(0, Purpose::View, &[0, index as u64, 0]), row);
+        cpu::view(view, image, &mut stream(0, Purpose::View, &[0, index as u64, draw]), row);
     });
     read.x = read.x.view([-1, 3, size, size]);
     Ok(read)

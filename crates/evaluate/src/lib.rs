@@ -3,14 +3,14 @@
 //! ```
 //! use portolan_augment::presets;
 //! use portolan_data::{Options, open};
-//! use portolan_encoders::{EncoderConfig, build};
+//! use portolan_encoders::{ResNetConfig, build};
 //! use portolan_evaluate::{KnnConfig, features, knn_top1, linear_probe_top1, recalibrate};
 //! use portolan_tensor::{Device, Precision, Vars};
 //!
 //! let shapes = open("shapes", &Options { train: 60, test: 20, ..Options::default() })?;
 //! let view = presets::evaluation(32, 32).with_normalisation(shapes.mean, shapes.std);
-//! let config = EncoderConfig { width: 4, ..EncoderConfig::named("resnet18")? };
-//! let encoder = build(&config, &Vars::new(Device::Cpu))?;
+//! let config = ResNetConfig { width: 4, ..ResNetConfig::named("resnet18")? };
+//! let encoder = build(&config.into(), &Vars::new(Device::Cpu))?;
 //!
 //! // This one is untrained: without batch statistics of these images it would be unfairly poor.
 //! recalibrate(&*encoder, &*shapes.train, &view, Device::Cpu, 120, /* seed */ 0)?;
@@ -30,6 +30,7 @@
 //! figure every time, and takes seconds. Test labels are seen by what counts right answers and by nothing else.
 
 mod baselines;
+mod diagnostics;
 mod features;
 mod images;
 mod knn;
@@ -38,6 +39,7 @@ mod pca;
 mod probe;
 
 pub use baselines::{colour_histogram, pixels};
+pub use diagnostics::{Diagnostics, diagnose};
 pub use features::{Features, features, recalibrate};
 pub use images::{Readable, images};
 pub use knn::{KnnConfig, knn_predict, knn_top1, neighbours};

@@ -65,7 +65,7 @@ fn encoder() -> Box<dyn Encoder> {
     static GENERATOR: Mutex<()> = Mutex::new(());
     let _alone = GENERATOR.lock();
     seed(1);
-    let config = EncoderConfig { width: 4, ..EncoderConfig::named("resnet18").unwrap() };
+    let config = EncoderConfig::named("resnet18-w4").unwrap();
     build(&config, &Vars::new(CPU)).unwrap()
 }
 

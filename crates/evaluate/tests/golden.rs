@@ -3,26 +3,12 @@
 
 use portolan_evaluate::{KnnConfig, LinearProbe, knn_predict};
 use portolan_tensor::{Kind, Tensor, io};
+use portolan_testing::golden::path;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// How far the probe's accuracy may be from the reference's.
 const PROBE_TOLERANCE: f64 = 0.015;
-
-fn golden(file: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("PORTOLAN_GOLDEN").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden")),
-        PathBuf::from,
-    );
-    let path = folder.join(file);
-    if !path.exists() {
-        assert!(std::env::var_os("PORTOLAN_GOLDEN").is_none(), "{} is missing", path.display());
-        println!("skipped: no golden values at {}", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 /// The tensors of one case, and its hyper-parameters.
 struct Case {
@@ -72,7 +58,7 @@ fn share(a: &Tensor, b: &Tensor) -> f64 {
 }
 
 fn cases() -> Option<Vec<Case>> {
-    let (tensors, metadata) = io::load(&golden("evaluate.safetensors")?).unwrap();
+    let (tensors, metadata) = io::load(&path("evaluate.safetensors")?).unwrap();
     let of = |case: &str| {
         let mine = tensors.iter().filter(|(name, _)| name.split('.').next() == Some(case));
         mine.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()

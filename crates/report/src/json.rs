@@ -85,8 +85,14 @@ pub struct Knn {
     pub top1: f64,
     /// The best of all epochs measured on the test images: optimistic, for it is chosen on them.
     pub best_over_epochs: f64,
-    /// The encoder before training.
+    /// The encoder before training, its batch statistics brought up to date with training images.
     pub random_init_top1: f64,
+    /// The encoder before training as it was built. On some images this is the better of the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random_init_as_built_top1: Option<f64>,
+    /// After the last epoch, on what the projection head makes of the features; none where there is no head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_top1: Option<f64>,
 }
 
 /// Accuracy of a linear classifier fitted on the frozen encoder's training features.
@@ -103,8 +109,8 @@ pub struct LinearProbe {
 pub struct Published {
     /// Who published it, and where.
     pub source: String,
-    /// The measure: `knn_top1`, `knn_best_over_epochs` (the source reports its best epoch on the
-    /// test set) or `linear_probe_top1`; see [`Report::measured`].
+    /// The measure: `knn_top1`, `knn_head_top1` (on the projection head's outputs), `knn_best_over_epochs`
+    /// (the source reports its best epoch on the test set) or `linear_probe_top1`; see [`Report::measured`].
     pub metric: String,
     /// The published accuracy, a fraction.
     pub value: f64,
@@ -131,6 +137,7 @@ impl Report {
     pub fn measured(&self, metric: &str) -> Option<f64> {
         match metric {
             "knn_top1" => self.knn.as_ref().map(|knn| knn.top1),
+            "knn_head_top1" => self.knn.as_ref().and_then(|knn| knn.head_top1),
             "knn_best_over_epochs" => self.knn.as_ref().map(|knn| knn.best_over_epochs),
             "linear_probe_top1" => self.linear_probe.as_ref().map(|probe| probe.top1),
             _ => None,

@@ -18,7 +18,8 @@
 //!     precision: "fp32".into(),
 //!     seconds: 512.0,
 //!     images_per_second: 781.2,
-//!     knn: Some(Knn { k: 20, temperature: 0.07, top1: 0.8, best_over_epochs: 0.8, random_init_top1: 0.3 }),
+//!     knn: Some(Knn { k: 20, temperature: 0.07, top1: 0.8, best_over_epochs: 0.8, random_init_top1: 0.3,
+//!         random_init_as_built_top1: None, head_top1: None }),
 //!     linear_probe: None,
 //!     published: Vec::new(),
 //!     parameters: 700_000,
@@ -48,6 +49,7 @@
 //! chart follow dark mode and the width of a phone. Templates are [`maud`]'s, which escapes every value.
 
 mod chart;
+mod comparison;
 mod curves;
 mod format;
 mod gallery;
@@ -58,6 +60,7 @@ mod page;
 mod picture;
 mod result;
 
+pub use comparison::{Entry, comparison_text, write_comparison};
 pub use gallery::{Neighbour, Neighbours, SourceViews};
 pub use json::{Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
 pub use map::MapPoint;

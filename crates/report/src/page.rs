@@ -77,7 +77,27 @@ pub fn html(page: &Page) -> Result<String> {
         map::section(page),
         run_section(page),
     ];
-    Ok(markup! {
+    let body = markup! {
+        header {
+            p.brand { (compass()) "Portolan" }
+            h1 { (title) " " span { "· " (setting) } }
+            p.lead { (summary(report)) }
+            nav aria-label="Sections" {
+                @for section in &sections { a href=(format!("#{}", section.id)) { (section.title) } }
+            }
+        }
+        main { @for section in sections { section id=(section.id) {
+            h2 { (section.title) }
+            @if let Some(lead) = section.lead { p.lead { (lead) } }
+            (section.body)
+        } } }
+    };
+    Ok(document(&format!("{title} · {setting}"), &body, &report.version))
+}
+
+/// A whole page around this body.
+pub(crate) fn document(title: &str, body: &Markup, version: &str) -> String {
+    markup! {
         (DOCTYPE)
         html lang="en" {
             head {
@@ -85,28 +105,16 @@ pub fn html(page: &Page) -> Result<String> {
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (title) " · " (setting) }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                header {
-                    p.brand { (compass()) "Portolan" }
-                    h1 { (title) " " span { "· " (setting) } }
-                    p.lead { (summary(report)) }
-                    nav aria-label="Sections" {
-                        @for section in &sections { a href=(format!("#{}", section.id)) { (section.title) } }
-                    }
-                }
-                main { @for section in sections { section id=(section.id) {
-                    h2 { (section.title) }
-                    @if let Some(lead) = section.lead { p.lead { (lead) } }
-                    (section.body)
-                } } }
-                footer { p { "Portolan " (report.version) ". This page is one file and loads nothing." } }
+                (body)
+                footer { p { "Portolan " (version) ". This page is one file and loads nothing." } }
             }
         }
     }
-    .into_string())
+    .into_string()
 }
 
 /// Writes the page as `report.html` into the folder `dir` and returns its path.
@@ -188,7 +196,7 @@ fn skipped(report: &Report) -> String {
 }
 
 /// The brand: the rose from which a portolan chart's lines start.
-fn compass() -> Markup {
+pub(crate) fn compass() -> Markup {
     markup! {
         svg.compass viewBox="-12 -12 24 24" aria-hidden="true" {
             circle r="10.5" {}

@@ -152,11 +152,17 @@ fn figures(report: &Report) -> Markup {
                     th.n scope="col" { "Best epoch" } th.n scope="col" { "Gain" }
                 } }
                 tbody {
-                    @if let Some(knn) = &report.knn { tr {
+                    @if let Some(knn) = &report.knn {
+                    tr {
                         th scope="row" { "kNN" small { "k = " (knn.k) ", temperature " (knn.temperature) } }
                         td.n { (percent(knn.random_init_top1)) } td.n { b { (percent(knn.top1)) } }
                         td.n { (percent(knn.best_over_epochs)) } td.n { (points(knn.top1 - knn.random_init_top1)) }
+                    }
+                    @if let Some(head) = knn.head_top1 { tr {
+                        th scope="row" { "kNN on the head’s outputs" small { "what training compares; thrown away" } }
+                        td.n { "–" } td.n { (percent(head)) } td.n { "–" } td.n { "–" }
                     } }
+                    }
                     @if let Some(probe) = &report.linear_probe { tr {
                         th scope="row" { "Linear probe" small { "frozen encoder" } }
                         td.n { (percent(probe.random_init_top1)) } td.n { b { (percent(probe.top1)) } }
@@ -165,10 +171,14 @@ fn figures(report: &Report) -> Markup {
                 }
             }
         }
-        @if report.knn.is_some() {
+        @if let Some(knn) = &report.knn {
             p.footnote {
                 "The best epoch is chosen on the test images and so is optimistic; "
-                "the trained figure is the last epoch’s."
+                "the trained figure is the last epoch’s. "
+                @if let Some(as_built) = knn.random_init_as_built_top1 {
+                    "The untrained encoder’s batch statistics are those of the training images; as it was built, it "
+                    "reaches " (percent(as_built)) " by kNN."
+                }
             }
         }
         @if report.linear_probe.is_none() { p.missing { "No linear probe was fitted in this run." } }
@@ -201,6 +211,7 @@ fn published_table(report: &Report) -> Markup {
 fn metric_name(metric: &str) -> &str {
     match metric {
         "knn_top1" => "kNN",
+        "knn_head_top1" => "kNN on the head’s outputs",
         "knn_best_over_epochs" => "kNN, best epoch",
         "linear_probe_top1" => "Linear probe",
         other => other,

@@ -50,7 +50,7 @@ impl Checkpoint {
         let description = serde_json::to_string(self)?;
         io::save(&path, &tensors, &BTreeMap::from([("checkpoint".to_owned(), description)]))
             .context("cannot write a checkpoint; the one before is intact")?;
-        let mut all = list(run)?;
+        let mut all = checkpoints(run)?;
         while all.len() > KEPT {
             std::fs::remove_file(all.remove(0)).context("cannot remove an old checkpoint")?;
         }
@@ -112,11 +112,17 @@ fn generators(device: Device) -> Vec<(&'static str, Device)> {
     all
 }
 
-/// The checkpoints of the run in this folder, oldest first.
-fn list(run: &Path) -> Result<Vec<PathBuf>> {
+/// The checkpoints of the run in this folder, oldest first; none of a run that wrote none yet.
+///
+/// # Errors
+/// When the folder is there and cannot be read.
+pub fn checkpoints(run: &Path) -> Result<Vec<PathBuf>> {
     let folder = run.join("checkpoints");
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
     let entries = std::fs::read_dir(&folder)
-        .with_context(|| format!("there are no checkpoints at {}", folder.display()))?;
+        .with_context(|| format!("cannot read the folder {}", folder.display()))?;
     let mut all: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
@@ -133,7 +139,7 @@ fn list(run: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// When there is none; the message says so and names the folder.
 pub fn newest(run: &Path) -> Result<PathBuf> {
-    list(run)?.pop().with_context(|| {
+    checkpoints(run)?.pop().with_context(|| {
         format!("{} holds no checkpoint to go on from; start the run anew", run.display())
     })
 }

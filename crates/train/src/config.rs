@@ -1,7 +1,7 @@
 //! How long, in what batches, and at what learning rate.
 
 use anyhow::{Result, ensure};
-use portolan_optim::{LrScaling, OptimizerConfig, Schedule};
+use portolan_optim::{Decay, LrScaling, OptimizerConfig, Schedule, schedule::cosine_with_warmup};
 use portolan_tensor::Precision;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,13 @@ pub struct TrainConfig {
     pub precision: Precision,
     /// Largest norm of all gradients together; 0 leaves them as they are.
     pub clip_gradients: f64,
-    /// The learning rate that the schedule starts from, after scaling.
+    /// Which parameters decay and are adapted by LARS.
+    pub decay: Decay,
+    /// What the optimiser's weight decay becomes by the end, along a cosine (DINO, section 3.2); it stays as it is
+    /// where this is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub final_weight_decay: Option<f64>,
+    /// The learning rate that the schedule starts from, before scaling.
     pub learning_rate: f64,
     /// How the learning rate grows with the batch.
     pub scaling: LrScaling,
@@ -37,10 +43,20 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
+    /// The learning rate that the schedule starts from, scaled with the batch.
+    pub fn base_rate(&self) -> f64 {
+        self.scaling.scale(self.learning_rate, self.batch_size as u64)
+    }
+
     /// The learning rate of this step (counted from 0).
     pub fn rate(&self, place: &Place, step: u64) -> f64 {
-        let base = self.scaling.scale(self.learning_rate, self.batch_size as u64);
-        self.schedule.at(base, step, place.steps_per_epoch(), place.epochs)
+        self.schedule.at(self.base_rate(), step, place.steps_per_epoch(), place.epochs)
+    }
+
+    /// The weight decay of this step (counted from 0), where it changes.
+    pub fn weight_decay(&self, place: &Place, step: u64) -> Option<f64> {
+        let (first, last) = (self.optimizer.weight_decay(), self.final_weight_decay?);
+        Some(cosine_with_warmup(step, place.total_steps(), 0, 0.0, first, last))
     }
 
     /// Whether these settings make sense with this many training images.
@@ -67,6 +83,11 @@ impl TrainConfig {
             self.learning_rate > 0.0 && self.learning_rate.is_finite(),
             "learning_rate is {}; it must be above 0",
             self.learning_rate
+        );
+        let last = self.final_weight_decay.unwrap_or(0.0);
+        ensure!(
+            last >= 0.0 && last.is_finite(),
+            "final_weight_decay is {last}; it cannot be negative"
         );
         ensure!(self.clip_gradients >= 0.0, "clip_gradients is {}", self.clip_gradients);
         self.optimizer.check()?;

@@ -24,8 +24,8 @@ mod place;
 mod pretrain;
 mod progress;
 
-pub use checkpoint::{Checkpoint, newest};
+pub use checkpoint::{Checkpoint, checkpoints, newest};
 pub use config::TrainConfig;
 pub use loader::{Loader, Prepared, Skipped};
 pub use place::Place;
-pub use pretrain::{Job, KnnPoint, Outcome, pretrain};
+pub use pretrain::{Job, KnnPoint, Outcome, optimizer, pretrain};

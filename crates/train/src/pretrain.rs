@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail};
 use portolan_augment::ViewSpec;
 use portolan_data::Source;
-use portolan_evaluate::{KnnConfig, features, knn_top1};
-use portolan_method::{Batch, Method, StepCx, StepLoss};
+use portolan_evaluate::{KnnConfig, diagnose, features, knn_top1};
+use portolan_method::{Batch, Method, StepCx, StepLoss, signs_of_collapse};
 use portolan_optim::{Optimizer, clip_grad_norm};
 use portolan_tensor::{Device, Kind, Tensor};
 use serde_json::{Map, Value, json};
@@ -42,6 +42,8 @@ pub struct Job<'a> {
     pub resume: Option<PathBuf>,
     /// Set from outside to end the run after the step in progress.
     pub stop: &'a AtomicBool,
+    /// The plain view of evaluation.
+    pub plain_view: &'a ViewSpec,
     /// kNN on the way, where there are labels.
     pub knn: Option<KnnPoint<'a>>,
 }
@@ -52,8 +54,6 @@ pub struct KnnPoint<'a> {
     pub bank: &'a dyn Source,
     /// Labelled test images.
     pub test: &'a dyn Source,
-    /// The plain view of evaluation.
-    pub view: &'a ViewSpec,
     /// Neighbours and temperature.
     pub config: &'a KnnConfig,
     /// Number of classes.
@@ -104,6 +104,15 @@ pub fn pretrain(method: &mut dyn Method, job: &Job) -> Result<Outcome> {
     run.finish(method)
 }
 
+/// The optimiser that `config` describes, over the method's parameters.
+///
+/// # Errors
+/// When a setting is out of range.
+pub fn optimizer(config: &TrainConfig, method: &dyn Method) -> Result<Optimizer> {
+    let groups = config.decay.apply(method.params());
+    Optimizer::new(config.optimizer.clone(), config.base_rate(), groups)
+}
+
 /// A run in progress.
 struct Run<'a> {
     job: &'a Job<'a>,
@@ -133,7 +142,7 @@ impl<'a> Run<'a> {
         let config = job.config;
         let place =
             Place { items: job.images.len(), batch_size: config.batch_size, epochs: config.epochs };
-        let optimizer = Optimizer::new(config.optimizer.clone(), method.params())?;
+        let optimizer = optimizer(config, method)?;
         let fresh = Checkpoint {
             method: job.name.to_owned(),
             data: job.checksum.to_owned(),
@@ -187,6 +196,7 @@ impl<'a> Run<'a> {
         let mut cx = StepCx {
             step,
             total_steps: self.place.total_steps(),
+            epoch: self.place.epoch_of(step),
             micro_batch: 0,
             seed: self.job.seed,
             device: self.job.device,
@@ -200,13 +210,19 @@ impl<'a> Run<'a> {
                 config.precision.run(self.job.device, || method.loss(&batch, &cx))??;
             (&step_loss.loss / config.accumulate as f64).backward();
             let loss = step_loss.loss.detach();
-            self.pending.push(StepLoss { loss, figures: step_loss.figures });
+            if let Some(last) = self.pending.last_mut() {
+                last.outputs = None; // only the newest are looked at
+            }
+            self.pending.push(StepLoss { loss, ..step_loss });
         }
         if config.clip_gradients > 0.0 {
             let _ = clip_grad_norm(self.optimizer.params(), config.clip_gradients)?;
         }
         method.before_update(&cx)?;
-        self.optimizer.step(config.rate(&self.place, step), step)?;
+        if let Some(weight_decay) = config.weight_decay(&self.place, step) {
+            self.optimizer.set_weight_decay(weight_decay)?;
+        }
+        self.optimizer.step(config.rate(&self.place, step), cx.epoch)?;
         method.after_update(&cx)?;
         self.state.step += 1;
         if self.pending.len() >= LOG_EVERY * config.accumulate {
@@ -242,6 +258,11 @@ impl<'a> Run<'a> {
             let values: Vec<_> = pending.iter().map(|p| &p.figures[i].1).collect();
             let mean = Tensor::stack(&values, 0).to_kind(Kind::Double).mean(Kind::Double);
             row.insert((*name).to_owned(), json!(mean.double_value(&[])));
+        }
+        if let Some(outputs) = pending.last().and_then(|last| last.outputs.as_ref()) {
+            let signs = signs_of_collapse(outputs)?;
+            row.insert("output_deviation".to_owned(), json!(signs.deviation));
+            row.insert("output_rank".to_owned(), json!(signs.effective_rank));
         }
         self.journal.write(row)?;
         self.progress.steps(self.state.step, self.place.epoch_of(last), loss, speed);
@@ -283,17 +304,38 @@ impl<'a> Run<'a> {
         self.progress.epoch(epoch, self.shown.0, self.shown.1, pace * (total - done) as f64);
         let every = self.job.config.knn_every;
         if every > 0 && ((epoch + 1).is_multiple_of(every) || done == total) {
+            self.diagnose(method).context("the diagnostics on the way failed")?;
             self.knn(method).context("the kNN figure on the way failed")?;
         }
         self.last_read = Instant::now();
         Ok(())
     }
 
+    /// What the features look like, labels or not.
+    fn diagnose(&mut self, method: &dyn Method) -> Result<()> {
+        let (job, precision) = (self.job, self.job.config.precision);
+        let training_view = &method.views()[0];
+        let signs = diagnose(
+            method.encoder(),
+            &*job.images,
+            job.plain_view,
+            training_view,
+            job.device,
+            precision,
+        )?;
+        let mut row = self.row(self.state.step - 1);
+        row.insert("alignment".to_owned(), json!(signs.alignment));
+        row.insert("uniformity".to_owned(), json!(signs.uniformity));
+        row.insert("koleo".to_owned(), json!(signs.koleo));
+        row.insert("feature_rank".to_owned(), json!(signs.effective_rank));
+        self.journal.write(row)
+    }
+
     fn knn(&mut self, method: &dyn Method) -> Result<()> {
         let Some(point) = &self.job.knn else { return Ok(()) };
         let of = |source| {
             let (device, precision) = (self.job.device, self.job.config.precision);
-            features(method.encoder(), source, point.view, device, precision)
+            features(method.encoder(), source, self.job.plain_view, device, precision)
         };
         let top1 = knn_top1(&of(point.bank)?, &of(point.test)?, point.classes, point.config)?;
         let mut row = self.row(self.state.step - 1);

@@ -5,11 +5,11 @@ use anyhow::Result;
 use image::{Rgb, RgbImage};
 use portolan_augment::presets;
 use portolan_data::{Picture, Source};
-use portolan_encoders::EncoderConfig;
+use portolan_encoders::ResNetConfig;
 use portolan_evaluate::KnnConfig;
 use portolan_method::Method;
 use portolan_moco::{Moco, MocoConfig};
-use portolan_optim::{LrScaling, OptimizerConfig, Schedule};
+use portolan_optim::{Decay, LrScaling, OptimizerConfig, Schedule};
 use portolan_tensor::{Device, Precision, Tensor, seed, tch};
 use portolan_train::{Job, KnnPoint, Outcome, TrainConfig, newest, pretrain};
 use std::path::{Path, PathBuf};
@@ -45,6 +45,8 @@ fn config() -> TrainConfig {
         batch_size: 8,
         accumulate: 1,
         precision: Precision::Fp32,
+        decay: Decay::All,
+        final_weight_decay: None,
         clip_gradients: 1.0,
         learning_rate: 0.05,
         scaling: LrScaling::None,
@@ -59,7 +61,7 @@ fn moco() -> Moco {
     tch::set_num_threads(1);
     seed(3);
     let encoder =
-        EncoderConfig { batch_norm_splits: 2, ..EncoderConfig::named("resnet18-w4").unwrap() };
+        ResNetConfig { batch_norm_splits: 2, ..ResNetConfig::named("resnet18-w4").unwrap() }.into();
     let settings = MocoConfig { queue: 13, momentum: 0.9, symmetric: true, ..MocoConfig::v2() };
     Moco::new(settings, &encoder, vec![presets::small_images(16); 2], Device::Cpu).unwrap()
 }
@@ -71,7 +73,7 @@ fn run(
     resume: Option<PathBuf>,
     stop: bool,
 ) -> Result<Outcome> {
-    let view = presets::evaluation(16, 16);
+    let plain_view = presets::evaluation(16, 16);
     let knn = KnnConfig { k: 3, temperature: 0.1 };
     let stop = AtomicBool::new(stop);
     pretrain(
@@ -87,13 +89,8 @@ fn run(
             threads: 2,
             resume,
             stop: &stop,
-            knn: Some(KnnPoint {
-                bank: &Gradients,
-                test: &Gradients,
-                view: &view,
-                config: &knn,
-                classes: 2,
-            }),
+            plain_view: &plain_view,
+            knn: Some(KnnPoint { bank: &Gradients, test: &Gradients, config: &knn, classes: 2 }),
         },
     )
 }
@@ -170,6 +167,7 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
 
     let stop = AtomicBool::new(true);
     let mut other = moco();
+    let plain_view = presets::evaluation(16, 16);
     let job = |name, checksum| Job {
         name,
         config: Box::leak(Box::new(config())),
@@ -181,6 +179,7 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
         threads: 1,
         resume: Some(path.clone()),
         stop: &stop,
+        plain_view: &plain_view,
         knn: None,
     };
     let error = pretrain(&mut other, &job("byol", "gradients")).unwrap_err().to_string();

@@ -37,7 +37,7 @@ use anyhow::{Result, ensure};
 use portolan_random::{Purpose, stream};
 
 /// The renderer's name and version: it changes whenever a pixel would.
-pub const VERSION: &str = "shapes-0";
+pub const VERSION: &str = "shapes-1";
 
 /// One split of the built-in data: `count` images of `size` × `size` pixels.
 #[derive(Clone, Debug)]

@@ -71,6 +71,8 @@ pub(crate) fn report() -> Report {
             top1: 0.6875,
             best_over_epochs: 0.703_125,
             random_init_top1: 0.3125,
+            random_init_as_built_top1: None,
+            head_top1: None,
         }),
         linear_probe: Some(LinearProbe { top1: 0.75, random_init_top1: 0.4375 }),
         published: vec![Published {

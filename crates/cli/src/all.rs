@@ -1,0 +1,58 @@
+//! `reproduce --all`: every method, and one table of them.
+
+use anyhow::{Result, ensure};
+use portolan_report::{Entry, Report, comparison_text, write_comparison};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::args::RunArgs;
+use crate::methods;
+use crate::run::{reproduce, stopping, time_for_names};
+
+/// Runs every method with these options, each in a folder of its name, and compares what came out. A method that fails is
+/// named at the end and does not keep the others from running.
+///
+/// # Errors
+/// When no method ended well, or the comparison cannot be written.
+pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
+    let folder = args
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("runs").join(format!("all-{}", time_for_names())));
+    let (mut entries, mut failed) = (Vec::new(), Vec::new());
+    for method in methods::all() {
+        let out = folder.join(method.name);
+        if Report::read(&out).is_err() {
+            eprintln!("\n== {}", method.title);
+            let one = RunArgs {
+                method: Some(method.name.to_owned()),
+                out: Some(out.clone()),
+                all: false,
+                ..args.clone()
+            };
+            match reproduce(one) {
+                Ok(code) if stopping() => return Ok(code),
+                Ok(_) => {}
+                Err(error) => {
+                    eprintln!("error: {error:#}");
+                    failed.push(method.name);
+                    continue;
+                }
+            }
+        }
+        entries.push(Entry {
+            title: method.title.to_owned(),
+            page: format!("{}/report.html", method.name),
+            report: Report::read(&out)?,
+        });
+    }
+    ensure!(!entries.is_empty(), "no method ended well; their errors are above");
+    let page = write_comparison(&entries, &folder)?;
+    print!("\n{}", comparison_text(&entries));
+    println!("\ncomparison  {}", page.display());
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("these failed, for the reasons above: {}", failed.join(", "));
+    Ok(ExitCode::FAILURE)
+}

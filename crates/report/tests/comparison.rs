@@ -1,0 +1,42 @@
+//! Several runs in one table.
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code)] // the parts of a page are for tests/page.rs
+mod sample;
+
+use portolan_report::{Entry, comparison_text, write_comparison};
+use scraper::{Html, Selector};
+
+fn entries() -> Vec<Entry> {
+    let entry = |title: &str, top1: f64| {
+        let mut report = sample::report();
+        report.knn.as_mut().unwrap().top1 = top1;
+        Entry { title: title.to_owned(), page: format!("{title}/report.html"), report }
+    };
+    let mut unlabelled = entry("MAE", 0.0);
+    (unlabelled.report.knn, unlabelled.report.linear_probe) = (None, None);
+    vec![entry("SimCLR", 0.8125), entry("<MoCo>", 0.75), unlabelled]
+}
+
+#[test]
+fn every_run_has_a_line_with_its_figures() {
+    let text = comparison_text(&entries());
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 4);
+    assert!(lines[1].starts_with("SimCLR") && lines[1].contains("81.2 %"), "{text}");
+    assert!(lines[3].contains('–'), "{text}");
+}
+
+#[test]
+fn the_page_links_to_every_run_and_escapes_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_comparison(&entries(), folder.path()).unwrap();
+    let page = Html::parse_document(&std::fs::read_to_string(path).unwrap());
+    let links = Selector::parse("tbody th a").unwrap();
+    let found: Vec<_> =
+        page.select(&links).map(|link| link.value().attr("href").unwrap()).collect();
+    assert_eq!(found, ["SimCLR/report.html", "<MoCo>/report.html", "MAE/report.html"]);
+    let cells = Selector::parse("tbody tr:first-child td.n").unwrap();
+    let first: String = page.select(&cells).next().unwrap().text().collect();
+    assert!(first.starts_with("81.2"), "{first}");
+}
