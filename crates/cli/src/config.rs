@@ -103,4 +103,7 @@ pub(crate) struct PublishedFigure {
     pub(crate) best_epoch: bool,
     /// All of it in words.
     pub(crate) setting: String,
+    /// What of the source's setting the recipe does not follow, a few words each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) differs: Vec<String>,
 }

@@ -168,6 +168,7 @@ fn compare(figure: &PublishedFigure, config: &RunConfig, data: &Dataset) -> repo
         figure.metric.starts_with("linear"),
         "solved on frozen features here, trained with SGD on augmented views there".to_owned(),
     );
+    differences.extend(figure.differs.iter().cloned());
     report::Published {
         source: figure.source.clone(),
         // On the head's outputs where the source measures there; this run has that figure too.

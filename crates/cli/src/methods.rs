@@ -194,11 +194,17 @@ pub(crate) fn build(config: &RunConfig, device: Device) -> Result<Box<dyn Method
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use portolan_encoders::Stem;
     use portolan_method::{Batch, StepCx};
     use portolan_tensor::{Kind, Precision, Tensor};
+    use std::sync::Mutex;
+
+    /// libtorch's generator is global: tests that draw from it take turns.
+    static GENERATOR: Mutex<()> = Mutex::new(());
 
     #[test]
     fn every_recipe_is_complete_and_buildable() {
+        let _turn = GENERATOR.lock();
         for method in METHODS {
             for (name, _) in method.recipes {
                 let table = method.recipe(name).unwrap();
@@ -245,11 +251,18 @@ mod tests {
 
     #[test]
     fn one_step_of_every_method_runs_on_every_encoder_it_supports_in_both_precisions() {
+        let _turn = GENERATOR.lock();
+        portolan_tensor::tch::set_num_threads(1);
         for method in METHODS {
             let recipe: RunConfig = method.recipe("shapes").unwrap().try_into().unwrap();
             for name in ["resnet18-w4", "resnet50-w4", "vit_w8d2h2_patch4_32"] {
                 let mut config = recipe.clone();
                 config.encoder = EncoderConfig::named(name).unwrap();
+                if let EncoderConfig::Resnet(resnet) = &mut config.encoder {
+                    // With more strides, the smallest views would end as 1×1 maps, for which libtorch's bfloat16 convolution on
+                    // CPUs leaves the gradient of weights that meet only padding as whatever was in memory.
+                    resnet.stem = Stem::Cifar;
+                }
                 shrink(&mut config);
                 let built = build(&config, Device::Cpu);
                 if method.name == "mae" && name.starts_with("resnet") {
