@@ -1,10 +1,12 @@
 //! ResNet-18 on images of 32 px on the CPU, on all of libtorch's threads, in images per second: with the CIFAR stem,
 //! and in the narrow form with the strided stem that the recipe `shapes` trains.
 //!
+//! A vision transformer on all patches and on the quarter that MAE leaves visible, beside them.
+//!
 //! `cargo bench -p portolan-benches --bench encoder`
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use portolan_encoders::{Encoder, ResNetConfig, Stem, build};
+use portolan_encoders::{Encoder, ResNetConfig, Stem, Vit, VitConfig, build};
 use portolan_tensor::{Device, Kind, Tensor, Vars, no_grad};
 use std::hint::black_box;
 
@@ -45,5 +47,25 @@ fn forward_and_backward(encoder: &dyn Encoder, images: &Tensor) {
     encoder.forward(images, true).square().mean(Kind::Float).backward();
 }
 
-criterion_group!(encoder, wide, narrow);
+/// Blocks over 64 patches, and over the 16 that a mask ratio of 0.75 leaves (He et al. 2021, section 3).
+fn masked(c: &mut Criterion) {
+    let config = VitConfig::named("vit_tiny_patch4_32").expect("a known encoder");
+    let vit = Vit::new(&config, &Vars::new(Device::Cpu)).expect("the config is a possible one");
+    let mut group = c.benchmark_group("vit_tiny_patch4_32, batch 64, forward and backward");
+    group.sample_size(10).throughput(Throughput::Elements(64));
+    for visible in [64, 16] {
+        let patches = Tensor::randn([64, visible, config.width], FLOAT);
+        group.bench_function(BenchmarkId::new("patches", visible), |bencher| {
+            bencher.iter(|| {
+                for (_, mut parameter) in vit.vars().parameters() {
+                    parameter.zero_grad();
+                }
+                vit.encode(&patches, true).square().mean(Kind::Float).backward();
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(encoder, wide, narrow, masked);
 criterion_main!(encoder);

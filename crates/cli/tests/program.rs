@@ -210,3 +210,56 @@ fn ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on() {
     succeeded(&portolan(folder.path(), &["pretrain", "--resume", "run"]));
     assert!(folder.path().join("run/report.json").exists());
 }
+
+/// A tiny run of any method.
+fn other(folder: &Path, method: &str, encoder: &str, more: &[&str]) -> Output {
+    let tiny =
+        "--limit 64 --limit-test 32 --epochs 2 --batch-size 16 --set k=5 --device cpu --threads 1";
+    let args: Vec<&str> = ["reproduce", method, "--encoder", encoder]
+        .into_iter()
+        .chain(tiny.split(' '))
+        .chain(more.iter().copied())
+        .collect();
+    portolan(folder, &args)
+}
+
+#[test]
+fn what_a_method_cannot_do_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let resnet = "resnet18-w4";
+    let other = |method, encoder, more: &[&str]| other(folder.path(), method, encoder, more);
+    let short = ["--set", "warmup_epochs=0"];
+    refused(&other("mae", resnet, &short), &["vision transformer", resnet]);
+    refused(&other("mae", "vit_w8d1h1_patch4_32", &[]), &["warmup_epochs", "2 epoch"]);
+    let all_hidden = [&short[..], &["--set", "mask_ratio=1.0"]].concat();
+    refused(&other("mae", "vit_w8d1h1_patch4_32", &all_hidden), &["mask_ratio is 1"]);
+    refused(&other("simclr", "vit_w8d1h1_patch5_30", &[]), &["patches of 5 pixels", "32"]);
+    refused(&other("byol", "vit_w8d1h1_patch5_32", &[]), &["patches of 5 pixels", "32"]);
+    refused(&other("vicreg", resnet, &["--set", "batch_size=1"]), &["batch_size is 1"]);
+    refused(&other("simclrr", resnet, &[]), &["no method `simclrr`", "simclr, moco"]);
+    refused(&portolan(folder.path(), &["pretrain", "--all"]), &["--all is for reproduce"]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn all_methods_end_in_one_table_and_finished_ones_are_not_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    succeeded(&other(folder.path(), "simclr", "resnet18-w4", &["--out", "all/simclr"]));
+    let report = std::fs::read(folder.path().join("all/simclr/report.json")).unwrap();
+    let names = "moco-v3 byol simsiam barlow vicreg dino mae rotation jigsaw colorization";
+    for name in names.split(' ') {
+        let run = folder.path().join("all").join(name);
+        std::fs::create_dir_all(&run).unwrap();
+        std::fs::write(run.join("report.json"), &report).unwrap();
+    }
+    let args: Vec<&str> =
+        ["reproduce", "--all", "--out", "all"].iter().chain(TINY).copied().collect();
+    let output = portolan(folder.path(), &args);
+    let said = succeeded(&output);
+    assert_eq!(text(&output.stderr).matches("== ").count(), 1, "MoCo alone is run");
+    for title in ["SimCLR", "MoCo v3", "Barlow Twins", "MAE", "Colourisation"] {
+        assert!(said.lines().any(|line| line.starts_with(title)), "{title} is not in: {said}");
+    }
+    let page = std::fs::read_to_string(folder.path().join("all/comparison.html")).unwrap();
+    assert!(page.contains("12 methods on shapes") && page.contains("moco/report.html"));
+}
