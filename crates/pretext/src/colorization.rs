@@ -9,7 +9,7 @@ use portolan_optim::ParamGroup;
 use portolan_tensor::{Device, Kind, Tensor, Vars, full_precision, no_grad, prefixed};
 use serde::{Deserialize, Serialize};
 
-use crate::lab::{cells, lab};
+use crate::lab::{cells, lab, xyz_of_rgb};
 
 /// What colourisation can be set to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,10 @@ pub struct Colorization {
     /// What the view was normalised by, `[1, 3, 1, 1]` each.
     mean: Tensor,
     std: Tensor,
+    /// What red, green and blue give to luminance, `[1, 3, 1, 1]`.
+    luminance: Tensor,
+    /// sRGB to XYZ, as [`lab`] takes it.
+    xyz_of_rgb: Tensor,
     /// The middle of every class's cell, `[classes, 2]`.
     cells: Tensor,
     /// How common each class has been of late, `[classes]`.
@@ -107,6 +111,8 @@ impl Colorization {
             prior: Tensor::full([classes], 1.0 / classes as f64, (Kind::Float, device)),
             mean: channels(mean),
             std: channels(std),
+            luminance: channels([0.299, 0.587, 0.114]),
+            xyz_of_rgb: xyz_of_rgb().to_device(device),
             config,
             views,
             cells,
@@ -120,9 +126,8 @@ impl Colorization {
     /// The view in grey, normalised as the view is: all that the encoder sees. As `grayscale` of a view makes it, so
     /// that evaluation can show the same (`evaluation.grayscale`).
     fn grey(&self, rgb: &Tensor) -> Tensor {
-        let weights = Tensor::from_slice(&[0.299f32, 0.587, 0.114]).view([1, 3, 1, 1]);
-        let weights = weights.to_device(rgb.device());
-        let luminance = (rgb * weights).sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
+        let luminance =
+            (rgb * &self.luminance).sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
         (luminance - &self.mean) / &self.std
     }
 
@@ -130,7 +135,9 @@ impl Colorization {
     /// its five nearest.)
     fn classes(&self, rgb: &Tensor) -> Tensor {
         let grid = self.config.grid;
-        let ab = lab(&rgb.clamp(0.0, 1.0)).narrow(1, 1, 2).adaptive_avg_pool2d([grid, grid]);
+        let ab = lab(&rgb.clamp(0.0, 1.0), &self.xyz_of_rgb)
+            .narrow(1, 1, 2)
+            .adaptive_avg_pool2d([grid, grid]);
         let ab = ab.permute([0, 2, 3, 1]).reshape([-1, 2]);
         Tensor::cdist(&ab, &self.cells, 2.0, None::<i64>).argmin(1, false)
     }
@@ -193,7 +200,9 @@ impl Method for Colorization {
             (own * self.weights().index_select(0, &classes)).mean(Kind::Float)
         })?;
         let right = no_grad(|| logits.argmax(1, false).eq_tensor(&classes));
-        let count = classes.bincount(None::<Tensor>, self.prior.size()[0]).to_kind(Kind::Float);
+        // Not bincount, which waits for the device to learn the largest class.
+        let ones = classes.ones_like().to_kind(Kind::Float);
+        let count = self.prior.zeros_like().scatter_add(0, &classes, &ones);
         self.counted.push(count / classes.size()[0] as f64);
         Ok(StepLoss { loss, figures: vec![("task_top1", StepLoss::share(&right))], outputs: None })
     }

@@ -105,16 +105,17 @@ impl Jigsaw {
         let (batch, cell) = (images.size()[0], images.size()[2] / GRID);
         let tile = self.config.tile;
         let mut rng = cx.rng(Purpose::Tiles, 0);
-        let mut places = |start: i64| -> Tensor {
-            let drawn: Vec<i64> =
-                (0..batch).map(|_| start + rng.random_range(0..=cell - tile)).collect();
-            let first = Tensor::from_slice(&drawn).to_device(cx.device).view([-1, 1]);
-            first + Tensor::arange(tile, (Kind::Int64, cx.device)) // [batch, tile]
-        };
+        // Row and column within the cell, for each tile and image.
+        let drawn: Vec<i64> =
+            (0..TILES as i64 * 2 * batch).map(|_| rng.random_range(0..=cell - tile)).collect();
+        let drawn = Tensor::from_slice(&drawn).to_device(cx.device).view([-1, 2, batch, 1]);
+        let within = drawn + Tensor::arange(tile, (Kind::Int64, cx.device)); // […, tile]
         let side = images.size()[2];
         let planes = images.flatten(2, 3); // [batch, 3, side · side]
         let cut = |n: i64| {
-            let (rows, columns) = (places(n / GRID * cell), places(n % GRID * cell));
+            let places = within.get(n);
+            let (rows, columns) =
+                (places.get(0) + n / GRID * cell, places.get(1) + n % GRID * cell);
             let pixels = (rows.unsqueeze(2) * side + columns.unsqueeze(1)).view([batch, 1, -1]);
             let cut = planes.gather(2, &pixels.expand([-1, 3, -1], false), false);
             let mean = cut.mean_dim([2i64].as_slice(), true, Kind::Float);

@@ -2,13 +2,9 @@
 
 use portolan_tensor::{Kind, Tensor};
 
-/// sRGB, `[batch, 3, h, w]` from 0 to 1, to L* (0 to 100), a* and b* (about ±110).
-pub(crate) fn lab(rgb: &Tensor) -> Tensor {
-    let low = rgb / 12.92;
-    let high = ((rgb + 0.055) / 1.055).clamp_min(1e-6).pow_tensor_scalar(2.4);
-    let linear = low.where_self(&rgb.le(0.04045), &high);
-    // sRGB to XYZ (IEC 61966-2-1), each row over the white point's number.
-    let matrix = Tensor::from_slice(&[
+/// Linear sRGB to XYZ (IEC 61966-2-1), each row over the white point's number, as a 1×1 convolution.
+pub(crate) fn xyz_of_rgb() -> Tensor {
+    Tensor::from_slice(&[
         0.412_453f32 / 0.950_47,
         0.357_580 / 0.950_47,
         0.180_423 / 0.950_47,
@@ -20,8 +16,14 @@ pub(crate) fn lab(rgb: &Tensor) -> Tensor {
         0.950_227 / 1.088_83,
     ])
     .view([3, 3, 1, 1])
-    .to_device(rgb.device());
-    let xyz = linear.conv2d(&matrix, None::<Tensor>, 1, 0, 1, 1);
+}
+
+/// sRGB, `[batch, 3, h, w]` from 0 to 1, to L* (0 to 100), a* and b* (about ±110), by [`xyz_of_rgb`].
+pub(crate) fn lab(rgb: &Tensor, xyz_of_rgb: &Tensor) -> Tensor {
+    let low = rgb / 12.92;
+    let high = ((rgb + 0.055) / 1.055).clamp_min(1e-6).pow_tensor_scalar(2.4);
+    let linear = low.where_self(&rgb.le(0.04045), &high);
+    let xyz = linear.conv2d(xyz_of_rgb, None::<Tensor>, 1, 0, 1, 1);
     let root = xyz.clamp_min(1e-6).pow_tensor_scalar(1.0 / 3.0);
     let f = root.where_self(&xyz.gt(0.008_856), &(&xyz * 7.787 + 16.0 / 116.0));
     let part = |i: i64| f.narrow(1, i, 1);
@@ -38,7 +40,7 @@ pub(crate) fn cells(side: f64) -> Tensor {
     let levels = Tensor::linspace(0.0, 1.0, 65, (Kind::Float, portolan_tensor::Device::Cpu));
     let grid = Tensor::meshgrid_indexing(&[&levels, &levels, &levels], "ij");
     let rgb = Tensor::stack(&[&grid[0], &grid[1], &grid[2]], 0).view([1, 3, -1, 1]);
-    let ab = lab(&rgb).narrow(1, 1, 2).view([2, -1]).tr();
+    let ab = lab(&rgb, &xyz_of_rgb()).narrow(1, 1, 2).view([2, -1]).tr();
     let cells = ((ab / side).round() * side).unique_dim(0, true, false, false).0;
     cells.contiguous()
 }
@@ -60,7 +62,7 @@ mod tests {
             [53.3890, 0.0, 0.0],
         ];
         for (rgb, expected) in rgb.iter().zip(expected) {
-            let found = lab(&Tensor::from_slice(rgb).view([1, 3, 1, 1]));
+            let found = lab(&Tensor::from_slice(rgb).view([1, 3, 1, 1]), &xyz_of_rgb());
             for (i, value) in expected.into_iter().enumerate() {
                 let off = (found.double_value(&[0, i as i64, 0, 0]) - value).abs();
                 assert!(off < 0.05, "{rgb:?}: off by {off}");
