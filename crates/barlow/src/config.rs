@@ -37,13 +37,6 @@ impl Default for BarlowConfig {
 }
 
 impl BarlowConfig {
-    /// The widths of the head's layers.
-    pub(crate) fn widths(&self) -> Vec<i64> {
-        let mut widths = vec![self.hidden; self.layers - 1];
-        widths.push(self.dim);
-        widths
-    }
-
     /// Whether these settings make sense.
     ///
     /// # Errors

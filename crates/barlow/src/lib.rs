@@ -27,7 +27,7 @@ pub use config::BarlowConfig;
 
 use anyhow::Result;
 use portolan_augment::ViewSpec;
-use portolan_encoders::{Encoder, EncoderConfig, HeadNorm};
+use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::barlow_twins;
 use portolan_method::{Batch, Method, Network, StepCx, StepLoss, check_views};
 use portolan_optim::{LrRule, ParamGroup};
@@ -53,7 +53,8 @@ impl Barlow {
     ) -> Result<Self> {
         config.validate()?;
         check_views("Barlow Twins", &views, 2, encoder)?;
-        let network = Network::new(encoder, |_| config.widths(), HeadNorm::Hidden, device)?;
+        let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
+        let network = Network::new(encoder, widths, HeadNorm::Hidden, device)?;
         Ok(Barlow { config, views, network })
     }
 }

@@ -29,6 +29,20 @@ pub(crate) struct Measured {
     pub(crate) figures: Figures,
 }
 
+/// The features of the training and of the test split.
+fn both_splits(
+    encoder: &dyn Encoder,
+    config: &RunConfig,
+    data: &Dataset,
+    device: Device,
+) -> Result<(Features, Features)> {
+    let view = plain_view(config, data);
+    let of =
+        |source: &dyn Source| features(encoder, source, &view, device, config.training.precision);
+    let test = data.test.as_ref().context("the data has no test split")?;
+    Ok((of(&*data.train)?, of(&**test)?))
+}
+
 /// kNN and linear probe of an encoder: the training split for fitting, the test split for scoring.
 ///
 /// # Errors
@@ -39,11 +53,7 @@ pub(crate) fn measure(
     data: &Dataset,
     device: Device,
 ) -> Result<Measured> {
-    let view = plain_view(config, data);
-    let of =
-        |source: &dyn Source| features(encoder, source, &view, device, config.training.precision);
-    let test = data.test.as_ref().context("the data has no test split")?;
-    let (bank, test) = (of(&*data.train)?, of(&**test)?);
+    let (bank, test) = both_splits(encoder, config, data, device)?;
     let classes = data.classes.len() as i64;
     let knn = knn_top1(&bank, &test, classes, &config.evaluation.knn)?;
     let probe = LinearProbe::fit(&bank.x, bank.labels()?, classes)?;
@@ -58,12 +68,9 @@ fn knn_of(
     data: &Dataset,
     device: Device,
 ) -> Result<f64> {
-    let view = plain_view(config, data);
-    let of =
-        |source: &dyn Source| features(encoder, source, &view, device, config.training.precision);
-    let test = data.test.as_ref().context("the data has no test split")?;
+    let (bank, test) = both_splits(encoder, config, data, device)?;
     let classes = data.classes.len() as i64;
-    knn_top1(&of(&*data.train)?, &of(&**test)?, classes, &config.evaluation.knn)
+    knn_top1(&bank, &test, classes, &config.evaluation.knn)
 }
 
 /// kNN on what the projection head makes of the features.

@@ -3,6 +3,7 @@
 use crate::DinoConfig;
 use portolan_encoders::Init;
 use portolan_encoders::layers::{BatchNorm, Linear};
+use portolan_losses::unit;
 use portolan_tensor::{Kind, Tensor, Vars};
 
 /// Layers with GELU between them, a bottleneck brought to length one, and a last layer without bias whose rows are
@@ -59,7 +60,6 @@ impl DinoHead {
                 x = x.gelu("none");
             }
         }
-        let unit = |x: &Tensor| x / x.norm_scalaropt_dim(2, [-1], true).clamp_min(1e-12);
         unit(&x).linear(&(unit(&self.v) * &self.g), None::<Tensor>)
     }
 }

@@ -23,6 +23,13 @@ pub struct ProjectionHead {
 }
 
 impl ProjectionHead {
+    /// The widths of `layers` layers: hidden ones of `hidden` numbers, then `dim`.
+    pub fn widths(layers: usize, hidden: i64, dim: i64) -> Vec<i64> {
+        let mut widths = vec![hidden; layers.saturating_sub(1)];
+        widths.push(dim);
+        widths
+    }
+
     /// Layers from `widths[0]` over `widths[1]`… to the last width. A layer that a batch norm follows
     /// has no bias, which the norm would cancel. `splits` is the batch norms' (see [`BatchNorm`]).
     pub fn new(vars: &Vars, widths: &[i64], norm: HeadNorm, splits: i64) -> Self {

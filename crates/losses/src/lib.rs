@@ -58,5 +58,6 @@ pub use mae::mae;
 pub use moco_v3::moco_v3;
 pub use negative_cosine::negative_cosine;
 pub use nt_xent::nt_xent;
+pub use parts::unit;
 pub use uniformity::uniformity;
 pub use vicreg::vicreg;

@@ -1,7 +1,7 @@
 //! Whether a method's outputs still tell images apart.
 
 use anyhow::Result;
-use portolan_losses::effective_rank;
+use portolan_losses::{effective_rank, unit};
 use portolan_tensor::{Kind, Tensor, no_grad};
 
 /// What the outputs of one batch show.
@@ -23,10 +23,8 @@ pub struct Signs {
 pub fn signs_of_collapse(outputs: &Tensor) -> Result<Signs> {
     let rank = effective_rank(outputs)?.double_value(&[]);
     let outputs = outputs.detach().to_kind(Kind::Float);
-    let deviation = no_grad(|| {
-        let length = outputs.norm_scalaropt_dim(2, [-1], true).clamp_min(1e-12);
-        (&outputs / length).std_dim([0i64].as_slice(), true, false).mean(Kind::Float)
-    });
+    let deviation =
+        no_grad(|| unit(&outputs).std_dim([0i64].as_slice(), true, false).mean(Kind::Float));
     let dim = outputs.size()[1] as f64;
     Ok(Signs { deviation: deviation.double_value(&[]) * dim.sqrt(), effective_rank: rank })
 }

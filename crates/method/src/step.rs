@@ -1,8 +1,9 @@
 //! What a method is handed at each step, and what it hands back.
 
 use anyhow::{Result, ensure};
+use portolan_losses::unit;
 use portolan_random::{Purpose, Stream, stream};
-use portolan_tensor::{Device, Kind, Tensor};
+use portolan_tensor::{Device, Kind, Tensor, no_grad};
 use rand::seq::SliceRandom;
 
 /// One batch: the same images seen several ways.
@@ -112,6 +113,16 @@ impl StepLoss {
     /// The mean of a boolean tensor, such as an accuracy: a scalar figure.
     pub fn share(hits: &Tensor) -> Tensor {
         hits.to_kind(Kind::Float).mean(Kind::Float)
+    }
+
+    /// How often the most similar of the rows `b` to a row of `a` is the row of the same number: the accuracy of
+    /// finding a view's other view in the batch. Both `[batch, dim]`; a scalar figure.
+    pub fn found(a: &Tensor, b: &Tensor) -> Tensor {
+        no_grad(|| {
+            let nearest = unit(a).matmul(&unit(b).tr()).argmax(1, false);
+            let own = Tensor::arange(a.size()[0], (Kind::Int64, a.device()));
+            StepLoss::share(&nearest.eq_tensor(&own))
+        })
     }
 }
 

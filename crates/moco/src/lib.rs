@@ -36,10 +36,10 @@ pub use v3::{MocoV3, MocoV3Config};
 use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm};
-use portolan_losses::info_nce;
+use portolan_losses::{info_nce, unit};
 use portolan_method::{Batch, Method, MomentumTwin, Network, Queue, StepCx, StepLoss, check_views};
 use portolan_optim::ParamGroup;
-use portolan_tensor::{Device, Tensor, clear_autocast_cache, no_grad, prefixed};
+use portolan_tensor::{Device, Kind, Tensor, clear_autocast_cache, no_grad, prefixed};
 
 /// MoCo, ready to train.
 pub struct Moco {
@@ -86,11 +86,11 @@ impl Moco {
     fn keys(&self, x: &Tensor, cx: &StepCx, draw: u64) -> Tensor {
         let keys = no_grad(|| {
             if !self.split_batch_norm {
-                return unit(&self.key.forward(x));
+                return unit(&self.key.forward(x).to_kind(Kind::Float));
             }
             let shuffle = cx.permutation(x.size()[0], draw);
             let keys = self.key.forward(&x.index_select(0, &shuffle));
-            unit(&keys).index_select(0, &shuffle.argsort(0, false))
+            unit(&keys.to_kind(Kind::Float)).index_select(0, &shuffle.argsort(0, false))
         });
         clear_autocast_cache();
         keys
@@ -105,13 +105,6 @@ impl Moco {
         self.fresh_keys.push(k);
         Ok(logits)
     }
-}
-
-/// Rows brought to length one, in float32.
-fn unit(rows: &Tensor) -> Tensor {
-    let rows = rows.to_kind(portolan_tensor::Kind::Float);
-    let length = rows.norm_scalaropt_dim(2.0, 1, true).clamp_min(1e-12);
-    rows / length
 }
 
 impl Method for Moco {

@@ -95,11 +95,7 @@ impl MocoV3 {
     ) -> Result<Self> {
         config.validate()?;
         check_views("MoCo v3", &views, 2, encoder)?;
-        let widths = |_| {
-            let mut widths = vec![config.hidden; config.layers - 1];
-            widths.push(config.dim);
-            widths
-        };
+        let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
         let network = || Network::new(encoder, widths, HeadNorm::All, device);
         let (query, key) = (network()?, network()?);
         let twin = MomentumTwin::new(&query.vars, &key.vars)?;
@@ -139,7 +135,7 @@ impl Method for MocoV3 {
         let (q_1, q_2) = (query(x_1), query(x_2));
         let temperature = self.config.temperature;
         let loss = moco_v3(&q_1, &k_2, temperature)? + moco_v3(&q_2, &k_1, temperature)?;
-        let found = no_grad(|| found(&q_1, &k_2));
+        let found = StepLoss::found(&q_1, &k_2);
         Ok(StepLoss { loss, figures: vec![("contrastive_top1", found)], outputs: Some(k_1) })
     }
 
@@ -155,12 +151,4 @@ impl Method for MocoV3 {
     fn project(&self, features: &Tensor) -> Option<Tensor> {
         Some(self.query.project(features))
     }
-}
-
-/// How often a query's most similar key of the batch is its own.
-fn found(q: &Tensor, k: &Tensor) -> Tensor {
-    let unit = crate::unit;
-    let nearest = unit(q).matmul(&unit(k).tr()).argmax(1, false);
-    let own = Tensor::arange(q.size()[0], (portolan_tensor::Kind::Int64, q.device()));
-    StepLoss::share(&nearest.eq_tensor(&own))
 }

@@ -27,13 +27,6 @@ impl Default for SimclrConfig {
 }
 
 impl SimclrConfig {
-    /// The widths of the head's layers.
-    pub(crate) fn widths(&self) -> Vec<i64> {
-        let mut widths = vec![self.hidden; self.layers - 1];
-        widths.push(self.dim);
-        widths
-    }
-
     /// Whether these settings make sense.
     ///
     /// # Errors

@@ -30,11 +30,11 @@ pub use config::SimclrConfig;
 
 use anyhow::Result;
 use portolan_augment::ViewSpec;
-use portolan_encoders::{Encoder, EncoderConfig};
+use portolan_encoders::{Encoder, EncoderConfig, ProjectionHead};
 use portolan_losses::nt_xent;
 use portolan_method::{Batch, Method, Network, StepCx, StepLoss, check_views};
 use portolan_optim::ParamGroup;
-use portolan_tensor::{Device, Tensor, no_grad, prefixed};
+use portolan_tensor::{Device, Tensor, prefixed};
 
 /// SimCLR, ready to train.
 pub struct Simclr {
@@ -57,7 +57,8 @@ impl Simclr {
     ) -> Result<Self> {
         config.validate()?;
         check_views("SimCLR", &views, 2, encoder)?;
-        let network = Network::new(encoder, |_| config.widths(), config.norm, device)?;
+        let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
+        let network = Network::new(encoder, widths, config.norm, device)?;
         Ok(Simclr { config, views, network })
     }
 }
@@ -82,7 +83,7 @@ impl Method for Simclr {
         let z = self.network.forward(&Tensor::cat(&[x_i, x_j], 0)); // z = g(f(x)), both views
         let (z_i, z_j) = (cx.all_gather(&z.narrow(0, 0, n)), cx.all_gather(&z.narrow(0, n, n)));
         let loss = nt_xent(&z_i, &z_j, self.config.temperature)?;
-        let found = no_grad(|| found(&z_i, &z_j));
+        let found = StepLoss::found(&z_i, &z_j);
         Ok(StepLoss {
             loss,
             figures: vec![("contrastive_top1", found)],
@@ -102,12 +103,4 @@ impl Method for Simclr {
     fn project(&self, features: &Tensor) -> Option<Tensor> {
         Some(self.network.project(features))
     }
-}
-
-/// How often a first view's most similar second view in the batch is its own.
-fn found(z_i: &Tensor, z_j: &Tensor) -> Tensor {
-    let unit = |z: &Tensor| z / z.norm_scalaropt_dim(2, [-1], true).clamp_min(1e-12);
-    let nearest = unit(z_i).matmul(&unit(z_j).tr()).argmax(1, false);
-    let own = Tensor::arange(z_i.size()[0], (portolan_tensor::Kind::Int64, z_i.device()));
-    StepLoss::share(&nearest.eq_tensor(&own))
 }

@@ -36,13 +36,6 @@ impl Default for VicregConfig {
 }
 
 impl VicregConfig {
-    /// The widths of the expander's layers.
-    pub(crate) fn widths(&self) -> Vec<i64> {
-        let mut widths = vec![self.hidden; self.layers - 1];
-        widths.push(self.dim);
-        widths
-    }
-
     pub(crate) fn weights(&self) -> Weights {
         let &VicregConfig { invariance, variance, covariance, .. } = self;
         Weights { invariance, variance, covariance, ..Weights::default() }

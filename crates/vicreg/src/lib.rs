@@ -28,7 +28,7 @@ pub use config::VicregConfig;
 
 use anyhow::Result;
 use portolan_augment::ViewSpec;
-use portolan_encoders::{Encoder, EncoderConfig, HeadNorm};
+use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::vicreg;
 use portolan_method::{Batch, Method, Network, StepCx, StepLoss, check_views};
 use portolan_optim::ParamGroup;
@@ -55,7 +55,8 @@ impl Vicreg {
     ) -> Result<Self> {
         config.validate()?;
         check_views("VICReg", &views, 2, encoder)?;
-        let network = Network::new(encoder, |_| config.widths(), HeadNorm::Hidden, device)?;
+        let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
+        let network = Network::new(encoder, widths, HeadNorm::Hidden, device)?;
         Ok(Vicreg { config, views, network })
     }
 }
