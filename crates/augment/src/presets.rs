@@ -67,7 +67,7 @@ pub fn byol(size: u32) -> [ViewSpec; 2] {
     })
 }
 
-/// DINO (Caron et al. 2021, arXiv:2104.14294, section 3.1 and `DataAugmentationDINO`): BYOL's two views as the
+/// DINO (Caron et al. 2021, arXiv:2104.14294, section 3.2 and `DataAugmentationDINO`): BYOL's two views as the
 /// global ones, from 0.4 of the area on, then `locals` small ones of up to 0.4 of it. At 224 and 96 px, from 0.25
 /// on for the published ViT-S.
 pub fn dino(global: u32, local: u32, locals: usize) -> Vec<ViewSpec> {
@@ -84,7 +84,7 @@ pub fn dino(global: u32, local: u32, locals: usize) -> Vec<ViewSpec> {
     views
 }
 
-/// MAE (He et al. 2021, arXiv:2111.06377, appendix A.1): a crop of at least a fifth of the area, and a flip.
+/// MAE (He et al. 2021, arXiv:2111.06377; the scale is `main_pretrain.py`'s): a crop of at least a fifth of the area, and a flip.
 pub fn mae(size: u32) -> ViewSpec {
     view(vec![crop(size, [0.2, 1.0], Interpolation::Bicubic), Op::HorizontalFlip { p: 0.5 }])
 }

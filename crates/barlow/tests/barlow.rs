@@ -6,34 +6,23 @@ mod own_loop;
 
 use portolan_augment::presets;
 use portolan_barlow::{Barlow, BarlowConfig};
-use portolan_encoders::{EncoderConfig, ResNetConfig, Stem};
 use portolan_method::Method;
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, seed, tch};
 use portolan_testing::trial::{self, Trial};
-use std::sync::Mutex;
-
-/// libtorch's generator is global: tests that draw from it take turns.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 const CPU: Device = Device::Cpu;
-
-fn small() -> EncoderConfig {
-    tch::set_num_threads(1);
-    let resnet = ResNetConfig::named("resnet18-w4").unwrap();
-    ResNetConfig { stem: Stem::CifarStrided, ..resnet }.into()
-}
 
 fn barlow(change: impl Fn(&mut BarlowConfig)) -> Barlow {
     let mut config =
         BarlowConfig { hidden: 32, dim: 32, loss_scale: 0.1, ..BarlowConfig::default() };
     change(&mut config);
-    Barlow::new(config, &small(), presets::byol(16).into(), CPU).unwrap()
+    Barlow::new(config, &trial::small(), presets::byol(16).into(), CPU).unwrap()
 }
 
 #[test]
 fn biases_and_batch_norms_have_a_rate_of_their_own() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(1);
     let mut method = barlow(|config| config.bias_rate = 0.0);
     let batch = trial::noise(&method, 6);
@@ -51,7 +40,7 @@ fn biases_and_batch_norms_have_a_rate_of_their_own() {
 
 #[test]
 fn the_loss_grows_with_its_scale() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     let loss = |loss_scale| {
         seed(2);
         let mut method = barlow(|config| config.loss_scale = loss_scale);
@@ -63,7 +52,7 @@ fn the_loss_grows_with_its_scale() {
 
 #[test]
 fn without_redundancy_reduction_dimensions_are_lost_and_with_it_they_are_kept() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     let signs = |lambda| {
         seed(3);
         let mut method = barlow(|config| config.lambda = lambda);
@@ -76,7 +65,7 @@ fn without_redundancy_reduction_dimensions_are_lost_and_with_it_they_are_kept() 
 
 #[test]
 fn the_example_runs() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }
@@ -84,7 +73,10 @@ fn the_example_runs() {
 #[test]
 fn what_makes_no_sense_is_refused_by_name() {
     let refused = |config: BarlowConfig| {
-        Barlow::new(config, &small(), presets::byol(16).into(), CPU).err().unwrap().to_string()
+        Barlow::new(config, &trial::small(), presets::byol(16).into(), CPU)
+            .err()
+            .unwrap()
+            .to_string()
     };
     let default = BarlowConfig::default;
     assert!(refused(BarlowConfig { lambda: -1.0, ..default() }).contains("lambda"));

@@ -6,33 +6,22 @@ mod own_loop;
 
 use portolan_augment::presets;
 use portolan_byol::{Byol, ByolConfig};
-use portolan_encoders::{EncoderConfig, ResNetConfig, Stem};
 use portolan_method::Method;
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, seed, tch};
 use portolan_testing::trial::{self, Trial};
-use std::sync::Mutex;
-
-/// libtorch's generator is global: tests that draw from it take turns.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 const CPU: Device = Device::Cpu;
-
-fn small() -> EncoderConfig {
-    tch::set_num_threads(1);
-    let resnet = ResNetConfig::named("resnet18-w4").unwrap();
-    ResNetConfig { stem: Stem::CifarStrided, ..resnet }.into()
-}
 
 fn byol(change: impl Fn(&mut ByolConfig)) -> Byol {
     let mut config = ByolConfig { hidden: 32, dim: 16, momentum: 0.9, ..ByolConfig::default() };
     change(&mut config);
-    Byol::new(config, &small(), presets::byol(16).into(), CPU).unwrap()
+    Byol::new(config, &trial::small(), presets::byol(16).into(), CPU).unwrap()
 }
 
 #[test]
 fn the_target_carries_no_gradient() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(1);
     let mut method = byol(|_| ());
     let batch = trial::noise(&method, 6);
@@ -45,7 +34,7 @@ fn the_target_carries_no_gradient() {
 
 #[test]
 fn the_target_follows_and_its_momentum_ends_at_one() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(2);
     let mut method = byol(|_| ());
     let batch = trial::noise(&method, 6);
@@ -68,7 +57,7 @@ fn the_target_follows_and_its_momentum_ends_at_one() {
 
 #[test]
 fn the_loss_sums_both_directions_times_its_scale() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     let loss = |scale| {
         seed(3);
         let mut method = byol(|config| config.loss_scale = scale);
@@ -82,7 +71,7 @@ fn the_loss_sums_both_directions_times_its_scale() {
 
 #[test]
 fn without_predictor_and_target_outputs_collapse_and_with_them_they_do_not() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     let deviation = |guarded| {
         seed(4);
         let mut method = byol(|config| (config.predictor, config.target) = (guarded, guarded));
@@ -95,7 +84,7 @@ fn without_predictor_and_target_outputs_collapse_and_with_them_they_do_not() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }
@@ -103,7 +92,7 @@ fn the_example_runs() {
 #[test]
 fn what_makes_no_sense_is_refused_by_name() {
     let refused = |config: ByolConfig, views: Vec<_>| {
-        Byol::new(config, &small(), views, CPU).err().unwrap().to_string()
+        Byol::new(config, &trial::small(), views, CPU).err().unwrap().to_string()
     };
     let default = ByolConfig::default;
     let two = || presets::byol(16).to_vec();

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use portolan_report::{Entry, Report, comparison_text, write_comparison};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::args::RunArgs;
@@ -10,7 +10,7 @@ use crate::methods;
 use crate::run::{reproduce, stopping, time_for_names};
 
 /// Runs every method with these options, each in a folder of its name, and compares what came out. A method that fails is
-/// named at the end and does not keep the others from running.
+/// named at the end and does not keep the others from running; one that was stopped goes on from its checkpoint.
 ///
 /// # Errors
 /// When no method ended well, or the comparison cannot be written.
@@ -24,13 +24,7 @@ pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
         let out = folder.join(method.name);
         if Report::read(&out).is_err() {
             eprintln!("\n== {}", method.title);
-            let one = RunArgs {
-                method: Some(method.name.to_owned()),
-                out: Some(out.clone()),
-                all: false,
-                ..args.clone()
-            };
-            match reproduce(one) {
+            match reproduce(one(method.name, &out, args)) {
                 Ok(code) if stopping() => return Ok(code),
                 Ok(_) => {}
                 Err(error) => {
@@ -55,4 +49,17 @@ pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
     }
     eprintln!("these failed, for the reasons above: {}", failed.join(", "));
     Ok(ExitCode::FAILURE)
+}
+
+/// The arguments of one method's run: those of all, or the ones that go on with a run that was stopped.
+fn one(method: &str, out: &Path, args: &RunArgs) -> RunArgs {
+    let started = out.join("config.toml").exists();
+    let (resume, fresh) = if started { (Some(out), None) } else { (None, Some(out)) };
+    RunArgs {
+        method: Some(method.to_owned()),
+        out: fresh.map(Path::to_owned),
+        resume: resume.map(Path::to_owned),
+        all: false,
+        ..args.clone()
+    }
 }

@@ -77,7 +77,7 @@ pub(crate) struct RunArgs {
     #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
     pub(crate) set: Vec<String>,
     /// Every method by its recipe, one after the other, and a table of all (reproduce only). Those that the folder of
-    /// --out already holds are not run again.
+    /// --out already holds are not run again, and one that was stopped goes on.
     #[arg(long, conflicts_with_all = ["method", "resume", "config"])]
     pub(crate) all: bool,
     /// Threads for libtorch and for the loader; as many as there are cores otherwise.

@@ -3,29 +3,30 @@
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// What DINO can be set to. The defaults are the paper's for ImageNet and a ViT-S/16.
+/// What DINO can be set to. The defaults are the paper's for ImageNet and a ViT-S/16 or, where a flag is named, those
+/// of `main_dino.py`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DinoConfig {
-    /// Layers of the projection head before the last: 3 (section 3.2).
+    /// Layers of the projection head before the last: 3 (section 3.1).
     pub layers: usize,
-    /// Width of its hidden layers: 2,048 (section 3.2).
+    /// Width of its hidden layers: 2,048 (section 3.1).
     pub hidden: i64,
     /// Numbers of its bottleneck, brought to length one: 256 (appendix C).
     pub bottleneck: i64,
-    /// K, numbers of an output: 65,536 (section 3.2).
+    /// K, numbers of an output: 65,536 (appendix C).
     pub dim: i64,
-    /// Whether the head has batch norms: not with a ViT, whose system is then free of them (section 3.2).
+    /// Whether the head has batch norms: not with a ViT, whose system is then free of them (section 3.1).
     pub batch_norm: bool,
-    /// Whether the rows of the last layer keep length one; `--norm_last_layer`, true unless a large model
-    /// trains stably without.
+    /// Whether the rows of the last layer keep length one: true (`--norm_last_layer`); false learns better features
+    /// where training stays stable, as for the published ViT-S/16.
     pub norm_last_layer: bool,
-    /// τ_s: 0.1 (section 3.1).
+    /// τ_s: 0.1 (section 3.2).
     pub student_temperature: f64,
     /// τ_t after its warm-up: 0.04 in the code's default, 0.07 for the published ViT-S (section 3.2, appendix D).
     /// The lower, the sharper; at 1 outputs become uniform.
     pub teacher_temperature: f64,
-    /// τ_t in the first epoch: 0.04.
+    /// τ_t in the first epoch: 0.04 (section 3.2).
     pub teacher_temperature_start: f64,
     /// Epochs over which τ_t rises: 30 (section 3.2).
     pub teacher_temperature_epochs: u64,
@@ -35,7 +36,7 @@ pub struct DinoConfig {
     pub momentum: f64,
     /// Epochs during which the last layer keeps still: 1 (`--freeze_last_layer`).
     pub freeze_last_layer: u64,
-    /// Greatest norm of each parameter's gradient, 0 for none: 3 (`--clip_grad`).
+    /// Greatest norm of each parameter's gradient, 0 for none: 3 (`--clip_grad`; the published ViT-S/16 has 0).
     pub clip: f64,
 }
 

@@ -1,4 +1,4 @@
-//! DINO's projection head (section 3.2, appendix C).
+//! DINO's projection head (section 3.1, appendix C).
 
 use crate::DinoConfig;
 use portolan_encoders::Init;

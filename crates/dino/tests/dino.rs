@@ -6,23 +6,13 @@ mod own_loop;
 
 use portolan_augment::presets;
 use portolan_dino::{Dino, DinoConfig};
-use portolan_encoders::{EncoderConfig, ResNetConfig, Stem, VitConfig};
+use portolan_encoders::{EncoderConfig, VitConfig};
 use portolan_method::Method;
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, Kind, Tensor, no_grad, seed, tch};
 use portolan_testing::trial::{self, Trial};
-use std::sync::Mutex;
-
-/// libtorch's generator is global: tests that draw from it take turns.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 const CPU: Device = Device::Cpu;
-
-fn small() -> EncoderConfig {
-    tch::set_num_threads(1);
-    let resnet = ResNetConfig::named("resnet18-w4").unwrap();
-    ResNetConfig { stem: Stem::CifarStrided, ..resnet }.into()
-}
 
 fn dino(encoder: &EncoderConfig, change: impl Fn(&mut DinoConfig)) -> Dino {
     let mut config = DinoConfig {
@@ -49,7 +39,7 @@ const SGD: OptimizerConfig =
 
 #[test]
 fn the_teacher_gets_no_gradient_and_no_stochastic_depth_and_is_what_is_evaluated() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(1);
     let mut method = dino(&vit(), |_| ());
     let batch = trial::noise(&method, 4);
@@ -76,7 +66,7 @@ fn the_teacher_gets_no_gradient_and_no_stochastic_depth_and_is_what_is_evaluated
 
 #[test]
 fn the_last_layer_keeps_still_for_an_epoch_and_the_rest_moves() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(2);
     let mut method = dino(&vit(), |_| ());
     let batch = trial::noise(&method, 4);
@@ -97,9 +87,9 @@ fn the_last_layer_keeps_still_for_an_epoch_and_the_rest_moves() {
 
 #[test]
 fn each_parameters_gradient_is_clipped_for_itself() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(3);
-    let mut method = dino(&small(), |config| config.clip = 1e-3);
+    let mut method = dino(&trial::small(), |config| config.clip = 1e-3);
     let batch = trial::noise(&method, 4);
     method.loss(&batch, &trial::step(0, 2)).unwrap().loss.backward();
     method.before_update(&trial::step(0, 2)).unwrap();
@@ -116,9 +106,9 @@ fn each_parameters_gradient_is_clipped_for_itself() {
 
 #[test]
 fn teacher_and_centre_follow_after_the_update() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(4);
-    let mut method = dino(&small(), |config| config.center_momentum = 0.75);
+    let mut method = dino(&trial::small(), |config| config.center_momentum = 0.75);
     let batch = trial::noise(&method, 4);
     let cx = trial::step(0, 10);
     let loss = method.loss(&batch, &cx).unwrap();
@@ -135,13 +125,13 @@ fn teacher_and_centre_follow_after_the_update() {
 /// The teacher's entropy after 300 steps, as a share of ln K.
 fn entropy(change: impl Fn(&mut DinoConfig)) -> f64 {
     seed(5);
-    let mut method = dino(&small(), change);
+    let mut method = dino(&trial::small(), change);
     Trial::new(300, 0.1).run(&mut method).figures["teacher_entropy"]
 }
 
 #[test]
 fn without_centring_one_output_takes_all_and_without_sharpening_none_does() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     let uncentred = entropy(|config| config.center_momentum = 1.0);
     let unsharpened = entropy(|config| {
         (config.teacher_temperature, config.teacher_temperature_start) = (1.0, 1.0);
@@ -154,7 +144,7 @@ fn without_centring_one_output_takes_all_and_without_sharpening_none_does() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }
@@ -171,7 +161,7 @@ fn what_makes_no_sense_is_refused_by_name() {
     assert!(refused(default(), presets::dino(16, 8, 1)[..1].to_vec()).contains("two global views"));
     let cold = DinoConfig { teacher_temperature: 0.0, ..default() };
     assert!(refused(cold, presets::dino(16, 8, 1)).contains("teacher_temperature"));
-    let mut method = dino(&small(), |_| ());
+    let mut method = dino(&trial::small(), |_| ());
     let mut batch = trial::noise(&method, 4);
     batch.views.pop();
     let error = method.loss(&batch, &trial::step(0, 1)).unwrap_err().to_string();

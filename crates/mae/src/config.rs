@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaeConfig {
-    /// The share of patches that is hidden: 0.75 (section 3, figure 5).
+    /// The share of patches that is hidden: 0.75 (section 4.1, figure 5).
     pub mask_ratio: f64,
     /// Numbers of a token in the decoder: 512 (section 4.1, table 1b).
     pub decoder_width: i64,
     /// The decoder's blocks: 8 (table 1a).
     pub decoder_depth: i64,
-    /// The decoder's heads of attention: 16 (authors' code).
+    /// The decoder's heads of attention: 16 (`models_mae.py`).
     pub decoder_heads: i64,
     /// Whether the target's patches are normalised, each for itself, which learns better features (table 1d).
     pub normalise_patches: bool,

@@ -11,10 +11,6 @@ use portolan_mae::{Mae, MaeConfig};
 use portolan_optim::OptimizerConfig;
 use portolan_tensor::{Device, Kind, Tensor, no_grad, seed, tch};
 use portolan_testing::trial::{self, Trial};
-use std::sync::Mutex;
-
-/// libtorch's generator is global: tests that draw from it take turns.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 const CPU: Device = Device::Cpu;
 
@@ -33,7 +29,7 @@ fn mae(change: impl Fn(&mut MaeConfig)) -> Mae {
 
 #[test]
 fn masks_keep_a_quarter_and_differ_by_image_and_step() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     let method = mae(|_| ());
     let mask = method.mask(64, 16, &trial::step(0, 9)).unwrap();
     assert_eq!(mask.keep.size(), [64, 4]);
@@ -52,7 +48,7 @@ fn masks_keep_a_quarter_and_differ_by_image_and_step() {
 
 #[test]
 fn what_is_hidden_from_the_encoder_does_not_reach_it() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(1);
     let method = mae(|_| ());
     let cx = trial::step(0, 1);
@@ -68,7 +64,7 @@ fn what_is_hidden_from_the_encoder_does_not_reach_it() {
 
 #[test]
 fn each_patch_is_painted_in_its_place() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(2);
     let method = mae(|config| config.normalise_patches = false);
     let images = Tensor::randn([2, 3, 16, 16], (Kind::Float, CPU));
@@ -88,7 +84,7 @@ fn each_patch_is_painted_in_its_place() {
 
 #[test]
 fn a_few_steps_learn_to_paint() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(3);
     let mut method = mae(|config| {
         (config.mask_ratio, config.normalise_patches) = (0.5, false);
@@ -103,7 +99,7 @@ fn a_few_steps_learn_to_paint() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }

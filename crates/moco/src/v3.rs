@@ -11,22 +11,23 @@ use portolan_tensor::{Device, Tensor, Vars, clear_autocast_cache, no_grad, prefi
 use serde::{Deserialize, Serialize};
 
 /// What MoCo v3 can be set to. The defaults are the paper's for vision transformers, whose config should have fixed
-/// positions ([`portolan_encoders::Positions::SineCosine`]) and a frozen projection of patches (section 4.2).
+/// positions ([`portolan_encoders::Positions::SineCosine`]) and a frozen projection of patches (sections 5 and 4.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MocoV3Config {
-    /// Layers of the projection head: 3 (section 4.1), 2 for a ResNet (authors' code).
+    /// Layers of the projection head: 3 (section 5), 2 for a ResNet (authors' code).
     pub layers: usize,
-    /// Width of the hidden layers of head and predictor: 4,096 (section 4.1).
+    /// Width of the hidden layers of head and predictor: 4,096 (section 5).
     pub hidden: i64,
-    /// Numbers of a query or key: 256 (section 4.1).
+    /// Numbers of a query or key: 256 (section 5).
     pub dim: i64,
-    /// Batch norms of the two-layer predictor: after every layer with a ViT, after the hidden one with a ResNet
-    /// (authors' code).
+    /// Batch norms of the two-layer predictor: after every layer with a ViT (section 5), after the hidden one with a
+    /// ResNet (authors' code).
     pub predictor_norm: HeadNorm,
-    /// τ: 0.2 for a ViT (authors' code), 1 for a ResNet.
+    /// τ: 0.2 for a ViT (section 5), 1 for a ResNet (appendix A).
     pub temperature: f64,
-    /// m, how much of the key network stays at the first update; it rises to 1 along a cosine: 0.99 (section 4.1).
+    /// m, how much of the key network stays at the first update: 0.99 (section 6.2). It rises to 1 along a cosine
+    /// (`--moco-m-cos`).
     pub momentum: f64,
 }
 

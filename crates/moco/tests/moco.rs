@@ -11,11 +11,8 @@ use portolan_method::{Batch, Method, StepCx};
 use portolan_moco::{Head, Moco, MocoConfig};
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, Kind, Precision, Tensor, no_grad, seed, tch};
+use portolan_testing::trial;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-
-/// libtorch's generator is global: tests that draw from it take turns.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 const CPU: Device = Device::Cpu;
 const CX: StepCx =
@@ -38,10 +35,6 @@ fn batch() -> Batch {
     Batch { views: vec![view(), view()], ids: (0..8).collect() }
 }
 
-fn state(moco: &Moco) -> BTreeMap<String, Tensor> {
-    moco.state().into_iter().map(|(name, tensor)| (name, tensor.detach().copy())).collect()
-}
-
 fn sgd(moco: &Moco) -> Optimizer {
     let config = OptimizerConfig::Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false };
     Optimizer::new(config, 0.1, moco.params()).unwrap()
@@ -49,17 +42,17 @@ fn sgd(moco: &Moco) -> Optimizer {
 
 #[test]
 fn an_update_moves_the_key_network_by_the_moving_average_and_fills_the_queue() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(1);
     let (mut moco, batch) = (moco(1, false), batch());
-    let before = state(&moco);
+    let before = trial::state(&moco);
     let mut optimizer = sgd(&moco);
     moco.loss(&batch, &CX).unwrap().loss.backward();
     optimizer.step(0.1, 0).unwrap();
-    let query = state(&moco);
+    let query = trial::state(&moco);
     assert_eq!(query["queue.keys"], before["queue.keys"], "no key joins before the update");
     moco.after_update(&CX).unwrap();
-    let after = state(&moco);
+    let after = trial::state(&moco);
     let mut moved = 0;
     for (name, key) in after.iter().filter(|(name, _)| name.starts_with("key.")) {
         let twin = name.replacen("key.", "query.", 1);
@@ -80,17 +73,17 @@ fn an_update_moves_the_key_network_by_the_moving_average_and_fills_the_queue() {
 
 #[test]
 fn the_loss_is_info_nce_of_queries_keys_and_queue() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(2);
     let (mut moco, batch) = (moco(1, false), batch());
-    let queue = state(&moco)["queue.keys"].copy();
+    let queue = trial::state(&moco)["queue.keys"].copy();
     let loss = moco.loss(&batch, &CX).unwrap().loss.double_value(&[]);
     moco.after_update(&CX).unwrap();
     // The keys that joined are those of the second view; the first view's queries are found again by hand.
-    let keys = state(&moco)["queue.keys"].narrow(0, 0, 8);
+    let keys = trial::state(&moco)["queue.keys"].narrow(0, 0, 8);
     let logits = |q: &Tensor| info_nce::logits(q, &keys, &queue, 0.2).unwrap();
     let features = no_grad(|| moco.encoder().forward(&batch.views[0], true));
-    let named = state(&moco);
+    let named = trial::state(&moco);
     let layer = |x: &Tensor, n: i32| {
         let (w, b) =
             (&named[&format!("query.head.{n}.weight")], &named[&format!("query.head.{n}.bias")]);
@@ -103,7 +96,7 @@ fn the_loss_is_info_nce_of_queries_keys_and_queue() {
 
 #[test]
 fn the_key_network_gets_no_gradient() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(3);
     let (mut moco, batch) = (moco(2, true), batch());
     moco.loss(&batch, &CX).unwrap().loss.backward();
@@ -115,17 +108,17 @@ fn the_key_network_gets_no_gradient() {
 
 #[test]
 fn the_symmetric_form_enqueues_the_keys_of_both_directions_after_both_losses() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(4);
     let (mut moco, batch) = (moco(2, true), batch());
     moco.loss(&batch, &CX).unwrap();
     moco.after_update(&CX).unwrap();
-    assert_eq!(state(&moco)["queue.pointer"].int64_value(&[0]), 16);
+    assert_eq!(trial::state(&moco)["queue.pointer"].int64_value(&[0]), 16);
 }
 
 #[test]
 fn shuffling_changes_the_groups_of_split_batch_norm_and_nothing_else() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     let loss = |splits, step| {
         seed(5);
         let mut moco = moco(splits, false);
@@ -139,7 +132,7 @@ fn shuffling_changes_the_groups_of_split_batch_norm_and_nothing_else() {
 
 #[test]
 fn one_step_runs_on_every_encoder_in_both_precisions() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     for name in ["resnet18-w4", "resnet34-w4", "resnet50-w4"] {
         for precision in [Precision::Fp32, Precision::Bf16] {
             for head in [Head::Linear, Head::Mlp] {
@@ -162,7 +155,7 @@ fn one_step_runs_on_every_encoder_in_both_precisions() {
 
 #[test]
 fn a_few_steps_learn_to_find_the_right_key() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(6);
     let mut moco = moco(1, false);
     let mut optimizer = sgd(&moco);
@@ -220,7 +213,7 @@ fn recipes_hold_the_papers_settings() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }

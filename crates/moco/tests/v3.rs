@@ -7,10 +7,6 @@ use portolan_method::Method;
 use portolan_moco::{MocoV3, MocoV3Config};
 use portolan_tensor::{Device, seed, tch};
 use portolan_testing::trial::{self, Trial};
-use std::sync::Mutex;
-
-/// libtorch's generator is global: tests that draw from it take turns.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 fn moco(encoder: &EncoderConfig) -> MocoV3 {
     tch::set_num_threads(1);
@@ -26,7 +22,7 @@ fn vit() -> EncoderConfig {
 
 #[test]
 fn the_key_network_and_the_patches_projection_get_no_gradient() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(1);
     let mut method = moco(&vit());
     let batch = trial::noise(&method, 6);
@@ -39,7 +35,7 @@ fn the_key_network_and_the_patches_projection_get_no_gradient() {
 
 #[test]
 fn a_few_steps_learn_to_find_the_key_and_projections_stay_frozen() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(2);
     for encoder in [vit(), EncoderConfig::named("resnet18-w4").unwrap()] {
         let mut method = moco(&encoder);

@@ -5,38 +5,27 @@
 mod own_loop;
 
 use portolan_augment::presets;
-use portolan_encoders::{EncoderConfig, ResNetConfig, Stem};
 use portolan_method::Method;
 use portolan_pretext::{Colorization, ColorizationConfig, Jigsaw, JigsawConfig, Rotation};
 use portolan_tensor::{Device, seed, tch};
 use portolan_testing::trial::{self, Trial};
-use std::sync::Mutex;
-
-/// libtorch's generator is global: tests that draw from it take turns.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 const CPU: Device = Device::Cpu;
 
-fn small() -> EncoderConfig {
-    tch::set_num_threads(1);
-    let resnet = ResNetConfig::named("resnet18-w4").unwrap();
-    ResNetConfig { stem: Stem::CifarStrided, ..resnet }.into()
-}
-
 #[test]
 fn a_few_steps_learn_every_task() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(1);
     let view = || vec![presets::mae(24)];
     let jigsaw = JigsawConfig { permutations: 4, tile: 6, tile_dim: 16, hidden: 32 };
     let colorization = ColorizationConfig { grid: 6, hidden: 8, ..ColorizationConfig::default() };
     // Colours have no chance level worth the name: rare ones are given weight.
     let tasks: [(&str, Box<dyn Method>, f64); 3] = [
-        ("rotation", Box::new(Rotation::new(&small(), view(), CPU).unwrap()), 0.25),
-        ("jigsaw", Box::new(Jigsaw::new(jigsaw, &small(), view(), CPU).unwrap()), 0.25),
+        ("rotation", Box::new(Rotation::new(&trial::small(), view(), CPU).unwrap()), 0.25),
+        ("jigsaw", Box::new(Jigsaw::new(jigsaw, &trial::small(), view(), CPU).unwrap()), 0.25),
         (
             "colorization",
-            Box::new(Colorization::new(colorization, &small(), view(), CPU).unwrap()),
+            Box::new(Colorization::new(colorization, &trial::small(), view(), CPU).unwrap()),
             0.0,
         ),
     ];
@@ -49,10 +38,10 @@ fn a_few_steps_learn_every_task() {
 
 #[test]
 fn colours_are_counted_once_a_step() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(2);
     let config = ColorizationConfig { grid: 4, hidden: 4, ..ColorizationConfig::default() };
-    let mut task = Colorization::new(config, &small(), vec![presets::mae(16)], CPU).unwrap();
+    let mut task = Colorization::new(config, &trial::small(), vec![presets::mae(16)], CPU).unwrap();
     let before = trial::state(&task)["prior"].copy();
     let batch = trial::noise(&task, 4);
     task.loss(&batch, &trial::step(0, 1)).unwrap();
@@ -65,7 +54,7 @@ fn colours_are_counted_once_a_step() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }

@@ -5,34 +5,24 @@
 mod own_loop;
 
 use portolan_augment::presets;
-use portolan_encoders::{EncoderConfig, HeadNorm, ResNetConfig, Stem};
+use portolan_encoders::{EncoderConfig, HeadNorm};
 use portolan_losses::nt_xent;
 use portolan_method::Method;
 use portolan_simclr::{Simclr, SimclrConfig};
 use portolan_tensor::{Device, Tensor, no_grad, seed, tch};
 use portolan_testing::trial::{self, Trial};
-use std::sync::Mutex;
-
-/// libtorch's generator is global: tests that draw from it take turns.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 const CPU: Device = Device::Cpu;
-
-fn small() -> EncoderConfig {
-    tch::set_num_threads(1);
-    let resnet = ResNetConfig::named("resnet18-w4").unwrap();
-    ResNetConfig { stem: Stem::CifarStrided, ..resnet }.into()
-}
 
 fn simclr(change: impl Fn(&mut SimclrConfig)) -> Simclr {
     let mut config = SimclrConfig { hidden: 16, dim: 8, ..SimclrConfig::default() };
     change(&mut config);
-    Simclr::new(config, &small(), vec![presets::simclr(16); 2], CPU).unwrap()
+    Simclr::new(config, &trial::small(), vec![presets::simclr(16); 2], CPU).unwrap()
 }
 
 #[test]
 fn both_views_go_through_the_network_in_one_pass() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(1);
     let mut method = simclr(|_| ());
     let batch = trial::noise(&method, 6);
@@ -74,7 +64,7 @@ fn both_views_go_through_the_network_in_one_pass() {
 
 #[test]
 fn a_few_steps_learn_to_find_the_other_view_and_outputs_stay_apart() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(2);
     for layers in [2, 3] {
         let shown = Trial::new(60, 0.05).run(&mut simclr(|config| config.layers = layers));
@@ -86,7 +76,7 @@ fn a_few_steps_learn_to_find_the_other_view_and_outputs_stay_apart() {
 
 #[test]
 fn the_head_is_as_deep_and_as_normed_as_it_is_set() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     let names = |change: fn(&mut SimclrConfig)| {
         let state = simclr(change).state().into_iter().map(|(name, _)| name);
         state.filter(|name| name.contains("head.") && name.ends_with("weight")).count()
@@ -99,7 +89,7 @@ fn the_head_is_as_deep_and_as_normed_as_it_is_set() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }
@@ -108,7 +98,7 @@ fn the_example_runs() {
 fn what_makes_no_sense_is_refused_by_name() {
     let refused = |config: SimclrConfig, views| {
         let views = vec![presets::simclr(16); views];
-        Simclr::new(config, &small(), views, CPU).err().unwrap().to_string()
+        Simclr::new(config, &trial::small(), views, CPU).err().unwrap().to_string()
     };
     let default = SimclrConfig::default;
     assert!(refused(SimclrConfig { temperature: 0.0, ..default() }, 2).contains("temperature"));

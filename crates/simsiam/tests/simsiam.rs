@@ -5,31 +5,21 @@
 mod own_loop;
 
 use portolan_augment::presets;
-use portolan_encoders::{EncoderConfig, HeadNorm, ResNetConfig, Stem};
+use portolan_encoders::HeadNorm;
 use portolan_method::{Batch, Method};
 use portolan_optim::{LrRule, Optimizer, OptimizerConfig};
 use portolan_simsiam::{Simsiam, SimsiamConfig};
 use portolan_tensor::{Device, Tensor, seed, tch};
 use portolan_testing::trial::{self, Trial};
-use std::sync::Mutex;
-
-/// libtorch's generator is global: tests that draw from it take turns.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 const CPU: Device = Device::Cpu;
-
-fn small() -> EncoderConfig {
-    tch::set_num_threads(1);
-    let resnet = ResNetConfig::named("resnet18-w4").unwrap();
-    ResNetConfig { stem: Stem::CifarStrided, ..resnet }.into()
-}
 
 fn simsiam(change: impl Fn(&mut SimsiamConfig)) -> Simsiam {
     let config =
         SimsiamConfig { dim: 32, predictor_hidden: 8, layers: 2, ..SimsiamConfig::default() };
     let mut config = config;
     change(&mut config);
-    Simsiam::new(config, &small(), vec![presets::moco_v2(16); 2], CPU).unwrap()
+    Simsiam::new(config, &trial::small(), vec![presets::moco_v2(16); 2], CPU).unwrap()
 }
 
 /// The gradient of the projection head's last layer, for the loss of one batch.
@@ -46,7 +36,7 @@ fn gradient(stop_gradient: bool) -> (f64, Tensor) {
 
 #[test]
 fn the_gradient_stops_at_the_side_that_is_predicted() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     let ((stopped, with_stop), (free, without_stop)) = (gradient(true), gradient(false));
     assert!((stopped - free).abs() < 1e-6, "the loss is the same: {stopped} and {free}");
     assert!(!with_stop.allclose(&without_stop, 1e-3, 1e-6, false), "its gradient is not");
@@ -62,7 +52,7 @@ fn the_gradient_stops_at_the_side_that_is_predicted() {
 
 #[test]
 fn the_predictor_keeps_the_base_rate() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     for (fixed, moves) in [(true, true), (false, false)] {
         seed(2);
         let mut method = simsiam(|config| config.predictor_base_rate = fixed);
@@ -82,7 +72,7 @@ fn the_predictor_keeps_the_base_rate() {
 
 #[test]
 fn without_the_stop_outputs_collapse_and_with_it_they_do_not() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     let shown = |stop_gradient| {
         seed(3);
         // A norm of the outputs would keep them from meeting in one point: they would meet on a line.
@@ -99,7 +89,7 @@ fn without_the_stop_outputs_collapse_and_with_it_they_do_not() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }
@@ -108,7 +98,7 @@ fn the_example_runs() {
 fn what_makes_no_sense_is_refused_by_name() {
     let refused = |config: SimsiamConfig, views| {
         let views = vec![presets::moco_v2(16); views];
-        Simsiam::new(config, &small(), views, CPU).err().unwrap().to_string()
+        Simsiam::new(config, &trial::small(), views, CPU).err().unwrap().to_string()
     };
     let default = SimsiamConfig::default;
     assert!(refused(SimsiamConfig { layers: 9, ..default() }, 2).contains("layers"));

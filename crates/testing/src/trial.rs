@@ -1,11 +1,26 @@
 //! Short trials of a method on made-up images.
 
+use portolan_encoders::{EncoderConfig, ResNetConfig, Stem};
 use portolan_method::{Batch, Method, Signs, StepCx, signs_of_collapse};
 use portolan_optim::{Optimizer, OptimizerConfig};
-use portolan_tensor::{Device, Kind, Tensor};
+use portolan_tensor::{Device, Kind, Tensor, tch};
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 const CPU: Device = Device::Cpu;
+
+/// libtorch's generator is global: tests that draw from it take turns.
+pub static GENERATOR: Mutex<()> = Mutex::new(());
+
+/// A ResNet of 32 features for tiny images, on one thread.
+///
+/// # Panics
+/// Never: its name is one.
+pub fn small() -> EncoderConfig {
+    tch::set_num_threads(1);
+    let resnet = ResNetConfig::named("resnet18-w4").unwrap();
+    ResNetConfig { stem: Stem::CifarStrided, ..resnet }.into()
+}
 
 /// A step of a run of `total` steps.
 pub fn step(step: u64, total: u64) -> StepCx {

@@ -5,33 +5,22 @@
 mod own_loop;
 
 use portolan_augment::presets;
-use portolan_encoders::{EncoderConfig, ResNetConfig, Stem};
 use portolan_method::Method;
 use portolan_tensor::{Device, seed, tch};
 use portolan_testing::trial::{self, Trial};
 use portolan_vicreg::{Vicreg, VicregConfig};
-use std::sync::Mutex;
-
-/// libtorch's generator is global: tests that draw from it take turns.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 const CPU: Device = Device::Cpu;
-
-fn small() -> EncoderConfig {
-    tch::set_num_threads(1);
-    let resnet = ResNetConfig::named("resnet18-w4").unwrap();
-    ResNetConfig { stem: Stem::CifarStrided, ..resnet }.into()
-}
 
 fn vicreg(change: impl Fn(&mut VicregConfig)) -> Vicreg {
     let mut config = VicregConfig { hidden: 32, dim: 32, ..VicregConfig::default() };
     change(&mut config);
-    Vicreg::new(config, &small(), presets::byol(16).into(), CPU).unwrap()
+    Vicreg::new(config, &trial::small(), presets::byol(16).into(), CPU).unwrap()
 }
 
 #[test]
 fn the_terms_are_logged_apart_and_add_up() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     seed(1);
     let mut method = vicreg(|_| ());
     let batch = trial::noise(&method, 6);
@@ -45,7 +34,7 @@ fn the_terms_are_logged_apart_and_add_up() {
 
 #[test]
 fn without_the_variance_term_outputs_collapse_and_with_it_they_do_not() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     let shown = |variance| {
         seed(2);
         let mut method = vicreg(|config| config.variance = variance);
@@ -59,7 +48,7 @@ fn without_the_variance_term_outputs_collapse_and_with_it_they_do_not() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = GENERATOR.lock();
+    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }
@@ -67,7 +56,10 @@ fn the_example_runs() {
 #[test]
 fn what_makes_no_sense_is_refused_by_name() {
     let refused = |config: VicregConfig| {
-        Vicreg::new(config, &small(), presets::byol(16).into(), CPU).err().unwrap().to_string()
+        Vicreg::new(config, &trial::small(), presets::byol(16).into(), CPU)
+            .err()
+            .unwrap()
+            .to_string()
     };
     let default = VicregConfig::default;
     assert!(refused(VicregConfig { variance: -1.0, ..default() }).contains("variance"));
