@@ -53,7 +53,7 @@ pub fn simclr(size: u32) -> ViewSpec {
 
 /// BYOL (Grill et al. 2020, arXiv:2006.07733, appendix B, table 6): its two views differ. The first is always
 /// blurred and never solarised; the second is blurred one time in ten and solarised one time in five. Barlow
-/// Twins (section 2.2), VICReg (appendix C.1) and MoCo v3 use the same.
+/// Twins (section 2.2) and MoCo v3 use the same; VICReg (appendix C.1) blurs and solarises both views alike.
 pub fn byol(size: u32) -> [ViewSpec; 2] {
     [(1.0, 0.0), (0.1, 0.2)].map(|(blur, solarize)| {
         view(vec![

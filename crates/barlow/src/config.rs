@@ -15,7 +15,7 @@ pub struct BarlowConfig {
     pub dim: i64,
     /// λ, what redundancy weighs against invariance: 0.005 (section 2.2), 0.0051 in the authors' code.
     pub lambda: f64,
-    /// What the loss is multiplied by: 1 in the authors' code (0.024 in its first version; 0.1 in solo-learn, for
+    /// What the loss is multiplied by: 1 in the authors' code (0.024 in an earlier version; 0.1 in solo-learn, for
     /// optimisers that feel it).
     pub loss_scale: f64,
     /// The learning rate of biases and batch norms against that of the weights: 0.024, rates of 0.0048 and 0.2

@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Say what a run, or a data set, holds.
     Inspect(InspectArgs),
+    /// Encode a data set once, smaller, so that training decodes a fraction of the bytes.
+    Pack(PackArgs),
 }
 
 /// What `reproduce` and `pretrain` take: the recipe's most common values by name, any other by --set.
@@ -128,4 +130,19 @@ pub(crate) struct ExportArgs {
 pub(crate) struct InspectArgs {
     /// A run's folder, or images as --data takes them.
     pub(crate) what: String,
+}
+
+#[derive(Args)]
+pub(crate) struct PackArgs {
+    /// Images, as --data takes them.
+    pub(crate) data: String,
+    /// What the short side of larger pictures becomes, in pixels.
+    #[arg(long, default_value_t = 256, value_name = "PIXELS")]
+    pub(crate) short_side: u32,
+    /// Which split: train (also what an unsplit folder is) or test.
+    #[arg(long, default_value = "train")]
+    pub(crate) split: String,
+    /// The Parquet file to write.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
 }

@@ -61,16 +61,24 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The split of this name.
+///
+/// # Errors
+/// When the data has none.
+pub(crate) fn split_of(data: &Dataset, name: &str) -> Result<Arc<dyn Source>> {
+    match name {
+        "train" => Ok(Arc::clone(&data.train)),
+        "test" => data.test.clone().with_context(|| format!("{} has no test split", data.name)),
+        other => bail!("there is no split `{other}`; choose train or test"),
+    }
+}
+
 /// `portolan embed`: the features of every image, in a file.
 pub(crate) fn embed(args: &EmbedArgs) -> Result<ExitCode> {
     let form = embeddings::Form::of(&args.out)?;
     let device = device::choose(&args.device)?;
     let (config, data) = open(&args.run, args.data.as_ref())?;
-    let source: Arc<dyn Source> = match args.split.as_str() {
-        "train" => Arc::clone(&data.train),
-        "test" => data.test.clone().with_context(|| format!("{} has no test split", data.name))?,
-        other => bail!("there is no split `{other}`; choose train or test"),
-    };
+    let source = split_of(&data, &args.split)?;
     let encoder = encoder::load(&args.run, &config, device)?;
     let view = plain_view(&config, &data);
     let precision = config.training.precision;

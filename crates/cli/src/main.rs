@@ -9,6 +9,7 @@ mod encoder;
 mod finish;
 mod measure;
 mod methods;
+mod pack;
 mod run;
 mod settings;
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         args::Command::Embed(args) => commands::embed(&args),
         args::Command::Export(args) => commands::export(&args),
         args::Command::Inspect(args) => commands::inspect(&args),
+        args::Command::Pack(args) => pack::pack(&args),
     };
     match result {
         Ok(code) => code,

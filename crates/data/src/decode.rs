@@ -5,6 +5,7 @@ use std::io::Cursor;
 use anyhow::{Context, Result, ensure};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use memchr::memchr_iter;
 
 /// The largest picture that is decoded, in pixels: a forged header must not take all memory.
 pub const MAX_PIXELS: u64 = 100_000_000;
@@ -53,10 +54,11 @@ fn unreadable(format: ImageFormat) -> String {
 fn jpeg_is_whole(bytes: &[u8]) -> bool {
     const END_OF_IMAGE: u8 = 0xD9;
     // Stuffed and fill bytes, restart and start-of-image markers: nothing with a length follows these.
-    let begins_segment =
-        |pair: &[u8]| pair[0] == 0xFF && !matches!(pair[1], 0 | 1 | 0xD0..=0xD8 | 0xFF);
+    let begins_segment = |byte: &u8| !matches!(byte, 0 | 1 | 0xD0..=0xD8 | 0xFF);
     let mut rest = bytes;
-    while let Some(at) = rest.windows(2).position(begins_segment) {
+    while let Some(at) =
+        memchr_iter(0xFF, rest).find(|at| rest.get(at + 1).is_some_and(begins_segment))
+    {
         if rest[at + 1] == END_OF_IMAGE {
             return true;
         }

@@ -15,8 +15,8 @@ use crate::lab::{cells, lab, xyz_of_rgb};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColorizationConfig {
-    /// Places of a side for which a colour is guessed: 56 in the paper, a quarter of the image's side. At least as many
-    /// as the encoder's last map has, and a multiple of that.
+    /// Places of a side for which a colour is guessed: a quarter of the image's side (authors' `train_val.prototxt`), 56
+    /// of 224. At least as many as the encoder's last map has, and a multiple of that.
     pub grid: i64,
     /// Side of a cell of the grid over a* and b*: 10 (section 2.1), which makes 261 classes here and 313 there.
     pub cell: f64,

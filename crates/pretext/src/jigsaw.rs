@@ -21,9 +21,9 @@ const TILES: usize = 9;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JigsawConfig {
-    /// How many permutations to tell apart: 1,000 (table 4); 100 in the paper's smallest trial.
+    /// How many permutations to tell apart: up to 1,000 (table 4); 100 in the authors' code.
     pub permutations: usize,
-    /// Side of a tile in pixels: 64 of a cell of 75 (section 4.2). What is left of the cell is the gap to the next
+    /// Side of a tile in pixels: 64 of a cell of 75 (figure 3). What is left of the cell is the gap to the next
     /// tile, and room to move the tile at random, so that edges do not give the order away.
     pub tile: i64,
     /// Numbers that stand for a tile: 512 (figure 3, fc6).

@@ -8,7 +8,7 @@ use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
 use portolan_optim::ParamGroup;
 use portolan_tensor::{Device, Kind, Tensor, Vars, full_precision, no_grad, prefixed};
 
-/// Quarter turns to tell apart (section 3.1).
+/// Quarter turns to tell apart (section 2.2).
 const TURNS: i64 = 4;
 
 /// Rotation prediction, ready to train. It has no settings.

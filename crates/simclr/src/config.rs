@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct SimclrConfig {
     /// Layers of the projection head: 2 (section 2.1), 3 in v2 (section 2 there).
     pub layers: usize,
-    /// Width of the head's hidden layers: the encoder's, 2,048 (section 2.1).
+    /// Width of the head's hidden layers: the encoder's, 2,048 (the authors' `model_util.py`).
     pub hidden: i64,
     /// Numbers of a projection: 128 (section 2.3).
     pub dim: i64,

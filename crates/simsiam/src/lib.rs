@@ -10,7 +10,7 @@
 //! use portolan_tensor::Device;
 //!
 //! let encoder = ResNetConfig { width: 8, ..ResNetConfig::named("resnet18")? }.into();
-//! let views = vec![presets::moco_v2(64); 2]; // section 3 uses MoCo v2's
+//! let views = vec![presets::moco_v2(64); 2]; // MoCo v2's, as main_simsiam.py
 //! let simsiam = Simsiam::new(SimsiamConfig::default(), &encoder, views, Device::Cpu)?;
 //! assert_eq!(simsiam.encoder().width(), 64);
 //! # anyhow::Ok(())

@@ -26,7 +26,7 @@ mod vars;
 pub use device::{Precision, seed};
 pub use native::{
     autocast_bf16, clear_autocast_cache, deterministic, foreach_lerp, full_precision,
-    generator_state, set_generator_state,
+    generator_state, set_generator_state, written,
 };
 pub use tch::{self, Device, IndexOp, Kind, Reduction, Tensor, no_grad};
 pub use vars::{Var, Vars, prefixed};

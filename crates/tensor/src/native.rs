@@ -1,9 +1,9 @@
-//! What `cpp/portolan.cpp` adds to tch, behind safe functions.
-#![allow(unsafe_code)] // The one place of Portolan where foreign functions are called.
+//! What `cpp/portolan.cpp` adds to tch, and access to a tensor's memory, behind safe functions.
+#![allow(unsafe_code)] // The one place of Portolan where foreign functions are called and foreign memory is written.
 
 use anyhow::{Result, bail};
 use std::ffi::{CStr, c_char};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 unsafe extern "C" {
@@ -137,11 +137,24 @@ pub fn set_generator_state(device: Device, state: &Tensor) -> Result<()> {
     check(unsafe { portolan_set_generator_state(generator_index(device), state.as_ptr()) })
 }
 
+/// A float32 tensor of this shape on the CPU with the values that `fill` writes, in the tensor's own memory. They are
+/// zeros before.
+pub fn written(shape: &[i64], fill: impl FnOnce(&mut [f32])) -> Tensor {
+    let tensor = Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+    if tensor.numel() > 0 {
+        // SAFETY: the tensor is new, so contiguous and known to nobody else while it is written, and holds this many
+        // initialised floats from this address on.
+        fill(unsafe {
+            std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), tensor.numel())
+        });
+    }
+    tensor
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use tch::Kind;
 
     const CPU: Device = Device::Cpu;
 
@@ -153,6 +166,16 @@ mod tests {
         assert_eq!(Vec::<f32>::try_from(&targets[0]).unwrap(), [0.25, 3.0]);
         assert_eq!(Vec::<f32>::try_from(&targets[1]).unwrap(), [1.5]);
         assert!(foreach_lerp(&targets, &sources[..1], 0.25).is_err());
+    }
+
+    #[test]
+    fn a_tensor_is_written_in_its_place() {
+        let tensor = written(&[2, 3], |values| values[4] = 7.0);
+        assert_eq!(
+            Vec::<f32>::try_from(tensor.view([-1])).unwrap(),
+            [0.0, 0.0, 0.0, 0.0, 7.0, 0.0]
+        );
+        assert_eq!(written(&[0, 3], |_| panic!("there is nothing to write")).size(), [0, 3]);
     }
 
     #[test]

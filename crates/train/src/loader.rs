@@ -5,7 +5,7 @@ use image::RgbImage;
 use portolan_augment::{ViewSpec, cpu};
 use portolan_data::Source;
 use portolan_random::{Purpose, stream};
-use portolan_tensor::Tensor;
+use portolan_tensor::{Tensor, written};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -132,11 +132,10 @@ impl Maker {
             .enumerate()
             .map(|(v, spec)| {
                 let size = spec.size() as i64;
-                let mut values = vec![0f32; ids.len() * 3 * (size * size) as usize];
                 let name =
                     |i: usize| stream(self.seed, Purpose::View, &[epoch, ids[i] as u64, v as u64]);
-                cpu::batch(spec, &images, name, &mut values);
-                Tensor::from_slice(&values).view([ids.len() as i64, 3, size, size])
+                let shape = [ids.len() as i64, 3, size, size];
+                written(&shape, |values| cpu::batch(spec, &images, name, values))
             })
             .collect();
         Ok(Prepared { views, ids: ids.to_vec() })

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use multiversion::multiversion;
+
 /// Blurs planes `width` pixels wide by a Gaussian of standard deviation `sigma` pixels that is cut off beyond
 /// `kernel` pixels (odd) and sums to 1; the image is reflected at its borders without repeating the outermost
 /// pixels, as torchvision does.
@@ -31,6 +33,7 @@ fn half_kernel(sigma: f64, kernel: u32) -> Vec<f32> {
 }
 
 /// Blurs along the rows of `from`; `padded` is a buffer for one row with its reflections.
+#[multiversion(targets("x86_64+avx2"))]
 fn blur_rows(from: &[f32], width: usize, taps: &[f32], padded: &mut Vec<f32>, to: &mut [f32]) {
     let radius = taps.len() - 1;
     for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
@@ -43,6 +46,7 @@ fn blur_rows(from: &[f32], width: usize, taps: &[f32], padded: &mut Vec<f32>, to
 }
 
 /// Blurs along the columns of `from`.
+#[multiversion(targets("x86_64+avx2"))]
 fn blur_columns(from: &[f32], width: usize, taps: &[f32], to: &mut [f32]) {
     let height = from.len() / width;
     for (y, to) in to.chunks_exact_mut(width).enumerate() {
@@ -51,6 +55,7 @@ fn blur_columns(from: &[f32], width: usize, taps: &[f32], to: &mut [f32]) {
 }
 
 /// The weighted sum of a row and its neighbours, which `row` gives by their offset.
+#[inline(always)]
 fn weigh<'a>(taps: &[f32], to: &mut [f32], row: impl Fn(isize) -> &'a [f32]) {
     to.iter_mut().zip(row(0)).for_each(|(to, value)| *to = taps[0] * value);
     for (offset, tap) in (1..).zip(&taps[1..]) {

@@ -20,6 +20,7 @@ mod crop;
 mod geometry;
 
 use image::RgbImage;
+use multiversion::multiversion;
 use portolan_random::Stream;
 use rand::RngExt;
 
@@ -54,6 +55,7 @@ pub fn to_image(planes: &[f32], width: usize) -> RgbImage {
 }
 
 /// Turns levels into `(level / 255 - mean) / std`, channel by channel.
+#[multiversion(targets("x86_64+avx2"))]
 pub fn normalize(planes: &mut [f32], mean: [f32; 3], std: [f32; 3]) {
     for (channel, plane) in split(planes).into_iter().enumerate() {
         let scale = 1.0 / (255.0 * std[channel]);
@@ -68,6 +70,7 @@ pub(crate) fn uniform([least, greatest]: [f64; 2], rng: &mut Stream) -> f64 {
 }
 
 /// Parts interleaved RGB8 into planes.
+#[multiversion(targets("x86_64+avx2"))]
 fn planes_from_pixels(pixels: &[u8], planes: &mut [f32]) {
     let [red, green, blue] = split(planes);
     for (((pixel, r), g), b) in pixels.chunks_exact(3).zip(red).zip(green).zip(blue) {
@@ -76,6 +79,7 @@ fn planes_from_pixels(pixels: &[u8], planes: &mut [f32]) {
 }
 
 /// Red, green and blue of planes.
+#[inline(always)]
 fn split(planes: &mut [f32]) -> [&mut [f32]; 3] {
     let pixels = planes.len() / 3;
     let (red, rest) = planes.split_at_mut(pixels);
