@@ -1,17 +1,16 @@
 //! From a JPEG to a batch's views on one core, in images per second: the rows of `cpu_augment.py`, which measures the
 //! Python libraries on the same photographs.
 //!
-//! `PORTOLAN_PHOTOS=FOLDER cargo bench -p portolan-benches --bench pipeline`; without the variable, the photographs
+//! `PORTOLAN_PHOTOS=DATA cargo bench -p portolan-benches --bench pipeline`; without the variable, the photographs
 //! beside the workspace (`../shared/datasets/photos`).
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use criterion::{Criterion, Throughput};
 use image::RgbImage;
 use image::imageops::{FilterType, resize};
 use portolan_augment::{ViewSpec, cpu, presets};
-use portolan_data::decode;
+use portolan_data::{Options, Picture, decode};
 use portolan_random::{Purpose, stream};
-use std::path::PathBuf;
 
 fn main() -> Result<()> {
     let files = photographs()?;
@@ -77,18 +76,16 @@ impl Job {
     }
 }
 
-/// The bytes of the JPEGs in the folder.
+/// The encoded pictures of the data set, the first 200.
 fn photographs() -> Result<Vec<Vec<u8>>> {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/datasets/photos");
-    let folder = std::env::var_os("PORTOLAN_PHOTOS").map_or(PathBuf::from(beside), PathBuf::from);
-    let entries = std::fs::read_dir(&folder)
-        .with_context(|| format!("there is no {}; set PORTOLAN_PHOTOS", folder.display()))?;
-    let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    paths.retain(|path| {
-        path.extension()
-            .is_some_and(|ending| ending.eq_ignore_ascii_case("jpeg") || ending == "jpg")
-    });
-    paths.sort();
-    ensure!(!paths.is_empty(), "{} holds no JPEG", folder.display());
-    paths.iter().take(200).map(|path| Ok(std::fs::read(path)?)).collect()
+    let data = std::env::var("PORTOLAN_PHOTOS").unwrap_or(beside.to_owned());
+    let source = portolan_data::open(&data, &Options::default())
+        .context("set PORTOLAN_PHOTOS to photographs, in any form that --data takes")?
+        .train;
+    let encoded = |i| match source.picture(i)? {
+        Picture::Encoded(bytes) => Ok(bytes),
+        Picture::Decoded(_) => bail!("{data} holds no encoded pictures"),
+    };
+    (0..source.len().min(200)).map(encoded).collect()
 }
