@@ -38,7 +38,7 @@ fn moco_step(c: &mut Criterion) {
                 device: Device::Cpu,
             };
             let loss = moco.loss(&batch, &cx).expect("a fitting batch").loss;
-            optimizer.zero_grad();
+            optimizer.zero_grad().expect("gradients on one device");
             loss.backward();
             optimizer.step(0.06, 0).expect("a valid rate");
             moco.after_update(&cx).expect("an update");

@@ -8,7 +8,7 @@ use portolan_random::Stream;
 use rand::RngExt;
 use rayon::prelude::*;
 
-use crate::ops::{self, Adjustment};
+use crate::ops::{self, Adjustment, Region};
 use crate::{Op, ViewSpec};
 
 /// Makes one view of `image` in `out`, which is `[3, size, size]`, channel after channel.
@@ -25,6 +25,25 @@ pub fn view(spec: &ViewSpec, image: &RgbImage, rng: &mut Stream, out: &mut [f32]
     );
     for op in &spec.ops {
         apply(op, image, rng, out, size);
+    }
+}
+
+/// The crop of a view alone, as whole levels in `out`, which is `[size, size, 3]`: what the device engine goes on with
+/// from photographs. A random crop's region is drawn beforehand, by [`Draws`](crate::Draws).
+///
+/// # Panics
+/// As [`view`] does, and if a random crop has no region.
+pub fn cropped(spec: &ViewSpec, image: &RgbImage, region: Option<Region>, out: &mut [u8]) {
+    let size = spec.size() as usize;
+    match spec.ops[0] {
+        Op::RandomResizedCrop { interpolation, .. } => {
+            let region = region.expect("a random crop has its region drawn");
+            ops::resized_crop_levels(image, region, size, interpolation, out);
+        }
+        Op::CenterCrop { resize, interpolation, .. } => {
+            ops::center_crop_levels(image, resize, size, interpolation, out);
+        }
+        _ => panic!("a view begins with its crop"),
     }
 }
 

@@ -29,8 +29,12 @@
 //! at most one level of 255 apiece), and normalisation is the last such loop, not a copy.
 
 pub mod cpu;
+#[cfg(feature = "device")]
+pub mod device;
+mod draws;
 pub mod ops;
 pub mod presets;
 mod spec;
 
+pub use draws::Draws;
 pub use spec::{Interpolation, Op, ViewSpec, Views};

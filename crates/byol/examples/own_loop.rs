@@ -26,7 +26,7 @@ pub(crate) fn main() -> Result<()> {
         let batch = Batch { views: vec![view(), view()], ids: (0..16).collect() };
         let cx = StepCx { step, total_steps: 30, epoch: 1, micro_batch: 0, seed: 0, device };
         let out = method.loss(&batch, &cx)?;
-        optimizer.zero_grad();
+        optimizer.zero_grad()?;
         out.loss.backward();
         method.before_update(&cx)?;
         optimizer.step(0.03, cx.epoch)?;

@@ -60,6 +60,9 @@ pub(crate) struct RunArgs {
     /// auto, cpu, cuda or cuda:N.
     #[arg(long)]
     pub(crate) device: Option<String>,
+    /// Where views are made: auto (on a GPU where one trains), cpu or device.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) augment: Option<String>,
     /// fp32 or bf16.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) precision: Option<String>,

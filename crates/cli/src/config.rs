@@ -3,7 +3,7 @@
 use portolan_augment::{ViewSpec, Views};
 use portolan_encoders::EncoderConfig;
 use portolan_evaluate::KnnConfig;
-use portolan_train::TrainConfig;
+use portolan_train::{Augment, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 /// A recipe, or a run's resolved settings: the two have the same form.
@@ -18,6 +18,10 @@ pub(crate) struct RunConfig {
     pub(crate) seed: u64,
     /// auto, cpu, cuda or cuda:N.
     pub(crate) device: String,
+    /// Where views are made; in a run's settings never `auto`, so that it is resumed as it began. Runs from before there
+    /// was a choice were made by the CPU.
+    #[serde(default = "by_cpu")]
+    pub(crate) augment: Augment,
     /// The images.
     pub(crate) data: DataConfig,
     /// The encoder.
@@ -33,6 +37,10 @@ pub(crate) struct RunConfig {
     /// Figures others published.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) published: Vec<PublishedFigure>,
+}
+
+fn by_cpu() -> Augment {
+    Augment::Cpu
 }
 
 impl RunConfig {

@@ -287,7 +287,7 @@ mod tests {
         let device = Device::Cpu;
         let cx = StepCx { step: 0, total_steps: 2, epoch: 0, micro_batch: 0, seed: 0, device };
         let mut optimizer = portolan_train::optimizer(&config.training, method).unwrap();
-        optimizer.zero_grad();
+        optimizer.zero_grad().unwrap();
         let out = precision.run(device, || method.loss(&batch, &cx)).unwrap().unwrap();
         let what = format!("{} on {} in {precision:?}", config.method, config.encoder.name());
         assert_eq!(out.loss.kind(), Kind::Float, "{what}");

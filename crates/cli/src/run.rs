@@ -86,6 +86,7 @@ fn run(
     if let Some(device) = &args.device {
         config.device.clone_from(device);
     }
+    config.augment = config.augment.on(device::choose(&config.device)?);
     let data = open_data(&config.data)?;
     for op in config.views.iter_mut().flat_map(|views| &mut views.ops) {
         op.normalise_by(data.mean, data.std);
@@ -106,6 +107,7 @@ fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
         ("training.epochs", args.epochs.map(Value::Integer)),
         ("training.batch_size", args.batch_size.map(Value::Integer)),
         ("training.precision", text(&args.precision)),
+        ("augment", text(&args.augment)),
         ("seed", args.seed.map(Value::Integer)),
     ];
     for (key, value) in flags {
@@ -240,6 +242,7 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
         checksum: &data.sha256,
         seed: config.seed,
         device,
+        augment: config.augment,
         folder,
         threads,
         resume,

@@ -74,7 +74,7 @@ fn the_last_layer_keeps_still_for_an_epoch_and_the_rest_moves() {
     let (last, other) = ("student.head.last_layer.weight_v", "student.head.mlp.0.weight");
     for (epoch, moves) in [(0, false), (1, true)] {
         let before = trial::state(&method);
-        optimizer.zero_grad();
+        optimizer.zero_grad().unwrap();
         method.loss(&batch, &trial::step(0, 2)).unwrap().loss.backward();
         method.before_update(&trial::step(0, 2)).unwrap();
         optimizer.step(0.1, epoch).unwrap();

@@ -1,6 +1,6 @@
 //! The layers, with torchvision's names and PyTorch's initial values.
 
-use portolan_tensor::{Kind, Tensor, Vars, no_grad};
+use portolan_tensor::{Kind, Tensor, Vars, channels_last, no_grad};
 
 /// A convolution without bias.
 pub struct Conv2d {
@@ -22,6 +22,8 @@ impl Conv2d {
     ) -> Self {
         let std = (2.0 / (outputs * kernel * kernel) as f64).sqrt();
         let weight = Tensor::randn([outputs, inputs, kernel, kernel], (Kind::Float, vars.device()));
+        // cuDNN would lay it out this way at every call. On the CPU the layout is the images' to choose.
+        let weight = if vars.device().is_cuda() { channels_last(&weight) } else { weight };
         Conv2d { weight: vars.parameter("weight", weight * std), stride, padding }
     }
 

@@ -186,7 +186,7 @@ impl Study {
                 let (images, labels) = self.batch(ids, epoch, seed)?;
                 let loss =
                     head.forward(&encoder.forward(&images, true)).cross_entropy_for_logits(&labels);
-                optimizer.zero_grad();
+                optimizer.zero_grad()?;
                 loss.backward();
                 optimizer.step(
                     Schedule::default().at(LEARNING_RATE, step, steps, epochs),

@@ -38,7 +38,7 @@ use portolan_losses::{mae, mae::normalise_patches, mae::patchify};
 use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
 use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
-use portolan_tensor::{Device, Kind, Tensor, Vars, no_grad, prefixed};
+use portolan_tensor::{Device, Kind, Tensor, Vars, no_grad, prefixed, upload};
 use rand::seq::SliceRandom;
 
 /// MAE, ready to train.
@@ -117,7 +117,7 @@ impl Mae {
             order.extend(0..patches);
             order[start..].shuffle(&mut rng);
         }
-        let order = Tensor::from_slice(&order).view([batch, patches]).to_device(cx.device);
+        let order = upload(&Tensor::from_slice(&order), cx.device).view([batch, patches]);
         let restore = order.argsort(1, false);
         Ok(Mask {
             keep: order.narrow(1, 0, visible),

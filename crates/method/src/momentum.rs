@@ -1,7 +1,7 @@
 //! The momentum twin: a second network that follows the first slowly.
 
 use anyhow::{Result, ensure};
-use portolan_tensor::{Tensor, Vars, foreach_lerp, io, no_grad};
+use portolan_tensor::{Tensor, Vars, foreach, io};
 
 /// Keeps a twin's parameters at an exponential moving average of the online network's. The twin gets no
 /// gradients. Its buffers are its own: as in MoCo's code, its batch norms record the statistics of the
@@ -37,7 +37,7 @@ impl MomentumTwin {
     /// # Errors
     /// When libtorch fails.
     pub fn update(&self, momentum: f64) -> Result<()> {
-        no_grad(|| foreach_lerp(&self.twin, &self.online, 1.0 - momentum))
+        foreach::lerp(&self.twin, &self.online, 1.0 - momentum)
     }
 }
 
@@ -45,7 +45,7 @@ impl MomentumTwin {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use portolan_tensor::{Device, Kind};
+    use portolan_tensor::{Device, Kind, no_grad};
 
     fn network(value: f64) -> Vars {
         let vars = Vars::new(Device::Cpu);

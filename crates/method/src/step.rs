@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use portolan_losses::unit;
 use portolan_random::{Purpose, Stream, stream};
-use portolan_tensor::{Device, Kind, Tensor, no_grad};
+use portolan_tensor::{Device, Kind, Tensor, no_grad, upload};
 use rand::seq::SliceRandom;
 
 /// One batch: the same images seen several ways.
@@ -88,7 +88,7 @@ impl StepCx {
     pub fn permutation(&self, n: i64, draw: u64) -> Tensor {
         let mut order: Vec<i64> = (0..n).collect();
         order.shuffle(&mut self.rng(Purpose::Shuffle, draw));
-        Tensor::from_slice(&order).to_device(self.device)
+        upload(&Tensor::from_slice(&order), self.device)
     }
 
     /// The rows of every process's tensor, one after the other; of a single process, its own.

@@ -27,7 +27,7 @@ pub(crate) fn main() -> Result<()> {
         let batch = Batch { views: vec![view(), view()], ids: (0..16).collect() };
         let cx = StepCx { step, total_steps: 30, epoch: 0, micro_batch: 0, seed: 0, device };
         let out = moco.loss(&batch, &cx)?;
-        optimizer.zero_grad();
+        optimizer.zero_grad()?;
         out.loss.backward();
         optimizer.step(0.03, 0)?;
         moco.after_update(&cx)?;

@@ -166,7 +166,7 @@ fn a_few_steps_learn_to_find_the_right_key() {
         let batch = Batch { views: vec![view(), view()], ids: (0..8).collect() };
         let cx = StepCx { step, ..CX };
         let out = moco.loss(&batch, &cx).unwrap();
-        optimizer.zero_grad();
+        optimizer.zero_grad().unwrap();
         out.loss.backward();
         optimizer.step(0.05, 0).unwrap();
         moco.after_update(&cx).unwrap();

@@ -1,7 +1,7 @@
 //! Gradient clipping.
 
 use anyhow::Result;
-use portolan_tensor::{Device, Kind, Tensor, no_grad};
+use portolan_tensor::{Device, Kind, Tensor, foreach};
 
 /// Scales all gradients down together so that their common norm is at most `max_norm`, as
 /// `torch.nn.utils.clip_grad_norm_`.
@@ -16,21 +16,15 @@ pub fn clip_grad_norm<'a>(
     max_norm: f64,
 ) -> Result<Tensor> {
     crate::config::not_negative("max_norm", max_norm)?;
-    let gradients: Vec<Tensor> =
-        params.into_iter().map(Tensor::grad).filter(Tensor::defined).collect();
-    no_grad(|| {
-        let norms: Vec<Tensor> = gradients.iter().map(Tensor::norm).collect();
-        if norms.is_empty() {
-            return Ok(Tensor::zeros([], (Kind::Float, Device::Cpu)));
-        }
-        let total = Tensor::f_stack(&norms, 0)?.norm();
-        // 1e-6 as in PyTorch, against a norm of zero.
-        let scale = (max_norm / (&total + 1e-6)).clamp_max(1.0);
-        for mut gradient in gradients {
-            gradient *= &scale;
-        }
-        Ok(total)
-    })
+    let gradients = gradients(params);
+    if gradients.is_empty() {
+        return Ok(Tensor::zeros([], (Kind::Float, Device::Cpu)));
+    }
+    let total = foreach::norms(&gradients)?.norm();
+    // 1e-6 as in PyTorch, against a norm of zero.
+    let scale = (max_norm / (&total + 1e-6)).clamp_max(1.0);
+    foreach::scale(&gradients, &scale)?;
+    Ok(total)
 }
 
 /// Scales each gradient down so that its own norm is at most `max_norm`, each for itself: DINO's clipping.
@@ -42,13 +36,16 @@ pub fn clip_each_grad<'a>(
     max_norm: f64,
 ) -> Result<()> {
     crate::config::not_negative("max_norm", max_norm)?;
-    no_grad(|| {
-        for mut gradient in params.into_iter().map(Tensor::grad).filter(Tensor::defined) {
-            let scale = (max_norm / (gradient.norm() + 1e-6)).clamp_max(1.0);
-            gradient *= &scale;
-        }
-    });
-    Ok(())
+    let gradients = gradients(params);
+    if gradients.is_empty() {
+        return Ok(());
+    }
+    let scales = (max_norm / (foreach::norms(&gradients)? + 1e-6)).clamp_max(1.0);
+    foreach::scale(&gradients, &scales)
+}
+
+fn gradients<'a>(params: impl IntoIterator<Item = &'a Tensor>) -> Vec<Tensor> {
+    params.into_iter().map(Tensor::grad).filter(Tensor::defined).collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 //! let schedule = Schedule::default(); // a cosine down to zero
 //! for step in 0..100 {
 //!     let loss = weight.square().sum(Kind::Float);
-//!     optimizer.zero_grad();
+//!     optimizer.zero_grad()?;
 //!     loss.backward();
 //!     optimizer.step(schedule.at(0.1, step, 10, 10), step / 10)?;
 //! }
@@ -32,7 +32,6 @@ mod clip;
 mod config;
 mod group;
 mod optimizer;
-mod rules;
 pub mod schedule;
 
 pub use clip::{clip_each_grad, clip_grad_norm};

@@ -1,10 +1,10 @@
-//! The optimiser: parameter groups, their buffers, and the step.
+//! The optimiser: parameter groups, their buffers, and the step, which treats all parameters of a group at once.
 
-use crate::config::{OptimizerConfig, not_negative};
+use crate::config::{LarsForm, OptimizerConfig, not_negative};
 use crate::group::ParamGroup;
-use crate::rules::{self, Moments};
 use anyhow::{Result, ensure};
-use portolan_tensor::{Tensor, no_grad};
+use portolan_tensor::foreach::{self, Adamw, Moments, Sgd};
+use portolan_tensor::{Kind, Tensor, no_grad};
 use std::collections::HashSet;
 
 /// Moves the parameters of its groups against their gradients.
@@ -15,38 +15,48 @@ pub struct Optimizer {
     groups: Vec<Group>,
 }
 
-/// A parameter group and the buffers of its parameters, in the same order.
+/// A parameter group and what the rule of the optimiser remembers of its parameters, in the same order.
 #[derive(Debug)]
 struct Group {
     settings: ParamGroup,
-    buffers: Vec<Buffers>,
+    buffers: Buffers,
 }
 
-/// What the rule of an optimiser remembers of one parameter.
 #[derive(Debug)]
 enum Buffers {
-    /// SGD and LARS; nothing where the momentum is 0.
-    Momentum(Option<Tensor>),
+    /// SGD and LARS; none where the momentum is 0.
+    Momentum(Option<Vec<Tensor>>),
     /// AdamW.
     Moments(Moments),
 }
 
 impl Buffers {
-    fn new(config: &OptimizerConfig, param: &Tensor) -> Self {
+    fn new(config: &OptimizerConfig, params: &[(String, Tensor)]) -> Self {
+        let zeros = || -> Vec<Tensor> {
+            params.iter().map(|(_, param)| param.zeros_like().set_requires_grad(false)).collect()
+        };
         match *config {
             OptimizerConfig::Sgd { momentum, .. } | OptimizerConfig::Lars { momentum, .. } => {
-                let zeros = || param.zeros_like().set_requires_grad(false);
                 Buffers::Momentum((momentum > 0.0).then(zeros))
             }
-            OptimizerConfig::Adamw { .. } => Buffers::Moments(Moments::of(param)),
+            OptimizerConfig::Adamw { .. } => {
+                let count = |(_, param): &(String, Tensor)| {
+                    Tensor::zeros([], (Kind::Float, param.device()))
+                };
+                let steps = params.iter().map(count).collect();
+                Buffers::Moments(Moments { means: zeros(), squares: zeros(), steps })
+            }
         }
     }
 
-    fn named(&self) -> Vec<(&'static str, &Tensor)> {
+    /// The lists by name.
+    fn named(&self) -> Vec<(&'static str, &[Tensor])> {
         match self {
-            Buffers::Momentum(buffer) => buffer.iter().map(|buffer| ("momentum", buffer)).collect(),
-            Buffers::Moments(Moments { mean, square, steps }) => {
-                vec![("mean", mean), ("square", square), ("steps", steps)]
+            Buffers::Momentum(buffers) => {
+                buffers.iter().map(|buffers| ("momentum", &buffers[..])).collect()
+            }
+            Buffers::Moments(Moments { means, squares, steps }) => {
+                vec![("mean", means), ("square", squares), ("steps", steps)]
             }
         }
     }
@@ -65,10 +75,7 @@ impl Optimizer {
         check_params(&groups)?;
         let groups = groups
             .into_iter()
-            .map(|settings| {
-                let buffer = |(_, param): &(String, Tensor)| Buffers::new(&config, param);
-                Group { buffers: settings.params.iter().map(buffer).collect(), settings }
-            })
+            .map(|settings| Group { buffers: Buffers::new(&config, &settings.params), settings })
             .collect();
         Ok(Optimizer { config, base_lr, groups })
     }
@@ -78,25 +85,24 @@ impl Optimizer {
     /// left alone with its buffers: it does not decay either.
     ///
     /// # Errors
-    /// When `lr` is negative or not a number; nothing has moved then.
+    /// When `lr` is negative or not a number, where nothing has moved, or libtorch refuses.
     pub fn step(&mut self, lr: f64, epoch: u64) -> Result<()> {
         not_negative("lr", lr)?;
-        no_grad(|| {
-            for group in &mut self.groups {
-                if epoch >= group.settings.frozen_epochs {
-                    group.step(&self.config, group.settings.lr.rate(lr, self.base_lr));
-                }
-            }
-        });
-        Ok(())
+        let active = |group: &&Group| epoch >= group.settings.frozen_epochs;
+        let step =
+            |group: &Group| group.step(&self.config, group.settings.lr.rate(lr, self.base_lr));
+        no_grad(|| self.groups.iter().filter(active).try_for_each(step))
     }
 
     /// Sets all gradients to zero. Their memory is kept: a parameter that the loss no longer reaches has,
     /// from then on, a gradient of zeros and not none.
-    pub fn zero_grad(&mut self) {
-        for group in &mut self.groups {
-            group.settings.params.iter_mut().for_each(|(_, param)| param.zero_grad());
-        }
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn zero_grad(&mut self) -> Result<()> {
+        let gradients: Vec<Tensor> =
+            self.params().map(Tensor::grad).filter(Tensor::defined).collect();
+        foreach::zero(&gradients)
     }
 
     /// The parameters of all groups, in order: what [`clip_grad_norm`](crate::clip_grad_norm) takes.
@@ -110,9 +116,9 @@ impl Optimizer {
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let mut state = Vec::new();
         for group in &self.groups {
-            for ((param, _), buffers) in group.settings.params.iter().zip(&group.buffers) {
-                for (name, buffer) in buffers.named() {
-                    state.push((format!("{param}.{name}"), buffer.shallow_clone()));
+            for (i, (param, _)) in group.settings.params.iter().enumerate() {
+                for (name, buffers) in group.buffers.named() {
+                    state.push((format!("{param}.{name}"), buffers[i].shallow_clone()));
                 }
             }
         }
@@ -131,43 +137,85 @@ impl Optimizer {
 }
 
 impl Group {
-    fn step(&mut self, config: &OptimizerConfig, lr: f64) {
+    fn step(&self, config: &OptimizerConfig, lr: f64) -> Result<()> {
+        let params = self.settings.params.iter().map(|(_, param)| param);
+        let (moving, gradients): (Vec<usize>, Vec<Tensor>) =
+            params.map(Tensor::grad).enumerate().filter(|(_, gradient)| gradient.defined()).unzip();
+        if moving.is_empty() {
+            return Ok(());
+        }
+        let of_moving = |all: &[Tensor]| -> Vec<Tensor> {
+            moving.iter().map(|&i| all[i].shallow_clone()).collect()
+        };
+        let params: Vec<Tensor> =
+            moving.iter().map(|&i| self.settings.params[i].1.shallow_clone()).collect();
         let weight_decay = if self.settings.weight_decay { config.weight_decay() } else { 0.0 };
-        for ((_, param), buffers) in self.settings.params.iter_mut().zip(&mut self.buffers) {
-            let gradient = param.grad();
-            if !gradient.defined() {
-                continue;
+        match (config, &self.buffers) {
+            (&OptimizerConfig::Sgd { momentum, nesterov, .. }, Buffers::Momentum(buffers)) => {
+                let buffers = buffers.as_deref().map(of_moving);
+                let settings = Sgd { lr, momentum, weight_decay, nesterov };
+                foreach::sgd_step(&params, &gradients, buffers.as_deref(), settings)
             }
-            match (config, buffers) {
-                (&OptimizerConfig::Sgd { momentum, nesterov, .. }, Buffers::Momentum(buffer)) => {
-                    let direction = rules::decayed(param, &gradient, weight_decay);
-                    let buffer = buffer.as_mut();
-                    rules::momentum_step(param, &direction, buffer, lr, momentum, nesterov);
+            (
+                &OptimizerConfig::Lars { momentum, trust_coefficient, form, .. },
+                Buffers::Momentum(buffers),
+            ) => {
+                let buffers = buffers.as_deref().map(of_moving);
+                let decayed = foreach::add(&gradients, &params, weight_decay)?;
+                if self.settings.lars_adaptation {
+                    let ratios = lars_ratios(
+                        &params,
+                        &gradients,
+                        &decayed,
+                        weight_decay,
+                        trust_coefficient,
+                        form,
+                    )?;
+                    foreach::scale(&decayed, &ratios)?;
                 }
-                (
-                    &OptimizerConfig::Lars { momentum, trust_coefficient, form, .. },
-                    Buffers::Momentum(buffer),
-                ) => {
-                    let direction = if self.settings.lars_adaptation {
-                        rules::lars_direction(
-                            param,
-                            &gradient,
-                            weight_decay,
-                            trust_coefficient,
-                            form,
-                        )
-                    } else {
-                        rules::decayed(param, &gradient, weight_decay)
-                    };
-                    rules::momentum_step(param, &direction, buffer.as_mut(), lr, momentum, false);
-                }
-                (&OptimizerConfig::Adamw { betas, eps, .. }, Buffers::Moments(moments)) => {
-                    rules::adamw_step(param, &gradient, moments, lr, betas, eps, weight_decay);
-                }
-                _ => unreachable!("buffers are made from the config, whose kind never changes"),
+                let settings = Sgd { lr, momentum, weight_decay: 0.0, nesterov: false };
+                foreach::sgd_step(&params, &decayed, buffers.as_deref(), settings)
             }
+            (
+                &OptimizerConfig::Adamw { betas, eps, .. },
+                Buffers::Moments(Moments { means, squares, steps }),
+            ) => {
+                let [means, squares, steps] = [means, squares, steps].map(|all| of_moving(all));
+                let moments = Moments { means, squares, steps };
+                let settings = Adamw { lr, betas, eps, weight_decay };
+                foreach::adamw_step(&params, &gradients, &moments, settings)
+            }
+            _ => unreachable!("buffers are made from the config, whose kind never changes"),
         }
     }
+}
+
+/// By how much LARS scales each direction g + λp, `[parameters]`: its trust ratio. The norms stay on the device, so
+/// that it need not wait.
+fn lars_ratios(
+    params: &[Tensor],
+    gradients: &[Tensor],
+    decayed: &[Tensor],
+    weight_decay: f64,
+    trust_coefficient: f64,
+    form: LarsForm,
+) -> Result<Tensor> {
+    let param_norms = foreach::norms(params)?;
+    let ones = param_norms.ones_like();
+    let ratios = match form {
+        LarsForm::Lightly if weight_decay == 0.0 => return Ok(ones),
+        LarsForm::Lightly => {
+            let gradient_norms = foreach::norms(gradients)?;
+            let denominator = &gradient_norms + &param_norms * weight_decay + 1e-8; // 1e-8 as in lightly
+            // Without a gradient, lightly leaves out the weight decay as well.
+            trust_coefficient * &param_norms / denominator * gradient_norms.gt(0.0)
+        }
+        LarsForm::Authors => {
+            let norms = foreach::norms(decayed)?;
+            (trust_coefficient * &param_norms / &norms).where_self(&norms.gt(0.0), &ones)
+        }
+    };
+    Ok(ratios.where_self(&param_norms.gt(0.0), &ones))
 }
 
 fn check_params(groups: &[ParamGroup]) -> Result<()> {

@@ -75,7 +75,7 @@ fn steps(case: &Case, config: OptimizerConfig) -> Result<Tensors> {
     let has_step =
         |step: &u64| params.iter().all(|(p, _)| case.tensors.contains_key(&grad(*step, p)));
     for step in (0..).take_while(has_step) {
-        optimizer.zero_grad();
+        optimizer.zero_grad().unwrap();
         for (name, param) in &params {
             give_gradient(param, &case.tensors[&grad(step, name)]);
         }

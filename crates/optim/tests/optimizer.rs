@@ -52,7 +52,7 @@ fn give_gradients(params: &[(String, Tensor)]) {
 
 fn train(optimizer: &mut Optimizer, params: &[(String, Tensor)], steps: std::ops::Range<u64>) {
     for step in steps {
-        optimizer.zero_grad();
+        optimizer.zero_grad().unwrap();
         give_gradients(params);
         optimizer.step(0.1, step).unwrap();
     }

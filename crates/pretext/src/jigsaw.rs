@@ -7,7 +7,7 @@ use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
 use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
 use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
-use portolan_tensor::{Device, Kind, Tensor, Vars, full_precision, no_grad, prefixed};
+use portolan_tensor::{Device, Kind, Tensor, Vars, full_precision, no_grad, prefixed, upload};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -108,7 +108,7 @@ impl Jigsaw {
         // Row and column within the cell, for each tile and image.
         let drawn: Vec<i64> =
             (0..TILES as i64 * 2 * batch).map(|_| rng.random_range(0..=cell - tile)).collect();
-        let drawn = Tensor::from_slice(&drawn).to_device(cx.device).view([-1, 2, batch, 1]);
+        let drawn = upload(&Tensor::from_slice(&drawn), cx.device).view([-1, 2, batch, 1]);
         let within = drawn + Tensor::arange(tile, (Kind::Int64, cx.device)); // […, tile]
         let side = images.size()[2];
         let planes = images.flatten(2, 3); // [batch, 3, side · side]
@@ -131,7 +131,7 @@ impl Jigsaw {
         let mut rng = cx.rng(Purpose::Tiles, 1);
         let choices = self.config.permutations as i64;
         let drawn: Vec<i64> = (0..batch).map(|_| rng.random_range(0..choices)).collect();
-        Tensor::from_slice(&drawn).to_device(cx.device)
+        upload(&Tensor::from_slice(&drawn), cx.device)
     }
 }
 

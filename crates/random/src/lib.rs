@@ -44,6 +44,8 @@ pub enum Purpose {
     Mask = 7,
     /// Jigsaw's permutations and places of tiles: `[step, micro-batch, draw]`.
     Tiles = 8,
+    /// One view of a batch on the device: `[step, micro-batch, view]`.
+    BatchViews = 9,
 }
 
 /// The stream of this seed, purpose and numbers.

@@ -56,6 +56,73 @@ extern "C" {
 
 void portolan_free(const char *message) { std::free(const_cast<char *>(message)); }
 
+// The functions over lists do the same to every tensor of a list, in as few kernels as libtorch can: on a GPU a
+// constant number, however many tensors there are.
+
+const char *portolan_foreach_zero(at::Tensor *const *items, size_t n) {
+  return guarded([&] {
+    torch::NoGradGuard no_grad;
+    at::_foreach_zero_(tensors(items, n));
+  });
+}
+
+// out = the Euclidean norm of each, [n].
+const char *portolan_foreach_norms(at::Tensor *const *items, size_t n, at::Tensor **out) {
+  return guarded([&] {
+    torch::NoGradGuard no_grad;
+    *out = new at::Tensor(at::stack(at::_foreach_norm(tensors(items, n), 2)));
+  });
+}
+
+// Multiplies all by one factor (a scalar tensor), or each by its own ([n]; a kernel for each).
+const char *portolan_foreach_scale(at::Tensor *const *items, size_t n, at::Tensor *factor) {
+  return guarded([&] {
+    torch::NoGradGuard no_grad;
+    if (factor->dim() == 0)
+      at::_foreach_mul_(tensors(items, n), *factor);
+    else
+      at::_foreach_mul_(tensors(items, n), factor->unbind());
+  });
+}
+
+// out[i] = items[i] + weight * others[i]
+const char *portolan_foreach_add(at::Tensor *const *items, at::Tensor *const *others, size_t n,
+                                 double weight, at::Tensor **out) {
+  return guarded([&] {
+    torch::NoGradGuard no_grad;
+    auto sums = at::_foreach_add(tensors(items, n), tensors(others, n), weight);
+    for (size_t i = 0; i < n; ++i)
+      out[i] = new at::Tensor(sums[i]);
+  });
+}
+
+// As torch.optim.SGD without dampening; without buffers (null) there is no momentum.
+const char *portolan_sgd_step(at::Tensor *const *params, at::Tensor *const *gradients,
+                              at::Tensor *const *buffers, size_t n, double lr, double momentum,
+                              double weight_decay, bool nesterov) {
+  return guarded([&] {
+    torch::NoGradGuard no_grad;
+    auto momenta = buffers ? tensors(buffers, n) : std::vector<at::Tensor>{};
+    at::_fused_sgd_(tensors(params, n), tensors(gradients, n), momenta, weight_decay, momentum, lr,
+                    /*dampening=*/0.0, nesterov, /*maximize=*/false, /*is_first_step=*/false);
+  });
+}
+
+// As torch.optim.AdamW. `steps` are counted here.
+const char *portolan_adamw_step(at::Tensor *const *params, at::Tensor *const *gradients,
+                                at::Tensor *const *means, at::Tensor *const *squares,
+                                at::Tensor *const *steps, size_t n, double lr, double beta1,
+                                double beta2, double eps, double weight_decay) {
+  return guarded([&] {
+    torch::NoGradGuard no_grad;
+    auto counts = tensors(steps, n);
+    at::_foreach_add_(counts, 1);
+    at::_fused_adamw_(tensors(params, n), tensors(gradients, n), tensors(means, n),
+                      tensors(squares, n), {}, counts, lr, beta1, beta2, weight_decay, eps,
+                      /*amsgrad=*/false, /*maximize=*/false);
+  });
+}
+
 // targets[i] += weight * (sources[i] - targets[i]), all of them in one call.
 const char *portolan_foreach_lerp(at::Tensor *const *targets, at::Tensor *const *sources, size_t n,
                                   double weight) {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use tch::{Cuda, Device};
+use tch::{Cuda, Device, Tensor};
 
 /// The device of this name: `auto` (the first GPU when there is one, else the CPU), `cpu`, `cuda`
 /// or `cuda:1`.
@@ -43,6 +43,35 @@ pub fn name(device: Device) -> String {
         Device::Cuda(index) => format!("cuda:{index}"),
         _ => "cpu".to_owned(),
     }
+}
+
+/// Waits until `device` has done all it was given to do: for measuring alone.
+pub fn wait(device: Device) {
+    if let Device::Cuda(index) = device {
+        Cuda::synchronize(index as i64);
+    }
+}
+
+/// A CPU tensor on `device`. To a GPU it goes by way of page-locked memory, so that neither side waits for the copy.
+pub fn upload(tensor: &Tensor, device: Device) -> Tensor {
+    match device {
+        Device::Cpu => tensor.shallow_clone(),
+        _ => page_locked(tensor, device).to_device_(device, tensor.kind(), true, false),
+    }
+}
+
+/// A copy of a CPU tensor in memory from which `device` reads without the CPU's help; on the CPU, the tensor itself.
+pub fn page_locked(tensor: &Tensor, device: Device) -> Tensor {
+    if device.is_cuda() && !tensor.is_pinned(device) {
+        return tensor.pin_memory(device);
+    }
+    tensor.shallow_clone()
+}
+
+/// `[n, channels, height, width]` as it is, laid out in memory with the channels last: convolutions and batch norms are
+/// faster on it, and hand out what is laid out the same way.
+pub fn channels_last(tensor: &Tensor) -> Tensor {
+    tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }
 
 /// The arithmetic of forward and backward passes. Weights, losses, optimiser and momentum encoder are

@@ -19,14 +19,15 @@
 //! `unsafe`, of the project. Its CUDA part is compiled where libtorch's CUDA library is present.
 
 pub mod device;
+pub mod foreach;
 pub mod io;
 mod native;
 mod vars;
 
-pub use device::{Precision, seed};
+pub use device::{Precision, channels_last, page_locked, seed, upload};
 pub use native::{
-    autocast_bf16, clear_autocast_cache, deterministic, foreach_lerp, full_precision,
-    generator_state, set_generator_state, written,
+    autocast_bf16, clear_autocast_cache, deterministic, full_precision, generator_state,
+    set_generator_state, written,
 };
 pub use tch::{self, Device, IndexOp, Kind, Reduction, Tensor, no_grad};
 pub use vars::{Var, Vars, prefixed};

@@ -3,17 +3,12 @@
 
 use anyhow::{Result, bail};
 use std::ffi::{CStr, c_char};
-use tch::{Device, Kind, Tensor};
+use tch::kind::Element;
+use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
 unsafe extern "C" {
     fn portolan_free(message: *const c_char);
-    fn portolan_foreach_lerp(
-        targets: *const *const C_tensor,
-        sources: *const *const C_tensor,
-        n: usize,
-        weight: f64,
-    ) -> *const c_char;
     fn portolan_autocast_enabled(cuda: bool) -> bool;
     fn portolan_autocast_enter(cuda: bool, enabled: bool) -> *const c_char;
     fn portolan_autocast_leave(cuda: bool, previous: bool);
@@ -24,7 +19,7 @@ unsafe extern "C" {
 }
 
 /// Turns what a C++ function returned into a result.
-fn check(message: *const c_char) -> Result<()> {
+pub(crate) fn check(message: *const c_char) -> Result<()> {
     if message.is_null() {
         return Ok(());
     }
@@ -36,22 +31,6 @@ fn check(message: *const c_char) -> Result<()> {
     };
     // libtorch appends its own stack trace; its first line says what was wrong.
     bail!("libtorch: {}", text.lines().next().unwrap_or_default())
-}
-
-/// `targets[i] += weight · (sources[i] − targets[i])` for all tensors in one call, outside autograd.
-///
-/// # Errors
-/// When the lists differ in length, or a pair in shape or device.
-pub fn foreach_lerp(targets: &[Tensor], sources: &[Tensor], weight: f64) -> Result<()> {
-    if targets.len() != sources.len() {
-        bail!("{} targets cannot follow {} sources", targets.len(), sources.len());
-    }
-    let targets: Vec<_> = targets.iter().map(Tensor::as_ptr).collect();
-    let sources: Vec<_> = sources.iter().map(Tensor::as_ptr).collect();
-    // SAFETY: both lists hold `targets.len()` valid tensors, borrowed for the call.
-    check(unsafe {
-        portolan_foreach_lerp(targets.as_ptr(), sources.as_ptr(), targets.len(), weight)
-    })
 }
 
 /// Leaves an autocast region when dropped, also when the region panicked.
@@ -137,15 +116,15 @@ pub fn set_generator_state(device: Device, state: &Tensor) -> Result<()> {
     check(unsafe { portolan_set_generator_state(generator_index(device), state.as_ptr()) })
 }
 
-/// A float32 tensor of this shape on the CPU with the values that `fill` writes, in the tensor's own memory. They are
-/// zeros before.
-pub fn written(shape: &[i64], fill: impl FnOnce(&mut [f32])) -> Tensor {
-    let tensor = Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+/// A tensor of this shape on the CPU with the values that `fill` writes, in the tensor's own memory. They are zeros
+/// before.
+pub fn written<T: Element>(shape: &[i64], fill: impl FnOnce(&mut [T])) -> Tensor {
+    let tensor = Tensor::zeros(shape, (T::KIND, Device::Cpu));
     if tensor.numel() > 0 {
         // SAFETY: the tensor is new, so contiguous and known to nobody else while it is written, and holds this many
-        // initialised floats from this address on.
+        // initialised values of the type from this address on.
         fill(unsafe {
-            std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), tensor.numel())
+            std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<T>(), tensor.numel())
         });
     }
     tensor
@@ -155,27 +134,21 @@ pub fn written(shape: &[i64], fill: impl FnOnce(&mut [f32])) -> Tensor {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use tch::Kind;
 
     const CPU: Device = Device::Cpu;
 
     #[test]
-    fn lerp_moves_every_target() {
-        let targets = [Tensor::from_slice(&[0f32, 4.0]), Tensor::from_slice(&[1f32])];
-        let sources = [Tensor::from_slice(&[1f32, 0.0]), Tensor::from_slice(&[3f32])];
-        foreach_lerp(&targets, &sources, 0.25).unwrap();
-        assert_eq!(Vec::<f32>::try_from(&targets[0]).unwrap(), [0.25, 3.0]);
-        assert_eq!(Vec::<f32>::try_from(&targets[1]).unwrap(), [1.5]);
-        assert!(foreach_lerp(&targets, &sources[..1], 0.25).is_err());
-    }
-
-    #[test]
     fn a_tensor_is_written_in_its_place() {
-        let tensor = written(&[2, 3], |values| values[4] = 7.0);
+        let tensor = written(&[2, 3], |values: &mut [f32]| values[4] = 7.0);
         assert_eq!(
             Vec::<f32>::try_from(tensor.view([-1])).unwrap(),
             [0.0, 0.0, 0.0, 0.0, 7.0, 0.0]
         );
-        assert_eq!(written(&[0, 3], |_| panic!("there is nothing to write")).size(), [0, 3]);
+        assert_eq!(
+            written(&[0, 3], |_: &mut [u8]| panic!("there is nothing to write")).size(),
+            [0, 3]
+        );
     }
 
     #[test]

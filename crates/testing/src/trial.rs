@@ -92,7 +92,7 @@ fn train(trial: &Trial, method: &mut dyn Method) -> Shown {
         let batch = Batch { views, ids: (0..64).collect() };
         let cx = step(n, steps);
         let out = method.loss(&batch, &cx).unwrap();
-        optimizer.zero_grad();
+        optimizer.zero_grad().unwrap();
         out.loss.backward();
         method.before_update(&cx).unwrap();
         // Past the epochs in which a group may be frozen.

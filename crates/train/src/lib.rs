@@ -17,15 +17,21 @@
 //! the CPU arrives at the same bits as if it had never stopped.
 
 mod checkpoint;
+mod clock;
 mod config;
 mod journal;
 mod loader;
 mod place;
 mod pretrain;
 mod progress;
+mod step;
+mod views;
 
 pub use checkpoint::{Checkpoint, checkpoints, newest};
+pub use clock::{Clock, Stage};
 pub use config::TrainConfig;
-pub use loader::{Loader, Prepared, Skipped};
+pub use loader::{Feed, Loader};
 pub use place::Place;
 pub use pretrain::{Job, KnnPoint, Outcome, optimizer, pretrain};
+pub use step::step;
+pub use views::Augment;

@@ -4,8 +4,8 @@ use anyhow::{Context, Result, bail};
 use portolan_augment::ViewSpec;
 use portolan_data::Source;
 use portolan_evaluate::{KnnConfig, diagnose, features, knn_top1};
-use portolan_method::{Batch, Method, StepCx, StepLoss, signs_of_collapse};
-use portolan_optim::{Optimizer, clip_grad_norm};
+use portolan_method::{Method, StepCx, StepLoss, signs_of_collapse};
+use portolan_optim::Optimizer;
 use portolan_tensor::{Device, Kind, Tensor};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use std::time::Instant;
 
 use crate::journal::Journal;
 use crate::progress::Progress;
-use crate::{Checkpoint, Loader, Place, TrainConfig};
+use crate::step::step as train_step;
+use crate::{Augment, Checkpoint, Clock, Feed, Loader, Place, TrainConfig};
 
 /// Losses are read back from the device every so many steps, since reading waits for it.
 const LOG_EVERY: usize = 10;
@@ -34,6 +35,8 @@ pub struct Job<'a> {
     pub seed: u64,
     /// Where the networks live.
     pub device: Device,
+    /// Where views are made.
+    pub augment: Augment,
     /// The run's folder, which exists.
     pub folder: &'a Path,
     /// Threads of the loader.
@@ -155,15 +158,16 @@ impl<'a> Run<'a> {
         if state.data != job.checksum {
             bail!("the data is not what this run was trained on; resume it with the same --data");
         }
-        let loader = Loader::start(
-            Arc::clone(&job.images),
-            method.views().to_vec(),
+        let feed = Feed {
+            images: Arc::clone(&job.images),
+            views: method.views().to_vec(),
             place,
-            config.accumulate,
-            job.seed,
-            state.step,
-            job.threads,
-        )?;
+            accumulate: config.accumulate,
+            seed: job.seed,
+            augment: job.augment,
+            device: job.device,
+        };
+        let loader = Loader::start(feed, state.step, job.threads)?;
         let now = Instant::now();
         Ok(Run {
             job,
@@ -188,12 +192,10 @@ impl<'a> Run<'a> {
         self.before + self.started.elapsed().as_secs_f64()
     }
 
-    /// One optimiser step: forward and backward for each micro-batch, then the update.
+    /// One step, whose losses are kept until they are read back.
     fn step(&mut self, method: &mut dyn Method) -> Result<()> {
-        let config = self.job.config;
-        let step = self.state.step;
-        self.optimizer.zero_grad();
-        let mut cx = StepCx {
+        let (config, step) = (self.job.config, self.state.step);
+        let cx = StepCx {
             step,
             total_steps: self.place.total_steps(),
             epoch: self.place.epoch_of(step),
@@ -201,29 +203,20 @@ impl<'a> Run<'a> {
             seed: self.job.seed,
             device: self.job.device,
         };
-        for micro_batch in 0..config.accumulate as u64 {
-            cx.micro_batch = micro_batch;
-            let prepared = self.loader.next_batch()?;
-            let views = prepared.views.iter().map(|view| view.to_device(self.job.device)).collect();
-            let batch = Batch { views, ids: prepared.ids };
-            let step_loss =
-                config.precision.run(self.job.device, || method.loss(&batch, &cx))??;
-            (&step_loss.loss / config.accumulate as f64).backward();
-            let loss = step_loss.loss.detach();
-            if let Some(last) = self.pending.last_mut() {
-                last.outputs = None; // only the newest are looked at
-            }
-            self.pending.push(StepLoss { loss, ..step_loss });
+        let loader = &mut self.loader;
+        let losses = train_step(
+            method,
+            &mut self.optimizer,
+            config,
+            &self.place,
+            cx,
+            |clock| loader.next_batch(clock),
+            &mut Clock::stopped(),
+        )?;
+        if let Some(last) = self.pending.last_mut() {
+            last.outputs = None; // only the newest are looked at
         }
-        if config.clip_gradients > 0.0 {
-            let _ = clip_grad_norm(self.optimizer.params(), config.clip_gradients)?;
-        }
-        method.before_update(&cx)?;
-        if let Some(weight_decay) = config.weight_decay(&self.place, step) {
-            self.optimizer.set_weight_decay(weight_decay)?;
-        }
-        self.optimizer.step(config.rate(&self.place, step), cx.epoch)?;
-        method.after_update(&cx)?;
+        self.pending.extend(losses);
         self.state.step += 1;
         if self.pending.len() >= LOG_EVERY * config.accumulate {
             self.read_back()?;

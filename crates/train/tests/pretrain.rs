@@ -11,7 +11,7 @@ use portolan_method::Method;
 use portolan_moco::{Moco, MocoConfig};
 use portolan_optim::{Decay, LrScaling, OptimizerConfig, Schedule};
 use portolan_tensor::{Device, Precision, Tensor, seed, tch};
-use portolan_train::{Job, KnnPoint, Outcome, TrainConfig, newest, pretrain};
+use portolan_train::{Augment, Job, KnnPoint, Outcome, TrainConfig, newest, pretrain};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -85,6 +85,7 @@ fn run(
             checksum: "gradients",
             seed: 3,
             device: Device::Cpu,
+            augment: Augment::Cpu,
             folder,
             threads: 2,
             resume,
@@ -175,6 +176,7 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
         checksum,
         seed: 3,
         device: Device::Cpu,
+        augment: Augment::Auto,
         folder: folder.path(),
         threads: 1,
         resume: Some(path.clone()),

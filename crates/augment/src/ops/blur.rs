@@ -54,12 +54,29 @@ fn blur_columns(from: &[f32], width: usize, taps: &[f32], to: &mut [f32]) {
     }
 }
 
-/// The weighted sum of a row and its neighbours, which `row` gives by their offset.
+/// The weighted sum of a row and its neighbours, which `row` gives by their offset. As many pixels at a time as sums
+/// stay in registers over all taps.
 #[inline(always)]
 fn weigh<'a>(taps: &[f32], to: &mut [f32], row: impl Fn(isize) -> &'a [f32]) {
-    to.iter_mut().zip(row(0)).for_each(|(to, value)| *to = taps[0] * value);
+    const AT_ONCE: usize = 64;
+    let (chunks, rest) = to.as_chunks_mut::<AT_ONCE>();
+    let whole = AT_ONCE * chunks.len();
+    for (x, to) in (0..).step_by(AT_ONCE).zip(chunks) {
+        let pixels =
+            |offset| row(offset)[x..].first_chunk::<AT_ONCE>().expect("rows are of one width");
+        let mut sums = pixels(0).map(|value| taps[0] * value);
+        for (offset, tap) in (1..).zip(&taps[1..]) {
+            let neighbours = pixels(-offset).iter().zip(pixels(offset));
+            for (sum, (before, after)) in sums.iter_mut().zip(neighbours) {
+                *sum += tap * (before + after);
+            }
+        }
+        *to = sums;
+    }
+    rest.iter_mut().zip(&row(0)[whole..]).for_each(|(to, value)| *to = taps[0] * value);
     for (offset, tap) in (1..).zip(&taps[1..]) {
-        for ((to, before), after) in to.iter_mut().zip(row(-offset)).zip(row(offset)) {
+        let neighbours = row(-offset)[whole..].iter().zip(&row(offset)[whole..]);
+        for (to, (before, after)) in rest.iter_mut().zip(neighbours) {
             *to += tap * (before + after);
         }
     }

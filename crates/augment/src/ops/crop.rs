@@ -76,11 +76,27 @@ pub fn resized_crop(
     interpolation: Interpolation,
     planes: &mut [f32],
 ) {
+    in_levels(size, planes, |levels| {
+        resized_crop_levels(image, region, size, interpolation, levels);
+    });
+}
+
+/// The same as interleaved bytes: `levels` is `[size, size, 3]`.
+///
+/// # Panics
+/// As [`resized_crop`] does.
+pub fn resized_crop_levels(
+    image: &RgbImage,
+    region: Region,
+    size: usize,
+    interpolation: Interpolation,
+    levels: &mut [u8],
+) {
     let Region { top, left, height, width } = region;
     let image = source(image);
     let cropped = TypedCroppedImage::from_ref(&image, left, top, width, height)
         .expect("a region lies within its image");
-    resize(&cropped, whole(width), whole(height), size, interpolation, planes);
+    resize(&cropped, whole(width), whole(height), size, interpolation, levels);
 }
 
 /// Resizes the short side of the image to `short` pixels and keeps the middle `size` × `size` of it (at most
@@ -95,21 +111,49 @@ pub fn center_crop(
     interpolation: Interpolation,
     planes: &mut [f32],
 ) {
+    in_levels(size, planes, |levels| {
+        center_crop_levels(image, short, size, interpolation, levels);
+    });
+}
+
+/// The same as interleaved bytes: `levels` is `[size, size, 3]`.
+///
+/// # Panics
+/// As [`center_crop`] does.
+pub fn center_crop_levels(
+    image: &RgbImage,
+    short: u32,
+    size: usize,
+    interpolation: Interpolation,
+    levels: &mut [u8],
+) {
     let (width, height) = image.dimensions();
     let columns = middle_span(width, width.min(height), short, size);
     let rows = middle_span(height, width.min(height), short, size);
-    resize(&source(image), columns, rows, size, interpolation, planes);
+    resize(&source(image), columns, rows, size, interpolation, levels);
+}
+
+/// Has `make` write a square of levels, and parts it into planes.
+fn in_levels(size: usize, planes: &mut [f32], make: impl FnOnce(&mut [u8])) {
+    thread_local! {
+        static SQUARE: RefCell<Vec<u8>> = RefCell::default();
+    }
+    SQUARE.with_borrow_mut(|square| {
+        square.resize(3 * size * size, 0);
+        make(square);
+        planes_from_pixels(square, planes);
+    });
 }
 
 /// Part of an image's side: where it starts and how long it is, in pixels.
-type Span = (f64, f64);
+pub(crate) type Span = (f64, f64);
 
 fn whole(side: u32) -> Span {
     (0.0, f64::from(side))
 }
 
 /// What becomes the middle `size` pixels of a side when the image's `shortest` side is resized to `short`.
-fn middle_span(side: u32, shortest: u32, short: u32, size: usize) -> Span {
+pub(crate) fn middle_span(side: u32, shortest: u32, short: u32, size: usize) -> Span {
     let resized = (u64::from(side) * u64::from(short) / u64::from(shortest)) as f64; // rounded down, as torchvision
     let scale = f64::from(side) / resized;
     let start = scale * ((resized - size as f64) / 2.0).round_ties_even();
@@ -121,8 +165,8 @@ fn source(image: &RgbImage) -> TypedImageRef<'_, U8x3> {
         .expect("an RgbImage holds three bytes a pixel")
 }
 
-/// Resizes these columns and rows of `source` to a square of `size` pixels, and parts it into planes. Pixels of
-/// `source` beyond them are seen by the kernel where it reaches there.
+/// Resizes these columns and rows of `source` to a square of `size` pixels, `[size, size, 3]`. Pixels of `source`
+/// beyond them are seen by the kernel where it reaches there.
 ///
 /// The columns first, then the rows, each rounded to 8 bits, as PIL does: where a bicubic kernel overshoots, what
 /// is cut off in between depends on the order, and `Resizer` by itself would begin with the rows.
@@ -132,10 +176,10 @@ fn resize(
     rows: Span,
     size: usize,
     interpolation: Interpolation,
-    planes: &mut [f32],
+    square: &mut [u8],
 ) {
     thread_local! {
-        static BUFFERS: RefCell<(Resizer, Vec<u8>, Vec<u8>)> = RefCell::default();
+        static BUFFERS: RefCell<(Resizer, Vec<u8>)> = RefCell::default();
     }
     // With this library's "convolution" the kernel widens when the image shrinks: that is the antialiasing.
     let filter = match interpolation {
@@ -144,18 +188,17 @@ fn resize(
     };
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
     let (side, height) = (size as u32, source.height());
-    BUFFERS.with_borrow_mut(|(resizer, narrow, square)| {
+    BUFFERS.with_borrow_mut(|(resizer, narrow)| {
         let mut run = || {
             let mut narrow = image_in(narrow, side, height)?;
             let crop = options.crop(columns.0, 0.0, columns.1, f64::from(height));
             resizer.resize_typed(source, &mut narrow, &crop)?;
-            let mut square = image_in(square, side, side)?;
+            let mut square = TypedImage::from_buffer(side, side, square)?;
             let crop = options.crop(0.0, rows.0, f64::from(side), rows.1);
             resizer.resize_typed(&narrow, &mut square, &crop)?;
             anyhow::Ok(())
         };
         run().expect("columns and rows lie within the image");
-        planes_from_pixels(square, planes);
     });
 }
 

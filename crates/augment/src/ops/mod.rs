@@ -26,7 +26,11 @@ use rand::RngExt;
 
 pub use blur::gaussian_blur;
 pub use color::{Adjustment, brightness, contrast, grayscale, hue, saturation, solarize};
-pub use crop::{Region, center_crop, random_region, resized_crop};
+#[cfg(feature = "device")]
+pub(crate) use crop::middle_span;
+pub use crop::{
+    Region, center_crop, center_crop_levels, random_region, resized_crop, resized_crop_levels,
+};
 pub use geometry::{horizontal_flip, rotate90};
 
 /// Copies an image into planes of its size.

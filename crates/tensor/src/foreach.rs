@@ -1,0 +1,266 @@
+//! One operation on every tensor of a list, in as few kernels as libtorch can: what optimisers and momentum networks
+//! are made of. On a GPU a step's time would otherwise go into starting a kernel for each of a hundred tensors.
+//!
+//! All of it works in place and outside autograd.
+#![allow(unsafe_code)] // Lists of tensors go to cpp/portolan.cpp as pointers.
+
+use anyhow::{Result, ensure};
+use std::ffi::c_char;
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+use crate::native::check;
+
+type List = *const *const C_tensor;
+
+unsafe extern "C" {
+    fn portolan_foreach_zero(items: List, n: usize) -> *const c_char;
+    fn portolan_foreach_lerp(targets: List, sources: List, n: usize, weight: f64) -> *const c_char;
+    fn portolan_foreach_norms(items: List, n: usize, out: *mut *mut C_tensor) -> *const c_char;
+    fn portolan_foreach_scale(items: List, n: usize, factor: *const C_tensor) -> *const c_char;
+    fn portolan_foreach_add(
+        items: List,
+        others: List,
+        n: usize,
+        weight: f64,
+        out: *mut *mut C_tensor,
+    ) -> *const c_char;
+    fn portolan_sgd_step(
+        params: List,
+        gradients: List,
+        buffers: List,
+        n: usize,
+        lr: f64,
+        momentum: f64,
+        weight_decay: f64,
+        nesterov: bool,
+    ) -> *const c_char;
+    fn portolan_adamw_step(
+        params: List,
+        gradients: List,
+        means: List,
+        squares: List,
+        steps: List,
+        n: usize,
+        lr: f64,
+        beta1: f64,
+        beta2: f64,
+        eps: f64,
+        weight_decay: f64,
+    ) -> *const c_char;
+}
+
+fn pointers(tensors: &[Tensor]) -> Vec<*const C_tensor> {
+    tensors.iter().map(|tensor| tensor.as_ptr()).collect()
+}
+
+fn of_one_length(lists: &[&[Tensor]]) -> Result<usize> {
+    let n = lists[0].len();
+    for list in lists {
+        ensure!(list.len() == n, "lists of {n} and {} tensors do not go together", list.len());
+    }
+    Ok(n)
+}
+
+/// Sets every value to zero.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn zero(tensors: &[Tensor]) -> Result<()> {
+    if tensors.is_empty() {
+        return Ok(());
+    }
+    let items = pointers(tensors);
+    // SAFETY: here and below, a list is as many valid tensors as is said, borrowed for the call.
+    check(unsafe { portolan_foreach_zero(items.as_ptr(), items.len()) })
+}
+
+/// `targets[i] += weight · (sources[i] − targets[i])`.
+///
+/// # Errors
+/// When the lists differ in length, or a pair in shape or device.
+pub fn lerp(targets: &[Tensor], sources: &[Tensor], weight: f64) -> Result<()> {
+    let n = of_one_length(&[targets, sources])?;
+    let (targets, sources) = (pointers(targets), pointers(sources));
+    check(unsafe { portolan_foreach_lerp(targets.as_ptr(), sources.as_ptr(), n, weight) })
+}
+
+/// The Euclidean norm of each tensor, `[n]`, on their device. There has to be at least one.
+///
+/// # Errors
+/// When there is none, or they are on different devices.
+pub fn norms(tensors: &[Tensor]) -> Result<Tensor> {
+    ensure!(!tensors.is_empty(), "no tensor has no norm");
+    let items = pointers(tensors);
+    let mut out = std::ptr::null_mut();
+    // SAFETY: on success `out` is a new tensor, owned by the `Tensor` made of it.
+    unsafe {
+        check(portolan_foreach_norms(items.as_ptr(), items.len(), &mut out))?;
+        Ok(Tensor::from_ptr(out))
+    }
+}
+
+/// Multiplies all tensors by one factor (a scalar tensor), or each by its own (`[n]`; that takes a kernel for each).
+///
+/// # Errors
+/// When there are not as many factors.
+pub fn scale(tensors: &[Tensor], factor: &Tensor) -> Result<()> {
+    if tensors.is_empty() {
+        return Ok(());
+    }
+    let items = pointers(tensors);
+    check(unsafe { portolan_foreach_scale(items.as_ptr(), items.len(), factor.as_ptr()) })
+}
+
+/// `tensors[i] + weight · others[i]`, new tensors.
+///
+/// # Errors
+/// When the lists differ in length, or a pair in shape or device.
+pub fn add(tensors: &[Tensor], others: &[Tensor], weight: f64) -> Result<Vec<Tensor>> {
+    let n = of_one_length(&[tensors, others])?;
+    let (items, others) = (pointers(tensors), pointers(others));
+    let mut out = vec![std::ptr::null_mut(); n];
+    // SAFETY: on success `out` is filled with new tensors, owned by the `Tensor`s made of them.
+    unsafe {
+        check(portolan_foreach_add(items.as_ptr(), others.as_ptr(), n, weight, out.as_mut_ptr()))?;
+        Ok(out.into_iter().map(|tensor| Tensor::from_ptr(tensor)).collect())
+    }
+}
+
+/// The settings of [`sgd_step`].
+#[derive(Clone, Copy, Debug)]
+pub struct Sgd {
+    /// The learning rate.
+    pub lr: f64,
+    /// How much of the last update remains.
+    pub momentum: f64,
+    /// Added to the gradient, times the parameter.
+    pub weight_decay: f64,
+    /// Whether momentum is applied once more to the direction.
+    pub nesterov: bool,
+}
+
+/// One step of SGD: v ← m·v + g + λp, p ← p − lr·v (with Nesterov p ← p − lr·(g + λp + m·v)): `torch.optim.SGD`
+/// without dampening. Buffers of zeros give PyTorch's first step; without any, p ← p − lr·(g + λp).
+///
+/// # Errors
+/// When the lists differ in length, or tensors that belong together in shape, kind or device.
+pub fn sgd_step(
+    params: &[Tensor],
+    gradients: &[Tensor],
+    buffers: Option<&[Tensor]>,
+    settings: Sgd,
+) -> Result<()> {
+    let n = of_one_length(&[params, gradients, buffers.unwrap_or(params)])?;
+    if n == 0 {
+        return Ok(());
+    }
+    let (params, gradients) = (pointers(params), pointers(gradients));
+    let buffers = buffers.map(pointers);
+    let buffers = buffers.as_ref().map_or(std::ptr::null(), |list| list.as_ptr());
+    let Sgd { lr, momentum, weight_decay, nesterov } = settings;
+    let (params, gradients) = (params.as_ptr(), gradients.as_ptr());
+    // SAFETY: lists of n tensors; null stands for none.
+    check(unsafe {
+        portolan_sgd_step(params, gradients, buffers, n, lr, momentum, weight_decay, nesterov)
+    })
+}
+
+/// The settings of [`adamw_step`].
+#[derive(Clone, Copy, Debug)]
+pub struct Adamw {
+    /// The learning rate.
+    pub lr: f64,
+    /// The decay rates of the two moments.
+    pub betas: [f64; 2],
+    /// What keeps the quotient finite.
+    pub eps: f64,
+    /// The share of a parameter that is taken away, times the learning rate.
+    pub weight_decay: f64,
+}
+
+/// What AdamW remembers of each parameter.
+#[derive(Debug, Default)]
+pub struct Moments {
+    /// The running mean of the gradient.
+    pub means: Vec<Tensor>,
+    /// The running mean of its square.
+    pub squares: Vec<Tensor>,
+    /// The number of steps, a float32 scalar on the parameter's device. [`adamw_step`] counts it.
+    pub steps: Vec<Tensor>,
+}
+
+/// One step of AdamW as `torch.optim.AdamW` has it: p ← p − lr·λ·p, then, with the moments m̂ and v̂ corrected for
+/// their start at zero, p ← p − lr · m̂ / (√v̂ + ε).
+///
+/// # Errors
+/// When the lists differ in length, or tensors that belong together in shape, kind or device.
+pub fn adamw_step(
+    params: &[Tensor],
+    gradients: &[Tensor],
+    moments: &Moments,
+    settings: Adamw,
+) -> Result<()> {
+    let Moments { means, squares, steps } = moments;
+    let n = of_one_length(&[params, gradients, means, squares, steps])?;
+    if n == 0 {
+        return Ok(());
+    }
+    let [params, gradients, means, squares, steps] =
+        [params, gradients, means, squares, steps].map(pointers);
+    let Adamw { lr, betas: [beta1, beta2], eps, weight_decay } = settings;
+    // SAFETY: lists of n tensors each.
+    check(unsafe {
+        portolan_adamw_step(
+            params.as_ptr(),
+            gradients.as_ptr(),
+            means.as_ptr(),
+            squares.as_ptr(),
+            steps.as_ptr(),
+            n,
+            lr,
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tch::Kind;
+
+    fn pair(a: &[f32], b: &[f32]) -> Vec<Tensor> {
+        vec![Tensor::from_slice(a), Tensor::from_slice(b)]
+    }
+
+    #[test]
+    fn each_of_a_list() {
+        let (items, others) = (pair(&[3.0, 4.0], &[2.0]), pair(&[1.0, 0.0], &[10.0]));
+        assert_eq!(norms(&items).unwrap(), Tensor::from_slice(&[5.0f32, 2.0]));
+        assert_eq!(add(&items, &others, 0.5).unwrap(), pair(&[3.5, 4.0], &[7.0]));
+        scale(&items, &Tensor::from(2.0f32)).unwrap();
+        assert_eq!(items, pair(&[6.0, 8.0], &[4.0]));
+        scale(&items, &Tensor::from_slice(&[0.5f32, -1.0])).unwrap();
+        assert_eq!(items, pair(&[3.0, 4.0], &[-4.0]));
+        lerp(&items, &others, 0.25).unwrap();
+        assert_eq!(items, pair(&[2.5, 3.0], &[-0.5]));
+        zero(&items).unwrap();
+        assert_eq!(items, pair(&[0.0, 0.0], &[0.0]));
+    }
+
+    #[test]
+    fn lists_that_do_not_fit_are_refused() {
+        let items = pair(&[3.0, 4.0], &[2.0]);
+        assert!(lerp(&items, &items[..1], 0.5).is_err());
+        assert!(add(&items, &[], 1.0).is_err());
+        assert!(norms(&[]).is_err());
+        let settings = Sgd { lr: 0.1, momentum: 0.0, weight_decay: 0.0, nesterov: false };
+        assert!(sgd_step(&items, &items[1..], None, settings).is_err());
+        assert!(sgd_step(&[], &[], None, settings).is_ok());
+        assert!(scale(&items, &Tensor::zeros([3], (Kind::Float, tch::Device::Cpu))).is_err());
+    }
+}
