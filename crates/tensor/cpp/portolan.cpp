@@ -153,7 +153,10 @@ void portolan_autocast_leave(bool cuda, bool previous) {
 
 void portolan_autocast_clear_cache() { at::autocast::clear_cache(); }
 
+// libtorch would, besides, fill every new tensor with NaN, to show who reads what was never written: a pass over
+// memory for each operation, and by OpenMP's threads also where a single thread asked for memory.
 void portolan_set_deterministic(bool on) {
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
   at::globalContext().setDeterministicAlgorithms(on, /*warn_only=*/false);
   at::globalContext().setDeterministicCuDNN(on);
 }
