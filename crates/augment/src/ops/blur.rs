@@ -12,11 +12,17 @@ pub fn gaussian_blur(planes: &mut [f32], width: usize, sigma: f64, kernel: u32) 
         static BUFFERS: RefCell<(Vec<f32>, Vec<f32>)> = RefCell::default();
     }
     let taps = half_kernel(sigma, kernel);
-    let height = planes.len() / 3 / width;
+    let (radius, height) = (taps.len() - 1, planes.len() / 3 / width);
     BUFFERS.with_borrow_mut(|(row, blurred)| {
-        blurred.resize(height * width, 0.0);
+        blurred.resize((height + 2 * radius) * width, 0.0);
         for plane in planes.chunks_exact_mut(height * width) {
-            blur_rows(plane, width, &taps, row, blurred);
+            blur_rows(plane, width, &taps, row, &mut blurred[radius * width..]);
+            for i in 1..=radius as isize {
+                for y in [-i, height as isize - 1 + i] {
+                    let (from, to) = (reflect(y, height) + radius, (y + radius as isize) as usize);
+                    blurred.copy_within(from * width..(from + 1) * width, to * width);
+                }
+            }
             blur_columns(blurred, width, &taps, plane);
         }
     });
@@ -41,43 +47,46 @@ fn blur_rows(from: &[f32], width: usize, taps: &[f32], padded: &mut Vec<f32>, to
         padded.extend((1..=radius).rev().map(|i| from[reflect(-(i as isize), width)]));
         padded.extend_from_slice(from);
         padded.extend((0..radius).map(|i| from[reflect((width + i) as isize, width)]));
-        weigh(taps, to, |offset| &padded[(radius as isize + offset) as usize..][..width]);
+        weigh(taps, padded, radius, 1, to);
     }
 }
 
-/// Blurs along the columns of `from`.
+/// Blurs along the columns of `from`, which has its reflections above and below.
 #[multiversion(targets("x86_64+avx2"))]
 fn blur_columns(from: &[f32], width: usize, taps: &[f32], to: &mut [f32]) {
-    let height = from.len() / width;
-    for (y, to) in to.chunks_exact_mut(width).enumerate() {
-        weigh(taps, to, |offset| &from[reflect(y as isize + offset, height) * width..][..width]);
+    let radius = taps.len() - 1;
+    for (y, to) in (radius..).zip(to.chunks_exact_mut(width)) {
+        weigh(taps, from, y * width, width, to);
     }
 }
 
-/// The weighted sum of a row and its neighbours, which `row` gives by their offset. As many pixels at a time as sums
-/// stay in registers over all taps.
+/// The weighted sums of the pixels from `at` on and of their neighbours, which are `step` apart. As many at a time as
+/// sums stay in registers over all taps.
 #[inline(always)]
-fn weigh<'a>(taps: &[f32], to: &mut [f32], row: impl Fn(isize) -> &'a [f32]) {
-    const AT_ONCE: usize = 64;
+fn weigh(taps: &[f32], from: &[f32], at: usize, step: usize, to: &mut [f32]) {
+    const AT_ONCE: usize = 32;
     let (chunks, rest) = to.as_chunks_mut::<AT_ONCE>();
-    let whole = AT_ONCE * chunks.len();
-    for (x, to) in (0..).step_by(AT_ONCE).zip(chunks) {
-        let pixels =
-            |offset| row(offset)[x..].first_chunk::<AT_ONCE>().expect("rows are of one width");
-        let mut sums = pixels(0).map(|value| taps[0] * value);
-        for (offset, tap) in (1..).zip(&taps[1..]) {
-            let neighbours = pixels(-offset).iter().zip(pixels(offset));
-            for (sum, (before, after)) in sums.iter_mut().zip(neighbours) {
+    let rest_at = at + AT_ONCE * chunks.len();
+    for (n, to) in chunks.iter_mut().enumerate() {
+        let at = at + AT_ONCE * n;
+        let mut sums = [0.0; AT_ONCE];
+        for (sum, value) in sums.iter_mut().zip(&from[at..at + AT_ONCE]) {
+            *sum = taps[0] * value;
+        }
+        for (i, tap) in taps.iter().enumerate().skip(1) {
+            let before = &from[at - i * step..][..AT_ONCE];
+            let after = &from[at + i * step..][..AT_ONCE];
+            for ((sum, before), after) in sums.iter_mut().zip(before).zip(after) {
                 *sum += tap * (before + after);
             }
         }
-        *to = sums;
+        to.copy_from_slice(&sums);
     }
-    rest.iter_mut().zip(&row(0)[whole..]).for_each(|(to, value)| *to = taps[0] * value);
-    for (offset, tap) in (1..).zip(&taps[1..]) {
-        let neighbours = row(-offset)[whole..].iter().zip(&row(offset)[whole..]);
-        for (to, (before, after)) in rest.iter_mut().zip(neighbours) {
-            *to += tap * (before + after);
+    for (x, to) in rest.iter_mut().enumerate() {
+        let at = rest_at + x;
+        *to = taps[0] * from[at];
+        for (i, tap) in taps.iter().enumerate().skip(1) {
+            *to += tap * (from[at - i * step] + from[at + i * step]);
         }
     }
 }
