@@ -1,16 +1,21 @@
-//! From a JPEG to a batch's views on one core, in images per second: the rows of `cpu_augment.py`, which measures the
+//! From a JPEG to a batch's views, in images per second on one core where nothing else is said: the rows of `cpu_augment.py`, which measures the
 //! Python libraries on the same photographs.
 //!
 //! `PORTOLAN_PHOTOS=DATA cargo bench -p portolan-benches --bench pipeline`; without the variable, the photographs
 //! beside the workspace (`../shared/datasets/photos`).
 
 use anyhow::{Context, Result, bail};
-use criterion::{Criterion, Throughput};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput};
 use image::RgbImage;
 use image::imageops::{FilterType, resize};
-use portolan_augment::{ViewSpec, cpu, presets};
+use portolan_augment::{Draws, ViewSpec, cpu, device, presets};
 use portolan_data::{Options, Picture, decode};
 use portolan_random::{Purpose, stream};
+use portolan_tensor::{Tensor, tch};
+use rayon::prelude::*;
+
+type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
 fn main() -> Result<()> {
     let files = photographs()?;
@@ -49,9 +54,52 @@ fn main() -> Result<()> {
             bencher.iter(|| job.run(&images[job.item % images.len()]));
         });
     }
+    for threads in [1, 2] {
+        on_threads(&mut group, &files, threads)?;
+    }
+    on_the_device(&mut group, &small);
     group.finish();
     criterion.final_summary();
     Ok(())
+}
+
+/// All photographs once, by so many threads.
+fn on_threads(group: &mut Group, files: &[Vec<u8>], threads: usize) -> Result<()> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    group.throughput(Throughput::Elements(files.len() as u64)).sample_size(10);
+    let name = format!("decode, SimCLR 224, two views, {threads} threads");
+    group.bench_function(name, |bencher| {
+        bencher.iter(|| {
+            let job = || Job::new(vec![presets::simclr(224); 2]);
+            let each = files.par_iter().map_init(job, |job, file| {
+                job.run(&decode(file)?);
+                anyhow::Ok(())
+            });
+            pool.install(|| each.collect::<Result<()>>())
+        });
+    });
+    Ok(())
+}
+
+/// The device engine on one thread of the CPU, two views of 256 small images that lie there.
+fn on_the_device(group: &mut Group, small: &[RgbImage]) {
+    const BATCH: usize = 256;
+    tch::set_num_threads(1);
+    let spec = presets::small_images(32);
+    let bytes: Vec<u8> =
+        small.iter().cycle().take(BATCH).flat_map(|image| image.as_raw().clone()).collect();
+    let images = Tensor::from_slice(&bytes).view([BATCH as i64, 32, 32, 3]);
+    let mut step = 0;
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function("SimCLR 32, two views, decoded, device engine", |bencher| {
+        bencher.iter(|| {
+            step += 1;
+            [0, 1].map(|view| {
+                let mut rng = stream(0, Purpose::BatchViews, &[step, 0, view]);
+                device::views(&spec, &images, &Draws::new(&spec, &[(32, 32); BATCH], &mut rng))
+            })
+        });
+    });
 }
 
 /// Views of one image after the other, written where a batch's would be.

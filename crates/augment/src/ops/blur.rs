@@ -43,10 +43,12 @@ fn half_kernel(sigma: f64, kernel: u32) -> Vec<f32> {
 fn blur_rows(from: &[f32], width: usize, taps: &[f32], padded: &mut Vec<f32>, to: &mut [f32]) {
     let radius = taps.len() - 1;
     for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
-        padded.clear();
-        padded.extend((1..=radius).rev().map(|i| from[reflect(-(i as isize), width)]));
-        padded.extend_from_slice(from);
-        padded.extend((0..radius).map(|i| from[reflect((width + i) as isize, width)]));
+        padded.resize(width + 2 * radius, 0.0);
+        padded[radius..][..width].copy_from_slice(from);
+        for i in 1..=radius {
+            padded[radius - i] = from[reflect(-(i as isize), width)];
+            padded[radius + width - 1 + i] = from[reflect((width - 1 + i) as isize, width)];
+        }
         weigh(taps, padded, radius, 1, to);
     }
 }

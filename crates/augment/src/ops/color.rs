@@ -88,9 +88,9 @@ pub fn hue(planes: &mut [f32], turns: f32) {
     }
     let shift = (turns * 255.0).trunc().rem_euclid(256.0);
     map_pixels(planes, |[r, g, b]| {
-        let (most, least) = (r.max(g).max(b), r.min(g).min(b));
+        let (most, least) = (larger(larger(r, g), b), smaller(smaller(r, g), b));
         let chroma = most - least;
-        let scale = 1.0 / chroma.max(1e-6); // a grey pixel has no hue, and keeps any it is given at chroma 0
+        let scale = 1.0 / larger(chroma, 1e-6); // a grey pixel has no hue, and keeps any it is given at chroma 0
         // In sixths of the circle from red: -1 to 5, then 0 to 6.
         let from_red = (g - b) * scale;
         let from_green = 2.0 + (b - r) * scale;
@@ -104,15 +104,32 @@ pub fn hue(planes: &mut [f32], turns: f32) {
         };
         let hue = if hue < 0.0 { hue + 6.0 } else { hue };
         // In steps, shifted, and back in sixths. PIL's steps wrap at 256 though 255 of them are the circle.
-        let step = (hue * (255.0 / 6.0)) as i32 as f32 + shift;
+        let step = (hue * (255.0 / 6.0)).trunc() + shift;
         let hue = if step >= 256.0 { step - 256.0 } else { step } * (6.0 / 255.0);
-        // Each channel falls from `most` by `chroma` as the hue moves away from it.
-        [5.0, 3.0, 1.0].map(|channel| {
-            let away = hue + channel;
-            let away = if away >= 6.0 { away - 6.0 } else { away };
-            most - chroma * away.min(4.0 - away).clamp(0.0, 1.0)
-        })
+        // Green and blue are at `most` up to a sixth away from themselves and at `least` from two sixths on; red is so
+        // from its opposite, and the other way around.
+        [
+            least + chroma * beyond_a_sixth(hue - 3.0),
+            most - chroma * beyond_a_sixth(hue - 2.0),
+            most - chroma * beyond_a_sixth(hue - 4.0),
+        ]
     });
+}
+
+#[inline(always)]
+fn beyond_a_sixth(distance: f32) -> f32 {
+    (distance.abs() - 1.0).clamp(0.0, 1.0)
+}
+
+/// `f32::max` of numbers, in one instruction: NaN is not looked for.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+#[inline(always)]
+fn smaller(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
 }
 
 /// Replaces every pixel by its luminance.
