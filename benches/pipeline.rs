@@ -1,5 +1,5 @@
-//! From a JPEG to a batch's views, in images per second on one core where nothing else is said: the rows of `cpu_augment.py`, which measures the
-//! Python libraries on the same photographs.
+//! From a JPEG to a batch's views, in images per second on one core where nothing else is said: the rows of
+//! `cpu_augment.py`, which measures the Python libraries on the same photographs.
 //!
 //! `PORTOLAN_PHOTOS=DATA cargo bench -p portolan-benches --bench pipeline`; without the variable, the photographs
 //! beside the workspace (`../shared/datasets/photos`).

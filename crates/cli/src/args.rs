@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Say what a run, or a data set, holds.
     Inspect(InspectArgs),
+    /// Measure how fast this machine trains, and where a step's time goes.
+    Bench(BenchArgs),
     /// Encode a data set once, smaller, so that training decodes a fraction of the bytes.
     Pack(PackArgs),
 }
@@ -133,6 +135,34 @@ pub(crate) struct ExportArgs {
 pub(crate) struct InspectArgs {
     /// A run's folder, or images as --data takes them.
     pub(crate) what: String,
+}
+
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// simclr-32, moco-32, byol-32, simclr-224, mae-224, dino-224 (those of a GPU, which are all measured on one if none
+    /// is named); simclr-shapes, moco-shapes, byol-shapes (of a CPU).
+    pub(crate) jobs: Vec<String>,
+    /// Images for the jobs that read them: as for pretrain.
+    #[arg(long, default_value = "shapes")]
+    pub(crate) data: String,
+    /// Steps to measure, after a few to warm up.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: u64,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+    /// Where views are made: auto (on a GPU where one trains), cpu or device.
+    #[arg(long)]
+    pub(crate) augment: Option<String>,
+    /// Any setting of the recipes by name, as in --set batch_size=256; repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Threads for libtorch and for the loader; as many as there are cores otherwise.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Write the table as JSON too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<std::path::PathBuf>,
 }
 
 #[derive(Args)]

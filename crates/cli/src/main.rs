@@ -2,6 +2,7 @@
 
 mod all;
 mod args;
+mod bench;
 mod commands;
 mod config;
 mod embeddings;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         args::Command::Embed(args) => commands::embed(&args),
         args::Command::Export(args) => commands::export(&args),
         args::Command::Inspect(args) => commands::inspect(&args),
+        args::Command::Bench(args) => bench::bench(&args),
         args::Command::Pack(args) => pack::pack(&args),
     };
     match result {

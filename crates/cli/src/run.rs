@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use portolan_augment::{Op, ViewSpec, presets};
 use portolan_data::{Dataset, Options, Source, in_memory, subset};
-use portolan_tensor::{device, tch};
+use portolan_tensor::{Device, device, tch};
 use portolan_train::{Job, KnnPoint, checkpoints, pretrain as train};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -95,7 +95,7 @@ fn run(
 }
 
 /// The recipe with everything that file, flags and --set change, in this order.
-fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
+pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
     if let Some(file) = &args.config {
         settings::lay_over(&mut table, file)?;
     }
@@ -198,14 +198,31 @@ pub(crate) fn is_labelled(data: &Dataset) -> bool {
     data.test.is_some() && !data.classes.is_empty()
 }
 
-/// Trains, evaluates and reports.
-fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) -> Result<ExitCode> {
-    let threads =
-        args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+/// Where a run works.
+pub(crate) struct Setup {
+    pub(crate) device: Device,
+    pub(crate) threads: usize,
+}
+
+/// Prepares libtorch for a run: its threads, and algorithms that repeat themselves on the CPU and are the fastest of
+/// those that cuDNN has tried on a GPU.
+///
+/// # Errors
+/// When the device is absent, or there are to be no threads.
+pub(crate) fn set_up(config: &RunConfig, threads: Option<usize>) -> Result<Setup> {
+    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    let threads = threads.unwrap_or_else(cores);
     ensure!(threads >= 1, "--threads is 0; at least one is needed");
     let device = device::choose(&config.device)?;
     tch::set_num_threads(threads as i32);
     portolan_tensor::deterministic(!device.is_cuda());
+    tch::Cuda::cudnn_set_benchmark(device.is_cuda());
+    Ok(Setup { device, threads })
+}
+
+/// Trains, evaluates and reports.
+fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) -> Result<ExitCode> {
+    let Setup { device, threads } = set_up(config, args.threads)?;
     config.training.validate(data.train.len())?;
     if is_labelled(data) {
         config.evaluation.knn.check(data.train.len())?;
@@ -261,7 +278,7 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
 }
 
 /// What is about to run, in a few lines.
-fn announce(config: &RunConfig, data: &Dataset, folder: &Path, device: portolan_tensor::Device) {
+fn announce(config: &RunConfig, data: &Dataset, folder: &Path, device: Device) {
     let training = &config.training;
     let test = data.test.as_ref().map_or(0, |test| test.len());
     eprintln!("method   {} ({}), seed {}", config.method, config.recipe, config.seed);

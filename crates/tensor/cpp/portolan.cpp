@@ -10,6 +10,8 @@
 
 #ifdef PORTOLAN_CUDA
 #include <ATen/cuda/CUDAGeneratorImpl.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/cuda/CUDAFunctions.h>
 #endif
 
 #include <cstdint>
@@ -159,6 +161,27 @@ void portolan_set_deterministic(bool on) {
   at::globalContext().setDeterministicFillUninitializedMemory(false);
   at::globalContext().setDeterministicAlgorithms(on, /*warn_only=*/false);
   at::globalContext().setDeterministicCuDNN(on);
+}
+
+// The most bytes that tensors of a GPU took at one time since the last call.
+const char *portolan_peak_memory(int64_t cuda_index, int64_t *bytes) {
+  return guarded([&] {
+#ifdef PORTOLAN_CUDA
+    auto device = static_cast<c10::DeviceIndex>(cuda_index);
+    *bytes = c10::cuda::CUDACachingAllocator::getDeviceStats(device).allocated_bytes[0].peak;
+    c10::cuda::CUDACachingAllocator::resetPeakStats(device);
+#else
+    throw std::runtime_error("this build of Portolan has no CUDA");
+#endif
+  });
+}
+
+// Has libtorch say on stderr where the program waits for a GPU.
+void portolan_report_waits(bool on) {
+#ifdef PORTOLAN_CUDA
+  c10::cuda::warning_state().set_sync_debug_mode(on ? c10::cuda::SyncDebugMode::L_WARN
+                                                    : c10::cuda::SyncDebugMode::L_DISABLED);
+#endif
 }
 
 // The state of libtorch's own generator (cuda_index < 0: the CPU's) as a byte tensor on the CPU.

@@ -27,7 +27,7 @@ mod vars;
 pub use device::{Precision, channels_last, page_locked, seed, upload};
 pub use native::{
     autocast_bf16, clear_autocast_cache, deterministic, full_precision, generator_state,
-    set_generator_state, written,
+    peak_memory, report_waits, set_generator_state, written,
 };
 pub use tch::{self, Device, IndexOp, Kind, Reduction, Tensor, no_grad};
 pub use vars::{Var, Vars, prefixed};

@@ -14,6 +14,8 @@ unsafe extern "C" {
     fn portolan_autocast_leave(cuda: bool, previous: bool);
     fn portolan_autocast_clear_cache();
     fn portolan_set_deterministic(on: bool);
+    fn portolan_peak_memory(cuda_index: i64, bytes: *mut i64) -> *const c_char;
+    fn portolan_report_waits(on: bool);
     fn portolan_generator_state(cuda_index: i64, out: *mut *mut C_tensor) -> *const c_char;
     fn portolan_set_generator_state(cuda_index: i64, state: *const C_tensor) -> *const c_char;
 }
@@ -84,6 +86,23 @@ pub fn clear_autocast_cache() {
 pub fn deterministic(on: bool) {
     // SAFETY: sets two global flags of libtorch.
     unsafe { portolan_set_deterministic(on) }
+}
+
+/// The most bytes that tensors on this GPU took at one time since the last call.
+///
+/// # Errors
+/// When `device` is no GPU, or absent.
+pub fn peak_memory(device: Device) -> Result<u64> {
+    let mut bytes = 0;
+    // SAFETY: writes one number.
+    check(unsafe { portolan_peak_memory(generator_index(device), &mut bytes) })?;
+    Ok(bytes as u64)
+}
+
+/// Has libtorch say on standard error where the program waits for a GPU: what no step of training should do.
+pub fn report_waits(on: bool) {
+    // SAFETY: sets a global flag of libtorch.
+    unsafe { portolan_report_waits(on) }
 }
 
 /// libtorch's own generators are global, one for each device; `-1` stands for the CPU's.
