@@ -267,3 +267,41 @@ fn all_methods_end_in_one_table_and_only_those_without_a_report_are_run() {
     let page = std::fs::read_to_string(folder.path().join("all/comparison.html")).unwrap();
     assert!(page.contains("12 methods on shapes") && page.contains("moco/report.html"));
 }
+
+#[test]
+fn a_run_keeps_the_engine_that_makes_its_views() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let engine = |run: &str| {
+        let config = std::fs::read_to_string(here.join(run).join("config.toml")).unwrap();
+        config.lines().find(|line| line.starts_with("augment")).map(str::to_owned)
+    };
+    succeeded(&tiny(here, "reproduce", &["--out", "by-itself"]));
+    assert_eq!(engine("by-itself").as_deref(), Some("augment = \"cpu\""));
+    succeeded(&tiny(here, "reproduce", &["--augment", "device", "--out", "asked"]));
+    assert_eq!(engine("asked").as_deref(), Some("augment = \"device\""));
+    refused(&tiny(here, "reproduce", &["--augment", "gpu", "--out", "x"]), &["gpu", "device"]);
+}
+
+#[test]
+fn the_benchmark_prints_its_rows_and_writes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["bench", "moco-shapes", "simclr-224", "--steps", "1", "--device", "cpu"];
+    let small = ["--set", "width=4", "--set", "training.batch_size=8", "--set", "data.limit=64"];
+    let more = ["--set", "limit_test=32", "--set", "k=5", "--threads", "1", "--json", "rows.json"];
+    let args: Vec<&str> = args.iter().chain(&small).chain(&more).copied().collect();
+    let table = succeeded(&portolan(folder.path(), &args));
+    assert!(table.contains("moco-shapes") && table.contains("simclr-224"), "{table}");
+    let json = std::fs::read_to_string(folder.path().join("rows.json")).unwrap();
+    let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for row in rows.as_array().unwrap() {
+        assert!(row["images_per_second"].as_f64().unwrap() > 0.0);
+        assert_eq!(row["batch_size"].as_u64(), Some(8));
+        let shares = row["shares"].as_object().unwrap().values();
+        let sum: f64 = shares.map(|share| share.as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-9);
+    }
+    assert!(rows[0]["evaluation_seconds"].as_f64().unwrap() > 0.0);
+    assert!(rows[1]["evaluation_seconds"].is_null());
+    refused(&portolan(folder.path(), &["bench", "resnet"]), &["resnet", "simclr-32"]);
+}
