@@ -49,6 +49,10 @@ pub struct VitConfig {
     pub drop_path: f64,
     /// How the matrices begin.
     pub init: Init,
+    /// Whether blocks keep nothing for their backward pass and are run once more in it: a third more time for a
+    /// fraction of the memory.
+    #[serde(default)]
+    pub recompute: bool,
 }
 
 /// Name, width, depth, heads: Ti and S of Touvron et al. 2020 (arXiv 2012.12877, table 1), B and L of
@@ -95,6 +99,7 @@ impl VitConfig {
             frozen_patches: false,
             drop_path: 0.0,
             init: Init::Normal,
+            recompute: false,
         })
     }
 

@@ -11,12 +11,16 @@
 #ifdef PORTOLAN_CUDA
 #include <ATen/cuda/CUDAGeneratorImpl.h>
 #include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/core/Event.h>
 #include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
 #endif
 
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <vector>
 
 namespace {
@@ -52,9 +56,90 @@ at::Generator generator(int64_t cuda_index) {
 #endif
 }
 
+// What a part of a network is to Rust: a closure, how to call it and how to let go of it.
+using Call = at::Tensor *(*)(void *body, at::Tensor *x);
+struct Body : torch::CustomClassHolder {
+  Body(void *body, Call call, void (*drop)(void *)) : body(body), call(call), drop(drop) {}
+  ~Body() override { drop(body); }
+  at::Tensor operator()(const at::Tensor &x) const {
+    std::unique_ptr<at::Tensor> y(call(body, new at::Tensor(x)));
+    TORCH_CHECK(y, "the recomputed part of the network panicked");
+    return *y;
+  }
+  void *body;
+  Call call;
+  void (*drop)(void *);
+};
+
+// Runs a body without keeping what its backward pass needs, and again when that pass comes: with the same state of
+// autocast and of the device's generator.
+struct Recomputed : torch::autograd::Function<Recomputed> {
+  static at::Tensor forward(torch::autograd::AutogradContext *ctx, const at::Tensor &x,
+                            const c10::intrusive_ptr<Body> &body) {
+    ctx->save_for_backward({x});
+    ctx->saved_data["body"] = c10::IValue::make_capsule(body);
+    ctx->saved_data["autocast"] = at::autocast::is_autocast_enabled(x.device().type());
+    auto g = generator(x.is_cuda() ? x.get_device() : -1);
+    {
+      std::lock_guard<std::mutex> lock(g.mutex());
+      ctx->saved_data["random"] = g.get_state();
+    }
+    return (*body)(x);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *ctx,
+                                                 torch::autograd::variable_list gradients) {
+    auto x = ctx->get_saved_variables()[0].detach().requires_grad_(true);
+    auto body = c10::static_intrusive_pointer_cast<Body>(ctx->saved_data["body"].toCapsule());
+    auto y = again(x, *body, ctx->saved_data["autocast"].toBool(), ctx->saved_data["random"].toTensor());
+    torch::autograd::backward({y}, {gradients[0]});
+    return {x.grad(), at::Tensor()};
+  }
+
+  static at::Tensor again(const at::Tensor &x, const Body &body, bool autocast, const at::Tensor &random) {
+    auto device = x.device().type();
+    auto g = generator(x.is_cuda() ? x.get_device() : -1);
+    auto set_random = [&](const at::Tensor &state) {
+      std::lock_guard<std::mutex> lock(g.mutex());
+      auto before = g.get_state();
+      g.set_state(state);
+      return before;
+    };
+    at::AutoGradMode with_gradients(true);
+    auto random_before = set_random(random);
+    auto autocast_before = at::autocast::is_autocast_enabled(device);
+    auto dtype_before = at::autocast::get_autocast_dtype(device);
+    at::autocast::set_autocast_dtype(device, at::kBFloat16);
+    at::autocast::set_autocast_enabled(device, autocast);
+    at::autocast::increment_nesting();
+    auto restore = [&] {
+      if (at::autocast::decrement_nesting() == 0)
+        at::autocast::clear_cache();
+      at::autocast::set_autocast_enabled(device, autocast_before);
+      at::autocast::set_autocast_dtype(device, dtype_before);
+      set_random(random_before);
+    };
+    try {
+      auto y = body(x);
+      restore();
+      return y;
+    } catch (...) {
+      restore();
+      throw;
+    }
+  }
+};
+
 } // namespace
 
 extern "C" {
+
+// out = body(x); the body is released by `drop` when nothing needs it any more, whatever happens.
+const char *portolan_recomputed(at::Tensor *x, void *body, Call call, void (*drop)(void *),
+                                at::Tensor **out) {
+  auto holder = c10::make_intrusive<Body>(body, call, drop);
+  return guarded([&] { *out = new at::Tensor(Recomputed::apply(*x, holder)); });
+}
 
 void portolan_free(const char *message) { std::free(const_cast<char *>(message)); }
 
@@ -161,6 +246,31 @@ void portolan_set_deterministic(bool on) {
   at::globalContext().setDeterministicFillUninitializedMemory(false);
   at::globalContext().setDeterministicAlgorithms(on, /*warn_only=*/false);
   at::globalContext().setDeterministicCuDNN(on);
+}
+
+// Copies a page-locked tensor to a GPU on a stream of its own, beside the work that is queued there; what is queued from
+// now on waits for the copy.
+const char *portolan_upload(at::Tensor *pinned, int64_t cuda_index, at::Tensor **out) {
+  return guarded([&] {
+#ifdef PORTOLAN_CUDA
+    auto index = static_cast<c10::DeviceIndex>(cuda_index);
+    thread_local std::map<c10::DeviceIndex, c10::cuda::CUDAStream> streams;
+    auto aside = streams.try_emplace(index, c10::cuda::getStreamFromPool(false, index)).first->second;
+    auto current = c10::cuda::getCurrentCUDAStream(index);
+    c10::Event arrived(c10::kCUDA);
+    at::Tensor copy;
+    {
+      c10::cuda::CUDAStreamGuard guard(aside);
+      copy = pinned->to(c10::Device(c10::kCUDA, index), /*non_blocking=*/true);
+      arrived.record(aside.unwrap());
+    }
+    arrived.block(current.unwrap());
+    copy.record_stream(current.unwrap()); // its memory is the other stream's, and must outlive its use here
+    *out = new at::Tensor(copy);
+#else
+    throw std::runtime_error("this build of Portolan has no CUDA");
+#endif
+  });
 }
 
 // The most bytes that tensors of a GPU took at one time since the last call.

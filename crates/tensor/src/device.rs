@@ -4,6 +4,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Cuda, Device, Tensor};
 
+use crate::native::upload_pinned;
+
 /// The device of this name: `auto` (the first GPU when there is one, else the CPU), `cpu`, `cuda`
 /// or `cuda:1`.
 ///
@@ -52,12 +54,16 @@ pub fn wait(device: Device) {
     }
 }
 
-/// A CPU tensor on `device`. To a GPU it goes by way of page-locked memory, so that neither side waits for the copy.
+/// A CPU tensor on `device`. To a GPU it goes by way of page-locked memory and beside the GPU's other work, so that
+/// neither side waits for the copy.
+///
+/// # Panics
+/// If the device is absent or its memory exhausted, as tch's operations do.
 pub fn upload(tensor: &Tensor, device: Device) -> Tensor {
-    match device {
-        Device::Cpu => tensor.shallow_clone(),
-        _ => page_locked(tensor, device).to_device_(device, tensor.kind(), true, false),
+    if !device.is_cuda() {
+        return tensor.shallow_clone();
     }
+    upload_pinned(&page_locked(tensor, device), device).expect("room on the device")
 }
 
 /// A copy of a CPU tensor in memory from which `device` reads without the CPU's help; on the CPU, the tensor itself.

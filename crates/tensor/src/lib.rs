@@ -22,6 +22,7 @@ pub mod device;
 pub mod foreach;
 pub mod io;
 mod native;
+mod recompute;
 mod vars;
 
 pub use device::{Precision, channels_last, page_locked, seed, upload};
@@ -29,5 +30,6 @@ pub use native::{
     autocast_bf16, clear_autocast_cache, deterministic, full_precision, generator_state,
     peak_memory, report_waits, set_generator_state, written,
 };
+pub use recompute::recomputed;
 pub use tch::{self, Device, IndexOp, Kind, Reduction, Tensor, no_grad};
 pub use vars::{Var, Vars, prefixed};

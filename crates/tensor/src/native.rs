@@ -14,6 +14,11 @@ unsafe extern "C" {
     fn portolan_autocast_leave(cuda: bool, previous: bool);
     fn portolan_autocast_clear_cache();
     fn portolan_set_deterministic(on: bool);
+    fn portolan_upload(
+        pinned: *const C_tensor,
+        cuda_index: i64,
+        out: *mut *mut C_tensor,
+    ) -> *const c_char;
     fn portolan_peak_memory(cuda_index: i64, bytes: *mut i64) -> *const c_char;
     fn portolan_report_waits(on: bool);
     fn portolan_generator_state(cuda_index: i64, out: *mut *mut C_tensor) -> *const c_char;
@@ -86,6 +91,18 @@ pub fn clear_autocast_cache() {
 pub fn deterministic(on: bool) {
     // SAFETY: sets two global flags of libtorch.
     unsafe { portolan_set_deterministic(on) }
+}
+
+/// A copy on the GPU `device` of a CPU tensor in page-locked memory. Neither the CPU nor the work that is queued on the
+/// GPU waits for it; work queued from now on does.
+pub(crate) fn upload_pinned(pinned: &Tensor, device: Device) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: on success `out` is a new tensor, owned by the `Tensor` made of it. libtorch keeps page-locked memory from
+    // being reused before the copy is over.
+    unsafe {
+        check(portolan_upload(pinned.as_ptr(), generator_index(device), &mut out))?;
+        Ok(Tensor::from_ptr(out))
+    }
 }
 
 /// The most bytes that tensors on this GPU took at one time since the last call.

@@ -1,0 +1,123 @@
+//! Memory for time: parts of a network that are run twice.
+#![allow(unsafe_code)] // A closure goes to cpp/portolan.cpp and is called from there.
+
+use anyhow::Result;
+use std::ffi::{c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+use crate::native::check;
+
+type Body = Box<dyn Fn(&Tensor) -> Tensor>;
+
+unsafe extern "C" {
+    fn portolan_recomputed(
+        x: *const C_tensor,
+        body: *mut c_void,
+        call: unsafe extern "C" fn(*mut c_void, *mut C_tensor) -> *const C_tensor,
+        drop: unsafe extern "C" fn(*mut c_void),
+        out: *mut *mut C_tensor,
+    ) -> *const c_char;
+}
+
+/// `body(x)`, keeping nothing of what its backward pass needs but `x`: the body is run a second time when gradients are
+/// computed, with the same random numbers and the same autocast (activation checkpointing, Chen et al. 2016, arXiv
+/// 1604.06174). `x` has to require gradients; the body's parameters get theirs as usual.
+///
+/// # Errors
+/// When libtorch refuses, or the body panics.
+pub fn recomputed(x: &Tensor, body: impl Fn(&Tensor) -> Tensor + 'static) -> Result<Tensor> {
+    let body: Box<Body> = Box::new(Box::new(body));
+    let mut out = std::ptr::null_mut();
+    // SAFETY: the body is handed over, to be released once by `release`; `out` becomes a new tensor, owned by the
+    // `Tensor` made of it. libtorch calls the body while this thread waits for it, here or in `backward`, so that it is
+    // never run or released by two threads at a time.
+    unsafe {
+        check(portolan_recomputed(x.as_ptr(), Box::into_raw(body).cast(), run, release, &mut out))?;
+        Ok(Tensor::from_ptr(out))
+    }
+}
+
+/// Calls the body; null where it panics, since a panic must not cross into C++.
+unsafe extern "C" fn run(body: *mut c_void, x: *mut C_tensor) -> *const C_tensor {
+    // SAFETY: `body` is what `recomputed` handed over and not yet released; `x` is a new tensor, owned from here on.
+    let (body, x) = unsafe { (&*body.cast::<Body>(), Tensor::from_ptr(x)) };
+    match catch_unwind(AssertUnwindSafe(|| body(&x))) {
+        Ok(y) => {
+            let pointer = y.as_ptr();
+            std::mem::forget(y); // C++ owns it now
+            pointer
+        }
+        Err(_) => std::ptr::null(),
+    }
+}
+
+unsafe extern "C" fn release(body: *mut c_void) {
+    // SAFETY: called once, for a pointer that `Box::into_raw` made.
+    drop(unsafe { Box::from_raw(body.cast::<Body>()) });
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::autocast_bf16;
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use tch::{Device, Kind};
+
+    const CPU: Device = Device::Cpu;
+
+    /// A layer with random numbers in it: output, gradients of `x` and of the weight.
+    fn gradients(again: bool) -> [Tensor; 3] {
+        tch::manual_seed(3);
+        let weight = Tensor::randn([4, 4], (Kind::Float, CPU)).set_requires_grad(true);
+        let x = Tensor::randn([5, 4], (Kind::Float, CPU)).set_requires_grad(true);
+        let of_body = weight.shallow_clone();
+        let body = move |x: &Tensor| x.matmul(&of_body).dropout(0.5, true).gelu("none");
+        let y = autocast_bf16(CPU, || match again {
+            true => recomputed(&x, body).unwrap(),
+            false => body(&x),
+        });
+        let y = y.unwrap();
+        let _ = Tensor::randn([7], (Kind::Float, CPU)); // the generator has moved on since
+        y.to_kind(Kind::Float).square().sum(Kind::Float).backward();
+        [y, x.grad(), weight.grad()]
+    }
+
+    #[test]
+    fn a_recomputed_part_gives_the_same_output_and_gradients() {
+        let (plain, again) = (gradients(false), gradients(true));
+        for (a, b) in plain.iter().zip(&again) {
+            assert_eq!(a.kind(), b.kind());
+            assert!(a.defined() && a.equal(b), "{a} {b}");
+        }
+        assert!(plain[2].abs().max().double_value(&[]) > 0.0);
+    }
+
+    #[test]
+    fn the_body_runs_twice_and_is_let_go() {
+        let runs = Rc::new(Cell::new(0));
+        let x = Tensor::ones([2], (Kind::Float, CPU)).set_requires_grad(true);
+        let counted = Rc::clone(&runs);
+        let y = recomputed(&x, move |x| {
+            counted.set(counted.get() + 1);
+            x * 3.0
+        });
+        let sum = y.unwrap().sum(Kind::Float);
+        assert_eq!(runs.get(), 1);
+        sum.backward();
+        assert_eq!(runs.get(), 2);
+        drop(sum);
+        assert_eq!(Rc::strong_count(&runs), 1, "the body is released with the graph");
+        assert_eq!(x.grad(), Tensor::from_slice(&[3f32, 3.0]));
+    }
+
+    #[test]
+    fn a_panic_in_the_body_is_an_error() {
+        let x = Tensor::ones([2], (Kind::Float, CPU)).set_requires_grad(true);
+        let error = recomputed(&x, |_| panic!("on purpose")).unwrap_err().to_string();
+        assert!(error.contains("panicked"), "{error}");
+    }
+}
