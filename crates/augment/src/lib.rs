@@ -3,7 +3,8 @@
 //! Self-supervised methods learn by comparing views of one image, and each is defined as much by its
 //! views as by its loss. A [`ViewSpec`] says what one view is: an ordered list of operations, from the
 //! crop to the normalisation, that is read from and written to a recipe. [`presets`] holds those of the
-//! papers, [`cpu`] makes views of them, and [`ops`] has every operation as a function of its own.
+//! papers, [`cpu`] makes views of them, and [`ops`] has every operation as a function of its own. With the feature
+//! `device` there is a second engine, for whole batches on a GPU.
 //!
 //! ```
 //! use image::RgbImage;
@@ -21,8 +22,8 @@
 //!
 //! # Why so
 //!
-//! Views are made on the CPU, by code that links no libtorch, so that data preparation can be tested,
-//! benchmarked and used by itself. The source is cropped and resized as 8-bit RGB, which is how it was
+//! Without that feature, views are made on the CPU by code that links no libtorch, so that data preparation can be
+//! tested, benchmarked and used by itself. The source is cropped and resized as 8-bit RGB, which is how it was
 //! decoded and what resizing is fastest on. From there on a view is three planes of floats that lie
 //! in the output itself: colour operations become plain loops over three slices, which the compiler
 //! vectorises, nothing is rounded between operations (torchvision cuts to whole levels after each, which is

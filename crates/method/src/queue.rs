@@ -20,10 +20,10 @@ impl Queue {
         Queue { keys: random / length, pointer: Tensor::zeros([1], (Kind::Int64, Device::Cpu)) }
     }
 
-    /// The keys, `[size, dim]`, without gradients. They are a copy: enqueuing does not change what a
-    /// loss still needs for its backward pass.
+    /// The keys, `[size, dim]`, without gradients, where the queue itself has them: enqueue once the backward pass of
+    /// what was made of them is over. libtorch refuses the pass otherwise.
     pub fn keys(&self) -> Tensor {
-        self.keys.copy()
+        self.keys.shallow_clone()
     }
 
     /// Replaces the oldest keys by these, `[n, dim]`; of more than fit, the last ones are kept.

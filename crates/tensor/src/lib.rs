@@ -13,10 +13,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! tch covers nearly all of libtorch's operations, so the rest (one call that moves all tensors of a
-//! momentum encoder, bfloat16 autocast, deterministic algorithms, the generators' states) is one small
-//! C++ file rather than a binding of our own. It is the only C++, and with `native.rs` the only
-//! `unsafe`, of the project. Its CUDA part is compiled where libtorch's CUDA library is present.
+//! tch covers nearly all of libtorch's operations, so the rest (one operation on all tensors of a list, recomputed
+//! parts of a network, uploads that nothing waits for, bfloat16 autocast, deterministic algorithms, the generators'
+//! states) is one small C++ file rather than a binding of our own. It is the only C++ of the project, and this crate has
+//! its only `unsafe`. Its CUDA part is compiled where libtorch's CUDA library is present.
 
 pub mod device;
 pub mod foreach;
