@@ -6,7 +6,7 @@ use portolan_augment::ViewSpec;
 use portolan_data::Source;
 use portolan_encoders::Encoder;
 use portolan_random::{Purpose, stream};
-use portolan_tensor::{Device, Kind, Precision, Tensor, channels_last, no_grad};
+use portolan_tensor::{Device, Kind, Precision, Tensor, channels_last, no_grad, upload};
 use rand::seq::SliceRandom;
 use std::sync::mpsc::sync_channel;
 
@@ -84,7 +84,7 @@ pub fn features(
         for read in batches {
             let read = read?;
             if !read.ids.is_empty() {
-                let x = channels_last(&read.x.to_device(device));
+                let x = channels_last(&upload(&read.x, device));
                 let block = no_grad(|| {
                     precision.run(device, || encoder.forward(&x, /* train */ false))
                 })?;

@@ -119,21 +119,24 @@ impl Maker {
             return Ok(None);
         }
         let (width, height) = first.dimensions();
-        let mut alike = Ok(true);
         let shape = [n as i64, i64::from(height), i64::from(width), 3];
+        let mut outcome = Ok(());
         let images = written(&shape, |levels: &mut [u8]| {
             let each = levels.par_chunks_exact_mut(bytes).enumerate();
-            let copy = |(i, out): (usize, &mut [u8])| {
-                let image = self.readable(i)?;
-                let alike = image.dimensions() == first.dimensions();
-                if alike {
-                    out.copy_from_slice(image.as_raw());
+            outcome = each.try_for_each(|(i, out)| {
+                let image = self.readable(i).map_err(Some)?;
+                if image.dimensions() != first.dimensions() {
+                    return Err(None); // the others need not be read
                 }
-                anyhow::Ok(alike)
-            };
-            alike = each.map(copy).try_reduce(|| true, |a, b| Ok(a && b));
+                out.copy_from_slice(image.as_raw());
+                Ok(())
+            });
         });
-        Ok(alike?.then_some(images))
+        match outcome {
+            Ok(()) => Ok(Some(images)),
+            Err(None) => Ok(None),
+            Err(Some(error)) => Err(error),
+        }
     }
 
     /// The part of a batch's views that is the loader's. Runs on rayon's threads.
