@@ -10,10 +10,10 @@
 
 #ifdef PORTOLAN_CUDA
 #include <ATen/cuda/CUDAGeneratorImpl.h>
-#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/core/Event.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
-#include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #endif
 
@@ -260,7 +260,7 @@ const char *portolan_upload(at::Tensor *pinned, int64_t cuda_index, at::Tensor *
     c10::Event arrived(c10::kCUDA);
     at::Tensor copy;
     {
-      c10::cuda::CUDAStreamGuard guard(aside);
+      c10::StreamGuard guard(aside.unwrap());
       copy = pinned->to(c10::Device(c10::kCUDA, index), /*non_blocking=*/true);
       arrived.record(aside.unwrap());
     }
