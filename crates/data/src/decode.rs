@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use memchr::memchr_iter;
@@ -28,7 +28,9 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage> {
         })
         .context("its content is not a JPEG, PNG, WebP or BMP image")?;
     // The decoder fills what a cut JPEG lacks with grey and reports success.
-    ensure!(format != ImageFormat::Jpeg || jpeg_is_whole(bytes), "the JPEG is cut short");
+    if format == ImageFormat::Jpeg {
+        check_jpeg(bytes)?;
+    }
 
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
@@ -50,23 +52,35 @@ fn unreadable(format: ImageFormat) -> String {
     format!("the {format:?} image cannot be decoded")
 }
 
-/// Whether a JPEG's end-of-image marker is there, after its scans and not inside of a thumbnail.
-fn jpeg_is_whole(bytes: &[u8]) -> bool {
+/// Whether a JPEG can be decoded as a whole: its end-of-image marker is there, after its scans and not inside of a
+/// thumbnail, and what is not progressive has one scan.
+fn check_jpeg(bytes: &[u8]) -> Result<()> {
+    const SEQUENTIAL: [u8; 2] = [0xC0, 0xC1];
+    const SCAN: u8 = 0xDA;
     const END_OF_IMAGE: u8 = 0xD9;
     // Stuffed and fill bytes, restart and start-of-image markers: nothing with a length follows these.
     let begins_segment = |byte: &u8| !matches!(byte, 0 | 1 | 0xD0..=0xD8 | 0xFF);
+    let (mut sequential, mut scans) = (false, 0);
     let mut rest = bytes;
     while let Some(at) =
         memchr_iter(0xFF, rest).find(|at| rest.get(at + 1).is_some_and(begins_segment))
     {
-        if rest[at + 1] == END_OF_IMAGE {
-            return true;
+        let marker = rest[at + 1];
+        if marker == END_OF_IMAGE {
+            // The decoder would show the first scan and report success.
+            ensure!(
+                !sequential || scans <= 1,
+                "the JPEG has its channels in {scans} scans, which cannot be decoded; save it anew"
+            );
+            return Ok(());
         }
-        let Some(&[high, low]) = rest.get(at + 2..at + 4) else { return false };
+        sequential |= SEQUENTIAL.contains(&marker);
+        scans += usize::from(marker == SCAN);
+        let Some(&[high, low]) = rest.get(at + 2..at + 4) else { break };
         let length = usize::from(u16::from_be_bytes([high, low]));
         rest = rest.get(at + 2 + length..).unwrap_or_default();
     }
-    false
+    bail!("the JPEG is cut short")
 }
 
 #[cfg(test)]
@@ -206,6 +220,15 @@ mod tests {
         assert!(decode(&thumbnail).is_ok());
         assert!(decode(&thumbnail[..thumbnail.len() - 20]).is_err());
         assert!(decode(&[jpeg.as_slice(), &[0; 30]].concat()).is_ok());
+    }
+
+    #[test]
+    fn a_scan_for_each_channel_is_refused_and_not_shown_wrong() {
+        let mut bytes = Vec::new();
+        let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, 89);
+        encoder.set_optimized_huffman_tables(true);
+        encoder.encode(two_halves().as_raw(), 16, 8, jpeg_encoder::ColorType::Rgb).unwrap();
+        assert!(decode(&bytes).unwrap_err().to_string().contains("3 scans"));
     }
 
     #[test]
