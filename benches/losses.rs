@@ -43,6 +43,7 @@ fn all(c: &mut Criterion) {
     let queue = random(device, &[QUEUE, DIM]);
     let teacher = random(device, &[2, BATCH, DIM]);
     let center = random(device, &[DIM]);
+    let sharpness = portolan_tensor::number(0.04, device);
 
     bench(c, "nt_xent", device, &rows, |z| losses::nt_xent(z, &other, 0.5));
     bench(c, "info_nce_queue", device, &rows, |q| losses::info_nce_queue(q, &other, &queue, 0.2));
@@ -54,7 +55,7 @@ fn all(c: &mut Criterion) {
         Ok(losses::vicreg(z, &other, &losses::vicreg::Weights::default())?.total)
     });
     bench(c, "dino", device, &[6, BATCH, DIM], |student| {
-        losses::dino(student, &teacher, &center, 0.1, 0.04)
+        losses::dino(student, &teacher, &center, 0.1, &sharpness)
     });
     bench(c, "koleo", device, &rows, |x| losses::koleo(x, 1e-8));
 }

@@ -36,6 +36,7 @@ fn moco_step(c: &mut Criterion) {
                 micro_batch: 0,
                 seed: 0,
                 device: Device::Cpu,
+                givens: None,
             };
             let loss = moco.loss(&batch, &cx).expect("a fitting batch").loss;
             optimizer.zero_grad().expect("gradients on one device");

@@ -129,7 +129,9 @@ impl Method for Byol {
 
     /// ξ ← τ ξ + (1 − τ) θ (equation 1), τ rising from its base to 1 over training (section 3.3).
     fn after_update(&mut self, cx: &StepCx) -> Result<()> {
-        self.twin.update(momentum_cosine(cx.step, cx.total_steps, self.config.momentum, 1.0))
+        let first = self.config.momentum;
+        let momentum = move |cx: &StepCx| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
+        self.twin.update(&cx.number(momentum))
     }
 
     fn encoder(&self) -> &dyn Encoder {

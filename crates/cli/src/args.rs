@@ -68,6 +68,9 @@ pub(crate) struct RunArgs {
     /// fp32 or bf16.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) precision: Option<String>,
+    /// Hand a GPU each step as one CUDA graph.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) cuda_graph: bool,
     /// What all randomness follows from.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) seed: Option<i64>,
@@ -154,6 +157,9 @@ pub(crate) struct BenchArgs {
     /// Where views are made: auto (on a GPU where one trains), cpu or device.
     #[arg(long)]
     pub(crate) augment: Option<String>,
+    /// Hand a GPU each step as one CUDA graph. A step's parts cannot be told apart then: all of it counts as forward.
+    #[arg(long)]
+    pub(crate) cuda_graph: bool,
     /// Any setting of the recipes by name, as in --set batch_size=256; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,

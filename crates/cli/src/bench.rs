@@ -5,7 +5,7 @@ use portolan_data::Dataset;
 use portolan_evaluate::{features, knn_top1};
 use portolan_method::{Batch, Method, StepCx};
 use portolan_tensor::{Device, Kind, Tensor, device, peak_memory, report_waits};
-use portolan_train::{Clock, Feed, Loader, Place, Stage, optimizer, step};
+use portolan_train::{Clock, Feed, Loader, Place, Stage, Steps, Training, optimizer};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -159,6 +159,7 @@ fn settings(job: &Job, args: &BenchArgs) -> Result<RunConfig> {
         batch_size: (job.batch_size > 0).then_some(job.batch_size),
         precision: Some(job.precision.to_owned()),
         augment: args.augment.clone(),
+        cuda_graph: args.cuda_graph,
         set,
         ..RunArgs::default()
     };
@@ -173,6 +174,7 @@ struct Work<'a> {
     device: Device,
     place: Place,
     optimizer: portolan_optim::Optimizer,
+    steps: Steps,
     input: Input,
     step: u64,
 }
@@ -206,7 +208,7 @@ impl<'a> Work<'a> {
             Some(threads) => {
                 let data = open_data(&config.data)?;
                 place.items = data.train.len();
-                training.validate(place.items)?;
+                training.validate(place.items, device)?;
                 let feed = Feed {
                     images: Arc::clone(&data.train),
                     views: method.views().to_vec(),
@@ -220,7 +222,8 @@ impl<'a> Work<'a> {
             }
         };
         let optimizer = optimizer(training, method)?;
-        Ok(Work { config, device, place, optimizer, input, step: 0 })
+        let steps = Steps::new(training, device)?;
+        Ok(Work { config, device, place, optimizer, steps, input, step: 0 })
     }
 
     fn steps(&mut self, method: &mut dyn Method, n: u64, clock: &mut Clock) -> Result<()> {
@@ -232,6 +235,7 @@ impl<'a> Work<'a> {
                 micro_batch: 0,
                 seed: self.config.seed,
                 device: self.device,
+                givens: None,
             };
             let input = &mut self.input;
             let next_batch = |clock: &mut Clock| match input {
@@ -241,8 +245,9 @@ impl<'a> Work<'a> {
                     ids: (0..views[0].size()[0] as usize).collect(),
                 }),
             };
-            let (training, optimizer) = (&self.config.training, &mut self.optimizer);
-            step(method, optimizer, training, &self.place, cx, next_batch, clock)?;
+            let (config, optimizer) = (&self.config.training, &mut self.optimizer);
+            let mut training = Training { method, optimizer, config, place: self.place };
+            self.steps.step(&mut training, &cx, next_batch, clock)?;
             self.step += 1;
         }
         Ok(())

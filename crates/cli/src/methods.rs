@@ -195,7 +195,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use portolan_encoders::Stem;
-    use portolan_method::{Batch, StepCx};
+    use portolan_method::{Batch, Givens, StepCx};
     use portolan_tensor::{Kind, Precision, Tensor};
     use std::sync::Mutex;
 
@@ -277,6 +277,74 @@ mod tests {
         }
     }
 
+    /// What a CUDA graph relies on: but for the views, a step differs from another by what the method is given alone. A
+    /// method that is always shown the first step's context, and new values where it asked for some, learns what one
+    /// does that is shown each step's own.
+    #[test]
+    fn a_step_goes_by_what_it_is_given() {
+        let _turn = GENERATOR.lock();
+        portolan_tensor::tch::set_num_threads(1);
+        for method in METHODS {
+            let mut config: RunConfig = method.recipe("shapes").unwrap().try_into().unwrap();
+            if method.name == "mae" {
+                config.encoder = EncoderConfig::named("vit_w8d2h2_patch4_32").unwrap();
+            }
+            if let EncoderConfig::Resnet(resnet) = &mut config.encoder {
+                (resnet.stem, resnet.batch_norm_splits) = (Stem::CifarStrided, 2); // MoCo shuffles
+            }
+            shrink(&mut config);
+            let givens = Givens::default();
+            let (each, again) = (four_steps(&config, None), four_steps(&config, Some(&givens)));
+            assert_eq!(each.len(), again.len());
+            for ((name, a), (_, b)) in each.iter().zip(&again) {
+                assert!(a.equal(b), "{name} of {} differs", method.name);
+            }
+            let changing = ["moco-v3", "byol", "dino", "mae", "jigsaw", "moco"];
+            let given = format!("{givens:?}");
+            assert_eq!(given.contains("(0 values"), !changing.contains(&method.name), "{given}");
+        }
+    }
+
+    /// The method's and the optimiser's state after four steps of four epochs; with `givens` by the first step's context
+    /// and what they hold.
+    fn four_steps(config: &RunConfig, givens: Option<&Givens>) -> Vec<(String, Tensor)> {
+        portolan_tensor::seed(1);
+        let mut method = build(config, Device::Cpu).unwrap();
+        let mut optimizer = portolan_train::optimizer(&config.training, &*method).unwrap();
+        for step in 0..4 {
+            let device = Device::Cpu;
+            let now = StepCx {
+                step,
+                total_steps: 4,
+                epoch: step,
+                micro_batch: 0,
+                seed: 0,
+                device,
+                givens: None,
+            };
+            let cx = match givens {
+                Some(_) => StepCx { step: 0, epoch: 0, givens, ..now },
+                None => now,
+            };
+            if let Some(givens) = givens {
+                givens.refresh(&now);
+                givens.rewind();
+            }
+            let size = |spec: &ViewSpec| i64::from(spec.size());
+            let view = |spec| Tensor::rand([4, 3, size(spec), size(spec)], (Kind::Float, device));
+            let batch = Batch { views: method.views().iter().map(view).collect(), ids: vec![0; 4] };
+            optimizer.schedule(0.1 / (step + 1) as f64, step).unwrap();
+            optimizer.zero_grad().unwrap();
+            method.loss(&batch, &cx).unwrap().loss.backward();
+            method.before_update(&cx).unwrap();
+            optimizer.apply().unwrap();
+            method.after_update(&cx).unwrap();
+        }
+        let mut state = method.state();
+        state.extend(optimizer.state());
+        state
+    }
+
     fn one_step(method: &mut dyn Method, config: &RunConfig, precision: Precision) {
         let view = |spec: &ViewSpec| {
             let size = i64::from(spec.size());
@@ -285,7 +353,15 @@ mod tests {
         let views = method.views().iter().map(view).collect();
         let batch = Batch { views, ids: (0..4).collect() };
         let device = Device::Cpu;
-        let cx = StepCx { step: 0, total_steps: 2, epoch: 0, micro_batch: 0, seed: 0, device };
+        let cx = StepCx {
+            step: 0,
+            total_steps: 2,
+            epoch: 0,
+            micro_batch: 0,
+            seed: 0,
+            device,
+            givens: None,
+        };
         let mut optimizer = portolan_train::optimizer(&config.training, method).unwrap();
         optimizer.zero_grad().unwrap();
         let out = precision.run(device, || method.loss(&batch, &cx)).unwrap().unwrap();

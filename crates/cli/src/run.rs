@@ -107,6 +107,7 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
         ("training.epochs", args.epochs.map(Value::Integer)),
         ("training.batch_size", args.batch_size.map(Value::Integer)),
         ("training.precision", text(&args.precision)),
+        ("training.cuda_graph", args.cuda_graph.then_some(Value::Boolean(true))),
         ("augment", text(&args.augment)),
         ("seed", args.seed.map(Value::Integer)),
     ];
@@ -223,7 +224,7 @@ pub(crate) fn set_up(config: &RunConfig, threads: Option<usize>) -> Result<Setup
 /// Trains, evaluates and reports.
 fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) -> Result<ExitCode> {
     let Setup { device, threads } = set_up(config, args.threads)?;
-    config.training.validate(data.train.len())?;
+    config.training.validate(data.train.len(), device)?;
     if is_labelled(data) {
         config.evaluation.knn.check(data.train.len())?;
     }

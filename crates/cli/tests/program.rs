@@ -163,6 +163,7 @@ fn wrong_use_gets_one_clear_sentence() {
     refused(&reproduce(&["--epochs", "0"]), &["epochs"]);
     refused(&reproduce(&["--precision", "fp12"]), &["fp12"]);
     refused(&reproduce(&["--device", "tpu"]), &["tpu", "cuda"]);
+    refused(&reproduce(&["--device", "cpu", "--cuda-graph"]), &["cuda_graph", "GPU"]);
     refused(&reproduce(&["--out", "file/run"]), &["file/run", "writable"]);
     refused(&reproduce(&["--config", "no.toml"]), &["no.toml"]);
     refused(&reproduce(&["--resume", "empty"]), &["empty", "not a run"]);

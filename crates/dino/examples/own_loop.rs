@@ -26,7 +26,15 @@ pub(crate) fn main() -> Result<()> {
         let view = || -> Tensor { &images + 0.1 * images.randn_like() };
         let local = || view().avg_pool2d([2, 2], [2, 2], [0, 0], false, true, None);
         let batch = Batch { views: vec![view(), view(), local(), local()], ids: (0..16).collect() };
-        let cx = StepCx { step, total_steps: 30, epoch: 1, micro_batch: 0, seed: 0, device };
+        let cx = StepCx {
+            step,
+            total_steps: 30,
+            epoch: 1,
+            micro_batch: 0,
+            seed: 0,
+            device,
+            givens: None,
+        };
         let out = method.loss(&batch, &cx)?;
         optimizer.zero_grad()?;
         out.loss.backward();

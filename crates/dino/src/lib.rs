@@ -158,6 +158,9 @@ impl Method for Dino {
     /// Algorithm 1 with multi-crop (equation 3).
     fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
         batch.check()?;
+        if cx.micro_batch == 0 {
+            self.outputs.clear(); // of a step that came to nothing
+        }
         ensure!(
             batch.views.len() == self.views.len(),
             "DINO was set up for {} views of an image, and was handed {}",
@@ -167,10 +170,11 @@ impl Method for Dino {
         let (teacher, features) = no_grad(|| self.teacher.forward(&batch.views[..GLOBAL]));
         clear_autocast_cache();
         let (student, _) = self.student.forward(&batch.views);
-        let temperature = self.config.teacher_temperature(cx.epoch);
+        let config = self.config.clone();
+        let temperature = cx.number(move |cx| config.teacher_temperature(cx.epoch));
         let loss =
-            dino(&student, &teacher, &self.center, self.config.student_temperature, temperature)?;
-        let entropy = no_grad(|| entropy(&teacher, &self.center, temperature));
+            dino(&student, &teacher, &self.center, self.config.student_temperature, &temperature)?;
+        let entropy = no_grad(|| entropy(&teacher, &self.center, &temperature));
         let divergence = loss.detach() - &entropy;
         let largest = (self.config.dim as f64).ln();
         self.outputs.push(teacher);
@@ -196,7 +200,9 @@ impl Method for Dino {
     /// The teacher follows the student, λ rising from its base to 1 (section 3.1), and the centre the teacher's
     /// outputs (equation 4).
     fn after_update(&mut self, cx: &StepCx) -> Result<()> {
-        self.twin.update(momentum_cosine(cx.step, cx.total_steps, self.config.momentum, 1.0))?;
+        let first = self.config.momentum;
+        let momentum = move |cx: &StepCx| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
+        self.twin.update(&cx.number(momentum))?;
         let outputs: Vec<Tensor> =
             self.outputs.drain(..).map(|views| cx.all_gather(&views.flatten(0, 1))).collect();
         let outputs = Tensor::cat(&outputs, 0).unsqueeze(0);
@@ -214,7 +220,7 @@ impl Method for Dino {
 
 /// The mean entropy of the teacher's distributions, in nats: 0 when each is a single prototype, ln K when each is
 /// uniform.
-fn entropy(teacher: &Tensor, center: &Tensor, temperature: f64) -> Tensor {
+fn entropy(teacher: &Tensor, center: &Tensor, temperature: &Tensor) -> Tensor {
     let logits = (teacher.to_kind(Kind::Float) - center) / temperature;
     let log_p = logits.log_softmax(-1, Kind::Float);
     -(log_p.exp() * log_p).sum_dim_intlist([-1i64].as_slice(), false, Kind::Float).mean(Kind::Float)

@@ -14,17 +14,18 @@ use portolan_tensor::{Kind, Tensor, no_grad};
 /// `student`: `[student_views, batch, dim]`, `teacher`: `[teacher_views, batch, dim]`, `center`: `[dim]`.
 /// The first views of the student are the teacher's, in the same order: the pairs (t, t) are left out.
 /// `student_temperature` τ_s is 0.1 in the paper, `teacher_temperature` τ_t 0.04 to 0.07 (sharper, so
-/// that the output does not become uniform). The gradient flows into `student` alone.
+/// that the output does not become uniform); the latter is a scalar tensor on the outputs' device, since it rises along
+/// training. The gradient flows into `student` alone.
 ///
 /// # Errors
-/// When the shapes do not fit, the student sees fewer than two views or fewer than the teacher, or a
+/// When the shapes do not fit, the student sees fewer than two views or fewer than the teacher, or the student's
 /// temperature is not positive.
 pub fn dino(
     student: &Tensor,
     teacher: &Tensor,
     center: &Tensor,
     student_temperature: f64,
-    teacher_temperature: f64,
+    teacher_temperature: &Tensor,
 ) -> Result<Tensor> {
     let (student_views, batch, dim) = views("student", student)?;
     let (teacher_views, teacher_batch, teacher_dim) = views("teacher", teacher)?;
@@ -41,7 +42,6 @@ pub fn dino(
     );
     check_center(center, dim)?;
     check::positive("student_temperature", student_temperature)?;
-    check::positive("teacher_temperature", teacher_temperature)?;
     check::in_float([student, teacher, center], |[student, teacher, center]| {
         let p_t = ((teacher - center) / teacher_temperature).detach().softmax(-1, None::<Kind>);
         let log_p_s = (student / student_temperature).log_softmax(-1, None::<Kind>);

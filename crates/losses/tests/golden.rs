@@ -51,7 +51,7 @@ fn computed(case: &Case) -> Result<Tensors> {
             dino::update_center(&mut moved, teacher, setting("center_momentum")?)?;
             outputs.insert("out.center".to_owned(), moved);
             let (tau_s, tau_t) = (setting("student_temperature")?, setting("teacher_temperature")?);
-            losses::dino(student, teacher, center, tau_s, tau_t)?
+            losses::dino(student, teacher, center, tau_s, &Tensor::from(tau_t))?
         }
         "koleo" => losses::koleo(x("x")?, setting("eps")?)?,
         "alignment" => losses::alignment(x("x")?, x("y")?, setting("alpha")?)?,

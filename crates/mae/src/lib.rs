@@ -38,7 +38,7 @@ use portolan_losses::{mae, mae::normalise_patches, mae::patchify};
 use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
 use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
-use portolan_tensor::{Device, Kind, Tensor, Vars, no_grad, prefixed, upload};
+use portolan_tensor::{Device, Kind, Tensor, Vars, no_grad, prefixed};
 use rand::seq::SliceRandom;
 
 /// MAE, ready to train.
@@ -110,14 +110,16 @@ impl Mae {
     /// When the mask ratio leaves no patch visible, or none hidden.
     pub fn mask(&self, batch: i64, patches: i64, cx: &StepCx) -> Result<Mask> {
         let visible = self.config.visible(patches)?;
-        let mut rng = cx.rng(Purpose::Mask, 0);
-        let mut order: Vec<i64> = Vec::with_capacity((batch * patches) as usize);
-        for _ in 0..batch {
-            let start = order.len();
-            order.extend(0..patches);
-            order[start..].shuffle(&mut rng);
-        }
-        let order = upload(&Tensor::from_slice(&order), cx.device).view([batch, patches]);
+        let order = cx.given(move |cx| {
+            let mut rng = cx.rng(Purpose::Mask, 0);
+            let mut order: Vec<i64> = Vec::with_capacity((batch * patches) as usize);
+            for _ in 0..batch {
+                let start = order.len();
+                order.extend(0..patches);
+                order[start..].shuffle(&mut rng);
+            }
+            Tensor::from_slice(&order).view([batch, patches])
+        });
         let restore = order.argsort(1, false);
         Ok(Mask {
             keep: order.narrow(1, 0, visible),

@@ -22,12 +22,14 @@
 //! libtorch's tensors are: a checkpoint is the list of them ([`Method::state`]), loaded by copying.
 
 mod collapse;
+mod givens;
 mod momentum;
 mod network;
 mod queue;
 mod step;
 
 pub use collapse::{Signs, signs_of_collapse};
+pub use givens::Givens;
 pub use momentum::MomentumTwin;
 pub use network::{Network, check_views};
 pub use queue::Queue;

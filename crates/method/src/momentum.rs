@@ -32,12 +32,13 @@ impl MomentumTwin {
         Ok(MomentumTwin { online: tensors(online), twin })
     }
 
-    /// θ_twin ← m θ_twin + (1 − m) θ_online, all tensors in one call.
+    /// θ_twin ← m θ_twin + (1 − m) θ_online, all tensors at once. The momentum m is a
+    /// [`number`](portolan_tensor::number) on their device, as [`StepCx::number`](crate::StepCx::number) gives it.
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn update(&self, momentum: f64) -> Result<()> {
-        foreach::lerp(&self.twin, &self.online, 1.0 - momentum)
+    pub fn update(&self, momentum: &Tensor) -> Result<()> {
+        foreach::lerp(&self.twin, &self.online, &(1.0 - momentum))
     }
 }
 
@@ -66,7 +67,7 @@ mod tests {
         assert!(!follower.state()[0].1.requires_grad() && online.state()[0].1.requires_grad());
         let _ = no_grad(|| online.state()[0].1.shallow_clone().fill_(2.0));
         let _ = no_grad(|| online.state()[1].1.shallow_clone().fill_(9.0));
-        twin.update(0.75).unwrap();
+        twin.update(&Tensor::from(0.75)).unwrap();
         assert_eq!(first(&follower), 1.25);
         assert_eq!(follower.state()[1].1.double_value(&[0]), 1.0, "buffers stay the twin's own");
     }

@@ -8,7 +8,7 @@ use portolan_tensor::{Device, Kind, Tensor, no_grad};
 /// negatives like any others, and real keys replace them within the first `size / batch` steps.
 pub struct Queue {
     keys: Tensor,
-    /// Where the next key goes. It stays on the CPU, so that reading it never waits for a GPU.
+    /// Where the next key goes. It lies beside the keys and is moved there, so that nothing waits for it.
     pointer: Tensor,
 }
 
@@ -17,7 +17,7 @@ impl Queue {
     pub fn new(size: i64, dim: i64, device: Device) -> Self {
         let random = Tensor::randn([size, dim], (Kind::Float, device));
         let length = random.square().sum_dim_intlist(1, true, Kind::Float).sqrt();
-        Queue { keys: random / length, pointer: Tensor::zeros([1], (Kind::Int64, Device::Cpu)) }
+        Queue { keys: random / length, pointer: Tensor::zeros([1], (Kind::Int64, device)) }
     }
 
     /// The keys, `[size, dim]`, without gradients, where the queue itself has them: enqueue once the backward pass of
@@ -29,18 +29,16 @@ impl Queue {
     /// Replaces the oldest keys by these, `[n, dim]`; of more than fit, the last ones are kept.
     pub fn enqueue(&self, keys: &Tensor) {
         no_grad(|| {
-            let size = self.keys.size()[0];
-            let n = keys.size()[0];
-            let kept = keys.narrow(0, (n - size).max(0), n.min(size));
-            let start = (self.pointer.int64_value(&[0]) + n - n.min(size)) % size;
-            let count = kept.size()[0];
-            let until_end = count.min(size - start);
-            let place = |from: i64, to: i64, rows: i64| {
-                self.keys.narrow(0, to, rows).copy_(&kept.narrow(0, from, rows));
-            };
-            place(0, start, until_end);
-            place(until_end, 0, count - until_end);
-            let _ = self.pointer.shallow_clone().fill_((start + count) % size);
+            let (size, n) = (self.keys.size()[0], keys.size()[0]);
+            let count = n.min(size);
+            let places = Tensor::arange_start(n - count, n, (Kind::Int64, keys.device()));
+            let places = (places + &self.pointer).remainder(size);
+            let _ = self.keys.shallow_clone().index_copy_(
+                0,
+                &places,
+                &keys.narrow(0, n - count, count),
+            );
+            self.pointer.shallow_clone().copy_(&(&self.pointer + n).remainder(size));
         });
     }
 

@@ -3,8 +3,10 @@
 use anyhow::{Result, ensure};
 use portolan_losses::unit;
 use portolan_random::{Purpose, Stream, stream};
-use portolan_tensor::{Device, Kind, Tensor, no_grad, upload};
+use portolan_tensor::{Device, Kind, Tensor, no_grad, number, upload};
 use rand::seq::SliceRandom;
+
+use crate::givens::{Givens, Make};
 
 /// One batch: the same images seen several ways.
 #[derive(Debug)]
@@ -61,9 +63,9 @@ impl Batch {
     }
 }
 
-/// Where training stands, and the sources of randomness that belong to this very moment.
+/// Where training stands, and what belongs to this very moment: the numbers of schedules, and draws.
 #[derive(Clone, Copy, Debug)]
-pub struct StepCx {
+pub struct StepCx<'a> {
     /// Optimiser steps done so far.
     pub step: u64,
     /// Optimiser steps of the whole run.
@@ -76,9 +78,30 @@ pub struct StepCx {
     pub seed: u64,
     /// Where the batch lies.
     pub device: Device,
+    /// Where what the step is given is kept for the steps to come; nowhere, where each is run by itself.
+    pub givens: Option<&'a Givens>,
 }
 
-impl StepCx {
+impl StepCx<'_> {
+    /// What the CPU makes for this step, on the device. Whatever differs from step to step comes to a method by this or
+    /// by [`StepCx::number`], so that a step can be captured in a graph, which is handed new values without the method
+    /// being run again: `make` may depend on the context and on what it owns, and on nothing else. What it makes is of
+    /// one shape and kind at every step.
+    pub fn given(&self, make: impl Fn(&StepCx) -> Tensor + 'static) -> Tensor {
+        match self.givens {
+            Some(givens) => givens.next(self, Make::Tensor(Box::new(make))),
+            None => upload(&make(self), self.device),
+        }
+    }
+
+    /// A number of this step, as a schedule has it: a scalar tensor on the device.
+    pub fn number(&self, of: impl Fn(&StepCx) -> f64 + 'static) -> Tensor {
+        match self.givens {
+            Some(givens) => givens.next(self, Make::Number(Box::new(of))),
+            None => number(of(self), self.device),
+        }
+    }
+
     /// A stream for the `draw`-th draw of this purpose in this micro-batch: no draw repeats another.
     pub fn rng(&self, purpose: Purpose, draw: u64) -> Stream {
         stream(self.seed, purpose, &[self.step, self.micro_batch, draw])
@@ -86,9 +109,11 @@ impl StepCx {
 
     /// A random permutation of `0..n` for the `draw`-th draw: `[n]`, int64, on the device.
     pub fn permutation(&self, n: i64, draw: u64) -> Tensor {
-        let mut order: Vec<i64> = (0..n).collect();
-        order.shuffle(&mut self.rng(Purpose::Shuffle, draw));
-        upload(&Tensor::from_slice(&order), self.device)
+        self.given(move |cx| {
+            let mut order: Vec<i64> = (0..n).collect();
+            order.shuffle(&mut cx.rng(Purpose::Shuffle, draw));
+            Tensor::from_slice(&order)
+        })
     }
 
     /// The rows of every process's tensor, one after the other; of a single process, its own.
@@ -139,6 +164,7 @@ mod tests {
             micro_batch: 0,
             seed: 1,
             device: Device::Cpu,
+            givens: None,
         };
         let first = cx.permutation(64, 0);
         assert_eq!(first, cx.permutation(64, 0));

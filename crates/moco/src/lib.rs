@@ -127,6 +127,9 @@ impl Method for Moco {
     /// Algorithm 1 of v1; in the symmetric form the sum of both directions, as the demonstration has it.
     fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
         let (x_1, x_2) = batch.pair()?;
+        if cx.micro_batch == 0 {
+            self.fresh_keys.clear(); // of a step that came to nothing
+        }
         let mut logits = vec![self.contrast(x_1, x_2, cx, 0)?];
         if self.config.symmetric {
             logits.push(self.contrast(x_2, x_1, cx, 1)?);
@@ -146,7 +149,8 @@ impl Method for Moco {
 
     /// θ_k ← m θ_k + (1 − m) θ_q (v1, equation 2), then the keys of this step join the queue.
     fn after_update(&mut self, cx: &StepCx) -> Result<()> {
-        self.twin.update(self.config.momentum)?;
+        let momentum = self.config.momentum;
+        self.twin.update(&cx.number(move |_| momentum))?;
         for keys in self.fresh_keys.drain(..) {
             self.queue.enqueue(&cx.all_gather(&keys));
         }

@@ -142,7 +142,9 @@ impl Method for MocoV3 {
 
     /// θ_k ← m θ_k + (1 − m) θ_q, m rising from its base to 1 over training.
     fn after_update(&mut self, cx: &StepCx) -> Result<()> {
-        self.twin.update(momentum_cosine(cx.step, cx.total_steps, self.config.momentum, 1.0))
+        let first = self.config.momentum;
+        let momentum = move |cx: &StepCx| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
+        self.twin.update(&cx.number(momentum))
     }
 
     fn encoder(&self) -> &dyn Encoder {

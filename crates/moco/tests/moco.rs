@@ -15,8 +15,15 @@ use portolan_testing::trial;
 use std::collections::BTreeMap;
 
 const CPU: Device = Device::Cpu;
-const CX: StepCx =
-    StepCx { step: 0, total_steps: 10, epoch: 0, micro_batch: 0, seed: 5, device: CPU };
+const CX: StepCx = StepCx {
+    step: 0,
+    total_steps: 10,
+    epoch: 0,
+    micro_batch: 0,
+    seed: 5,
+    device: CPU,
+    givens: None,
+};
 
 fn moco(splits: i64, symmetric: bool) -> Moco {
     tch::set_num_threads(1);

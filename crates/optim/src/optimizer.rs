@@ -4,7 +4,7 @@ use crate::config::{LarsForm, OptimizerConfig, not_negative};
 use crate::group::ParamGroup;
 use anyhow::{Result, ensure};
 use portolan_tensor::foreach::{self, Adamw, Moments, Sgd};
-use portolan_tensor::{Kind, Tensor, no_grad};
+use portolan_tensor::{Device, Kind, Tensor, no_grad, number};
 use std::collections::HashSet;
 
 /// Moves the parameters of its groups against their gradients.
@@ -20,6 +20,12 @@ pub struct Optimizer {
 struct Group {
     settings: ParamGroup,
     buffers: Buffers,
+    /// Whether the group keeps still for now.
+    frozen: bool,
+    /// The learning rate, a number beside the parameters.
+    lr: Tensor,
+    /// AdamW: what a step leaves of a parameter before it moves it, 1 − lr·λ, likewise.
+    kept: Tensor,
 }
 
 #[derive(Debug)]
@@ -73,10 +79,7 @@ impl Optimizer {
         config.check()?;
         not_negative("base_lr", base_lr)?;
         check_params(&groups)?;
-        let groups = groups
-            .into_iter()
-            .map(|settings| Group { buffers: Buffers::new(&config, &settings.params), settings })
-            .collect();
+        let groups = groups.into_iter().map(|settings| Group::new(&config, settings)).collect();
         Ok(Optimizer { config, base_lr, groups })
     }
 
@@ -87,11 +90,41 @@ impl Optimizer {
     /// # Errors
     /// When `lr` is negative or not a number, where nothing has moved, or libtorch refuses.
     pub fn step(&mut self, lr: f64, epoch: u64) -> Result<()> {
+        self.schedule(lr, epoch)?;
+        self.apply()
+    }
+
+    /// The part of [`Optimizer::step`] that goes by numbers: sets the rates that [`Optimizer::apply`] takes from tensors,
+    /// and which groups it leaves alone.
+    ///
+    /// # Errors
+    /// When `lr` is negative or not a number.
+    pub fn schedule(&mut self, lr: f64, epoch: u64) -> Result<()> {
         not_negative("lr", lr)?;
-        let active = |group: &&Group| epoch >= group.settings.frozen_epochs;
-        let step =
-            |group: &Group| group.step(&self.config, group.settings.lr.rate(lr, self.base_lr));
-        no_grad(|| self.groups.iter().filter(active).try_for_each(step))
+        for group in &mut self.groups {
+            let lr = group.settings.lr.rate(lr, self.base_lr);
+            group.frozen = epoch < group.settings.frozen_epochs;
+            let _ = group.lr.fill_(lr);
+            let _ = group.kept.fill_(1.0 - lr * group.weight_decay(&self.config));
+        }
+        Ok(())
+    }
+
+    /// The part of [`Optimizer::step`] that works on tensors alone, and can be captured in a graph. The graph holds for
+    /// as long as the same groups are frozen.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn apply(&mut self) -> Result<()> {
+        let active = |group: &&Group| !group.frozen;
+        no_grad(|| {
+            self.groups.iter().filter(active).try_for_each(|group| group.apply(&self.config))
+        })
+    }
+
+    /// How many groups are frozen, by the last [`Optimizer::schedule`].
+    pub fn frozen(&self) -> usize {
+        self.groups.iter().filter(|group| group.frozen).count()
     }
 
     /// Sets all gradients to zero. Their memory is kept: a parameter that the loss no longer reaches has,
@@ -137,7 +170,22 @@ impl Optimizer {
 }
 
 impl Group {
-    fn step(&self, config: &OptimizerConfig, lr: f64) -> Result<()> {
+    fn new(config: &OptimizerConfig, settings: ParamGroup) -> Self {
+        let device = settings.params.first().map_or(Device::Cpu, |(_, param)| param.device());
+        Group {
+            buffers: Buffers::new(config, &settings.params),
+            frozen: false,
+            lr: number(0.0, device),
+            kept: number(1.0, device),
+            settings,
+        }
+    }
+
+    fn weight_decay(&self, config: &OptimizerConfig) -> f64 {
+        if self.settings.weight_decay { config.weight_decay() } else { 0.0 }
+    }
+
+    fn apply(&self, config: &OptimizerConfig) -> Result<()> {
         let params = self.settings.params.iter().map(|(_, param)| param);
         let (moving, gradients): (Vec<usize>, Vec<Tensor>) =
             params.map(Tensor::grad).enumerate().filter(|(_, gradient)| gradient.defined()).unzip();
@@ -149,12 +197,12 @@ impl Group {
         };
         let params: Vec<Tensor> =
             moving.iter().map(|&i| self.settings.params[i].1.shallow_clone()).collect();
-        let weight_decay = if self.settings.weight_decay { config.weight_decay() } else { 0.0 };
+        let weight_decay = self.weight_decay(config);
         match (config, &self.buffers) {
             (&OptimizerConfig::Sgd { momentum, nesterov, .. }, Buffers::Momentum(buffers)) => {
                 let buffers = buffers.as_deref().map(of_moving);
-                let settings = Sgd { lr, momentum, weight_decay, nesterov };
-                foreach::sgd_step(&params, &gradients, buffers.as_deref(), settings)
+                let settings = Sgd { momentum, weight_decay, nesterov };
+                foreach::sgd_step(&params, &gradients, buffers.as_deref(), &self.lr, settings)
             }
             (
                 &OptimizerConfig::Lars { momentum, trust_coefficient, form, .. },
@@ -173,8 +221,8 @@ impl Group {
                     )?;
                     foreach::scale(&decayed, &ratios)?;
                 }
-                let settings = Sgd { lr, momentum, weight_decay: 0.0, nesterov: false };
-                foreach::sgd_step(&params, &decayed, buffers.as_deref(), settings)
+                let settings = Sgd { momentum, weight_decay: 0.0, nesterov: false };
+                foreach::sgd_step(&params, &decayed, buffers.as_deref(), &self.lr, settings)
             }
             (
                 &OptimizerConfig::Adamw { betas, eps, .. },
@@ -182,8 +230,11 @@ impl Group {
             ) => {
                 let [means, squares, steps] = [means, squares, steps].map(|all| of_moving(all));
                 let moments = Moments { means, squares, steps };
-                let settings = Adamw { lr, betas, eps, weight_decay };
-                foreach::adamw_step(&params, &gradients, &moments, settings)
+                if weight_decay > 0.0 {
+                    foreach::scale(&params, &self.kept)?;
+                }
+                let settings = Adamw { betas, eps };
+                foreach::adamw_step(&params, &gradients, &moments, &self.lr, settings)
             }
             _ => unreachable!("buffers are made from the config, whose kind never changes"),
         }

@@ -188,6 +188,9 @@ impl Method for Colorization {
 
     /// Equations 2 and 3: the cross-entropy of every place's colour, weighted by how rare it is.
     fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+        if cx.micro_batch == 0 {
+            self.counted.clear(); // of a step that came to nothing
+        }
         let (rgb, classes) = no_grad(|| -> Result<_> {
             let rgb = batch.single()? * &self.std + &self.mean;
             let classes = full_precision(cx.device, || self.classes(&rgb))?;

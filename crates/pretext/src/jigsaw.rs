@@ -7,7 +7,7 @@ use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
 use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
 use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
-use portolan_tensor::{Device, Kind, Tensor, Vars, full_precision, no_grad, prefixed, upload};
+use portolan_tensor::{Device, Kind, Tensor, Vars, full_precision, no_grad, prefixed};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -104,11 +104,13 @@ impl Jigsaw {
     fn tiles(&self, images: &Tensor, cx: &StepCx) -> Tensor {
         let (batch, cell) = (images.size()[0], images.size()[2] / GRID);
         let tile = self.config.tile;
-        let mut rng = cx.rng(Purpose::Tiles, 0);
         // Row and column within the cell, for each tile and image.
-        let drawn: Vec<i64> =
-            (0..TILES as i64 * 2 * batch).map(|_| rng.random_range(0..=cell - tile)).collect();
-        let drawn = upload(&Tensor::from_slice(&drawn), cx.device).view([-1, 2, batch, 1]);
+        let drawn = cx.given(move |cx| {
+            let mut rng = cx.rng(Purpose::Tiles, 0);
+            let draws = 0..TILES as i64 * 2 * batch;
+            let drawn: Vec<i64> = draws.map(|_| rng.random_range(0..=cell - tile)).collect();
+            Tensor::from_slice(&drawn).view([-1, 2, batch, 1])
+        });
         let within = drawn + Tensor::arange(tile, (Kind::Int64, cx.device)); // […, tile]
         let side = images.size()[2];
         let planes = images.flatten(2, 3); // [batch, 3, side · side]
@@ -128,10 +130,12 @@ impl Jigsaw {
 
     /// Which permutation each image gets, `[batch]`.
     fn drawn(&self, batch: i64, cx: &StepCx) -> Tensor {
-        let mut rng = cx.rng(Purpose::Tiles, 1);
         let choices = self.config.permutations as i64;
-        let drawn: Vec<i64> = (0..batch).map(|_| rng.random_range(0..choices)).collect();
-        upload(&Tensor::from_slice(&drawn), cx.device)
+        cx.given(move |cx| {
+            let mut rng = cx.rng(Purpose::Tiles, 1);
+            let drawn: Vec<i64> = (0..batch).map(|_| rng.random_range(0..choices)).collect();
+            Tensor::from_slice(&drawn)
+        })
     }
 }
 
@@ -191,8 +195,15 @@ mod tests {
         Jigsaw::new(config, &encoder, vec![presets::mae(24)], Device::Cpu)
     }
 
-    const CX: StepCx =
-        StepCx { step: 0, total_steps: 1, epoch: 0, micro_batch: 0, seed: 1, device: Device::Cpu };
+    const CX: StepCx = StepCx {
+        step: 0,
+        total_steps: 1,
+        epoch: 0,
+        micro_batch: 0,
+        seed: 1,
+        device: Device::Cpu,
+        givens: None,
+    };
 
     #[test]
     fn tiles_lie_within_their_cells_at_drawn_places() {

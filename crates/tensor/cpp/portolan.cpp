@@ -10,6 +10,7 @@
 
 #ifdef PORTOLAN_CUDA
 #include <ATen/cuda/CUDAGeneratorImpl.h>
+#include <ATen/cuda/CUDAGraph.h>
 #include <c10/core/Event.h>
 #include <c10/core/StreamGuard.h>
 #include <c10/cuda/CUDACachingAllocator.h>
@@ -185,37 +186,41 @@ const char *portolan_foreach_add(at::Tensor *const *items, at::Tensor *const *ot
 
 // As torch.optim.SGD without dampening; without buffers (null) there is no momentum.
 const char *portolan_sgd_step(at::Tensor *const *params, at::Tensor *const *gradients,
-                              at::Tensor *const *buffers, size_t n, double lr, double momentum,
+                              at::Tensor *const *buffers, size_t n, at::Tensor *lr, double momentum,
                               double weight_decay, bool nesterov) {
   return guarded([&] {
     torch::NoGradGuard no_grad;
     auto momenta = buffers ? tensors(buffers, n) : std::vector<at::Tensor>{};
-    at::_fused_sgd_(tensors(params, n), tensors(gradients, n), momenta, weight_decay, momentum, lr,
+    at::_fused_sgd_(tensors(params, n), tensors(gradients, n), momenta, weight_decay, momentum, *lr,
                     /*dampening=*/0.0, nesterov, /*maximize=*/false, /*is_first_step=*/false);
   });
 }
 
-// As torch.optim.AdamW. `steps` are counted here.
+// As torch.optim.AdamW without weight decay. `steps` are counted here.
 const char *portolan_adamw_step(at::Tensor *const *params, at::Tensor *const *gradients,
                                 at::Tensor *const *means, at::Tensor *const *squares,
-                                at::Tensor *const *steps, size_t n, double lr, double beta1,
-                                double beta2, double eps, double weight_decay) {
+                                at::Tensor *const *steps, size_t n, at::Tensor *lr, double beta1,
+                                double beta2, double eps) {
   return guarded([&] {
     torch::NoGradGuard no_grad;
     auto counts = tensors(steps, n);
     at::_foreach_add_(counts, 1);
     at::_fused_adamw_(tensors(params, n), tensors(gradients, n), tensors(means, n),
-                      tensors(squares, n), {}, counts, lr, beta1, beta2, weight_decay, eps,
+                      tensors(squares, n), {}, counts, *lr, beta1, beta2, /*weight_decay=*/0.0, eps,
                       /*amsgrad=*/false, /*maximize=*/false);
   });
 }
 
-// targets[i] += weight * (sources[i] - targets[i]), all of them in one call.
+// targets[i] += weight * (sources[i] - targets[i]). libtorch's own lerp takes a weight on the device for one tensor at a
+// time alone.
 const char *portolan_foreach_lerp(at::Tensor *const *targets, at::Tensor *const *sources, size_t n,
-                                  double weight) {
+                                  at::Tensor *weight) {
   return guarded([&] {
     torch::NoGradGuard no_grad;
-    at::_foreach_lerp_(tensors(targets, n), tensors(sources, n), weight);
+    auto followers = tensors(targets, n);
+    auto steps = at::_foreach_sub(tensors(sources, n), followers);
+    at::_foreach_mul_(steps, *weight);
+    at::_foreach_add_(followers, steps);
   });
 }
 
@@ -291,6 +296,57 @@ void portolan_report_waits(bool on) {
 #ifdef PORTOLAN_CUDA
   c10::cuda::warning_state().set_sync_debug_mode(on ? c10::cuda::SyncDebugMode::L_WARN
                                                     : c10::cuda::SyncDebugMode::L_DISABLED);
+#endif
+}
+
+// Makes a stream of its own the current one of this thread: what is queued from now on can be captured.
+const char *portolan_leave_default_stream(int64_t cuda_index) {
+  return guarded([&] {
+#ifdef PORTOLAN_CUDA
+    auto index = static_cast<c10::DeviceIndex>(cuda_index);
+    c10::cuda::device_synchronize();
+    c10::cuda::setCurrentCUDAStream(c10::cuda::getStreamFromPool(false, index));
+#else
+    throw std::runtime_error("this build of Portolan has no CUDA");
+#endif
+  });
+}
+
+// From here to portolan_graph_end what this thread queues is written down and not done. Other threads may go on taking
+// page-locked memory: only this thread is held to what a graph can hold.
+const char *portolan_graph_begin(void **graph) {
+  return guarded([&] {
+#ifdef PORTOLAN_CUDA
+    c10::cuda::device_synchronize();
+    c10::cuda::CUDACachingAllocator::emptyCache(); // the graph takes memory of its own
+    auto begun = std::make_unique<at::cuda::CUDAGraph>();
+    begun->capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
+    *graph = begun.release();
+#else
+    throw std::runtime_error("this build of Portolan has no CUDA");
+#endif
+  });
+}
+
+const char *portolan_graph_end(void *graph) {
+  return guarded([&] {
+#ifdef PORTOLAN_CUDA
+    static_cast<at::cuda::CUDAGraph *>(graph)->capture_end();
+#endif
+  });
+}
+
+const char *portolan_graph_replay(void *graph) {
+  return guarded([&] {
+#ifdef PORTOLAN_CUDA
+    static_cast<at::cuda::CUDAGraph *>(graph)->replay();
+#endif
+  });
+}
+
+void portolan_graph_free(void *graph) {
+#ifdef PORTOLAN_CUDA
+  delete static_cast<at::cuda::CUDAGraph *>(graph);
 #endif
 }
 

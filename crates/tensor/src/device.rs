@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use tch::{Cuda, Device, Tensor};
+use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::native::upload_pinned;
 
@@ -64,6 +64,13 @@ pub fn upload(tensor: &Tensor, device: Device) -> Tensor {
         return tensor.shallow_clone();
     }
     upload_pinned(&page_locked(tensor, device), device).expect("room on the device")
+}
+
+/// A number as a scalar tensor on `device`, for work that goes by a number that changes: float32 on a GPU, whose kernels
+/// read it from there, and float64 on the CPU, where it is read as it is.
+pub fn number(value: f64, device: Device) -> Tensor {
+    let kind = if device.is_cuda() { Kind::Float } else { Kind::Double };
+    Tensor::full([] as [i64; 0], value, (kind, device))
 }
 
 /// A copy of a CPU tensor in memory from which `device` reads without the CPU's help; on the CPU, the tensor itself.

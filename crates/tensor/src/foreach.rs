@@ -15,7 +15,12 @@ type List = *const *const C_tensor;
 
 unsafe extern "C" {
     fn portolan_foreach_zero(items: List, n: usize) -> *const c_char;
-    fn portolan_foreach_lerp(targets: List, sources: List, n: usize, weight: f64) -> *const c_char;
+    fn portolan_foreach_lerp(
+        targets: List,
+        sources: List,
+        n: usize,
+        weight: *const C_tensor,
+    ) -> *const c_char;
     fn portolan_foreach_norms(items: List, n: usize, out: *mut *mut C_tensor) -> *const c_char;
     fn portolan_foreach_scale(items: List, n: usize, factor: *const C_tensor) -> *const c_char;
     fn portolan_foreach_add(
@@ -30,7 +35,7 @@ unsafe extern "C" {
         gradients: List,
         buffers: List,
         n: usize,
-        lr: f64,
+        lr: *const C_tensor,
         momentum: f64,
         weight_decay: f64,
         nesterov: bool,
@@ -42,11 +47,10 @@ unsafe extern "C" {
         squares: List,
         steps: List,
         n: usize,
-        lr: f64,
+        lr: *const C_tensor,
         beta1: f64,
         beta2: f64,
         eps: f64,
-        weight_decay: f64,
     ) -> *const c_char;
 }
 
@@ -75,14 +79,14 @@ pub fn zero(tensors: &[Tensor]) -> Result<()> {
     check(unsafe { portolan_foreach_zero(items.as_ptr(), items.len()) })
 }
 
-/// `targets[i] += weight · (sources[i] − targets[i])`.
+/// `targets[i] += weight · (sources[i] − targets[i])`, the weight a scalar tensor.
 ///
 /// # Errors
 /// When the lists differ in length, or a pair in shape or device.
-pub fn lerp(targets: &[Tensor], sources: &[Tensor], weight: f64) -> Result<()> {
+pub fn lerp(targets: &[Tensor], sources: &[Tensor], weight: &Tensor) -> Result<()> {
     let n = of_one_length(&[targets, sources])?;
     let (targets, sources) = (pointers(targets), pointers(sources));
-    check(unsafe { portolan_foreach_lerp(targets.as_ptr(), sources.as_ptr(), n, weight) })
+    check(unsafe { portolan_foreach_lerp(targets.as_ptr(), sources.as_ptr(), n, weight.as_ptr()) })
 }
 
 /// The Euclidean norm of each tensor, `[n]`, on their device. There has to be at least one.
@@ -130,8 +134,6 @@ pub fn add(tensors: &[Tensor], others: &[Tensor], weight: f64) -> Result<Vec<Ten
 /// The settings of [`sgd_step`].
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
-    /// The learning rate.
-    pub lr: f64,
     /// How much of the last update remains.
     pub momentum: f64,
     /// Added to the gradient, times the parameter.
@@ -141,7 +143,7 @@ pub struct Sgd {
 }
 
 /// One step of SGD: v ← m·v + g + λp, p ← p − lr·v (with Nesterov p ← p − lr·(g + λp + m·v)): `torch.optim.SGD`
-/// without dampening. Buffers of zeros give PyTorch's first step; without any, p ← p − lr·(g + λp).
+/// without dampening. `lr` is a [`number`](crate::number) on the parameters' device. Buffers of zeros give PyTorch's first step; without any, p ← p − lr·(g + λp).
 ///
 /// # Errors
 /// When the lists differ in length, or tensors that belong together in shape, kind or device.
@@ -149,6 +151,7 @@ pub fn sgd_step(
     params: &[Tensor],
     gradients: &[Tensor],
     buffers: Option<&[Tensor]>,
+    lr: &Tensor,
     settings: Sgd,
 ) -> Result<()> {
     let n = of_one_length(&[params, gradients, buffers.unwrap_or(params)])?;
@@ -158,8 +161,8 @@ pub fn sgd_step(
     let (params, gradients) = (pointers(params), pointers(gradients));
     let buffers = buffers.map(pointers);
     let buffers = buffers.as_ref().map_or(std::ptr::null(), |list| list.as_ptr());
-    let Sgd { lr, momentum, weight_decay, nesterov } = settings;
-    let (params, gradients) = (params.as_ptr(), gradients.as_ptr());
+    let Sgd { momentum, weight_decay, nesterov } = settings;
+    let (params, gradients, lr) = (params.as_ptr(), gradients.as_ptr(), lr.as_ptr());
     // SAFETY: lists of n tensors; null stands for none.
     check(unsafe {
         portolan_sgd_step(params, gradients, buffers, n, lr, momentum, weight_decay, nesterov)
@@ -169,14 +172,10 @@ pub fn sgd_step(
 /// The settings of [`adamw_step`].
 #[derive(Clone, Copy, Debug)]
 pub struct Adamw {
-    /// The learning rate.
-    pub lr: f64,
     /// The decay rates of the two moments.
     pub betas: [f64; 2],
     /// What keeps the quotient finite.
     pub eps: f64,
-    /// The share of a parameter that is taken away, times the learning rate.
-    pub weight_decay: f64,
 }
 
 /// What AdamW remembers of each parameter.
@@ -190,8 +189,9 @@ pub struct Moments {
     pub steps: Vec<Tensor>,
 }
 
-/// One step of AdamW as `torch.optim.AdamW` has it: p ← p − lr·λ·p, then, with the moments m̂ and v̂ corrected for
-/// their start at zero, p ← p − lr · m̂ / (√v̂ + ε).
+/// One step of AdamW as `torch.optim.AdamW` has it, but for the weight decay (p ← p − lr·λ·p, before): with the moments
+/// m̂ and v̂ corrected for their start at zero, p ← p − lr · m̂ / (√v̂ + ε). `lr` is a [`number`](crate::number) on the
+/// parameters' device.
 ///
 /// # Errors
 /// When the lists differ in length, or tensors that belong together in shape, kind or device.
@@ -199,6 +199,7 @@ pub fn adamw_step(
     params: &[Tensor],
     gradients: &[Tensor],
     moments: &Moments,
+    lr: &Tensor,
     settings: Adamw,
 ) -> Result<()> {
     let Moments { means, squares, steps } = moments;
@@ -208,7 +209,7 @@ pub fn adamw_step(
     }
     let [params, gradients, means, squares, steps] =
         [params, gradients, means, squares, steps].map(pointers);
-    let Adamw { lr, betas: [beta1, beta2], eps, weight_decay } = settings;
+    let Adamw { betas: [beta1, beta2], eps } = settings;
     // SAFETY: lists of n tensors each.
     check(unsafe {
         portolan_adamw_step(
@@ -218,11 +219,10 @@ pub fn adamw_step(
             squares.as_ptr(),
             steps.as_ptr(),
             n,
-            lr,
+            lr.as_ptr(),
             beta1,
             beta2,
             eps,
-            weight_decay,
         )
     })
 }
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(items, pair(&[6.0, 8.0], &[4.0]));
         scale(&items, &Tensor::from_slice(&[0.5f32, -1.0])).unwrap();
         assert_eq!(items, pair(&[3.0, 4.0], &[-4.0]));
-        lerp(&items, &others, 0.25).unwrap();
+        lerp(&items, &others, &Tensor::from(0.25)).unwrap();
         assert_eq!(items, pair(&[2.5, 3.0], &[-0.5]));
         zero(&items).unwrap();
         assert_eq!(items, pair(&[0.0, 0.0], &[0.0]));
@@ -255,12 +255,13 @@ mod tests {
     #[test]
     fn lists_that_do_not_fit_are_refused() {
         let items = pair(&[3.0, 4.0], &[2.0]);
-        assert!(lerp(&items, &items[..1], 0.5).is_err());
+        assert!(lerp(&items, &items[..1], &Tensor::from(0.5)).is_err());
         assert!(add(&items, &[], 1.0).is_err());
         assert!(norms(&[]).is_err());
-        let settings = Sgd { lr: 0.1, momentum: 0.0, weight_decay: 0.0, nesterov: false };
-        assert!(sgd_step(&items, &items[1..], None, settings).is_err());
-        assert!(sgd_step(&[], &[], None, settings).is_ok());
+        let lr = Tensor::from(0.1);
+        let settings = Sgd { momentum: 0.0, weight_decay: 0.0, nesterov: false };
+        assert!(sgd_step(&items, &items[1..], None, &lr, settings).is_err());
+        assert!(sgd_step(&[], &[], None, &lr, settings).is_ok());
         assert!(scale(&items, &Tensor::zeros([3], (Kind::Float, tch::Device::Cpu))).is_err());
     }
 }

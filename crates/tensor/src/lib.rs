@@ -14,18 +14,20 @@
 //! ```
 //!
 //! tch covers nearly all of libtorch's operations, so the rest (one operation on all tensors of a list, recomputed
-//! parts of a network, uploads that nothing waits for, bfloat16 autocast, deterministic algorithms, the generators'
+//! parts of a network, uploads that nothing waits for, CUDA graphs, bfloat16 autocast, deterministic algorithms, the generators'
 //! states) is one small C++ file rather than a binding of our own. It is the only C++ of the project, and this crate has
 //! its only `unsafe`. Its CUDA part is compiled where libtorch's CUDA library is present.
 
 pub mod device;
 pub mod foreach;
+mod graph;
 pub mod io;
 mod native;
 mod recompute;
 mod vars;
 
-pub use device::{Precision, channels_last, page_locked, seed, upload};
+pub use device::{Precision, channels_last, number, page_locked, seed, upload};
+pub use graph::{Graph, leave_default_stream};
 pub use native::{
     autocast_bf16, clear_autocast_cache, deterministic, full_precision, generator_state,
     peak_memory, report_waits, set_generator_state, written,

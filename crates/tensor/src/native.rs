@@ -123,7 +123,7 @@ pub fn report_waits(on: bool) {
 }
 
 /// libtorch's own generators are global, one for each device; `-1` stands for the CPU's.
-fn generator_index(device: Device) -> i64 {
+pub(crate) fn generator_index(device: Device) -> i64 {
     match device {
         Device::Cuda(index) => index as i64,
         _ => -1,

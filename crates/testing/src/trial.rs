@@ -23,8 +23,16 @@ pub fn small() -> EncoderConfig {
 }
 
 /// A step of a run of `total` steps.
-pub fn step(step: u64, total: u64) -> StepCx {
-    StepCx { step, total_steps: total, epoch: 0, micro_batch: 0, seed: 5, device: CPU }
+pub fn step(step: u64, total: u64) -> StepCx<'static> {
+    StepCx {
+        step,
+        total_steps: total,
+        epoch: 0,
+        micro_batch: 0,
+        seed: 5,
+        device: CPU,
+        givens: None,
+    }
 }
 
 /// A batch of `n` images, each view an image of its own that is nothing but noise.

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use portolan_optim::{Decay, LrScaling, OptimizerConfig, Schedule, schedule::cosine_with_warmup};
-use portolan_tensor::Precision;
+use portolan_tensor::{Device, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::Place;
@@ -20,6 +20,9 @@ pub struct TrainConfig {
     pub accumulate: usize,
     /// Arithmetic of the networks' passes.
     pub precision: Precision,
+    /// Whether a GPU is handed each step as one graph (`--cuda-graph`), captured in the first steps.
+    #[serde(default)]
+    pub cuda_graph: bool,
     /// Largest norm of all gradients together; 0 leaves them as they are.
     pub clip_gradients: f64,
     /// Which parameters decay and are adapted by LARS.
@@ -59,11 +62,11 @@ impl TrainConfig {
         Some(cosine_with_warmup(step, place.total_steps(), 0, 0.0, first, last))
     }
 
-    /// Whether these settings make sense with this many training images.
+    /// Whether these settings make sense with this many training images, on this device.
     ///
     /// # Errors
     /// When one does not; the message names it and the remedy.
-    pub fn validate(&self, items: usize) -> Result<()> {
+    pub fn validate(&self, items: usize, device: Device) -> Result<()> {
         ensure!(self.epochs >= 1, "epochs is 0; train for at least one (--epochs 1)");
         ensure!(self.batch_size >= 2, "batch_size is {}; it must be at least 2", self.batch_size);
         ensure!(
@@ -88,6 +91,15 @@ impl TrainConfig {
         ensure!(
             last >= 0.0 && last.is_finite(),
             "final_weight_decay is {last}; it cannot be negative"
+        );
+        ensure!(
+            device.is_cuda() || !self.cuda_graph,
+            "cuda_graph wants a GPU to train on, and this run is on the CPU; leave --cuda-graph out"
+        );
+        let adamw = matches!(self.optimizer, OptimizerConfig::Adamw { .. });
+        ensure!(
+            adamw || !self.cuda_graph || self.final_weight_decay.is_none(),
+            "with cuda_graph the weight decay can change (final_weight_decay) for AdamW alone; leave one out"
         );
         ensure!(self.clip_gradients >= 0.0, "clip_gradients is {}", self.clip_gradients);
         self.optimizer.check()?;

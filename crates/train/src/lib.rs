@@ -16,6 +16,7 @@
 //! changes is in the checkpoint. Resuming therefore needs no replay: the loop simply goes on at a step, and on
 //! the CPU arrives at the same bits as if it had never stopped.
 
+mod captured;
 mod checkpoint;
 mod clock;
 mod config;
@@ -27,11 +28,12 @@ mod progress;
 mod step;
 mod views;
 
+pub use captured::Steps;
 pub use checkpoint::{Checkpoint, checkpoints, newest};
 pub use clock::{Clock, Stage};
 pub use config::TrainConfig;
 pub use loader::{Feed, Loader};
 pub use place::Place;
 pub use pretrain::{Job, KnnPoint, Outcome, optimizer, pretrain};
-pub use step::step;
+pub use step::{Training, step};
 pub use views::Augment;

@@ -15,8 +15,7 @@ use std::time::Instant;
 
 use crate::journal::Journal;
 use crate::progress::Progress;
-use crate::step::step as train_step;
-use crate::{Augment, Checkpoint, Clock, Feed, Loader, Place, TrainConfig};
+use crate::{Augment, Checkpoint, Clock, Feed, Loader, Place, Steps, TrainConfig, Training};
 
 /// Losses are read back from the device every so many steps, since reading waits for it.
 const LOG_EVERY: usize = 10;
@@ -87,7 +86,7 @@ pub struct Outcome {
 /// When settings contradict each other, images cannot be read, the folder cannot be written, or the loss
 /// is no longer finite; checkpoints written before stay good.
 pub fn pretrain(method: &mut dyn Method, job: &Job) -> Result<Outcome> {
-    job.config.validate(job.images.len())?;
+    job.config.validate(job.images.len(), job.device)?;
     let mut run = Run::start(method, job)?;
     while run.state.step < run.place.total_steps() {
         run.step(method)?;
@@ -121,6 +120,7 @@ struct Run<'a> {
     job: &'a Job<'a>,
     place: Place,
     optimizer: Optimizer,
+    steps: Steps,
     loader: Loader,
     journal: Journal,
     progress: Progress,
@@ -143,6 +143,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn start(method: &mut dyn Method, job: &'a Job<'a>) -> Result<Self> {
         let config = job.config;
+        let steps = Steps::new(config, job.device)?;
         let place =
             Place { items: job.images.len(), batch_size: config.batch_size, epochs: config.epochs };
         let optimizer = optimizer(config, method)?;
@@ -173,6 +174,7 @@ impl<'a> Run<'a> {
             job,
             place,
             optimizer,
+            steps,
             loader,
             journal: Journal::open(job.folder, state.step)?,
             progress: Progress::new(state.step, place.total_steps(), config.epochs),
@@ -202,17 +204,13 @@ impl<'a> Run<'a> {
             micro_batch: 0,
             seed: self.job.seed,
             device: self.job.device,
+            givens: None,
         };
         let loader = &mut self.loader;
-        let losses = train_step(
-            method,
-            &mut self.optimizer,
-            config,
-            &self.place,
-            cx,
-            |clock| loader.next_batch(clock),
-            &mut Clock::stopped(),
-        )?;
+        let mut training =
+            Training { method, optimizer: &mut self.optimizer, config, place: self.place };
+        let next_batch = |clock: &mut Clock| loader.next_batch(clock);
+        let losses = self.steps.step(&mut training, &cx, next_batch, &mut Clock::stopped())?;
         if let Some(last) = self.pending.last_mut() {
             last.outputs = None; // only the newest are looked at
         }

@@ -6,6 +6,18 @@ use portolan_optim::{Optimizer, clip_grad_norm};
 
 use crate::{Clock, Place, Stage, TrainConfig};
 
+/// What a step works on.
+pub struct Training<'a> {
+    /// The method.
+    pub method: &'a mut dyn Method,
+    /// What moves its parameters.
+    pub optimizer: &'a mut Optimizer,
+    /// The loop's settings.
+    pub config: &'a TrainConfig,
+    /// The shape of the run.
+    pub place: Place,
+}
+
 /// One optimiser step: forward and backward for each micro-batch that `next_batch` hands out, then the update. Nothing
 /// in it waits for the device.
 ///
@@ -14,15 +26,34 @@ use crate::{Clock, Place, Stage, TrainConfig};
 /// # Errors
 /// When no batch can be had, or the method refuses.
 pub fn step(
-    method: &mut dyn Method,
-    optimizer: &mut Optimizer,
-    config: &TrainConfig,
-    place: &Place,
-    mut cx: StepCx,
+    training: &mut Training,
+    cx: &StepCx,
+    next_batch: impl FnMut(&mut Clock) -> Result<Batch>,
+    clock: &mut Clock,
+) -> Result<Vec<StepLoss>> {
+    schedule(training, cx)?;
+    work(training, cx, next_batch, clock)
+}
+
+/// What goes by the step's number: sets the rates that [`work`] reads from tensors.
+pub(crate) fn schedule(training: &mut Training, cx: &StepCx) -> Result<()> {
+    let Training { optimizer, config, place, .. } = training;
+    if let Some(weight_decay) = config.weight_decay(place, cx.step) {
+        optimizer.set_weight_decay(weight_decay)?;
+    }
+    optimizer.schedule(config.rate(place, cx.step), cx.epoch)
+}
+
+/// The step itself, which is the same at every step but for what tensors hold.
+pub(crate) fn work(
+    training: &mut Training,
+    cx: &StepCx,
     mut next_batch: impl FnMut(&mut Clock) -> Result<Batch>,
     clock: &mut Clock,
 ) -> Result<Vec<StepLoss>> {
+    let Training { method, optimizer, config, .. } = training;
     let mut losses: Vec<StepLoss> = Vec::with_capacity(config.accumulate);
+    let mut cx = *cx;
     optimizer.zero_grad()?;
     for micro_batch in 0..config.accumulate as u64 {
         cx.micro_batch = micro_batch;
@@ -40,10 +71,7 @@ pub fn step(
         let _ = clip_grad_norm(optimizer.params(), config.clip_gradients)?;
     }
     method.before_update(&cx)?;
-    if let Some(weight_decay) = config.weight_decay(place, cx.step) {
-        optimizer.set_weight_decay(weight_decay)?;
-    }
-    optimizer.step(config.rate(place, cx.step), cx.epoch)?;
+    optimizer.apply()?;
     clock.end(Stage::Optimizer);
     method.after_update(&cx)?;
     clock.end(Stage::Update);

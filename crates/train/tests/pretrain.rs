@@ -54,6 +54,7 @@ fn config() -> TrainConfig {
         optimizer: OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false },
         knn_every: 1,
         checkpoint_minutes: 0.0,
+        cuda_graph: false,
     }
 }
 

@@ -1,0 +1,72 @@
+//! What a step is given by the CPU, kept for steps that are captured in a graph.
+
+use portolan_tensor::{Tensor, number, upload};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+
+use crate::StepCx;
+
+/// How a value is made for a step.
+pub(crate) enum Make {
+    Number(Box<dyn Fn(&StepCx) -> f64>),
+    Tensor(Box<dyn Fn(&StepCx) -> Tensor>),
+}
+
+struct Slot {
+    micro_batch: u64,
+    make: Make,
+    /// Always the same tensor, whose values are the step's.
+    tensor: Tensor,
+}
+
+impl Slot {
+    fn refresh(&self, cx: &StepCx) {
+        let cx = StepCx { micro_batch: self.micro_batch, givens: None, ..*cx };
+        match &self.make {
+            Make::Number(of) => _ = self.tensor.shallow_clone().fill_(of(&cx)),
+            Make::Tensor(make) => self.tensor.shallow_clone().copy_(&upload(&make(&cx), cx.device)),
+        }
+    }
+}
+
+/// The values that a method asked for in a step ([`StepCx::given`], [`StepCx::number`]) in their order, each in a tensor
+/// that stays, with what makes it for another step.
+#[derive(Default)]
+pub struct Givens {
+    slots: RefCell<Vec<Slot>>,
+    next: Cell<usize>,
+}
+
+impl Givens {
+    /// The next value asked for: of a slot there is, as it stands; otherwise made for this step.
+    pub(crate) fn next(&self, cx: &StepCx, make: Make) -> Tensor {
+        let mut slots = self.slots.borrow_mut();
+        let place = self.next.replace(self.next.get() + 1);
+        if place == slots.len() {
+            let tensor = match &make {
+                Make::Number(of) => number(of(cx), cx.device),
+                Make::Tensor(make) => upload(&make(cx), cx.device),
+            };
+            slots.push(Slot { micro_batch: cx.micro_batch, make, tensor });
+        }
+        slots[place].tensor.shallow_clone()
+    }
+
+    /// Begins from the first value again: the next step asks for the same ones.
+    pub fn rewind(&self) {
+        self.next.set(0);
+    }
+
+    /// Makes all values for the step of `cx`.
+    pub fn refresh(&self, cx: &StepCx) {
+        for slot in self.slots.borrow().iter() {
+            slot.refresh(cx);
+        }
+    }
+}
+
+impl fmt::Debug for Givens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Givens({} values, {} asked for)", self.slots.borrow().len(), self.next.get())
+    }
+}
