@@ -1,6 +1,6 @@
 //! The command line.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Self-supervised pretraining of vision encoders.
@@ -19,6 +19,8 @@ pub(crate) enum Command {
     Pretrain(RunArgs),
     /// kNN and linear probe of a run's encoder on a data set.
     Evaluate(EvaluateArgs),
+    /// What runs on shapes keep of the factors of its images, and what they ignore: a table and a page.
+    Factors(FactorsArgs),
     /// Write the features of every image of a data set.
     Embed(EmbedArgs),
     /// Write a run's encoder as safetensors, with torchvision's or timm's names.
@@ -102,6 +104,43 @@ pub(crate) struct EvaluateArgs {
     /// Images with labels and a test split; the run's own otherwise.
     #[arg(long)]
     pub(crate) data: Option<String>,
+    /// What is measured, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "knn,linear")]
+    pub(crate) protocol: Vec<Protocol>,
+    /// Epochs of linear-sgd.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) linear_epochs: u64,
+    /// Epochs of finetune; papers have 30 to 100.
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub(crate) finetune_epochs: u64,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+}
+
+/// How an encoder is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    /// Weighted nearest neighbours, for several numbers of them.
+    Knn,
+    /// Logistic regression on frozen features, solved to convergence.
+    Linear,
+    /// A linear layer by SGD with a sweep of learning rates, with and without augmentation.
+    LinearSgd,
+    /// The whole encoder trained on with labels, beside an untrained one.
+    Finetune,
+    /// Logistic regression on few labels: 1 %, 10 %, and 1, 5 and 10 of each class.
+    LowShot,
+}
+
+#[derive(Args)]
+pub(crate) struct FactorsArgs {
+    /// The folders of runs on shapes, side by side.
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The page to write; the numbers go into a .json file of the same name.
+    #[arg(long, value_name = "FILE", default_value = "factors.html")]
+    pub(crate) out: PathBuf,
     /// auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,

@@ -1,6 +1,6 @@
-//! What one does with a finished run: `evaluate`, `embed`, `export`, `inspect`.
+//! What one does with a finished run: `embed`, `export`, `inspect`.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use portolan_data::{Dataset, Source};
 use portolan_evaluate::{Features, features};
 use portolan_tensor::device;
@@ -8,16 +8,16 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::args::{EmbedArgs, EvaluateArgs, ExportArgs, InspectArgs};
+use crate::args::{EmbedArgs, ExportArgs, InspectArgs};
 use crate::config::RunConfig;
 use crate::embeddings;
-use crate::run::{is_labelled, open_data, plain_view};
-use crate::{encoder, measure};
+use crate::encoder;
+use crate::run::{open_data, plain_view};
 
 /// The run's settings and the data to look at: `--data`, all of it, or the run's own.
 ///
 /// Images are normalised as those the encoder was trained on, whatever they are.
-fn open(run: &Path, data: Option<&String>) -> Result<(RunConfig, Dataset)> {
+pub(crate) fn open(run: &Path, data: Option<&String>) -> Result<(RunConfig, Dataset)> {
     let mut config = encoder::config_of(run)?;
     let normalisation = config.normalisation();
     if let Some(data) = data {
@@ -29,36 +29,6 @@ fn open(run: &Path, data: Option<&String>) -> Result<(RunConfig, Dataset)> {
         (data.mean, data.std) = (mean, std);
     }
     Ok((config, data))
-}
-
-/// `portolan evaluate`: kNN and linear probe.
-pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
-    let device = device::choose(&args.device)?;
-    let (config, data) = open(&args.run, args.data.as_ref())?;
-    ensure!(
-        is_labelled(&data),
-        "{} has no labelled test split to score on; give --data with train/ and test/ folders, a folder a class",
-        data.name
-    );
-    let encoder = encoder::load(&args.run, &config, device)?;
-    let measured = measure::measure(&*encoder, &config, &data, device)?;
-    let knn = &config.evaluation.knn;
-    println!(
-        "data          {} ({} bank, {} test)",
-        data.name,
-        measured.bank.ids.len(),
-        measured.test.ids.len()
-    );
-    println!(
-        "kNN           {:.1} %   (k = {}, temperature {})",
-        100.0 * measured.figures.knn,
-        knn.k,
-        knn.temperature
-    );
-    println!("linear probe  {:.1} %", 100.0 * measured.figures.probe);
-    warn_of_skipped(&measured.bank);
-    warn_of_skipped(&measured.test);
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The split of this name.
@@ -91,7 +61,7 @@ pub(crate) fn embed(args: &EmbedArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn warn_of_skipped(features: &Features) {
+pub(crate) fn warn_of_skipped(features: &Features) {
     if let Some(first) = features.skipped.first() {
         eprintln!(
             "{} images could not be read and were left out, the first: {first}",

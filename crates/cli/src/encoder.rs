@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use portolan_encoders::{Encoder, build};
+use portolan_method::Method;
 use portolan_tensor::{Device, Vars, io};
 use portolan_train::{Checkpoint, newest, optimizer};
 use std::collections::BTreeMap;
@@ -56,10 +57,23 @@ pub(crate) fn load(run: &Path, config: &RunConfig, device: Device) -> Result<Box
             .with_context(|| format!("{} does not fit the run's settings", file.display()))?;
         return Ok(encoder);
     }
-    let method = methods::build(config, device)?;
-    let optimizer = optimizer(&config.training, &*method)?;
-    Checkpoint::load(&newest(run)?, &config.method, &*method, &optimizer, device)?;
+    let method = load_method(run, config, device)?;
     let trained = method.encoder().vars().state().into_iter().collect();
     io::copy_into(&encoder.vars().state(), &trained)?;
     Ok(encoder)
+}
+
+/// The method as the run's newest checkpoint has it, heads included.
+///
+/// # Errors
+/// When there is no checkpoint, or it does not fit the settings.
+pub(crate) fn load_method(
+    run: &Path,
+    config: &RunConfig,
+    device: Device,
+) -> Result<Box<dyn Method>> {
+    let method = methods::build(config, device)?;
+    let optimizer = optimizer(&config.training, &*method)?;
+    Checkpoint::load(&newest(run)?, &config.method, &*method, &optimizer, device)?;
+    Ok(method)
 }

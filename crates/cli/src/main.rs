@@ -7,6 +7,8 @@ mod commands;
 mod config;
 mod embeddings;
 mod encoder;
+mod evaluate;
+mod factors;
 mod finish;
 mod measure;
 mod methods;
@@ -23,7 +25,8 @@ fn main() -> ExitCode {
         args::Command::Reproduce(args) if args.all => all::reproduce_all(&args),
         args::Command::Reproduce(args) => run::reproduce(args),
         args::Command::Pretrain(args) => run::pretrain(args),
-        args::Command::Evaluate(args) => commands::evaluate(&args),
+        args::Command::Evaluate(args) => evaluate::evaluate(&args),
+        args::Command::Factors(args) => factors::factors(&args),
         args::Command::Embed(args) => commands::embed(&args),
         args::Command::Export(args) => commands::export(&args),
         args::Command::Inspect(args) => commands::inspect(&args),

@@ -30,7 +30,7 @@ pub(crate) struct Measured {
 }
 
 /// The features of the training and of the test split.
-fn both_splits(
+pub(crate) fn both_splits(
     encoder: &dyn Encoder,
     config: &RunConfig,
     data: &Dataset,

@@ -1,6 +1,6 @@
 //! What a frozen encoder makes of a source's images.
 
-use crate::images::{Readable, images};
+use crate::images::{Readable, drawn_images, images};
 use anyhow::{Context, Result, bail, ensure};
 use portolan_augment::ViewSpec;
 use portolan_data::Source;
@@ -66,6 +66,21 @@ pub fn features(
     device: Device,
     precision: Precision,
 ) -> Result<Features> {
+    features_of_draw(encoder, source, view, 0, device, precision)
+}
+
+/// The same on the `draw`-th draw of a view that draws at random.
+///
+/// # Errors
+/// As [`features`].
+pub fn features_of_draw(
+    encoder: &dyn Encoder,
+    source: &dyn Source,
+    view: &ViewSpec,
+    draw: u64,
+    device: Device,
+    precision: Precision,
+) -> Result<Features> {
     let indices: Vec<usize> = (0..source.len()).collect();
     let pixels = (view.size() as usize).pow(2).max(1);
     let batch = (BATCH_PIXELS / pixels).clamp(1, BATCH);
@@ -76,7 +91,7 @@ pub fn features(
         scope.spawn(move || {
             for part in indices.chunks(batch) {
                 // Nobody listens any more once the encoder has failed.
-                if sender.send(images(source, part, view)).is_err() {
+                if sender.send(drawn_images(source, part, view, draw)).is_err() {
                     return;
                 }
             }

@@ -80,14 +80,36 @@ pub fn knn_predict(
     classes: i64,
     config: &KnnConfig,
 ) -> Result<Tensor> {
-    config.check(bank.size2()?.0 as usize)?;
+    let votes = knn_votes(bank, bank_labels, test, classes, &[config.k], config.temperature)?;
+    Ok(votes[0].argmax(1, false))
+}
+
+/// The votes behind [`knn_predict`], `[m, classes]`, for each of several numbers of neighbours, which are looked for once.
+///
+/// # Errors
+/// As [`knn_predict`].
+pub fn knn_votes(
+    bank: &Tensor,
+    bank_labels: &Tensor,
+    test: &Tensor,
+    classes: i64,
+    ks: &[usize],
+    temperature: f64,
+) -> Result<Vec<Tensor>> {
+    let most = ks.iter().copied().max().unwrap_or(0);
+    for &k in ks {
+        KnnConfig { k, temperature }.check(bank.size2()?.0 as usize)?;
+    }
     check_labels(bank_labels, bank, classes)?;
-    let (similarities, indices) = neighbours(bank, test, config.k)?;
-    // exp(s / τ), but for a factor of each row's own that keeps small temperatures from overflowing.
-    let weights = (similarities / config.temperature).softmax(1, None);
+    let (similarities, indices) = neighbours(bank, test, most)?;
     let labels = bank_labels.take(&indices);
-    let votes = Tensor::zeros([test.size()[0], classes], (weights.kind(), weights.device()));
-    Ok(votes.scatter_add(1, &labels, &weights).argmax(1, false))
+    let of = |&k: &usize| {
+        // exp(s / τ), but for a factor of each row's own that keeps small temperatures from overflowing.
+        let weights = (similarities.narrow(1, 0, k as i64) / temperature).softmax(1, None);
+        let votes = Tensor::zeros([test.size()[0], classes], (weights.kind(), weights.device()));
+        votes.scatter_add(1, &labels.narrow(1, 0, k as i64), &weights)
+    };
+    Ok(ks.iter().map(of).collect())
 }
 
 /// The share of `test` whose class kNN over `bank` gives rightly.

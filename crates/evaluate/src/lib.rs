@@ -31,17 +31,29 @@
 
 mod baselines;
 mod diagnostics;
+mod factor_table;
+mod factors;
 mod features;
+mod finetune;
 mod images;
 mod knn;
 mod lbfgs;
+mod linear;
+mod low_shot;
 mod pca;
 mod probe;
+mod scores;
 
 pub use baselines::{colour_histogram, pixels};
 pub use diagnostics::{Diagnostics, diagnose};
-pub use features::{Features, features, recalibrate};
+pub use factor_table::{FactorRow, FactorTable, factor_table};
+pub use factors::FactorImages;
+pub use features::{Features, features, features_of_draw, recalibrate};
+pub use finetune::{FinetuneConfig, Finetuning, finetune};
 pub use images::{Readable, images};
-pub use knn::{KnnConfig, knn_predict, knn_top1, neighbours};
+pub use knn::{KnnConfig, knn_predict, knn_top1, knn_votes, neighbours};
+pub use linear::{LinearConfig, Swept, linear_sweep};
+pub use low_shot::{LowShot, Shots, low_shot};
 pub use pca::pca;
 pub use probe::{LinearProbe, linear_probe_top1};
+pub use scores::Scores;

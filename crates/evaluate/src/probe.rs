@@ -38,15 +38,22 @@ impl LinearProbe {
         })
     }
 
+    /// The logits of each row of `x` (`[m, width]`): `[m, classes]`, float64.
+    ///
+    /// # Errors
+    /// When the width is not the one that was fitted to.
+    pub fn votes(&self, x: &Tensor) -> Result<Tensor> {
+        let (given, fitted) = (x.size2()?.1, self.weight.size()[1]);
+        ensure!(given == fitted, "the classifier was fitted to {fitted} features, not {given}");
+        Ok(x.to_kind(Kind::Double).matmul(&self.weight.tr()) + &self.bias)
+    }
+
     /// The class of each row of `x` (`[m, width]`): `[m]`, int64.
     ///
     /// # Errors
     /// When the width is not the one that was fitted to.
     pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
-        let (given, fitted) = (x.size2()?.1, self.weight.size()[1]);
-        ensure!(given == fitted, "the classifier was fitted to {fitted} features, not {given}");
-        let logits = x.to_kind(Kind::Double).matmul(&self.weight.tr()) + &self.bias;
-        Ok(logits.argmax(1, false))
+        Ok(self.votes(x)?.argmax(1, false))
     }
 
     /// The share of `test` whose class it gives rightly.

@@ -7,8 +7,8 @@ use portolan_augment::{ViewSpec, presets};
 use portolan_data::{Picture, Source};
 use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_evaluate::{
-    Features, KnnConfig, colour_histogram, features, images, knn_top1, linear_probe_top1, pixels,
-    recalibrate,
+    Features, FinetuneConfig, Finetuning, KnnConfig, Scores, colour_histogram, features, finetune,
+    images, knn_top1, linear_probe_top1, pixels, recalibrate,
 };
 use portolan_random::{Purpose, stream};
 use portolan_tensor::{Device, Kind, Precision, Tensor, Vars, seed};
@@ -197,6 +197,35 @@ fn test_labels_reach_nothing_but_the_count() {
     test.labels = Some(Tensor::from_slice(&labels));
     // Chance is 0.25, its standard deviation 0.03.
     assert!(score(&test).iter().all(|&top1| (0.13..0.37).contains(&top1)), "{:?}", score(&test));
+}
+
+#[test]
+fn fine_tuning_learns_and_moves_the_whole_encoder() {
+    portolan_tensor::tch::set_num_threads(1);
+    let (train, test) = (colours(96, &[5]), colours(80, &[]));
+    let encoder = encoder();
+    let before: Vec<Tensor> = encoder.vars().parameters().iter().map(|(_, x)| x.copy()).collect();
+    let view = view();
+    let on = Finetuning {
+        train: &train,
+        train_view: &view,
+        test: &test,
+        test_view: &view,
+        classes: 4,
+        device: CPU,
+        precision: Precision::Fp32,
+    };
+    let config = FinetuneConfig { batch_size: 16, mixup: 0.8, ..FinetuneConfig::resnet(6) };
+    let mut losses = Vec::new();
+    let (seen, votes) = finetune(&*encoder, &on, &config, |_, loss| losses.push(loss)).unwrap();
+    assert!(losses.len() == 6 && losses[5] < losses[0], "{losses:?}");
+    let top1 = Scores::of(&votes, seen.labels().unwrap()).unwrap().top1;
+    assert!(top1 > 0.6, "{top1}");
+    let after = encoder.vars().parameters();
+    assert!(before.iter().zip(&after).all(|(a, (_, b))| a != b), "a parameter kept still");
+    let unlabelled = Colours { labelled: false, ..colours(96, &[]) };
+    let error = finetune(&*encoder, &Finetuning { train: &unlabelled, ..on }, &config, |_, _| ());
+    assert!(error.unwrap_err().to_string().contains("labelled images"));
 }
 
 #[test]

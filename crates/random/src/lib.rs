@@ -46,6 +46,10 @@ pub enum Purpose {
     Tiles = 8,
     /// One view of a batch on the device: `[step, micro-batch, view]`.
     BatchViews = 9,
+    /// Resamples of test images: `[images]`.
+    Bootstrap = 10,
+    /// What fine-tuning mixes: `[epoch, step]`.
+    Mixup = 11,
 }
 
 /// The stream of this seed, purpose and numbers.

@@ -51,6 +51,7 @@
 mod chart;
 mod comparison;
 mod curves;
+mod factors;
 mod format;
 mod gallery;
 mod json;
@@ -61,6 +62,7 @@ mod picture;
 mod result;
 
 pub use comparison::{Entry, comparison_text, write_comparison};
+pub use factors::{FactorCell, FactorColumn, write_factors};
 pub use gallery::{Neighbour, Neighbours, SourceViews};
 pub use json::{Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
 pub use map::MapPoint;

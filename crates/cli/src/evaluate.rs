@@ -1,0 +1,247 @@
+//! `portolan evaluate`: what a finished run's encoder is worth, by published protocols.
+
+use anyhow::{Context, Result, ensure};
+use portolan_augment::{Op, ViewSpec};
+use portolan_data::Dataset;
+use portolan_encoders::{Encoder, EncoderConfig};
+use portolan_evaluate::{
+    Features, FinetuneConfig, Finetuning, LinearConfig, LinearProbe, Scores, Shots,
+    features_of_draw, finetune, knn_votes, linear_sweep, low_shot,
+};
+use portolan_tensor::{Device, Tensor, io, seed};
+use serde::Serialize;
+use std::process::ExitCode;
+
+use crate::args::{EvaluateArgs, Protocol};
+use crate::commands::{open, warn_of_skipped};
+use crate::config::RunConfig;
+use crate::measure::both_splits;
+use crate::run::{is_labelled, plain_view, set_up};
+use crate::{encoder, methods};
+
+/// What `evaluate` leaves in the run's folder.
+const FILE: &str = "evaluation.json";
+
+/// Neighbours that papers report (DINO, section 4.1), besides the run's own number.
+const NEIGHBOURS: [usize; 4] = [10, 20, 100, 200];
+
+/// A figure, as it is printed and written.
+#[derive(Serialize)]
+struct Figure {
+    /// The protocol and its settings in words.
+    protocol: String,
+    top1: f64,
+    /// Over draws of the labelled images, where there are several.
+    deviation: Option<f64>,
+    scores: Option<Scores>,
+}
+
+/// What all protocols look at.
+struct Subject<'a> {
+    args: &'a EvaluateArgs,
+    config: RunConfig,
+    data: Dataset,
+    device: Device,
+    bank: Features,
+    test: Features,
+    classes: i64,
+}
+
+pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
+    let (mut config, data) = open(&args.run, args.data.as_ref())?;
+    config.device.clone_from(&args.device);
+    let device = set_up(&config, None)?.device;
+    ensure!(
+        is_labelled(&data),
+        "{} has no labelled test split to score on; give --data with train/ and test/ folders, a folder a class",
+        data.name
+    );
+    let encoder = encoder::load(&args.run, &config, device)?;
+    let (bank, test) = both_splits(&*encoder, &config, &data, device)?;
+    println!(
+        "data  {}: {} images to fit to, {} to score on",
+        data.name,
+        bank.ids.len(),
+        test.ids.len()
+    );
+    warn_of_skipped(&bank);
+    warn_of_skipped(&test);
+    let classes = data.classes.len() as i64;
+    let subject = Subject { args, config, data, device, bank, test, classes };
+    let mut figures: Vec<Figure> = Vec::new();
+    for protocol in &args.protocol {
+        let new = match protocol {
+            Protocol::Knn => knn(&subject)?,
+            Protocol::Linear => vec![linear(&subject)?],
+            Protocol::LinearSgd => linear_sgd(&subject, &*encoder)?,
+            Protocol::LowShot => low_shots(&subject)?,
+            Protocol::Finetune => finetuned(&subject)?,
+        };
+        new.iter().for_each(|figure| say(figure, &subject.data));
+        figures.extend(new);
+    }
+    say_gap(&figures);
+    let path = args.run.join(FILE);
+    io::write_aside(&path, serde_json::to_string_pretty(&figures)?.as_bytes())?;
+    println!("all figures with confusion matrices: {}", path.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn figure(protocol: String, votes: &Tensor, test: &Features) -> Result<Figure> {
+    let scores = Scores::of(votes, test.labels()?)?;
+    Ok(Figure { protocol, top1: scores.top1, deviation: None, scores: Some(scores) })
+}
+
+fn knn(on: &Subject) -> Result<Vec<Figure>> {
+    let own = &on.config.evaluation.knn;
+    let mut ks: Vec<usize> =
+        NEIGHBOURS.into_iter().filter(|&k| k <= on.bank.ids.len() && k != own.k).collect();
+    ks.push(own.k);
+    ks.sort_unstable();
+    let (bank, labels) = (&on.bank.x, on.bank.labels()?);
+    let votes = knn_votes(bank, labels, &on.test.x, on.classes, &ks, own.temperature)?;
+    let name = |k: &usize| format!("kNN, k = {k}, temperature {}", own.temperature);
+    ks.iter().zip(&votes).map(|(k, votes)| figure(name(k), votes, &on.test)).collect()
+}
+
+const LINEAR: &str = "linear probe, L-BFGS";
+
+fn linear(on: &Subject) -> Result<Figure> {
+    let probe = LinearProbe::fit(&on.bank.x, on.bank.labels()?, on.classes)?;
+    figure(LINEAR.to_owned(), &probe.votes(&on.test.x)?, &on.test)
+}
+
+fn linear_sgd(on: &Subject, encoder: &dyn Encoder) -> Result<Vec<Figure>> {
+    let config = LinearConfig { epochs: on.args.linear_epochs, ..LinearConfig::default() };
+    let view = training_view(&on.config, &on.data);
+    let plain = |_| Ok(on.bank.x.shallow_clone());
+    let augmented = |epoch| {
+        let precision = on.config.training.precision;
+        let seen =
+            features_of_draw(encoder, &*on.data.train, &view, epoch + 1, on.device, precision)?;
+        ensure!(seen.ids == on.bank.ids, "an image can no longer be read; try again");
+        Ok(seen.x)
+    };
+    let of = |how: &str, swept: Result<portolan_evaluate::Swept>| {
+        let swept = swept?;
+        let epochs = config.epochs;
+        let name = format!("linear layer, SGD, {epochs} epochs{how}, rate {}", swept.rate);
+        figure(name, &swept.votes, &on.test)
+    };
+    Ok(vec![
+        of("", linear_sweep(&on.bank, plain, &on.test, on.classes, &config))?,
+        of(
+            " of crops and flips",
+            linear_sweep(&on.bank, augmented, &on.test, on.classes, &config),
+        )?,
+    ])
+}
+
+/// The crops and flips of the run's first view, without its colours: what papers train classifiers on.
+fn training_view(config: &RunConfig, data: &Dataset) -> ViewSpec {
+    let plain = plain_view(config, data);
+    let views = config.each_view();
+    let crop = views[0].ops.iter().find(|op| matches!(op, Op::RandomResizedCrop { .. }));
+    let Some(crop) = crop else { return plain };
+    let mut ops = vec![crop.clone(), Op::HorizontalFlip { p: 0.5 }];
+    ops.extend(plain.ops.into_iter().skip(1)); // all but the crop of evaluation
+    ViewSpec { ops }
+}
+
+fn low_shots(on: &Subject) -> Result<Vec<Figure>> {
+    let fewest = fewest_of_a_class(&on.bank)?;
+    let some = [1, 5, 10].into_iter().filter(|&n| n <= fewest).map(Shots::PerClass);
+    let mut figures = Vec::new();
+    for shots in [Shots::Share(0.01), Shots::Share(0.1)].into_iter().chain(some) {
+        let shown = low_shot(&on.bank, &on.test, on.classes, shots)?;
+        let (top1, deviation) = shown.mean_and_deviation();
+        let name = match shots {
+            Shots::Share(share) => format!("linear probe, {:.0} % of the labels", 100.0 * share),
+            Shots::PerClass(n) => format!("linear probe, {n} of each class"),
+        };
+        let protocol = format!("{name} ({} images)", shown.labelled);
+        figures.push(Figure { protocol, top1, deviation: Some(deviation), scores: None });
+    }
+    Ok(figures)
+}
+
+fn fewest_of_a_class(bank: &Features) -> Result<usize> {
+    let counts = bank.labels()?.bincount::<Tensor>(None, 0);
+    Ok(counts.min().int64_value(&[]) as usize)
+}
+
+const FINETUNED: &str = "fine-tuned";
+
+fn finetuned(on: &Subject) -> Result<Vec<Figure>> {
+    let epochs = on.args.finetune_epochs;
+    let mut config = on.config.clone();
+    let recipe = match &mut config.encoder {
+        EncoderConfig::Vit(vit) => {
+            vit.drop_path = 0.1; // MAE, table 9
+            FinetuneConfig::vit(epochs)
+        }
+        EncoderConfig::Resnet(_) => FinetuneConfig::resnet(epochs),
+    };
+    let recipe = FinetuneConfig { batch_size: recipe.batch_size.min(on.bank.ids.len()), ..recipe };
+    seed(config.seed);
+    let pretrained = encoder::load(&on.args.run, &config, on.device)?;
+    let name = format!("{FINETUNED}, {epochs} epochs");
+    let after = finetuned_one(on, &*pretrained, &recipe, name)?;
+    let untrained = methods::build(&config, on.device)?;
+    let name = format!("from scratch, {epochs} epochs");
+    let scratch = finetuned_one(on, untrained.encoder(), &recipe, name)?;
+    Ok(vec![after, scratch])
+}
+
+fn finetuned_one(
+    on: &Subject,
+    encoder: &dyn Encoder,
+    recipe: &FinetuneConfig,
+    name: String,
+) -> Result<Figure> {
+    let work = Finetuning {
+        train: &*on.data.train,
+        train_view: &training_view(&on.config, &on.data),
+        test: &**on.data.test.as_ref().context("the data has no test split")?,
+        test_view: &plain_view(&on.config, &on.data),
+        classes: on.classes,
+        device: on.device,
+        precision: on.config.training.precision,
+    };
+    let say = |epoch, loss| eprintln!("{name}: epoch {}  loss {loss:.4}", epoch + 1);
+    let (test, votes) = finetune(encoder, &work, recipe, say)?;
+    figure(name.clone(), &votes, &test)
+}
+
+fn say(figure: &Figure, data: &Dataset) {
+    let percent = |share: f64| format!("{:.1}", 100.0 * share);
+    let mut line = format!("{:<52} {:>5} %", figure.protocol, percent(figure.top1));
+    if let Some(deviation) = figure.deviation {
+        line += &format!(" ± {}", percent(deviation));
+    }
+    if let Some(scores) = &figure.scores {
+        let [low, high] = scores.interval;
+        line += &format!("  ({} to {})", percent(low), percent(high));
+        if let Some(top5) = scores.top5 {
+            line += &format!("  top-5 {} %", percent(top5));
+        }
+        if let Some((truth, taken_for, images)) = scores.most_confused() {
+            let (truth, taken_for) = (&data.classes[truth], &data.classes[taken_for]);
+            line += &format!("  most confused: {truth} for {taken_for} ({images})");
+        }
+    }
+    println!("{line}");
+}
+
+/// How much of what fine-tuning reaches a linear layer can already read: MAE's gap is wide, contrastive methods' narrow.
+fn say_gap(figures: &[Figure]) {
+    let of = |start: &str| figures.iter().find(|figure| figure.protocol.starts_with(start));
+    let (Some(linear), Some(finetuned)) = (of(LINEAR), of(FINETUNED)) else { return };
+    let gap = 100.0 * (finetuned.top1 - linear.top1);
+    match gap > 0.0 {
+        true => println!(
+            "fine-tuning is {gap:.1} points above the linear probe: what the encoder offers and a linear layer cannot read"
+        ),
+        false => println!("fine-tuning gains nothing over the linear probe in so many epochs"),
+    }
+}
