@@ -19,6 +19,8 @@ pub(crate) enum Command {
     Pretrain(RunArgs),
     /// kNN and linear probe of a run's encoder on a data set.
     Evaluate(EvaluateArgs),
+    /// Whether a run is healthy, from what it logged and without labels; what to change first where it is not.
+    Doctor(DoctorArgs),
     /// What runs on shapes keep of the factors of its images, and what they ignore: a table and a page.
     Factors(FactorsArgs),
     /// Write the features of every image of a data set.
@@ -131,6 +133,15 @@ pub(crate) enum Protocol {
     Finetune,
     /// Logistic regression on few labels: 1 %, 10 %, and 1, 5 and 10 of each class.
     LowShot,
+}
+
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    /// The run's folder; the run may still be going on.
+    pub(crate) run: PathBuf,
+    /// The name of what is found alone, or `well`.
+    #[arg(long)]
+    pub(crate) brief: bool,
 }
 
 #[derive(Args)]

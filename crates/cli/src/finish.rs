@@ -4,6 +4,7 @@ use anyhow::Result;
 use image::RgbImage;
 use portolan_augment::cpu;
 use portolan_data::{Dataset, Source};
+use portolan_doctor::{examine, read_metrics};
 use portolan_evaluate::{Features, features, knn_predict, neighbours, pca};
 use portolan_method::Method;
 use portolan_random::{Purpose, stream};
@@ -15,7 +16,7 @@ use std::path::Path;
 use crate::config::{PublishedFigure, RunConfig};
 use crate::measure::{beside_untrained, measure};
 use crate::run::{is_labelled, plain_view};
-use crate::{encoder, methods};
+use crate::{doctor, encoder, methods};
 
 /// What a reader must know of a run that accumulates gradients.
 pub(crate) const ACCUMULATION: &str =
@@ -78,11 +79,13 @@ pub(crate) fn finish(
         }
     };
     let views = views(config, data);
-    let metrics = report::read_metrics(&folder.join("metrics.jsonl"))?;
+    let metrics = read_metrics(&folder.join("metrics.jsonl"))?;
+    let finding = examine(&doctor::patient(config, &metrics));
     let page = report::Page {
         method_name: methods::find(&config.method)?.title,
         report: &report,
         metrics: &metrics,
+        finding: finding.as_ref(),
         views: &views,
         neighbours: &gallery,
         map: &map,

@@ -5,6 +5,7 @@ mod args;
 mod bench;
 mod commands;
 mod config;
+mod doctor;
 mod embeddings;
 mod encoder;
 mod evaluate;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         args::Command::Reproduce(args) => run::reproduce(args),
         args::Command::Pretrain(args) => run::pretrain(args),
         args::Command::Evaluate(args) => evaluate::evaluate(&args),
+        args::Command::Doctor(args) => doctor::doctor(&args),
         args::Command::Factors(args) => factors::factors(&args),
         args::Command::Embed(args) => commands::embed(&args),
         args::Command::Export(args) => commands::export(&args),

@@ -103,6 +103,8 @@ fn a_run_leaves_what_it_promises_and_its_commands_work() {
     );
     assert!(succeeded(&portolan(folder.path(), &["inspect", "run"])).contains("moco"));
     assert!(succeeded(&portolan(folder.path(), &["inspect", "shapes"])).contains("10 classes"));
+    let doctor = succeeded(&portolan(folder.path(), &["doctor", "run"]));
+    assert!(doctor.contains("normal here") && doctor.contains("checkpoint to choose"), "{doctor}");
 
     refused(
         &tiny(folder.path(), "reproduce", &["--out", "run"]),
@@ -169,6 +171,7 @@ fn wrong_use_gets_one_clear_sentence() {
     refused(&reproduce(&["--resume", "empty"]), &["empty", "not a run"]);
     refused(&portolan(here, &["pretrain", "--resume", "empty"]), &["empty", "not a run"]);
     refused(&portolan(here, &["embed", "empty", "--out", "x.csv"]), &["x.csv", ".npy"]);
+    refused(&portolan(here, &["doctor", "empty"]), &["empty", "config.toml"]);
     assert!(!here.join("runs").exists(), "a refused run leaves nothing behind");
 }
 

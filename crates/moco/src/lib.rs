@@ -96,6 +96,15 @@ impl Moco {
         keys
     }
 
+    /// The mean cosine of this step's keys and those in the queue: near 1 where all keys are alike.
+    fn queue_similarity(&self) -> Tensor {
+        no_grad(|| {
+            let mean = |keys: &Tensor| keys.mean_dim([0i64].as_slice(), false, Kind::Float);
+            let fresh = Tensor::cat(&self.fresh_keys, 0);
+            mean(&fresh).dot(&mean(&self.queue.keys()))
+        })
+    }
+
     /// The logits of one direction: queries of `x_q` against their keys from `x_k` and the queue. The keys
     /// are kept for the queue.
     fn contrast(&mut self, x_q: &Tensor, x_k: &Tensor, cx: &StepCx, draw: u64) -> Result<Tensor> {
@@ -142,7 +151,10 @@ impl Method for Moco {
         let hits = no_grad(|| Tensor::cat(&logits, 0).argmax(1, false).eq(0));
         Ok(StepLoss {
             loss,
-            figures: vec![("contrastive_top1", StepLoss::share(&hits))],
+            figures: vec![
+                ("contrastive_top1", StepLoss::share(&hits)),
+                ("queue_similarity", self.queue_similarity()),
+            ],
             outputs: self.fresh_keys.last().map(Tensor::shallow_clone),
         })
     }

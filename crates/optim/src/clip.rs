@@ -3,6 +3,17 @@
 use anyhow::Result;
 use portolan_tensor::{Device, Kind, Tensor, foreach};
 
+/// The norm of all gradients together, a scalar left on the device; zero where there are none.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn grad_norm<'a>(params: impl IntoIterator<Item = &'a Tensor>) -> Result<Tensor> {
+    match &gradients(params)[..] {
+        [] => Ok(Tensor::zeros([], (Kind::Float, Device::Cpu))),
+        gradients => Ok(foreach::norms(gradients)?.norm()),
+    }
+}
+
 /// Scales all gradients down together so that their common norm is at most `max_norm`, as
 /// `torch.nn.utils.clip_grad_norm_`.
 ///

@@ -34,7 +34,7 @@ mod group;
 mod optimizer;
 pub mod schedule;
 
-pub use clip::{clip_each_grad, clip_grad_norm};
+pub use clip::{clip_each_grad, clip_grad_norm, grad_norm};
 pub use config::{LarsForm, LrScaling, OptimizerConfig};
 pub use group::{Decay, LrRule, ParamGroup};
 pub use optimizer::Optimizer;

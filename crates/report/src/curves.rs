@@ -1,10 +1,10 @@
 //! What happened during training: the curves.
 
 use maud::{Markup, html};
+use portolan_doctor::MetricsRow;
 
 use crate::chart::Chart;
 use crate::format::percent;
-use crate::metrics::MetricsRow;
 use crate::page::{Page, Section};
 
 const WIDE: (f64, f64) = (490.0, 260.0);

@@ -33,6 +33,7 @@
 //!     method_name: "MoCo",
 //!     report: &report,
 //!     metrics: &[],
+//!     finding: None,
 //!     views: &[],
 //!     neighbours: &[],
 //!     map: &[],
@@ -54,9 +55,9 @@ mod curves;
 mod factors;
 mod format;
 mod gallery;
+mod health;
 mod json;
 mod map;
-mod metrics;
 mod page;
 mod picture;
 mod result;
@@ -66,5 +67,4 @@ pub use factors::{FactorCell, FactorColumn, write_factors};
 pub use gallery::{Neighbour, Neighbours, SourceViews};
 pub use json::{Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
 pub use map::MapPoint;
-pub use metrics::{MetricsRow, read_metrics};
 pub use page::{Page, html, write_html};

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
+use portolan_doctor::{Finding, MetricsRow};
 
 use crate::format::{count, counted, duration};
 use crate::gallery::{self, Neighbours, SourceViews};
 use crate::json::{Report, write_whole};
 use crate::map::{self, MapPoint};
-use crate::metrics::MetricsRow;
-use crate::{curves, result};
+use crate::{curves, health, result};
 
 const STYLE: &str = include_str!("style.css");
 /// Forbids every load, so that the page stays one file whatever is written into it.
@@ -23,8 +23,10 @@ pub struct Page<'a> {
     pub method_name: &'a str,
     /// The run's figures.
     pub report: &'a Report,
-    /// What it logged, as [`read_metrics`](crate::read_metrics) gives it.
+    /// What it logged.
     pub metrics: &'a [MetricsRow],
+    /// What is wrong with it, as far as its signals tell.
+    pub finding: Option<&'a Finding>,
     /// Some training images with the views that training saw of them; a dozen is plenty.
     pub views: &'a [SourceViews],
     /// Some test images with their nearest training images.
@@ -71,6 +73,7 @@ pub fn html(page: &Page) -> Result<String> {
     let setting = format!("{} · {}", report.encoder, counted(report.epochs, "epoch", "epochs"));
     let sections = [
         result::section(page),
+        health::section(page),
         curves::section(page),
         gallery::views_section(page)?,
         gallery::neighbours_section(page)?,

@@ -5,7 +5,8 @@ mod sample;
 
 use std::path::Path;
 
-use portolan_report::{MetricsRow, Page, html, write_html};
+use portolan_doctor::MetricsRow;
+use portolan_report::{Page, html, write_html};
 use sample::sample;
 use scraper::{Html, Selector};
 
@@ -27,7 +28,7 @@ fn the_page_is_valid_complete_and_small() {
     let document = Html::parse_document(&text);
     assert!(document.errors.is_empty(), "{:?}", document.errors);
     assert!(text.len() < 1_000_000, "{} bytes", text.len());
-    for id in ["result", "training", "views", "neighbours", "map", "run"] {
+    for id in ["result", "health", "training", "views", "neighbours", "map", "run"] {
         assert_eq!(count(&document, &format!("section#{id}, nav a[href='#{id}']")), 2, "{id}");
     }
     assert_eq!(count(&document, ".missing"), 0);
@@ -44,6 +45,7 @@ fn the_page_is_valid_complete_and_small() {
         "81.2\u{202f}%",
         "Not comparable",
         "data; encoder; epochs",
+        "the views of an image are &lt;almost&gt; the same",
     ] {
         assert!(text.contains(figure), "{figure}");
     }
@@ -121,6 +123,7 @@ fn a_run_that_left_nothing_else_still_has_a_page() {
     let sample = sample();
     let page = Page {
         metrics: &[],
+        finding: None,
         views: &[],
         neighbours: &[],
         map: &[],
@@ -128,8 +131,9 @@ fn a_run_that_left_nothing_else_still_has_a_page() {
         config_toml: "",
         ..sample.page()
     };
-    let (_, document) = parse(&page);
+    let (text, document) = parse(&page);
     assert_eq!(count(&document, ".missing"), 4, "curves, views, neighbours, map");
+    assert!(text.contains("Nothing is wrong"));
     assert!(document.errors.is_empty(), "{:?}", document.errors);
 }
 

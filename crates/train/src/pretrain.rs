@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use portolan_augment::ViewSpec;
 use portolan_data::Source;
+use portolan_doctor::{examine, read_metrics};
 use portolan_evaluate::{KnnConfig, diagnose, features, knn_top1};
 use portolan_method::{Method, StepCx, StepLoss, signs_of_collapse};
 use portolan_optim::Optimizer;
@@ -138,6 +139,8 @@ struct Run<'a> {
     checkpoint: Option<PathBuf>,
     /// The last loss and speed that were read back.
     shown: (f64, f64),
+    /// What was last said to be wrong.
+    warned: Option<&'static str>,
 }
 
 impl<'a> Run<'a> {
@@ -187,6 +190,7 @@ impl<'a> Run<'a> {
             last_saved: now,
             checkpoint: job.resume.clone(),
             shown: (f64::NAN, 0.0),
+            warned: None,
         })
     }
 
@@ -297,6 +301,7 @@ impl<'a> Run<'a> {
         if every > 0 && ((epoch + 1).is_multiple_of(every) || done == total) {
             self.diagnose(method).context("the diagnostics on the way failed")?;
             self.knn(method).context("the kNN figure on the way failed")?;
+            self.consult()?;
         }
         self.last_read = Instant::now();
         Ok(())
@@ -341,6 +346,21 @@ impl<'a> Run<'a> {
             100.0 * top1,
             point.config.k
         ));
+        Ok(())
+    }
+
+    /// Says what the signals show to be wrong; not in the first quarter, in which healthy runs look like ill ones.
+    fn consult(&mut self) -> Result<()> {
+        if 4 * self.state.step < self.place.total_steps() {
+            return Ok(());
+        }
+        let rows = read_metrics(&self.job.folder.join("metrics.jsonl"))?;
+        let batch_size = self.job.config.batch_size / self.job.config.accumulate;
+        let run = portolan_doctor::Run { method: self.job.name, batch_size, rows: &rows };
+        if let Some(finding) = examine(&run).filter(|finding| self.warned != Some(finding.name)) {
+            self.warned = Some(finding.name);
+            self.progress.line(&finding.to_string());
+        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use portolan_method::{Batch, Method, StepCx, StepLoss};
-use portolan_optim::{Optimizer, clip_grad_norm};
+use portolan_optim::{Optimizer, clip_grad_norm, grad_norm};
 
 use crate::{Clock, Place, Stage, TrainConfig};
 
@@ -67,8 +67,12 @@ pub(crate) fn work(
         }
         losses.push(StepLoss { loss: step_loss.loss.detach(), ..step_loss });
     }
-    if config.clip_gradients > 0.0 {
-        let _ = clip_grad_norm(optimizer.params(), config.clip_gradients)?;
+    let norm = match config.clip_gradients > 0.0 {
+        true => clip_grad_norm(optimizer.params(), config.clip_gradients)?,
+        false => grad_norm(optimizer.params())?,
+    };
+    for loss in &mut losses {
+        loss.figures.push(("gradient_norm", norm.shallow_clone()));
     }
     method.before_update(&cx)?;
     optimizer.apply()?;

@@ -1,14 +1,16 @@
 //! A made-up run with every part of a report. Its figures are invented, and say so.
 
 use image::{Rgb, RgbImage};
+use portolan_doctor::{Finding, MetricsRow};
 use portolan_report::{
-    Dataset, Knn, LinearProbe, MapPoint, MetricsRow, Neighbour, Neighbours, Page, Published,
-    Report, Skipped, SourceViews,
+    Dataset, Knn, LinearProbe, MapPoint, Neighbour, Neighbours, Page, Published, Report, Skipped,
+    SourceViews,
 };
 
 pub(crate) struct Sample {
     pub(crate) report: Report,
     pub(crate) metrics: Vec<MetricsRow>,
+    pub(crate) finding: Finding,
     pub(crate) views: Vec<SourceViews>,
     pub(crate) neighbours: Vec<Neighbours>,
     pub(crate) map: Vec<MapPoint>,
@@ -22,6 +24,7 @@ impl Sample {
             method_name: "MoCo",
             report: &self.report,
             metrics: &self.metrics,
+            finding: Some(&self.finding),
             views: &self.views,
             neighbours: &self.neighbours,
             map: &self.map,
@@ -36,6 +39,11 @@ pub(crate) fn sample() -> Sample {
     Sample {
         report: report(),
         metrics: metrics(),
+        finding: Finding {
+            name: "views",
+            seen: "the views of an image are <almost> the same".into(),
+            remedy: "strengthen the views".into(),
+        },
         views: (0..8)
             .map(|i| SourceViews { original: ball(32, i, 0.6), views: vec![ball(32, i + 1, 0.9), ball(32, i + 20, 0.8)] })
             .collect(),

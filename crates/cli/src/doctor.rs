@@ -1,0 +1,41 @@
+//! `portolan doctor`: whether a run is healthy, in plain words.
+
+use anyhow::{Result, ensure};
+use portolan_doctor::{MetricsRow, Run, best_epoch, examine, read_metrics, what_is_normal};
+use std::process::ExitCode;
+
+use crate::args::DoctorArgs;
+use crate::config::RunConfig;
+use crate::encoder;
+
+/// What the rules look at of a run with these settings.
+pub(crate) fn patient<'a>(config: &'a RunConfig, rows: &'a [MetricsRow]) -> Run<'a> {
+    let training = &config.training;
+    Run { method: &config.method, batch_size: training.batch_size / training.accumulate, rows }
+}
+
+pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
+    let config = encoder::config_of(&args.run)?;
+    let rows = read_metrics(&args.run.join("metrics.jsonl"))?;
+    ensure!(
+        !rows.is_empty(),
+        "{} has logged nothing yet; wait for its first {} steps",
+        args.run.display(),
+        10
+    );
+    let run = patient(&config, &rows);
+    let finding = examine(&run);
+    if args.brief {
+        println!("{}", finding.map_or("well", |finding| finding.name));
+        return Ok(ExitCode::SUCCESS);
+    }
+    match finding {
+        Some(finding) => println!("{finding}\n"),
+        None => println!("Nothing is wrong that the signals tell.\n"),
+    }
+    println!("{}", what_is_normal(&config.method));
+    if let Some(epoch) = best_epoch(&run) {
+        println!("The checkpoint to choose without labels is that of epoch {epoch:.0}.");
+    }
+    Ok(ExitCode::SUCCESS)
+}

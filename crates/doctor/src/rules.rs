@@ -1,0 +1,349 @@
+//! What can be wrong, a function each.
+//!
+//! Thresholds marked "ours" were set on the runs of docs/results/shapes.md and on short runs broken on purpose, and scored
+//! on others.
+
+use crate::Finding;
+use crate::signals::Run;
+
+/// Methods that find an image's other view among those of other images.
+const CONTRASTIVE: [&str; 3] = ["simclr", "moco", "moco-v3"];
+/// Methods that compare views of an image, and would be content with the same output for everything.
+const JOINT: [&str; 8] =
+    ["simclr", "moco", "moco-v3", "byol", "simsiam", "barlow", "vicreg", "dino"];
+
+/// All rules, causes before what they cause.
+const RULES: [fn(&Run) -> Option<Finding>; 9] = [
+    diverged,
+    batch_too_small,
+    rate_too_high,
+    one_point,
+    no_variance,
+    teacher_without_information,
+    few_directions,
+    views_too_weak,
+    no_better_than_the_mean,
+];
+
+/// What is wrong with the run: what the first rule that applies says, since what later ones see usually follows from it.
+/// Nothing where its signals are as a healthy run's.
+pub fn examine(run: &Run) -> Option<Finding> {
+    RULES.iter().find_map(|rule| rule(run))
+}
+
+fn found(name: &'static str, seen: String, remedy: &str) -> Option<Finding> {
+    Some(Finding { name, seen, remedy: remedy.to_owned() })
+}
+
+/// A loss that is no number.
+fn diverged(run: &Run) -> Option<Finding> {
+    let rows = run
+        .rows
+        .iter()
+        .find(|row| row.figures.get("loss").is_some_and(|loss| !loss.is_finite()))?;
+    found(
+        "divergence",
+        format!("the loss is no longer a number at step {}", rows.step),
+        "go back to the checkpoint before and take a third of the learning rate",
+    )
+}
+
+/// Complete collapse. SimSiam (arXiv 2011.10566, section 4.1): the deviation of outputs of length one is 1/√d where they
+/// fill the sphere, 1 as it is logged, and 0 where all are one point. The threshold of 0.15 is ours: healthy runs stayed
+/// above 0.29.
+fn one_point(run: &Run) -> Option<Finding> {
+    let deviation = run.end("output_deviation").filter(|deviation| *deviation < 0.15)?;
+    collapsed(
+        run,
+        format!(
+            "all images get nearly the same output: the deviation of a batch's outputs is {deviation:.3}, where 1 fills the \
+             sphere and below 0.15 is a point (SimSiam, section 4.1; threshold ours)"
+        ),
+    )
+}
+
+/// Dimensional collapse (Jing et al. 2021, arXiv 2110.09348): outputs differ, but along a few directions alone. RankMe
+/// (arXiv 2210.02885) measures it; the threshold of 4 is ours, healthy runs stayed above 8.
+fn few_directions(run: &Run) -> Option<Finding> {
+    let rank = run.late("output_rank").filter(|rank| *rank < 4.0)?;
+    collapsed(
+        run,
+        format!(
+            "outputs differ along {rank:.1} directions alone (RankMe, effective rank; below 4 by our threshold): dimensional \
+             collapse"
+        ),
+    )
+}
+
+/// What lets outputs collapse depends on what the method keeps them apart by. Negatives do so whatever the settings, and
+/// fail when steps are too long.
+fn collapsed(run: &Run, seen: String) -> Option<Finding> {
+    if run.is(&CONTRASTIVE) {
+        let seen = format!("{seen}; against negatives that takes steps that are too long");
+        return found(
+            "learning rate",
+            seen,
+            "take a tenth of the learning rate, or a longer warm-up",
+        );
+    }
+    let remedy = match run.method {
+        "byol" => {
+            "keep predictor and target (`predictor`, `target`), and the target slow (`momentum` near 1); then lower the learning rate"
+        }
+        "simsiam" => {
+            "keep `stop_gradient`, and batch norm in the head; then lower the learning rate"
+        }
+        "vicreg" => "raise `variance`, the term that keeps dimensions apart",
+        "barlow" => {
+            "raise `lambda`, the term that keeps dimensions apart; then lower the learning rate"
+        }
+        "dino" => {
+            "keep the centre moving (`center_momentum` below 1) and warm up the teacher's temperature"
+        }
+        _ => "lower the learning rate, and lengthen its warm-up",
+    };
+    found("collapse", seen, remedy)
+}
+
+/// VICReg's variance term is the hinge 1 − deviation of each dimension (section 4.1 of arXiv 2105.04906): near 1 nothing
+/// varies. The threshold is ours: healthy runs stayed below 0.76.
+fn no_variance(run: &Run) -> Option<Finding> {
+    let variance = run.end("variance").filter(|variance| *variance > 0.95)?;
+    let seen = format!(
+        "dimensions hardly vary over a batch: VICReg's variance term is {variance:.3} of at most 1, above 0.95 by our threshold"
+    );
+    collapsed(run, seen)
+}
+
+/// DINO's two ways to collapse (section 5.3 and figure 7 of arXiv 2104.14294): the teacher says the same of every image,
+/// either nothing at all (uniform; without sharpening) or one prototype (without centring); student and teacher then agree.
+fn teacher_without_information(run: &Run) -> Option<Finding> {
+    let entropy = run.end("teacher_entropy")?;
+    let divergence = run.end("teacher_student_divergence")?;
+    if entropy > 0.985 {
+        return found(
+            "collapse",
+            format!(
+                "the teacher's distributions are uniform: their entropy is {:.1} % of the largest, above 98.5 % (DINO, \
+                 figure 7; threshold ours), and say nothing of the image",
+                100.0 * entropy
+            ),
+            "lower the teacher's temperature (0.04), which sharpens them",
+        );
+    }
+    if entropy < 0.1 || divergence < 0.001 {
+        return found(
+            "collapse",
+            format!(
+                "the teacher gives every image the same prototypes: entropy {:.1} % of the largest, divergence from the \
+                 student {divergence:.4} (DINO, figure 7; thresholds ours: 10 %, 0.001)",
+                100.0 * entropy
+            ),
+            "keep the centre moving (`center_momentum` 0.9), and do not go below a temperature of 0.04",
+        );
+    }
+    None
+}
+
+/// Too long steps wreck the encoder before its outputs: features of all images come to lie along a few directions
+/// (RankMe, arXiv 2210.02885). The threshold of 11 is ours: features of healthy runs kept 16, also of collapsed ones that
+/// had the right rate.
+fn rate_too_high(run: &Run) -> Option<Finding> {
+    if !run.is(&JOINT) && run.method != "mae" {
+        return None; // pretext tasks narrow the features to what they ask
+    }
+    let rank = run.end("feature_rank").filter(|rank| *rank < 11.0)?;
+    found(
+        "learning rate",
+        format!(
+            "the encoder's features vary along {rank:.1} directions alone (RankMe, effective rank), below 11 by our threshold: \
+             it was thrown off by too long steps"
+        ),
+        "take a tenth of the learning rate, or a longer warm-up",
+    )
+}
+
+/// In-batch negatives are what SimCLR and MoCo v3 learn from: SimCLR's figure 9 gains up to batches of thousands. Below 32
+/// images there are fewer than 62, and finding the other view among them is too easy to teach anything.
+fn batch_too_small(run: &Run) -> Option<Finding> {
+    if !run.is(&["simclr", "moco-v3"]) || run.batch_size >= 32 {
+        return None;
+    }
+    found(
+        "batch",
+        format!(
+            "a batch of {} offers few images to tell one from: below 32 by our threshold (SimCLR, figure 9, gains up to \
+             thousands)",
+            run.batch_size
+        ),
+        "take larger batches (`--batch-size 256`), or MoCo, whose queue needs none",
+    )
+}
+
+/// Views that share what tells images apart: the other view is found at once, by colour or place, and nothing is learned
+/// (SimCLR, section 3.1, on crops without colour distortion).
+fn views_too_weak(run: &Run) -> Option<Finding> {
+    if !run.is(&JOINT) {
+        return None;
+    }
+    let alignment = run.first("alignment").filter(|alignment| *alignment < 0.12)?;
+    let found_at = run.quarter("contrastive_top1");
+    // SimCLR makes views of any strength alike within epochs; where it also finds them at once, they were alike before.
+    if run.method == "simclr" && found_at.is_none_or(|top1| top1 < 0.8) {
+        return None;
+    }
+    found(
+        "views",
+        format!(
+            "the views of an image are almost the same to the encoder: their mean squared distance is {alignment:.3} \
+             (alignment; Wang and Isola 2020) when first measured, below 0.12 by our threshold{}",
+            found_at.map_or(String::new(), |top1| format!(
+                ", and after a quarter of training {:.0} % of other views were found",
+                100.0 * top1
+            ))
+        ),
+        "strengthen the views: colour jitter first, then smaller crops",
+    )
+}
+
+/// MAE learns nothing as long as it paints the mean.
+fn no_better_than_the_mean(run: &Run) -> Option<Finding> {
+    let explained = run.end("explained").filter(|explained| *explained < 0.1)?;
+    found(
+        "reconstruction",
+        format!(
+            "the decoder does no better than painting every hidden patch in its mean colour: it explains {:.0} % of what \
+             that leaves, below 10 % by our threshold",
+            100.0 * explained
+        ),
+        "take a lower learning rate with a longer warm-up; a ViT that starts too fast stays there",
+    )
+}
+
+/// What people ask about the method's loss, since it is often not what it seems.
+pub fn what_is_normal(method: &str) -> &'static str {
+    match method {
+        "byol" | "simsiam" => {
+            "A loss that falls quickly and then stays flat or rises again is normal here: the target moves. Near its lowest \
+             value from the start it means collapse."
+        }
+        "dino" => {
+            "A loss that stays near its start for epochs, and falls when the teacher's temperature and momentum settle, is \
+             normal here."
+        }
+        "moco" => {
+            "A loss that rises in the first steps is normal here: the queue fills with keys that are harder than random \
+             directions."
+        }
+        "simclr" | "moco-v3" => {
+            "The loss should fall slowly to the end; its value depends on the size of the batch."
+        }
+        "barlow" | "vicreg" => {
+            "The loss should fall slowly to the end; its value depends on the weights and the dimension."
+        }
+        "mae" => {
+            "The loss should fall slowly for hundreds of epochs; it says little about kNN accuracy."
+        }
+        _ => {
+            "A pretext task that is solved (accuracy near 1) has nothing left to teach, however long one trains."
+        }
+    }
+}
+
+/// The epoch whose checkpoint to take, among those that were diagnosed: the last, unless the features have since lost a
+/// third of their directions, a sign that they narrow to the task (RankMe chooses by rank alone; the third is ours).
+pub fn best_epoch(run: &Run) -> Option<f64> {
+    let points: Vec<(f64, f64)> = run
+        .rows
+        .iter()
+        .filter_map(|row| Some((row.epoch?, *row.figures.get("feature_rank")?)))
+        .collect();
+    let widest = points.iter().map(|point| point.1).fold(0.0, f64::max);
+    points.iter().rev().find(|point| point.1 >= widest * 2.0 / 3.0).map(|point| point.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MetricsRow;
+
+    /// A run of twenty rows in which these signals keep still.
+    fn diagnosis(method: &str, batch_size: usize, signals: &[(&str, f64)]) -> Option<&'static str> {
+        let rows: Vec<MetricsRow> =
+            (1..=20).map(|n| MetricsRow::new(10 * n, n as f64, signals)).collect();
+        examine(&Run { method, batch_size, rows: &rows }).map(|finding| finding.name)
+    }
+
+    const WELL: [(&str, f64); 5] = [
+        ("loss", 2.0),
+        ("output_deviation", 0.9),
+        ("output_rank", 30.0),
+        ("feature_rank", 30.0),
+        ("alignment", 0.2),
+    ];
+
+    fn but(name: &'static str, value: f64) -> Vec<(&'static str, f64)> {
+        WELL.into_iter().filter(|signal| signal.0 != name).chain([(name, value)]).collect()
+    }
+
+    #[test]
+    fn a_healthy_run_is_left_alone() {
+        for method in JOINT.into_iter().chain(["mae", "rotation"]) {
+            assert_eq!(diagnosis(method, 128, &WELL), None, "{method}");
+        }
+        assert_eq!(diagnosis("jigsaw", 8, &[("loss", 0.1), ("feature_rank", 6.0)]), None);
+    }
+
+    #[test]
+    fn every_illness_has_its_name() {
+        assert_eq!(diagnosis("moco", 128, &but("loss", f64::NAN)), Some("divergence"));
+        assert_eq!(diagnosis("byol", 64, &but("output_deviation", 0.02)), Some("collapse"));
+        assert_eq!(diagnosis("barlow", 64, &but("output_rank", 2.0)), Some("collapse"));
+        assert_eq!(diagnosis("vicreg", 64, &but("variance", 0.99)), Some("collapse"));
+        assert_eq!(diagnosis("moco", 64, &but("output_deviation", 0.02)), Some("learning rate"));
+        assert_eq!(diagnosis("byol", 64, &but("feature_rank", 6.0)), Some("learning rate"));
+        assert_eq!(diagnosis("simclr", 8, &WELL), Some("batch"));
+        assert_eq!(diagnosis("byol", 8, &WELL), None, "without negatives a batch may be small");
+        assert_eq!(diagnosis("vicreg", 64, &but("alignment", 0.05)), Some("views"));
+        assert_eq!(
+            diagnosis("mae", 64, &[("loss", 1.0), ("explained", 0.02)]),
+            Some("reconstruction")
+        );
+    }
+
+    #[test]
+    fn dino_collapses_in_two_ways() {
+        let teacher = |entropy, divergence| {
+            let mut signals = WELL.to_vec();
+            signals
+                .extend([("teacher_entropy", entropy), ("teacher_student_divergence", divergence)]);
+            diagnosis("dino", 64, &signals)
+        };
+        assert_eq!(teacher(0.6, 0.5), None);
+        assert_eq!(teacher(0.999, 0.002), Some("collapse"));
+        assert_eq!(teacher(0.03, 0.3), Some("collapse"));
+    }
+
+    #[test]
+    fn what_simclr_finds_late_was_not_there_from_the_start() {
+        let found = |top1| {
+            let mut signals = but("alignment", 0.05);
+            signals.push(("contrastive_top1", top1));
+            diagnosis("simclr", 128, &signals)
+        };
+        assert_eq!((found(0.5), found(0.95)), (None, Some("views")));
+    }
+
+    #[test]
+    fn the_last_checkpoint_is_chosen_unless_features_narrow() {
+        let best = |ranks: &[f64]| {
+            let row =
+                |(n, rank): (usize, &f64)| MetricsRow::new(1, n as f64, &[("feature_rank", *rank)]);
+            let rows: Vec<MetricsRow> = ranks.iter().enumerate().map(row).collect();
+            best_epoch(&Run { method: "moco", batch_size: 64, rows: &rows })
+        };
+        assert_eq!(best(&[30.0, 40.0, 38.0]), Some(2.0));
+        assert_eq!(best(&[30.0, 29.0, 8.0]), Some(1.0));
+        assert_eq!(best(&[]), None);
+    }
+}
