@@ -17,7 +17,10 @@ use crate::{encoder, measure};
 /// The run's settings and the data to look at: `--data`, all of it, or the run's own.
 ///
 /// Images are normalised as those the encoder was trained on, whatever they are.
-fn open(run: &Path, data: Option<&String>) -> Result<(RunConfig, Dataset)> {
+///
+/// # Errors
+/// When there is no such run, or its data cannot be opened.
+pub(crate) fn open(run: &Path, data: Option<&String>) -> Result<(RunConfig, Dataset)> {
     let mut config = encoder::config_of(run)?;
     let normalisation = config.normalisation();
     if let Some(data) = data {

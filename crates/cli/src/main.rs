@@ -2,6 +2,7 @@
 
 mod all;
 mod args;
+mod attention;
 mod bench;
 mod commands;
 mod config;
@@ -11,6 +12,9 @@ mod finish;
 mod measure;
 mod methods;
 mod pack;
+mod patches;
+mod pictures;
+mod reconstruct;
 mod run;
 mod settings;
 
@@ -29,6 +33,9 @@ fn main() -> ExitCode {
         args::Command::Inspect(args) => commands::inspect(&args),
         args::Command::Bench(args) => bench::bench(&args),
         args::Command::Pack(args) => pack::pack(&args),
+        args::Command::Attention(args) => attention::attention(&args),
+        args::Command::Reconstruct(args) => reconstruct::reconstruct(&args),
+        args::Command::Patches(args) => patches::patches(&args),
     };
     match result {
         Ok(code) => code,

@@ -1,4 +1,5 @@
-//! What a frozen encoder has learned, measured: weighted kNN, a linear probe, baselines, a map.
+//! What a frozen encoder has learned, measured: weighted kNN, a linear probe, baselines, a map, and
+//! what a vision transformer attends to.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -29,19 +30,23 @@
 //! augmented images, as papers have it for ImageNet: it has no settings to tune on the test split, gives the same
 //! figure every time, and takes seconds. Test labels are seen by what counts right answers and by nothing else.
 
+mod attention;
 mod baselines;
 mod diagnostics;
 mod features;
 mod images;
 mod knn;
 mod lbfgs;
+mod patches;
 mod pca;
 mod probe;
 
+pub use attention::{ATTENTION_MASS, best_head_jaccard, class_attention, heaviest, jaccard};
 pub use baselines::{colour_histogram, pixels};
 pub use diagnostics::{Diagnostics, diagnose};
 pub use features::{Features, features, recalibrate};
 pub use images::{Readable, images};
 pub use knn::{KnnConfig, knn_predict, knn_top1, neighbours};
+pub use patches::patch_colours;
 pub use pca::pca;
 pub use probe::{LinearProbe, linear_probe_top1};

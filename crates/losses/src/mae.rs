@@ -55,6 +55,33 @@ pub fn patchify(images: &Tensor, patch: i64) -> Result<Tensor> {
         .reshape([batch, rows * columns, patch * patch * channels]))
 }
 
+/// The images that [`patchify`] cut up, of `height` by `width` pixels.
+///
+/// `patches`: `[batch, patches, patch · patch · channels]`. Returns `[batch, channels, height, width]`.
+///
+/// # Errors
+/// When so many patches do not tile such images.
+pub fn unpatchify(patches: &Tensor, patch: i64, height: i64, width: i64) -> Result<Tensor> {
+    let shape = patches.size();
+    let &[batch, count, numbers] = shape.as_slice() else {
+        anyhow::bail!("`patches` must be [batch, patches, numbers], but is {shape:?}");
+    };
+    ensure!(
+        patch > 0
+            && height % patch == 0
+            && width % patch == 0
+            && count == (height / patch) * (width / patch)
+            && numbers % (patch * patch) == 0,
+        "patches of the shape {shape:?}, {patch} pixels wide, do not tile images of {height} by {width}"
+    );
+    let (rows, columns) = (height / patch, width / patch);
+    let channels = numbers / (patch * patch);
+    Ok(patches
+        .reshape([batch, rows, columns, patch, patch, channels])
+        .permute([0, 5, 1, 3, 2, 4])
+        .reshape([batch, channels, height, width]))
+}
+
 /// Every patch with mean zero and (unbiased) variance one; 1e-6 is added to the variance, so that a
 /// plain patch becomes zeros.
 ///

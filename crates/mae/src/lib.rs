@@ -27,8 +27,10 @@
 mod config;
 mod decoder;
 pub mod recipes;
+mod reconstruction;
 
 pub use config::MaeConfig;
+pub use reconstruction::{Errors, Reconstruction};
 
 use anyhow::{Result, bail};
 use decoder::Decoder;
