@@ -37,8 +37,10 @@ mod tests {
         tch::set_num_threads(1);
         // Three kinds of patch in two images of 2 × 2.
         let kinds = Tensor::from_slice(&[0i64, 1, 2, 0, 1, 1, 2, 0]);
-        let features = Tensor::randn([3, 5], (Kind::Float, Device::Cpu)).index_select(0, &kinds);
-        let maps = features.view([2, 2, 2, 5]).permute([0, 3, 1, 2]);
+        let each =
+            Tensor::from_slice(&[5f32, 0.0, 1.0, 0.0, 0.0, 3.0, 0.0, -2.0, 0.0, 0.0, -1.0, 1.0]);
+        let features = each.view([3, 4]).index_select(0, &kinds);
+        let maps = features.view([2, 2, 2, 4]).permute([0, 3, 1, 2]);
         let colours = patch_colours(&maps).unwrap();
         assert_eq!(colours.size(), [2, 3, 2, 2]);
         let flat = colours.permute([0, 2, 3, 1]).reshape([8, 3]);

@@ -101,3 +101,19 @@ pub fn normalise_patches(patches: &Tensor) -> Result<Tensor> {
         (patches - mean) / (variance + 1e-6).sqrt()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use portolan_tensor::Device;
+
+    #[test]
+    fn images_that_were_cut_up_come_back() {
+        let images = Tensor::arange(2 * 3 * 4 * 6, (Kind::Float, Device::Cpu)).view([2, 3, 4, 6]);
+        let patches = patchify(&images, 2).unwrap();
+        assert_eq!(unpatchify(&patches, 2, 4, 6).unwrap(), images);
+        assert!(unpatchify(&patches, 2, 6, 6).is_err());
+        assert!(unpatchify(&patches, 3, 4, 6).is_err());
+    }
+}
