@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Reconstruct(PicturesArgs),
     /// Show the patch features of a run's vision transformer as colours.
     Patches(PatchesArgs),
+    /// Set finished runs side by side: a table, and their curves over one another.
+    Compare(CompareArgs),
 }
 
 /// What `reproduce` and `pretrain` take: the recipe's most common values by name, any other by --set.
@@ -223,4 +225,14 @@ pub(crate) struct PatchesArgs {
     /// auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     pub(crate) device: String,
+}
+
+#[derive(Args)]
+pub(crate) struct CompareArgs {
+    /// The runs' folders, two or more.
+    #[arg(required = true, num_args = 2..)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The page to write.
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) out: PathBuf,
 }

@@ -5,6 +5,7 @@ mod args;
 mod attention;
 mod bench;
 mod commands;
+mod compare;
 mod config;
 mod embeddings;
 mod encoder;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         args::Command::Attention(args) => attention::attention(&args),
         args::Command::Reconstruct(args) => reconstruct::reconstruct(&args),
         args::Command::Patches(args) => patches::patches(&args),
+        args::Command::Compare(args) => compare::compare(&args),
     };
     match result {
         Ok(code) => code,

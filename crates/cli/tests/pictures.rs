@@ -88,3 +88,18 @@ fn a_network_without_patches_is_refused() {
     refused(&portolan(here, "reconstruct simclr --score"), &["simclr", "MAE"]);
     refused(&portolan(here, "attention nowhere --score"), &["nowhere", "not a run"]);
 }
+
+#[test]
+fn runs_are_set_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    train(here, "simclr", "resnet18-w4");
+    train(here, "byol", "resnet18-w4");
+    std::fs::create_dir(here.join("pages")).unwrap();
+    let said = succeeded(&portolan(here, "compare simclr byol --out pages/both.html"));
+    assert!(said.contains("SimCLR, simclr") && said.contains("BYOL, byol"), "{said}");
+    let page = std::fs::read_to_string(here.join("pages/both.html")).unwrap();
+    assert!(page.contains("2 runs on shapes") && page.contains("href=\"../byol/report.html\""));
+    refused(&portolan(here, "compare simclr nowhere --out x.html"), &["nowhere", "finished run"]);
+    refused(&portolan(here, "compare simclr byol --out x.pdf"), &["x.pdf", ".html"]);
+}

@@ -93,7 +93,7 @@ pub(crate) fn report() -> Report {
 }
 
 /// Curves of the usual forms, with noise from a fixed sequence.
-fn metrics() -> Vec<MetricsRow> {
+pub(crate) fn metrics() -> Vec<MetricsRow> {
     let (steps, per_epoch) = (1560u64, 39);
     let mut rows = Vec::new();
     for step in (5..=steps).step_by(5) {
