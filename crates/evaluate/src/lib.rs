@@ -40,6 +40,7 @@ mod lbfgs;
 mod patches;
 mod pca;
 mod probe;
+mod tsne;
 
 pub use attention::{ATTENTION_MASS, best_head_jaccard, class_attention, heaviest, jaccard};
 pub use baselines::{colour_histogram, pixels};
@@ -50,3 +51,4 @@ pub use knn::{KnnConfig, knn_predict, knn_top1, neighbours};
 pub use patches::patch_colours;
 pub use pca::pca;
 pub use probe::{LinearProbe, linear_probe_top1};
+pub use tsne::tsne;

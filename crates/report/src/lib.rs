@@ -4,7 +4,7 @@
 //! data sets, so that anything that trains can write the same report:
 //!
 //! ```
-//! use portolan_report::{Dataset, Knn, Page, Report, Skipped, html};
+//! use portolan_report::{Dataset, Knn, Layout, Page, Report, Skipped, html};
 //!
 //! let report = Report {
 //!     method: "moco".into(),
@@ -36,6 +36,7 @@
 //!     views: &[],
 //!     neighbours: &[],
 //!     map: &[],
+//!     layout: Layout::PrincipalComponents,
 //!     classes: &[],
 //!     config_toml: "epochs = 40",
 //! };
@@ -59,12 +60,13 @@ mod map;
 mod metrics;
 mod overlay;
 mod page;
+mod peek;
 mod picture;
 mod result;
 
 pub use comparison::{Entry, comparison_text, write_comparison};
 pub use gallery::{Neighbour, Neighbours, SourceViews};
 pub use json::{Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
-pub use map::MapPoint;
+pub use map::{Layout, MapPoint};
 pub use metrics::{MetricsRow, read_metrics};
 pub use page::{Page, html, write_html};

@@ -2,8 +2,8 @@
 
 use image::{Rgb, RgbImage};
 use portolan_report::{
-    Dataset, Knn, LinearProbe, MapPoint, MetricsRow, Neighbour, Neighbours, Page, Published,
-    Report, Skipped, SourceViews,
+    Dataset, Knn, Layout, LinearProbe, MapPoint, MetricsRow, Neighbour, Neighbours, Page,
+    Published, Report, Skipped, SourceViews,
 };
 
 pub(crate) struct Sample {
@@ -25,6 +25,7 @@ impl Sample {
             views: &self.views,
             neighbours: &self.neighbours,
             map: &self.map,
+            layout: Layout::Tsne,
             classes: &self.classes,
             config_toml: &self.config,
         }
@@ -151,6 +152,7 @@ fn map(points: u64) -> Vec<MapPoint> {
                 x: radius * 1.5 * cos + spread(i * 6),
                 y: radius * sin + spread(i * 6 + 3),
                 class: Some(class),
+                image: i.is_multiple_of(17).then(|| ball(32, class as u32, 0.7)),
             }
         })
         .collect()
