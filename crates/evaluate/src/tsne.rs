@@ -6,17 +6,18 @@ use portolan_tensor::{Kind, Tensor};
 
 use crate::pca;
 
-/// About how many neighbours each point keeps near: 30 (van der Maaten & Hinton, section 3: 5 to 50).
+/// About how many neighbours each point keeps near: 30 (5 to 50 are usual, section 2 of the paper).
 const PERPLEXITY: f32 = 30.0;
 /// Fewer points have no neighbourhoods to show.
 const FEWEST: i64 = 100;
-/// Features are brought to this many dimensions by principal components first (the same, section 4.2: 30).
+/// Features are brought to this many dimensions by principal components first, as the paper does (section 4.2).
 const DIMENSIONS: i64 = 30;
-/// Steps of gradient descent: 1,000 (the same, section 4.2).
+/// Steps of gradient descent, the paper's 1,000.
 const STEPS: usize = 1000;
-/// Exactness of the Barnes-Hut approximation: 0.5 (van der Maaten 2014, section 5.2).
+/// Exactness of the Barnes-Hut approximation: 0.5, as in van der Maaten 2014.
 const THETA: f32 = 0.5;
-/// The deviation that the points begin with along the first axis: 1e-4 (the first paper's, section 3.4).
+/// The deviation that the points begin with along the first axis: 1e-4 (Kobak & Berens 2019, who begin at principal
+/// components too).
 const BEGIN: f64 = 1e-4;
 
 /// The rows of `x` (`[n, width]`) laid out in the plane so that neighbours by direction, as in kNN, stay neighbours:

@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(ticks(&[-1.0, 1.0], 0.0), [-1.0, -0.5, 0.0, 0.5, 1.0]);
         let constant = ticks(&[0.06, 0.06], 0.0);
         assert!(
-            constant.len() > 2 && constant[0] < 0.06 && *constant.last().unwrap() > 0.06,
+            constant.len() > 2 && constant[0] < 0.06 && constant[constant.len() - 1] > 0.06,
             "{constant:?}"
         );
     }
