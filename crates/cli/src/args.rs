@@ -101,6 +101,9 @@ pub(crate) struct RunArgs {
     /// Threads for libtorch and for the loader; as many as there are cores otherwise.
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+    /// Write what is logged as an event file for TensorBoard too, in the run's folder.
+    #[arg(long)]
+    pub(crate) tensorboard: bool,
 }
 
 #[derive(Args)]

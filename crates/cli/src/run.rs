@@ -272,6 +272,7 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
         stop: &STOP,
         plain_view: &view,
         knn,
+        tensorboard: args.tensorboard,
     };
     let outcome = train(&mut *method, &job)?;
     if !outcome.complete {

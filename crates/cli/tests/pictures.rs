@@ -28,7 +28,7 @@ fn refused(output: &Output, words: &[&str]) {
 /// A run of a second, in the folder of its method's name.
 fn train(folder: &Path, method: &str, encoder: &str) {
     let tiny = "--limit 64 --limit-test 32 --epochs 1 --batch-size 32 --set k=5 --set warmup_epochs=0 \
-                --device cpu --threads 1";
+                --device cpu --threads 1 --tensorboard";
     let args = format!("reproduce {method} --encoder {encoder} {tiny} --out {method}");
     succeeded(&portolan(folder, &args));
 }
@@ -96,6 +96,9 @@ fn runs_are_set_side_by_side() {
     train(here, "simclr", "resnet18-w4");
     train(here, "byol", "resnet18-w4");
     std::fs::create_dir(here.join("pages")).unwrap();
+    let files = std::fs::read_dir(here.join("byol")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("events.out.tfevents.")).count(), 1);
     let said = succeeded(&portolan(here, "compare simclr byol --out pages/both.html"));
     assert!(said.contains("SimCLR, simclr") && said.contains("BYOL, byol"), "{said}");
     let page = std::fs::read_to_string(here.join("pages/both.html")).unwrap();

@@ -105,6 +105,9 @@ fn what_was_seen_is_pasted_as_it_was_and_hidden_patches_are_painted() {
     };
     assert!(correlation(&patches, &painted.pred) > 0.999);
     assert!(patches.mean(Kind::Float).double_value(&[]) > 1.0);
+    let larger = Tensor::zeros([2, 3, 32, 32], (Kind::Float, CPU));
+    let error = method.reconstruct(&larger, &cx).err().unwrap().to_string();
+    assert!(error.contains("images of 16 pixels"), "{error}");
 }
 
 #[test]
