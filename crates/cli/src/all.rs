@@ -1,6 +1,7 @@
 //! `reproduce --all`: every method, and one table of them.
 
 use anyhow::{Result, ensure};
+use portolan_doctor::read_metrics;
 use portolan_report::{Entry, Report, comparison_text, write_comparison};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -38,10 +39,12 @@ pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
             title: method.title.to_owned(),
             page: format!("{}/report.html", method.name),
             report: Report::read(&out)?,
+            // A table without this run's curves is better than none.
+            metrics: read_metrics(&out.join("metrics.jsonl")).unwrap_or_default(),
         });
     }
     ensure!(!entries.is_empty(), "no method ended well; their errors are above");
-    let page = write_comparison(&entries, &folder)?;
+    let page = write_comparison(&entries, &folder.join("comparison.html"))?;
     print!("\n{}", comparison_text(&entries));
     println!("\ncomparison  {}", page.display());
     if failed.is_empty() {

@@ -33,6 +33,14 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Encode a data set once, smaller, so that training decodes a fraction of the bytes.
     Pack(PackArgs),
+    /// Show what the class token of a run's vision transformer attends to; or score that against the masks of `shapes`.
+    Attention(PicturesArgs),
+    /// Show what a run of MAE paints in the place of hidden patches; or score that on the test split.
+    Reconstruct(PicturesArgs),
+    /// Show the patch features of a run's vision transformer as colours.
+    Patches(PatchesArgs),
+    /// Set finished runs side by side: a table, and their curves over one another.
+    Compare(CompareArgs),
 }
 
 /// What `reproduce` and `pretrain` take: the recipe's most common values by name, any other by --set.
@@ -97,6 +105,9 @@ pub(crate) struct RunArgs {
     /// Threads for libtorch and for the loader; as many as there are cores otherwise.
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
+    /// Write what is logged as an event file for TensorBoard too, in the run's folder.
+    #[arg(long)]
+    pub(crate) tensorboard: bool,
 }
 
 #[derive(Args)]
@@ -233,5 +244,48 @@ pub(crate) struct PackArgs {
     pub(crate) split: String,
     /// The Parquet file to write.
     #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct PicturesArgs {
+    /// The run's folder.
+    pub(crate) run: PathBuf,
+    /// Photographs to show it on: JPEG, PNG, WebP or BMP files.
+    #[arg(required_unless_present = "score")]
+    pub(crate) images: Vec<PathBuf>,
+    /// The folder for the pictures, made where it is missing.
+    #[arg(long, value_name = "FOLDER", required_unless_present = "score")]
+    pub(crate) out: Option<PathBuf>,
+    /// Measure it on held-out images instead.
+    #[arg(long, conflicts_with_all = ["images", "out"])]
+    pub(crate) score: bool,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+}
+
+#[derive(Args)]
+pub(crate) struct PatchesArgs {
+    /// The run's folder.
+    pub(crate) run: PathBuf,
+    /// Photographs to show it on, together: JPEG, PNG, WebP or BMP files.
+    #[arg(required = true)]
+    pub(crate) images: Vec<PathBuf>,
+    /// The folder for the pictures, made where it is missing.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+}
+
+#[derive(Args)]
+pub(crate) struct CompareArgs {
+    /// The runs' folders, two or more.
+    #[arg(required = true, num_args = 2..)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The page to write.
+    #[arg(long, value_name = "FILE.html")]
     pub(crate) out: PathBuf,
 }

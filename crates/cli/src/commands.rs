@@ -17,6 +17,9 @@ use crate::run::{open_data, plain_view};
 /// The run's settings and the data to look at: `--data`, all of it, or the run's own.
 ///
 /// Images are normalised as those the encoder was trained on, whatever they are.
+///
+/// # Errors
+/// When there is no such run, or its data cannot be opened.
 pub(crate) fn open(run: &Path, data: Option<&String>) -> Result<(RunConfig, Dataset)> {
     let mut config = encoder::config_of(run)?;
     let normalisation = config.normalisation();

@@ -1,7 +1,7 @@
 //! A run's encoder, as a file and back.
 
-use anyhow::{Context, Result};
-use portolan_encoders::{Encoder, build};
+use anyhow::{Context, Result, bail};
+use portolan_encoders::{Encoder, EncoderConfig, Vit, build};
 use portolan_method::Method;
 use portolan_tensor::{Device, Vars, io};
 use portolan_train::{Checkpoint, newest, optimizer};
@@ -50,17 +50,71 @@ pub(crate) fn write(encoder: &dyn Encoder, config: &RunConfig, path: &Path) -> R
 /// When the folder holds neither, or they do not fit its settings.
 pub(crate) fn load(run: &Path, config: &RunConfig, device: Device) -> Result<Box<dyn Encoder>> {
     let encoder = build(&config.encoder, &Vars::new(device))?;
+    fill(encoder.vars(), run, config, device)?;
+    Ok(encoder)
+}
+
+/// The trained encoder of a run that trained a vision transformer, for what only these have: patches and attention.
+///
+/// # Errors
+/// As [`load`], and when the run trained another network.
+pub(crate) fn load_vit(run: &Path, config: &RunConfig, device: Device) -> Result<Vit> {
+    let vit = new_vit(run, config, device)?;
+    fill(vit.vars(), run, config, device)?;
+    Ok(vit)
+}
+
+/// The same before its training.
+///
+/// # Errors
+/// When the run trained another network, or its settings contradict each other.
+pub(crate) fn untrained_vit(run: &Path, config: &RunConfig, device: Device) -> Result<Vit> {
+    let vit = new_vit(run, config, device)?;
+    let method = methods::build(config, device)?;
+    let before = method.encoder().vars().state().into_iter().collect();
+    io::copy_into(&vit.vars().state(), &before)?;
+    Ok(vit)
+}
+
+fn new_vit(run: &Path, config: &RunConfig, device: Device) -> Result<Vit> {
+    let EncoderConfig::Vit(vit) = &config.encoder else {
+        bail!(
+            "{} trained {}, and only a vision transformer has attention and patches to look at; give a run with \
+             one (--encoder vit_tiny_patch4_32, for instance)",
+            run.display(),
+            config.encoder.name()
+        )
+    };
+    config.encoder.check_size(i64::from(config.evaluation.size)).context("in the evaluation")?;
+    Vit::new(vit, &Vars::new(device))
+}
+
+/// Copies the run's trained values into an encoder's tensors.
+fn fill(vars: &Vars, run: &Path, config: &RunConfig, device: Device) -> Result<()> {
     let file = run.join(FILE);
     if file.exists() {
         let (tensors, _) = io::load(&file)?;
-        io::copy_into(&encoder.vars().state(), &tensors)
-            .with_context(|| format!("{} does not fit the run's settings", file.display()))?;
-        return Ok(encoder);
+        return io::copy_into(&vars.state(), &tensors)
+            .with_context(|| format!("{} does not fit the run's settings", file.display()));
     }
     let method = load_method(run, config, device)?;
     let trained = method.encoder().vars().state().into_iter().collect();
-    io::copy_into(&encoder.vars().state(), &trained)?;
-    Ok(encoder)
+    io::copy_into(&vars.state(), &trained)
+}
+
+/// Brings a method to where the run's newest checkpoint left it.
+///
+/// # Errors
+/// When there is no checkpoint, or it does not fit the run's settings.
+pub(crate) fn load_checkpoint(
+    run: &Path,
+    config: &RunConfig,
+    method: &dyn Method,
+    device: Device,
+) -> Result<()> {
+    let optimizer = optimizer(&config.training, method)?;
+    Checkpoint::load(&newest(run)?, &config.method, method, &optimizer, device)?;
+    Ok(())
 }
 
 /// The method as the run's newest checkpoint has it, heads included.
@@ -73,7 +127,6 @@ pub(crate) fn load_method(
     device: Device,
 ) -> Result<Box<dyn Method>> {
     let method = methods::build(config, device)?;
-    let optimizer = optimizer(&config.training, &*method)?;
-    Checkpoint::load(&newest(run)?, &config.method, &*method, &optimizer, device)?;
+    load_checkpoint(run, config, &*method, device)?;
     Ok(method)
 }

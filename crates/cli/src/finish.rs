@@ -5,7 +5,7 @@ use image::RgbImage;
 use portolan_augment::cpu;
 use portolan_data::{Dataset, Source};
 use portolan_doctor::{examine, read_metrics};
-use portolan_evaluate::{Features, features, knn_predict, neighbours, pca};
+use portolan_evaluate::{Features, features, knn_predict, neighbours, pca, tsne};
 use portolan_method::Method;
 use portolan_random::{Purpose, stream};
 use portolan_report as report;
@@ -23,6 +23,8 @@ pub(crate) const ACCUMULATION: &str =
     "gradients are accumulated: negatives and batch statistics are those of a micro-batch";
 /// Points of the map; more hide each other.
 const MAP_POINTS: usize = 2_000;
+/// Points of the map that show their image.
+const MAP_PICTURES: usize = 120;
 /// Rows of the galleries.
 const ROWS: usize = 8;
 /// Neighbours shown of each test image.
@@ -69,13 +71,13 @@ pub(crate) fn finish(
         Some((bank, test)) => nearest(config, data, bank, test)?,
         None => Vec::new(),
     };
-    let map = match bank_and_test {
-        Some((_, test)) => map(test)?,
-        None => {
+    let (map, layout) = match (bank_and_test, &data.test) {
+        (Some((_, test)), Some(source)) => map(test, &**source)?,
+        _ => {
             let view = plain_view(config, data);
             let precision = config.training.precision;
             let some = portolan_data::subset(data.train.clone(), MAP_POINTS);
-            map(&features(method.encoder(), &*some, &view, device, precision)?)?
+            map(&features(method.encoder(), &*some, &view, device, precision)?, &*some)?
         }
     };
     let views = views(config, data);
@@ -89,6 +91,7 @@ pub(crate) fn finish(
         views: &views,
         neighbours: &gallery,
         map: &map,
+        layout,
         classes: &data.classes,
         config_toml: &toml::to_string(config)?,
     };
@@ -247,16 +250,27 @@ fn nearest(
     Ok(gallery)
 }
 
-/// The two directions in which the features vary most, as points.
-fn map(features: &Features) -> Result<Vec<report::MapPoint>> {
+/// The features in two dimensions, as points; some with their image.
+fn map(
+    features: &Features,
+    source: &dyn Source,
+) -> Result<(Vec<report::MapPoint>, report::Layout)> {
     let n = features.x.size()[0].min(MAP_POINTS as i64);
-    let points = pca(&features.x.narrow(0, 0, n), 2)?;
+    let x = features.x.narrow(0, 0, n);
+    let (points, layout) = match tsne(&x)? {
+        Some(points) => (points, report::Layout::Tsne),
+        None => (pca(&x, 2)?, report::Layout::PrincipalComponents),
+    };
+    // Spread over the images without a beat: classes may take turns.
+    let has_picture =
+        |i: i64| (i as f64 * 0.618_033_988_749_895).fract() < MAP_PICTURES as f64 / n as f64;
     let point = |i: i64| report::MapPoint {
         x: points.double_value(&[i, 0]) as f32,
         y: points.double_value(&[i, 1]) as f32,
         class: features.labels.as_ref().map(|labels| labels.int64_value(&[i]) as usize),
+        image: has_picture(i).then(|| picture(source, features.ids[i as usize])).flatten(),
     };
-    Ok((0..n).map(point).collect())
+    Ok(((0..n).map(point).collect(), layout))
 }
 
 /// Says what came out, beside what was published.

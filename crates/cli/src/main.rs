@@ -2,8 +2,10 @@
 
 mod all;
 mod args;
+mod attention;
 mod bench;
 mod commands;
+mod compare;
 mod config;
 mod doctor;
 mod embeddings;
@@ -14,6 +16,9 @@ mod finish;
 mod measure;
 mod methods;
 mod pack;
+mod patches;
+mod pictures;
+mod reconstruct;
 mod run;
 mod settings;
 
@@ -34,6 +39,10 @@ fn main() -> ExitCode {
         args::Command::Inspect(args) => commands::inspect(&args),
         args::Command::Bench(args) => bench::bench(&args),
         args::Command::Pack(args) => pack::pack(&args),
+        args::Command::Attention(args) => attention::attention(&args),
+        args::Command::Reconstruct(args) => reconstruct::reconstruct(&args),
+        args::Command::Patches(args) => patches::patches(&args),
+        args::Command::Compare(args) => compare::compare(&args),
     };
     match result {
         Ok(code) => code,

@@ -185,9 +185,14 @@ pub(crate) fn open_data(config: &DataConfig) -> Result<Dataset> {
 
 /// The plain view of evaluation, normalised as the run's data.
 pub(crate) fn plain_view(config: &RunConfig, data: &Dataset) -> ViewSpec {
+    evaluation_view(config, data.mean, data.std)
+}
+
+/// The plain view of evaluation with this normalisation.
+pub(crate) fn evaluation_view(config: &RunConfig, mean: [f32; 3], std: [f32; 3]) -> ViewSpec {
     let evaluation = &config.evaluation;
-    let mut view = presets::evaluation(evaluation.resize, evaluation.size)
-        .with_normalisation(data.mean, data.std);
+    let mut view =
+        presets::evaluation(evaluation.resize, evaluation.size).with_normalisation(mean, std);
     if evaluation.grayscale {
         view.ops.insert(1, Op::Grayscale { p: 1.0 });
     }
@@ -267,6 +272,7 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
         stop: &STOP,
         plain_view: &view,
         knn,
+        tensorboard: args.tensorboard,
     };
     let outcome = train(&mut *method, &job)?;
     if !outcome.complete {

@@ -269,7 +269,7 @@ fn all_methods_end_in_one_table_and_only_those_without_a_report_are_run() {
         assert!(said.lines().any(|line| line.starts_with(title)), "{title} is not in: {said}");
     }
     let page = std::fs::read_to_string(folder.path().join("all/comparison.html")).unwrap();
-    assert!(page.contains("12 methods on shapes") && page.contains("moco/report.html"));
+    assert!(page.contains("12 runs on shapes") && page.contains("moco/report.html"));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What a frozen encoder has learned, measured: weighted kNN, a linear probe, baselines, a map.
+//! What a frozen encoder has learned, measured: weighted kNN, a linear probe, baselines, a map, and
+//! what a vision transformer attends to.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -29,6 +30,7 @@
 //! augmented images, as papers have it for ImageNet: it has no settings to tune on the test split, gives the same
 //! figure every time, and takes seconds. Test labels are seen by what counts right answers and by nothing else.
 
+mod attention;
 mod baselines;
 mod diagnostics;
 mod factor_table;
@@ -40,10 +42,13 @@ mod knn;
 mod lbfgs;
 mod linear;
 mod low_shot;
+mod patches;
 mod pca;
 mod probe;
 mod scores;
+mod tsne;
 
+pub use attention::{ATTENTION_MASS, best_head_jaccard, class_attention, heaviest, jaccard};
 pub use baselines::{colour_histogram, pixels};
 pub use diagnostics::{Diagnostics, diagnose};
 pub use factor_table::{FactorRow, FactorTable, factor_table};
@@ -54,6 +59,8 @@ pub use images::{Readable, images};
 pub use knn::{KnnConfig, knn_predict, knn_top1, knn_votes, neighbours};
 pub use linear::{LinearConfig, Swept, linear_sweep};
 pub use low_shot::{LowShot, Shots, low_shot};
+pub use patches::patch_colours;
 pub use pca::pca;
 pub use probe::{LinearProbe, linear_probe_top1};
 pub use scores::Scores;
+pub use tsne::tsne;

@@ -55,6 +55,33 @@ pub fn patchify(images: &Tensor, patch: i64) -> Result<Tensor> {
         .reshape([batch, rows * columns, patch * patch * channels]))
 }
 
+/// The images that [`patchify`] cut up, of `height` by `width` pixels.
+///
+/// `patches`: `[batch, patches, patch · patch · channels]`. Returns `[batch, channels, height, width]`.
+///
+/// # Errors
+/// When so many patches do not tile such images.
+pub fn unpatchify(patches: &Tensor, patch: i64, height: i64, width: i64) -> Result<Tensor> {
+    let shape = patches.size();
+    let &[batch, count, numbers] = shape.as_slice() else {
+        anyhow::bail!("`patches` must be [batch, patches, numbers], but is {shape:?}");
+    };
+    ensure!(
+        patch > 0
+            && height % patch == 0
+            && width % patch == 0
+            && count == (height / patch) * (width / patch)
+            && numbers % (patch * patch) == 0,
+        "patches of the shape {shape:?}, {patch} pixels wide, do not tile images of {height} by {width}"
+    );
+    let (rows, columns) = (height / patch, width / patch);
+    let channels = numbers / (patch * patch);
+    Ok(patches
+        .reshape([batch, rows, columns, patch, patch, channels])
+        .permute([0, 5, 1, 3, 2, 4])
+        .reshape([batch, channels, height, width]))
+}
+
 /// Every patch with mean zero and (unbiased) variance one; 1e-6 is added to the variance, so that a
 /// plain patch becomes zeros.
 ///
@@ -73,4 +100,20 @@ pub fn normalise_patches(patches: &Tensor) -> Result<Tensor> {
         let variance = patches.var_dim([-1i64].as_slice(), true, true);
         (patches - mean) / (variance + 1e-6).sqrt()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use portolan_tensor::Device;
+
+    #[test]
+    fn images_that_were_cut_up_come_back() {
+        let images = Tensor::arange(2 * 3 * 4 * 6, (Kind::Float, Device::Cpu)).view([2, 3, 4, 6]);
+        let patches = patchify(&images, 2).unwrap();
+        assert_eq!(unpatchify(&patches, 2, 4, 6).unwrap(), images);
+        assert!(unpatchify(&patches, 2, 6, 6).is_err());
+        assert!(unpatchify(&patches, 3, 4, 6).is_err());
+    }
 }

@@ -27,10 +27,12 @@
 mod config;
 mod decoder;
 pub mod recipes;
+mod reconstruction;
 
 pub use config::MaeConfig;
+pub use reconstruction::{Errors, Reconstruction};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use decoder::Decoder;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, Vit};
@@ -133,6 +135,12 @@ impl Mae {
     /// # Errors
     /// When the images are not of the encoder's size.
     pub fn paint(&self, images: &Tensor, cx: &StepCx, train: bool) -> Result<Painted> {
+        let size = self.encoder.config().image;
+        ensure!(
+            images.size()[2..] == [size, size],
+            "MAE paints images of {size} pixels, and these have the shape {:?}",
+            images.size()
+        );
         let patches = self.encoder.patches(images)?;
         let mask = self.mask(patches.size()[0], patches.size()[1], cx)?;
         let index = mask.keep.unsqueeze(-1).expand([-1, -1, patches.size()[2]], false);

@@ -83,6 +83,50 @@ fn each_patch_is_painted_in_its_place() {
 }
 
 #[test]
+fn what_was_seen_is_pasted_as_it_was_and_hidden_patches_are_painted() {
+    let _turn = trial::GENERATOR.lock();
+    seed(4);
+    let method = mae(|_| ());
+    let cx = trial::step(0, 1);
+    let images = Tensor::randn([2, 3, 16, 16], (Kind::Float, CPU)) + 3.0;
+    let shown = method.reconstruct(&images, &cx).unwrap();
+    let mask = method.mask(2, 16, &cx).unwrap();
+    let hidden = mask.hidden.view([2, 1, 4, 4]).upsample_nearest2d([16, 16], None, None);
+    let seen: Tensor = 1.0 - &hidden;
+    assert_eq!(shown.masked, &images * &seen);
+    assert_eq!(&shown.pasted * &seen, &images * &seen);
+    assert!((&shown.pasted * &hidden).allclose(&(&shown.painted * &hidden), 1e-6, 1e-6, false));
+    // Painted in normalised patches, and shown with each patch's own mean and deviation.
+    let patches = patchify(&shown.painted, 4).unwrap();
+    let painted = no_grad(|| method.paint(&images, &cx, false).unwrap());
+    let correlation = |a: &Tensor, b: &Tensor| {
+        let rows = Tensor::stack(&[a.get(0).get(0), b.get(0).get(0)], 0);
+        rows.corrcoef().double_value(&[0, 1])
+    };
+    assert!(correlation(&patches, &painted.pred) > 0.999);
+    assert!(patches.mean(Kind::Float).double_value(&[]) > 1.0);
+    let larger = Tensor::zeros([2, 3, 32, 32], (Kind::Float, CPU));
+    let error = method.reconstruct(&larger, &cx).err().unwrap().to_string();
+    assert!(error.contains("images of 16 pixels"), "{error}");
+}
+
+#[test]
+fn the_plain_fill_is_the_mean_colour_of_what_is_visible() {
+    let _turn = trial::GENERATOR.lock();
+    let method = mae(|config| config.normalise_patches = false);
+    // Every visible patch is (1, 2, 3) and every hidden one two more: whatever is filled in is off by two.
+    let cx = trial::step(0, 1);
+    let hidden = method.mask(2, 16, &cx).unwrap().hidden;
+    let hidden = hidden.view([2, 1, 4, 4]).upsample_nearest2d([16, 16], None, None);
+    let colour = Tensor::from_slice(&[1f32, 2.0, 3.0]).view([1, 3, 1, 1]);
+    let painted = no_grad(|| method.paint(&(hidden * 2.0 + colour), &cx, false).unwrap());
+    let errors = painted.errors().unwrap();
+    assert!((errors.filled.double_value(&[]) - 4.0).abs() < 1e-4);
+    let by_hand = portolan_losses::mae(&painted.pred, &painted.target, &painted.mask.hidden);
+    assert_eq!(errors.painted, by_hand.unwrap());
+}
+
+#[test]
 fn a_few_steps_learn_to_paint() {
     let _turn = trial::GENERATOR.lock();
     seed(3);

@@ -1,29 +1,41 @@
-//! Several methods in one table: as text, and as a page.
+//! Several runs side by side: as text, and as a page with their curves.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use maud::{Markup, html};
+use portolan_doctor::MetricsRow;
 
+use crate::curves::title;
 use crate::format::{count, duration, percent, points};
 use crate::json::{Report, write_whole};
+use crate::overlay::{Overlay, legend};
 use crate::page::{compass, document};
+
+/// A chart alone in its row, two in a row, three in a row.
+const WHOLE: (f64, f64) = (1040.0, 320.0);
+const WIDE: (f64, f64) = (490.0, 260.0);
+const SMALL: (f64, f64) = (320.0, 170.0);
 
 /// One run among others.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The method's name as its authors write it (`SimCLR`).
+    /// The method's name as its authors write it (`SimCLR`), and what else tells the run from the others.
     pub title: String,
     /// Where its own page is, seen from the comparison's folder (`simclr/report.html`).
     pub page: String,
     /// Its figures.
     pub report: Report,
+    /// What it logged, as [`read_metrics`](crate::read_metrics) gives it.
+    pub metrics: Vec<MetricsRow>,
 }
 
 /// The comparison as lines of text under a heading.
 pub fn comparison_text(entries: &[Entry]) -> String {
+    let wide = entries.iter().map(|entry| entry.title.chars().count()).max().unwrap_or(0).max(20);
     let mut text = format!(
-        "{:<20} {:>10} {:>8} {:>10} {:>8} {:>9}\n",
+        "{:<wide$} {:>10} {:>8} {:>10} {:>8} {:>9}\n",
         "method", "untrained", "kNN", "untrained", "probe", "seconds"
     );
     for Entry { title, report, .. } in entries {
@@ -32,7 +44,7 @@ pub fn comparison_text(entries: &[Entry]) -> String {
         };
         let (knn, probe) = (report.knn.as_ref(), report.linear_probe.as_ref());
         text += &format!(
-            "{title:<20} {:>10} {:>8} {:>10} {:>8} {:>9.0}\n",
+            "{title:<wide$} {:>10} {:>8} {:>10} {:>8} {:>9.0}\n",
             share(knn.map(|knn| knn.random_init_top1)),
             share(knn.map(|knn| knn.top1)),
             share(probe.map(|probe| probe.random_init_top1)),
@@ -43,38 +55,96 @@ pub fn comparison_text(entries: &[Entry]) -> String {
     text
 }
 
-/// Writes the comparison as `comparison.html` into the folder `dir` and returns its path.
+/// Writes the comparison as one page to `path`, which it returns.
 ///
 /// # Errors
 /// Where the folder cannot be written to.
-pub fn write_comparison(entries: &[Entry], dir: &Path) -> Result<PathBuf> {
-    write_whole(&dir.join("comparison.html"), page(entries).as_bytes())
+pub fn write_comparison(entries: &[Entry], path: &Path) -> Result<PathBuf> {
+    write_whole(path, page(entries).as_bytes())
 }
 
 fn page(entries: &[Entry]) -> String {
-    let data = entries.first().map_or("", |entry| entry.report.dataset.name.as_str());
-    let title = format!("{} methods on {data}", entries.len());
+    let title = heading(entries);
     let body = html! {
         header {
             p.brand { (compass()) "Portolan" }
             h1 { (title) }
             p.lead {
                 "Accuracies on test images, of the encoder before and after training without labels. "
-                "Each method links to its own page."
+                "Each name leads to the run’s own page."
             }
         }
-        main { section { (table(entries)) } }
+        main {
+            section { (table(entries)) }
+            section { h2 { "Training" } (curves(entries)) }
+        }
     };
     let version = entries.first().map_or("", |entry| entry.report.version.as_str());
     document(&title, &body, version)
 }
 
+/// How many different values the runs have for something.
+fn different<'a>(entries: &'a [Entry], of: impl Fn(&'a Report) -> &'a str) -> usize {
+    entries.iter().map(|entry| of(&entry.report)).collect::<BTreeSet<_>>().len()
+}
+
+fn heading(entries: &[Entry]) -> String {
+    match entries.first() {
+        Some(first) if different(entries, |report| &report.dataset.name) == 1 => {
+            format!("{} runs on {}", entries.len(), first.report.dataset.name)
+        }
+        _ => format!("{} runs", entries.len()),
+    }
+}
+
+/// What the runs logged, over one another.
+fn curves(entries: &[Entry]) -> Markup {
+    let overlay = |name: &str, title: &str, size| {
+        let curve = |entry: &Entry| -> Vec<(f64, f64)> {
+            let rows = entry.metrics.iter();
+            rows.filter_map(|row| Some((row.epoch?, *row.figures.get(name)?))).collect()
+        };
+        let curves = entries.iter().map(|entry| (entry.title.as_str(), curve(entry))).collect();
+        Overlay { title, curves, percent: name == "knn_top1", size }.render()
+    };
+    let one_method = different(entries, |report| &report.method) == 1;
+    let loss = one_method.then(|| overlay("loss", "Loss", WIDE)).flatten();
+    let knn_size = if loss.is_some() { WIDE } else { WHOLE };
+    let knn = overlay("knn_top1", "kNN accuracy", knn_size);
+    let wide: Vec<Markup> = knn.into_iter().chain(loss).collect();
+    let shared = shared_figures(entries);
+    let small = shared.iter().filter_map(|name| overlay(name, &title(name), SMALL));
+    let names: Vec<&str> = entries.iter().map(|entry| entry.title.as_str()).collect();
+    html! {
+        (legend(&names))
+        div.charts { @for chart in &wide { (chart) } }
+        div.charts.small { @for chart in small { (chart) } }
+        @if !one_method {
+            p.footnote { "Losses of different methods are different quantities, and are not drawn over one another." }
+        }
+    }
+}
+
+/// What two runs or more logged and has no larger chart.
+fn shared_figures(entries: &[Entry]) -> Vec<&str> {
+    let each: Vec<BTreeSet<&str>> = entries.iter().map(logged).collect();
+    let shared = |name: &&str| each.iter().filter(|names| names.contains(name)).count() > 1;
+    let all: BTreeSet<&str> = each.iter().flatten().copied().collect();
+    let has_no_chart = |name: &&str| !["knn_top1", "loss"].contains(name);
+    all.into_iter().filter(shared).filter(has_no_chart).collect()
+}
+
+/// The names of all figures that a run logged.
+fn logged(entry: &Entry) -> BTreeSet<&str> {
+    entry.metrics.iter().flat_map(|row| row.figures.keys()).map(String::as_str).collect()
+}
+
 fn table(entries: &[Entry]) -> Markup {
     html! {
-        div.scroll tabindex="0" role="region" aria-label="Accuracies by method" { table {
+        div.scroll tabindex="0" role="region" aria-label="Accuracies" { table {
             caption { "Top-1 accuracy; gains in points" }
             thead { tr {
-                th scope="col" { "Method" } th scope="col" { "Encoder" }
+                th scope="col" { "Run" } th scope="col" { "Encoder" }
                 th.n scope="col" { "kNN" } th.n scope="col" { "Gain" }
                 th.n scope="col" { "Linear probe" } th.n scope="col" { "Gain" }
                 th.n scope="col" { "Training" } th.n scope="col" { "Images/s" }
@@ -82,6 +152,9 @@ fn table(entries: &[Entry]) -> Markup {
             } }
             tbody { @for entry in entries { (row(entry)) } }
         } }
+        @if different(entries, |report| &report.dataset.sha256) > 1 {
+            p.footnote { b { "These runs were not measured on the same images: their accuracies cannot be compared." } }
+        }
         p.footnote {
             "Published figures were measured on other data unless they are marked as comparable: they say what the "
             "method reaches there, not what this run should."
@@ -89,7 +162,7 @@ fn table(entries: &[Entry]) -> Markup {
     }
 }
 
-fn row(Entry { title, page, report }: &Entry) -> Markup {
+fn row(Entry { title, page, report, .. }: &Entry) -> Markup {
     let (knn, probe) = (report.knn.as_ref(), report.linear_probe.as_ref());
     let figure = |pair: Option<(f64, f64)>| {
         html! {

@@ -62,7 +62,7 @@ fn by_epoch(metrics: &[MetricsRow], name: &str) -> Vec<(f64, f64)> {
 }
 
 /// `images_per_second` → `Images per second`.
-fn title(name: &str) -> String {
+pub(crate) fn title(name: &str) -> String {
     let words = name.replace(['_', '/'], " ");
     let mut letters = words.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())

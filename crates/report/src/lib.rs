@@ -4,7 +4,7 @@
 //! data sets, so that anything that trains can write the same report:
 //!
 //! ```
-//! use portolan_report::{Dataset, Knn, Page, Report, Skipped, html};
+//! use portolan_report::{Dataset, Knn, Layout, Page, Report, Skipped, html};
 //!
 //! let report = Report {
 //!     method: "moco".into(),
@@ -37,6 +37,7 @@
 //!     views: &[],
 //!     neighbours: &[],
 //!     map: &[],
+//!     layout: Layout::PrincipalComponents,
 //!     classes: &[],
 //!     config_toml: "epochs = 40",
 //! };
@@ -54,11 +55,14 @@ mod comparison;
 mod curves;
 mod factors;
 mod format;
+mod frame;
 mod gallery;
 mod health;
 mod json;
 mod map;
+mod overlay;
 mod page;
+mod peek;
 mod picture;
 mod result;
 
@@ -66,5 +70,5 @@ pub use comparison::{Entry, comparison_text, write_comparison};
 pub use factors::{FactorCell, FactorColumn, write_factors};
 pub use gallery::{Neighbour, Neighbours, SourceViews};
 pub use json::{Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
-pub use map::MapPoint;
+pub use map::{Layout, MapPoint};
 pub use page::{Page, html, write_html};

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use anyhow::Result;
+use image::RgbImage;
 use maud::{Markup, PreEscaped, html};
 
 use crate::format::count;
 use crate::page::{Page, Section};
+use crate::peek;
 
 /// Width and height in the SVG's units, and the room kept free at the edges.
-const SIZE: (f64, f64) = (520.0, 400.0);
+pub(crate) const SIZE: (f64, f64) = (520.0, 400.0);
 const MARGIN: f64 = 18.0;
 /// About this many points are drawn: more hide one another and make the page heavy.
 const MOST_POINTS: usize = 3000;
@@ -28,30 +31,72 @@ const MARKS: [&str; 5] = [
 ];
 
 /// A test image on the map, in any unit; the page scales both axes alike.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct MapPoint {
-    /// Along the first principal component.
+    /// From left to right.
     pub x: f32,
-    /// Along the second.
+    /// From bottom to top.
     pub y: f32,
     /// Its class, where it has a label.
     pub class: Option<usize>,
+    /// The image itself, for a few of the points: a hundred make the page some 300 kB larger.
+    pub image: Option<RgbImage>,
 }
 
-/// The points of one class, in the SVG's units.
-type Groups = BTreeMap<Option<usize>, Vec<(f64, f64)>>;
+/// How embeddings were brought into two dimensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Neighbours stay neighbours; distances between groups mean little.
+    Tsne,
+    /// The two directions of largest variance.
+    PrincipalComponents,
+}
+
+impl Layout {
+    fn name(self) -> &'static str {
+        match self {
+            Layout::Tsne => "t-SNE",
+            Layout::PrincipalComponents => "principal components",
+        }
+    }
+
+    /// How to read it.
+    fn lead(self) -> &'static str {
+        match self {
+            Layout::Tsne => {
+                "Test images laid out so that neighbours in the embedding stay neighbours (t-SNE). \
+                 How far groups are from one another, and how large they are, means little."
+            }
+            Layout::PrincipalComponents => {
+                "Test images where their two main directions put them (principal components). \
+                 Classes that overlap here may still be apart in the embedding’s other directions."
+            }
+        }
+    }
+}
+
+/// A point in the SVG's units, with what it is a point of.
+pub(crate) struct Placed<'a> {
+    pub(crate) x: f64,
+    pub(crate) y: f64,
+    pub(crate) point: &'a MapPoint,
+}
+
+/// The points of each class.
+type Groups<'a> = BTreeMap<Option<usize>, Vec<Placed<'a>>>;
 
 /// The map, with a choice of class beside it.
-pub(crate) fn section(page: &Page) -> Section {
+pub(crate) fn section(page: &Page) -> Result<Section> {
     let groups = place(&some(page.map));
     if groups.is_empty() {
         let body = html! { p.missing { "No map was drawn in this run." } };
-        return Section { id: "map", title: "Map", lead: None, body };
+        return Ok(Section { id: "map", title: "Map", lead: None, body });
     }
     let classes: Vec<usize> = groups.keys().copied().flatten().collect();
+    let peeks = peek::all(page, groups.values().flatten())?;
     let body = html! {
         div.map {
-            (drawing(page, &groups))
+            (drawing(page, &groups, &peeks))
             @if !classes.is_empty() { (legend(page, &classes)) }
         }
     };
@@ -61,24 +106,22 @@ pub(crate) fn section(page: &Page) -> Section {
     } else {
         String::new()
     };
-    let lead = format!(
-        "Test images where their two main directions put them (principal components). \
-         Classes that overlap here may still be apart in the embedding’s other directions.{shown}"
-    );
-    Section { id: "map", title: "Map", lead: Some(lead), body }
+    let ringed = if peeks.is_empty() { "" } else { " A ringed point shows its image." };
+    let lead = format!("{}{ringed}{shown}", page.layout.lead());
+    Ok(Section { id: "map", title: "Map", lead: Some(lead), body })
 }
 
 /// The finite points, or some of them spread evenly. Every n-th would miss classes where they take turns;
 /// multiples of the golden ratio keep no time with anything.
-fn some(points: &[MapPoint]) -> Vec<MapPoint> {
+fn some(points: &[MapPoint]) -> Vec<&MapPoint> {
     let share = MOST_POINTS as f64 / points.len() as f64;
     let chosen = |i: usize| (i as f64 * 0.618_033_988_749_895).fract() < share;
     let finite = |p: &MapPoint| p.x.is_finite() && p.y.is_finite();
-    points.iter().enumerate().filter(|&(i, p)| chosen(i) && finite(p)).map(|(_, p)| *p).collect()
+    points.iter().enumerate().filter(|&(i, p)| chosen(i) && finite(p)).map(|(_, p)| p).collect()
 }
 
 /// Scales the points into the drawing, both axes alike.
-fn place(points: &[MapPoint]) -> Groups {
+fn place<'a>(points: &[&'a MapPoint]) -> Groups<'a> {
     let range = |value: fn(&MapPoint) -> f32| {
         points
             .iter()
@@ -89,27 +132,27 @@ fn place(points: &[MapPoint]) -> Groups {
     let room = |size: f64, span: f64| (size - 2.0 * MARGIN) / span.max(1e-9);
     let scale = room(SIZE.0, right - left).min(room(SIZE.1, high - low));
     let mut groups = Groups::new();
-    for p in points {
-        let x = SIZE.0 / 2.0 + (f64::from(p.x) - (left + right) / 2.0) * scale;
-        let y = SIZE.1 / 2.0 - (f64::from(p.y) - (low + high) / 2.0) * scale;
-        groups.entry(p.class).or_default().push((x, y));
+    for &point in points {
+        let x = SIZE.0 / 2.0 + (f64::from(point.x) - (left + right) / 2.0) * scale;
+        let y = SIZE.1 / 2.0 - (f64::from(point.y) - (low + high) / 2.0) * scale;
+        groups.entry(point.class).or_default().push(Placed { x, y, point });
     }
     groups
 }
 
-fn drawing(page: &Page, groups: &Groups) -> Markup {
+fn drawing(page: &Page, groups: &Groups, peeks: &[Markup]) -> Markup {
     let points: usize = groups.values().map(Vec::len).sum();
     let named: Vec<_> =
         groups.iter().filter_map(|(class, points)| Some(((*class)?, middle(points)))).collect();
     html! {
         svg viewBox=(format!("0 0 {} {}", SIZE.0, SIZE.1)) role="img" aria-labelledby="map-title map-desc" {
             title id="map-title" { "Map of the test embeddings" }
-            desc id="map-desc" { (points) " test images as points, by principal components"
+            desc id="map-desc" { (points) " test images as points, by " (page.layout.name())
                 @if !named.is_empty() { ", coloured and marked by class" } "." }
             path.rhumbs d=(rhumbs()) {}
             @for (class, points) in groups {
                 @let look = class.map_or(String::new(), |class| format!(" k{class} c{}", class % COLOURS));
-                path class=(format!("point{look}")) d=(marks(*class, points)) {}
+                path class=(format!("point{look}")) d=(marks(*class, points.iter().map(|p| (p.x, p.y)))) {}
             }
             @if named.len() <= MOST_NAMES {
                 @for ((class, _), (x, y)) in named.iter().zip(apart(&named)) {
@@ -118,14 +161,15 @@ fn drawing(page: &Page, groups: &Groups) -> Markup {
                     }
                 }
             }
+            @for peek in peeks { (peek) }
         }
     }
 }
 
 /// One path for all points of a class.
-fn marks(class: Option<usize>, points: &[(f64, f64)]) -> String {
+fn marks(class: Option<usize>, points: impl Iterator<Item = (f64, f64)>) -> String {
     let mark = MARKS[class.map_or(0, shape)];
-    points.iter().fold(String::new(), |mut path, (x, y)| {
+    points.fold(String::new(), |mut path, (x, y)| {
         let _ = write!(path, "M{x:.1} {y:.1}{mark}");
         path
     })
@@ -137,12 +181,12 @@ fn shape(class: usize) -> usize {
 }
 
 /// Where half of the points lie on either side, in both directions.
-fn middle(points: &[(f64, f64)]) -> (f64, f64) {
+fn middle(points: &[Placed]) -> (f64, f64) {
     let median = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    (median(points.iter().map(|p| p.0).collect()), median(points.iter().map(|p| p.1).collect()))
+    (median(points.iter().map(|p| p.x).collect()), median(points.iter().map(|p| p.y).collect()))
 }
 
 /// Moves the names down until none covers another.
@@ -188,7 +232,7 @@ fn legend(page: &Page, classes: &[usize]) -> Markup {
         );
         let _ = writeln!(
             rules,
-            ".map:has(#only-{class}:checked) svg .name:not(.k{class}){{opacity:0}}"
+            ".map:has(#only-{class}:checked) svg :is(.name,.peek):not(.k{class}){{visibility:hidden}}"
         );
         rules
     });
@@ -201,7 +245,7 @@ fn legend(page: &Page, classes: &[usize]) -> Markup {
                 label {
                     input type="radio" name="only" id=(format!("only-{class}"));
                     svg viewBox="-4 -4 8 8" aria-hidden="true" {
-                        path class=(format!("c{}", class % COLOURS)) d=(marks(Some(*class), &[(0.0, 0.0)])) {}
+                        path class=(format!("c{}", class % COLOURS)) d=(marks(Some(*class), [(0.0, 0.0)].into_iter())) {}
                     }
                     span { (page.class(*class)) }
                 }
@@ -216,32 +260,33 @@ mod tests {
 
     #[test]
     fn the_axes_are_scaled_alike_and_y_points_up() {
-        let at = |x, y| MapPoint { x, y, class: None };
-        let groups = place(&[at(0.0, 0.0), at(4.0, 0.0), at(0.0, 1.0)]);
+        let at = |x, y| MapPoint { x, y, class: None, image: None };
+        let points = [at(0.0, 0.0), at(4.0, 0.0), at(0.0, 1.0)];
+        let groups = place(&points.iter().collect::<Vec<_>>());
         let points = &groups[&None];
         assert_eq!(points.len(), 3);
-        assert!(
-            (points[1].0 - points[0].0 - 4.0 * (points[0].1 - points[2].1)).abs() < 1e-9,
-            "{points:?}"
-        );
+        assert!((points[1].x - points[0].x - 4.0 * (points[0].y - points[2].y)).abs() < 1e-9);
     }
 
     #[test]
     fn of_many_points_every_class_keeps_its_share() {
-        let points: Vec<_> =
-            (0..10_000).map(|i| MapPoint { x: 0.0, y: 0.0, class: Some(i % 10) }).collect();
+        let points: Vec<_> = (0..10_000)
+            .map(|i| MapPoint { x: 0.0, y: 0.0, class: Some(i % 10), image: None })
+            .collect();
         for class in 0..10 {
             let kept = some(&points).iter().filter(|p| p.class == Some(class)).count();
             assert!((290..=310).contains(&kept), "class {class}: {kept}");
         }
         assert_eq!(some(&points[..3000]).len(), 3000);
-        assert!(some(&[MapPoint { x: f32::NAN, y: 0.0, class: None }]).is_empty());
+        assert!(some(&[MapPoint { x: f32::NAN, y: 0.0, class: None, image: None }]).is_empty());
     }
 
     #[test]
     fn equal_points_have_a_place() {
-        let groups = place(&[MapPoint { x: 1.0, y: 1.0, class: None }; 2]);
-        assert_eq!(groups[&None], [(SIZE.0 / 2.0, SIZE.1 / 2.0); 2]);
+        let point = MapPoint { x: 1.0, y: 1.0, class: None, image: None };
+        let groups = place(&[&point, &point]);
+        let places: Vec<_> = groups[&None].iter().map(|p| (p.x, p.y)).collect();
+        assert_eq!(places, [(SIZE.0 / 2.0, SIZE.1 / 2.0); 2]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use portolan_doctor::{Finding, MetricsRow};
 use crate::format::{count, counted, duration};
 use crate::gallery::{self, Neighbours, SourceViews};
 use crate::json::{Report, write_whole};
-use crate::map::{self, MapPoint};
+use crate::map::{self, Layout, MapPoint};
 use crate::{curves, health, result};
 
 const STYLE: &str = include_str!("style.css");
@@ -33,6 +33,8 @@ pub struct Page<'a> {
     pub neighbours: &'a [Neighbours],
     /// The test embeddings in two dimensions.
     pub map: &'a [MapPoint],
+    /// How they were brought there.
+    pub layout: Layout,
     /// The classes' names by index; empty without labels.
     pub classes: &'a [String],
     /// The run's resolved settings, as `config.toml` has them.
@@ -77,7 +79,7 @@ pub fn html(page: &Page) -> Result<String> {
         curves::section(page),
         gallery::views_section(page)?,
         gallery::neighbours_section(page)?,
-        map::section(page),
+        map::section(page)?,
         run_section(page),
     ];
     let body = markup! {

@@ -36,7 +36,7 @@ pub(crate) fn picture(image: &RgbImage, side: u32, alt: &str) -> Result<Markup> 
 }
 
 /// The picture as a `data:` address.
-fn data_uri(image: &RgbImage) -> Result<String> {
+pub(crate) fn data_uri(image: &RgbImage) -> Result<String> {
     let mut bytes = Vec::new();
     let kind = if image.width().max(image.height()) <= EXACT_SIDE {
         image.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)?;

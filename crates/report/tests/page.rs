@@ -38,6 +38,7 @@ fn the_page_is_valid_complete_and_small() {
         "kNN, loss, learning rate, gradient norm, images per second"
     );
     assert_eq!(count(&document, "img"), 8 * 3 + 5 * 9);
+    assert_eq!(count(&document, ".map g.peek[tabindex='0'] image[href^='data:image/']"), 118);
     for figure in [
         "68.8\u{202f}%",
         "70.3\u{202f}%",
@@ -71,6 +72,7 @@ fn whoever_cannot_see_is_told() {
         count(&document, "svg"),
         count(&document, "svg[aria-hidden], svg[role=img]:has(title):has(desc)")
     );
+    assert_eq!(count(&document, "g.peek"), count(&document, "g.peek[role=img][aria-label]"));
     assert_eq!(count(&document, "th"), count(&document, "th[scope]"));
     let ids: Vec<_> = document.tree.nodes().filter_map(|n| n.value().as_element()?.id()).collect();
     let mut distinct = ids.clone();

@@ -6,17 +6,22 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::tensorboard::Events;
+
 /// The journal of a run, appended to line by line.
 pub(crate) struct Journal {
     path: PathBuf,
     file: File,
+    /// The same for TensorBoard, where that is asked for.
+    events: Option<Events>,
 }
 
 impl Journal {
-    /// Opens the run's journal and drops what was written after `step`: a resumed run writes that anew.
-    pub(crate) fn open(run: &Path, step: u64) -> Result<Self> {
+    /// Opens the run's journal and drops what was written after `step`: a resumed run writes that anew. With
+    /// `tensorboard` what it keeps is written as events too, and so is all that follows.
+    pub(crate) fn open(run: &Path, step: u64, tensorboard: bool) -> Result<Self> {
         let path = run.join("metrics.jsonl");
-        let open = || -> Result<File> {
+        let open = || -> Result<(File, String)> {
             let old = if path.exists() { std::fs::read_to_string(&path)? } else { String::new() };
             let kept: String = old
                 .lines()
@@ -24,14 +29,23 @@ impl Journal {
                 .map(|line| format!("{line}\n"))
                 .collect();
             portolan_tensor::io::write_aside(&path, kept.as_bytes())?;
-            Ok(OpenOptions::new().append(true).open(&path)?)
+            Ok((OpenOptions::new().append(true).open(&path)?, kept))
         };
-        let file = open().with_context(|| format!("cannot open {}", path.display()))?;
-        Ok(Journal { path, file })
+        let (file, kept) = open().with_context(|| format!("cannot open {}", path.display()))?;
+        let mut events = tensorboard.then(|| Events::create(run)).transpose()?;
+        if let Some(events) = &mut events {
+            for line in kept.lines() {
+                events.write(&serde_json::from_str(line)?)?;
+            }
+        }
+        Ok(Journal { path, file, events })
     }
 
     /// Appends one line.
     pub(crate) fn write(&mut self, row: Map<String, Value>) -> Result<()> {
+        if let Some(events) = &mut self.events {
+            events.write(&row)?;
+        }
         let line = format!("{}\n", Value::Object(row));
         self.file
             .write_all(line.as_bytes())
@@ -54,9 +68,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         std::fs::write(&path, "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"ste").unwrap();
-        let mut journal = Journal::open(folder.path(), 2).unwrap();
+        let mut journal = Journal::open(folder.path(), 2, /* tensorboard */ true).unwrap();
         journal.write(json!({"step": 3, "loss": 0.5}).as_object().unwrap().clone()).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "{\"step\":1}\n{\"step\":2}\n{\"loss\":0.5,\"step\":3}\n");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "and one file of events");
     }
 }

@@ -26,6 +26,7 @@ mod place;
 mod pretrain;
 mod progress;
 mod step;
+mod tensorboard;
 mod views;
 
 pub use captured::Steps;

@@ -49,6 +49,8 @@ pub struct Job<'a> {
     pub plain_view: &'a ViewSpec,
     /// kNN on the way, where there are labels.
     pub knn: Option<KnnPoint<'a>>,
+    /// Whether the journal is written for TensorBoard too, as an event file in the run's folder.
+    pub tensorboard: bool,
 }
 
 /// How the kNN figure on the way is made: training images as the bank, test images as the queries.
@@ -179,7 +181,7 @@ impl<'a> Run<'a> {
             optimizer,
             steps,
             loader,
-            journal: Journal::open(job.folder, state.step)?,
+            journal: Journal::open(job.folder, state.step, job.tensorboard)?,
             progress: Progress::new(state.step, place.total_steps(), config.epochs),
             before: state.seconds,
             first: state.step,

@@ -93,6 +93,7 @@ fn run(
             stop: &stop,
             plain_view: &plain_view,
             knn: Some(KnnPoint { bank: &Gradients, test: &Gradients, config: &knn, classes: 2 }),
+            tensorboard: false,
         },
     )
 }
@@ -184,6 +185,7 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
         stop: &stop,
         plain_view: &plain_view,
         knn: None,
+        tensorboard: false,
     };
     let error = pretrain(&mut other, &job("byol", "gradients")).unwrap_err().to_string();
     assert!(error.contains("a checkpoint of moco, not of byol"), "{error}");

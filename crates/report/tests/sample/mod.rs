@@ -3,8 +3,8 @@
 use image::{Rgb, RgbImage};
 use portolan_doctor::{Finding, MetricsRow};
 use portolan_report::{
-    Dataset, Knn, LinearProbe, MapPoint, Neighbour, Neighbours, Page, Published, Report, Skipped,
-    SourceViews,
+    Dataset, Knn, Layout, LinearProbe, MapPoint, Neighbour, Neighbours, Page, Published, Report,
+    Skipped, SourceViews,
 };
 
 pub(crate) struct Sample {
@@ -28,6 +28,7 @@ impl Sample {
             views: &self.views,
             neighbours: &self.neighbours,
             map: &self.map,
+            layout: Layout::Tsne,
             classes: &self.classes,
             config_toml: &self.config,
         }
@@ -101,7 +102,7 @@ pub(crate) fn report() -> Report {
 }
 
 /// Curves of the usual forms, with noise from a fixed sequence.
-fn metrics() -> Vec<MetricsRow> {
+pub(crate) fn metrics() -> Vec<MetricsRow> {
     let (steps, per_epoch) = (1560u64, 39);
     let mut rows = Vec::new();
     for step in (5..=steps).step_by(5) {
@@ -159,6 +160,7 @@ fn map(points: u64) -> Vec<MapPoint> {
                 x: radius * 1.5 * cos + spread(i * 6),
                 y: radius * sin + spread(i * 6 + 3),
                 class: Some(class),
+                image: i.is_multiple_of(17).then(|| ball(32, class as u32, 0.7)),
             }
         })
         .collect()

@@ -1,0 +1,29 @@
+//! `portolan patches`: the patch features of a run's vision transformer as colours, beside the images.
+
+use anyhow::Result;
+use portolan_encoders::Encoder;
+use portolan_evaluate::patch_colours;
+use portolan_tensor::{Tensor, device, no_grad};
+use std::process::ExitCode;
+
+use crate::args::PatchesArgs;
+use crate::encoder;
+use crate::pictures::{enlarged, make_folder, read, save, sheet, to_picture, view_of};
+
+/// `portolan patches`: the principal components are those of all the given images together.
+pub(crate) fn patches(args: &PatchesArgs) -> Result<ExitCode> {
+    let device = device::choose(&args.device)?;
+    let config = encoder::config_of(&args.run)?;
+    let vit = encoder::load_vit(&args.run, &config, device)?;
+    let shown = read(&args.images, &view_of(&config)?, device)?;
+    make_folder(&args.out)?;
+    let maps: Vec<Tensor> =
+        shown.iter().map(|one| no_grad(|| vit.map(&one.x, /* train */ false))).collect();
+    let colours = patch_colours(&Tensor::cat(&maps, 0))?;
+    for (i, one) in shown.iter().enumerate() {
+        let colours = enlarged(&to_picture(&colours.get(i as i64))?, one.image.width());
+        let path = args.out.join(format!("{}-patches.png", one.name));
+        save(&sheet(&[vec![one.image.clone(), colours]]), &path)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

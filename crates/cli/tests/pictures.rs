@@ -1,0 +1,108 @@
+//! The commands that show what an encoder has learned, on tiny runs.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn portolan(folder: &Path, args: &str) -> Output {
+    let args = args.split_whitespace();
+    Command::new(env!("CARGO_BIN_EXE_portolan")).args(args).current_dir(folder).output().unwrap()
+}
+
+fn succeeded(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+/// Asserts that the command failed with one sentence that holds all of these words.
+fn refused(output: &Output, words: &[&str]) {
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "it went through: {complaint}");
+    assert!(complaint.starts_with("error: ") && !complaint.contains("panicked"), "{complaint}");
+    for word in words {
+        assert!(complaint.contains(word), "`{word}` is not in: {complaint}");
+    }
+}
+
+/// A run of a second, in the folder of its method's name.
+fn train(folder: &Path, method: &str, encoder: &str) {
+    let tiny = "--limit 64 --limit-test 32 --epochs 1 --batch-size 32 --set k=5 --set warmup_epochs=0 \
+                --device cpu --threads 1 --tensorboard";
+    let args = format!("reproduce {method} --encoder {encoder} {tiny} --out {method}");
+    succeeded(&portolan(folder, &args));
+}
+
+/// A photograph that is wider than high.
+fn photograph(path: &Path) {
+    let pixel = |x, y| image::Rgb([3 * x as u8, 5 * y as u8, 90]);
+    image::RgbImage::from_fn(60, 40, pixel).save(path).unwrap();
+}
+
+fn size(path: &Path) -> (u32, u32) {
+    image::image_dimensions(path).unwrap()
+}
+
+#[test]
+fn a_vision_transformer_is_shown_and_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    train(here, "mae", "vit_w8d1h2_patch4_32");
+    std::fs::create_dir(here.join("more")).unwrap();
+    photograph(&here.join("a.jpg"));
+    photograph(&here.join("more/a.png"));
+
+    // The image, two heads and their mean, in two rows of pictures of 192 pixels with 6 between them.
+    let said = succeeded(&portolan(here, "attention mae a.jpg more/a.png --out shown"));
+    assert!(said.contains("heads 1 to 2"), "{said}");
+    assert_eq!(size(&here.join("shown/a-attention.png")), (4 * 198 - 6, 2 * 198 - 6));
+    assert!(here.join("shown/a-2-attention.png").exists(), "two files have one name");
+    succeeded(&portolan(here, "reconstruct mae a.jpg --out shown"));
+    assert_eq!(size(&here.join("shown/a-reconstruction.png")), (4 * 198 - 6, 192));
+    succeeded(&portolan(here, "patches mae a.jpg more/a.png --out shown"));
+    assert_eq!(size(&here.join("shown/a-2-patches.png")), (2 * 198 - 6, 192));
+
+    let scored = succeeded(&portolan(here, "attention mae --score"));
+    assert!(scored.contains("32 test images") && scored.contains("best of 2 heads"), "{scored}");
+    let scored = succeeded(&portolan(here, "reconstruct mae --score"));
+    let ratio = scored.lines().find_map(|line| line.strip_prefix("ratio")).unwrap();
+    assert!((0.1..10.0).contains(&ratio.trim().parse::<f64>().unwrap()), "{scored}");
+
+    std::fs::write(here.join("words.jpg"), "these are words").unwrap();
+    refused(&portolan(here, "attention mae words.jpg --out x"), &["words.jpg", "not a JPEG"]);
+    refused(&portolan(here, "patches mae missing.jpg --out x"), &["missing.jpg"]);
+    refused(&portolan(here, "patches mae a.jpg --out words.jpg"), &["words.jpg", "folder"]);
+    assert!(!here.join("x").exists(), "a refused command leaves nothing behind");
+    std::fs::remove_dir_all(here.join("mae/checkpoints")).unwrap();
+    refused(&portolan(here, "reconstruct mae --score"), &["decoder", "checkpoint"]);
+}
+
+#[test]
+fn a_network_without_patches_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    train(here, "simclr", "resnet18-w4");
+    for command in ["attention simclr --score", "patches simclr a.jpg --out x"] {
+        refused(&portolan(here, command), &["resnet18-w4", "vision transformer"]);
+    }
+    refused(&portolan(here, "reconstruct simclr --score"), &["simclr", "MAE"]);
+    refused(&portolan(here, "attention nowhere --score"), &["nowhere", "not a run"]);
+}
+
+#[test]
+fn runs_are_set_side_by_side() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    train(here, "simclr", "resnet18-w4");
+    train(here, "byol", "resnet18-w4");
+    std::fs::create_dir(here.join("pages")).unwrap();
+    let files = std::fs::read_dir(here.join("byol")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("events.out.tfevents.")).count(), 1);
+    let said = succeeded(&portolan(here, "compare simclr byol --out pages/both.html"));
+    assert!(said.contains("SimCLR, simclr") && said.contains("BYOL, byol"), "{said}");
+    let page = std::fs::read_to_string(here.join("pages/both.html")).unwrap();
+    assert!(page.contains("2 runs on shapes") && page.contains("href=\"../byol/report.html\""));
+    refused(&portolan(here, "compare simclr nowhere --out x.html"), &["nowhere", "finished run"]);
+    refused(&portolan(here, "compare simclr byol --out x.pdf"), &["x.pdf", ".html"]);
+}
