@@ -10,6 +10,7 @@ mod encoder;
 mod finish;
 mod measure;
 mod methods;
+mod organize;
 mod pack;
 mod run;
 mod settings;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         args::Command::Inspect(args) => commands::inspect(&args),
         args::Command::Bench(args) => bench::bench(&args),
         args::Command::Pack(args) => pack::pack(&args),
+        args::Command::Organize(args) => organize::organize(&args),
     };
     match result {
         Ok(code) => code,

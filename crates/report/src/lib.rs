@@ -65,4 +65,4 @@ pub use gallery::{Neighbour, Neighbours, SourceViews};
 pub use json::{Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
 pub use map::MapPoint;
 pub use metrics::{MetricsRow, read_metrics};
-pub use page::{Page, html, write_html};
+pub use page::{Page, STYLE, compass, html, write_html};
