@@ -49,7 +49,7 @@ fn impossible_requests_are_refused() {
 fn a_scaled_copy_is_a_duplicate_and_another_picture_with_a_like_embedding_is_not() {
     let scene = |shift: u32, side: u32| {
         RgbImage::from_fn(side, side, |x, y| {
-            let bright = ((x * 8 / side + shift) / 2 + y * 8 / side / 2) % 2 == 0;
+            let bright = ((x * 8 / side + shift) / 2 + y * 8 / side / 2).is_multiple_of(2);
             if bright { Rgb([220, 200, 180]) } else { Rgb([30, 60, 40]) }
         })
     };
