@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Patches(PatchesArgs),
     /// Set finished runs side by side: a table, and their curves over one another.
     Compare(CompareArgs),
+    /// Group a folder of photographs, find its near-duplicates, and write a gallery to look through.
+    Organize(OrganizeArgs),
 }
 
 /// What `reproduce` and `pretrain` take: the recipe's most common values by name, any other by --set.
@@ -288,4 +290,25 @@ pub(crate) struct CompareArgs {
     /// The page to write.
     #[arg(long, value_name = "FILE.html")]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct OrganizeArgs {
+    /// The folder of photographs, however deep they lie.
+    pub(crate) folder: PathBuf,
+    /// The run whose encoder looks at them.
+    #[arg(long, conflicts_with = "encoder")]
+    pub(crate) run: Option<PathBuf>,
+    /// The encoder, a file that `portolan export` wrote.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) encoder: Option<PathBuf>,
+    /// The folder to write gallery.html and groups.parquet into; organized/ otherwise.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    /// How many groups; chosen by the silhouette otherwise.
+    #[arg(long, value_name = "K")]
+    pub(crate) groups: Option<usize>,
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
 }

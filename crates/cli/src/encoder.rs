@@ -14,6 +14,10 @@ use crate::methods;
 /// The file in a run's folder that holds its encoder.
 pub(crate) const FILE: &str = "encoder.safetensors";
 
+/// The metadata of an encoder's file that say how an image is shown to it: short side and side of the view in pixels, and
+/// whether it is grey, as a JSON list.
+pub(crate) const VIEW: &str = "view";
+
 /// The resolved settings of the run in this folder.
 ///
 /// # Errors
@@ -26,17 +30,20 @@ pub(crate) fn config_of(run: &Path) -> Result<RunConfig> {
     toml::from_str(&text).with_context(|| format!("{} is not a run's settings", path.display()))
 }
 
-/// Writes an encoder with torchvision's names. The metadata says what torchvision's file would not: stem and
-/// normalisation.
+/// Writes an encoder with torchvision's names. The metadata says what torchvision's file would not: stem, view
+/// and normalisation.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub(crate) fn write(encoder: &dyn Encoder, config: &RunConfig, path: &Path) -> Result<()> {
     let (mean, std) = config.normalisation().context("the views have no normalisation")?;
+    let evaluation = &config.evaluation;
+    let view = (evaluation.resize, evaluation.size, evaluation.grayscale);
     let metadata = BTreeMap::from([
         ("format".to_owned(), "pt".to_owned()),
         ("encoder".to_owned(), serde_json::to_string(&config.encoder)?),
         ("method".to_owned(), config.method.clone()),
+        (VIEW.to_owned(), serde_json::to_string(&view)?),
         ("mean".to_owned(), serde_json::to_string(&mean)?),
         ("std".to_owned(), serde_json::to_string(&std)?),
     ]);

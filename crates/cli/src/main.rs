@@ -15,6 +15,7 @@ mod factors;
 mod finish;
 mod measure;
 mod methods;
+mod organize;
 mod pack;
 mod patches;
 mod pictures;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         args::Command::Reconstruct(args) => reconstruct::reconstruct(&args),
         args::Command::Patches(args) => patches::patches(&args),
         args::Command::Compare(args) => compare::compare(&args),
+        args::Command::Organize(args) => organize::organize(&args),
     };
     match result {
         Ok(code) => code,

@@ -53,6 +53,12 @@ impl Folder {
         Ok(Self { root: root.to_owned(), files, labels, classes })
     }
 
+    /// Every image below `root`, however deep: the folders are no classes.
+    fn unlabelled(root: &Path) -> Result<Self> {
+        let files = images_below(root)?;
+        Ok(Self { root: root.to_owned(), files, labels: Vec::new(), classes: Vec::new() })
+    }
+
     /// The same images with the labels that `classes` (another split's) gives to their class folders.
     pub(crate) fn with_classes(mut self, classes: &[String]) -> Result<Self> {
         self.labels = number(&self.files, classes, &self.root)?;
@@ -72,6 +78,19 @@ impl Folder {
     pub(crate) fn paths(&self) -> impl Iterator<Item = PathBuf> {
         self.files.iter().map(|file| self.root.join(file))
     }
+}
+
+/// Every image file below the folder `root`, however deep and without labels, each described by its path.
+///
+/// # Errors
+/// When `root` is no folder that can be listed, or holds no image file.
+pub fn photographs(root: &Path) -> Result<Box<dyn Source>> {
+    fs::read_dir(root).with_context(|| format!("cannot list the folder {}", root.display()))?;
+    let folder = Folder::unlabelled(root)?;
+    if folder.is_empty() {
+        bail!("there is no JPEG, PNG, WebP or BMP image in {}", root.display());
+    }
+    Ok(Box::new(folder))
 }
 
 impl Source for Folder {

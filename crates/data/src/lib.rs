@@ -34,6 +34,7 @@ mod source;
 pub use dataset::{Dataset, Options, open};
 pub use decode::{MAX_PIXELS, decode};
 pub use download::default_cache;
+pub use folder::photographs;
 pub use memory::in_memory;
 pub use pack::{Packed, pack};
 pub use source::{Picture, Source, Split, subset};

@@ -71,4 +71,4 @@ pub use factors::{FactorCell, FactorColumn, write_factors};
 pub use gallery::{Neighbour, Neighbours, SourceViews};
 pub use json::{Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
 pub use map::{Layout, MapPoint};
-pub use page::{Page, html, write_html};
+pub use page::{Page, STYLE, compass, html, write_html};

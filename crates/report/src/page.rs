@@ -12,7 +12,8 @@ use crate::json::{Report, write_whole};
 use crate::map::{self, Layout, MapPoint};
 use crate::{curves, health, result};
 
-const STYLE: &str = include_str!("style.css");
+/// The look of every page of Portolan's.
+pub const STYLE: &str = include_str!("style.css");
 /// Forbids every load, so that the page stays one file whatever is written into it.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
@@ -201,7 +202,7 @@ fn skipped(report: &Report) -> String {
 }
 
 /// The brand: the rose from which a portolan chart's lines start.
-pub(crate) fn compass() -> Markup {
+pub fn compass() -> Markup {
     markup! {
         svg.compass viewBox="-12 -12 24 24" aria-hidden="true" {
             circle r="10.5" {}

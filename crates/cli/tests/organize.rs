@@ -1,0 +1,61 @@
+//! `portolan organize` as a person uses it, rightly and wrongly, on a handful of tiny images.
+#![allow(clippy::unwrap_used)]
+
+use image::{Rgb, RgbImage};
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn portolan(folder: &Path, line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
+    command.args(line.split_whitespace()).current_dir(folder).output().unwrap()
+}
+
+fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn refused(output: &Output, words: &str) {
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && !complaint.contains("panicked"), "{complaint}");
+    assert!(complaint.contains(words), "`{words}` is not in: {complaint}");
+}
+
+/// Twelve pictures in nested folders, one of them twice, and a file that is no picture.
+fn photographs(root: &Path) {
+    let deep = root.join("2024/summer");
+    std::fs::create_dir_all(&deep).unwrap();
+    for i in 0..12u8 {
+        let pixel = |x: u32, y: u32| Rgb([20 * i, (x * u32::from(i + 1)) as u8, (y * 5) as u8]);
+        RgbImage::from_fn(40, 36, pixel).save(deep.join(format!("{i:02}.png"))).unwrap();
+    }
+    std::fs::copy(deep.join("03.png"), root.join("copy.png")).unwrap();
+    std::fs::write(root.join("torn.jpg"), "no picture").unwrap();
+}
+
+#[test]
+fn photographs_are_organised_and_nothing_is_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    photographs(&here.join("photos"));
+    refused(&portolan(here, "organize photos"), "--encoder FILE");
+    succeeded(&portolan(
+        here,
+        "pretrain moco --recipe shapes --limit 32 --limit-test 16 --epochs 1 --batch-size 16 --encoder resnet18-w4 \
+         --set queue=32 --set k=5 --device cpu --threads 1 --out run",
+    ));
+    refused(&portolan(here, "organize nowhere --run run"), "cannot list the folder nowhere");
+    refused(&portolan(here, "organize photos --run run --groups 99"), "ask for fewer");
+
+    succeeded(&portolan(here, "export run --out encoder.safetensors"));
+    let said =
+        succeeded(&portolan(here, "organize photos --encoder encoder.safetensors --groups 3"));
+    assert!(said.contains("of 13 photographs") && said.contains("unreadable  1"), "{said}");
+    assert!(said.contains("duplicates  1\n"), "{said}");
+    let page = std::fs::read_to_string(here.join("organized/gallery.html")).unwrap();
+    assert!(page.contains("2024/summer/07.png") && page.contains("torn.jpg"));
+    assert!(here.join("organized/groups.parquet").exists());
+
+    refused(&portolan(here, "organize photos --run run"), "is there already");
+    refused(&portolan(&here.join("photos"), "organize . --run ../run"), "among the photographs");
+}

@@ -1,0 +1,112 @@
+//! Groups by k-means, and which members are typical.
+
+use anyhow::{Context, Result, ensure};
+use linfa::prelude::{Fit, Predict, SilhouetteScore};
+use linfa::{DatasetBase, ParamGuard};
+use linfa_clustering::KMeans;
+use ndarray::Array2;
+
+use crate::embeddings::{Embeddings, dot};
+
+/// The numbers of groups that are tried when none is given.
+const TRIED: [usize; 10] = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48];
+/// Photographs on which they are compared: the silhouette compares all with all.
+const SAMPLE: usize = 1_000;
+/// k-means is started so many times, and the tightest result kept.
+const STARTS: usize = 3;
+
+/// Every photograph in one of `count` groups.
+#[derive(Clone, Debug)]
+pub struct Groups {
+    /// The group of each photograph, below `count`; group 0 is the largest.
+    pub of: Vec<usize>,
+    /// How many groups; none is empty.
+    pub count: usize,
+    /// Each photograph's cosine similarity to the mean direction of its group.
+    pub typicality: Vec<f32>,
+}
+
+impl Groups {
+    /// The members of each group, the most typical first.
+    pub fn members(&self) -> Vec<Vec<usize>> {
+        let mut members = vec![Vec::new(); self.count];
+        for (index, &group) in self.of.iter().enumerate() {
+            members[group].push(index);
+        }
+        for group in &mut members {
+            group.sort_by(|&a, &b| self.typicality[b].total_cmp(&self.typicality[a]));
+        }
+        members
+    }
+}
+
+/// Groups the photographs by k-means into `count` groups, with the same result each time.
+///
+/// Without a `count` it is the one of 2, 3, 4, 6, 8, 12, 16, 24, 32 and 48 (at least four photographs a group) with the
+/// best mean silhouette on up to 1,000 evenly spaced photographs.
+///
+/// # Errors
+/// When there are fewer photographs than groups, or `count` is 0.
+pub fn groups(x: &Embeddings, count: Option<usize>) -> Result<Groups> {
+    let count = match count {
+        Some(count) => count,
+        None => choose_count(x)?,
+    };
+    ensure!(count > 0, "photographs cannot be put into 0 groups; ask for at least one");
+    ensure!(
+        count <= x.len(),
+        "{} photographs cannot be put into {count} groups; ask for fewer",
+        x.len()
+    );
+    let of = k_means(matrix(x, 1)?, count)?;
+    let (of, count) = largest_first(&of, count);
+    let typicality = typicality(x, &of, count);
+    Ok(Groups { of, count, typicality })
+}
+
+fn choose_count(x: &Embeddings) -> Result<usize> {
+    let sample = matrix(x, x.len().div_ceil(SAMPLE))?;
+    let mut best = (1, f32::NEG_INFINITY);
+    for count in TRIED.into_iter().filter(|count| 4 * count <= sample.nrows()) {
+        let of = ndarray::Array1::from(k_means(sample.clone(), count)?);
+        let score = DatasetBase::new(sample.view(), of).silhouette_score()?;
+        if score > best.1 {
+            best = (count, score);
+        }
+    }
+    Ok(best.0)
+}
+
+/// Every `step`-th row.
+fn matrix(x: &Embeddings, step: usize) -> Result<Array2<f32>> {
+    let values: Vec<f32> = x.rows().step_by(step).flatten().copied().collect();
+    Ok(Array2::from_shape_vec((values.len() / x.width(), x.width()), values)?)
+}
+
+fn k_means(x: Array2<f32>, count: usize) -> Result<Vec<usize>> {
+    let data = DatasetBase::from(x);
+    // linfa seeds its generator with a constant.
+    let params = KMeans::params(count).n_runs(STARTS).max_n_iterations(100).tolerance(1e-3);
+    let model = params.check()?.fit(&data).context("k-means failed")?;
+    Ok(model.predict(data.records()).to_vec())
+}
+
+/// The groups renumbered by size, and how many of them have members.
+fn largest_first(of: &[usize], count: usize) -> (Vec<usize>, usize) {
+    let mut sizes = vec![0usize; count];
+    of.iter().for_each(|&group| sizes[group] += 1);
+    let mut order: Vec<usize> = (0..count).filter(|&group| sizes[group] > 0).collect();
+    order.sort_by_key(|&group| std::cmp::Reverse(sizes[group]));
+    let mut number = vec![0; count];
+    order.iter().enumerate().for_each(|(new, &old)| number[old] = new);
+    (of.iter().map(|&group| number[group]).collect(), order.len())
+}
+
+fn typicality(x: &Embeddings, of: &[usize], count: usize) -> Vec<f32> {
+    let mut centres = vec![vec![0f32; x.width()]; count];
+    for (row, &group) in x.rows().zip(of) {
+        centres[group].iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    }
+    let lengths: Vec<f32> = centres.iter().map(|c| dot(c, c).sqrt().max(f32::EPSILON)).collect();
+    x.rows().zip(of).map(|(row, &group)| dot(row, &centres[group]) / lengths[group]).collect()
+}
