@@ -192,7 +192,7 @@ pub(crate) struct EmbedArgs {
 pub(crate) struct ExportArgs {
     /// The run's folder.
     pub(crate) run: PathBuf,
-    /// The file to write.
+    /// The file to write, NAME.safetensors; or a folder, which gets a config.json and a model card too (timm's hub layout).
     #[arg(long)]
     pub(crate) out: PathBuf,
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use crate::args::{EmbedArgs, ExportArgs, InspectArgs};
 use crate::config::RunConfig;
 use crate::embeddings;
-use crate::encoder;
 use crate::run::{open_data, plain_view};
+use crate::{encoder, hub};
 
 /// The run's settings and the data to look at: `--data`, all of it, or the run's own.
 ///
@@ -73,11 +73,14 @@ pub(crate) fn warn_of_skipped(features: &Features) {
     }
 }
 
-/// `portolan export`: the encoder, with torchvision's names.
+/// `portolan export`: the encoder, with torchvision's or timm's names: a file, or a folder as model hubs have it.
 pub(crate) fn export(args: &ExportArgs) -> Result<ExitCode> {
     let config = encoder::config_of(&args.run)?;
     let encoder = encoder::load(&args.run, &config, portolan_tensor::Device::Cpu)?;
-    encoder::write(&*encoder, &config, &args.out)?;
+    match args.out.extension().is_some_and(|ending| ending == "safetensors") {
+        true => encoder::write(&*encoder, &config, &args.out)?,
+        false => hub::write(&*encoder, &config, &args.run, &args.out)?,
+    }
     println!("{} ({} features): {}", config.encoder.name(), encoder.width(), args.out.display());
     Ok(ExitCode::SUCCESS)
 }

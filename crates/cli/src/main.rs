@@ -13,6 +13,7 @@ mod encoder;
 mod evaluate;
 mod factors;
 mod finish;
+mod hub;
 mod measure;
 mod methods;
 mod organize;

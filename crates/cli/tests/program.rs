@@ -101,6 +101,15 @@ fn a_run_leaves_what_it_promises_and_its_commands_work() {
         bytes(run.join("encoder.safetensors")),
         bytes(folder.path().join("encoder.safetensors"))
     );
+    succeeded(&portolan(folder.path(), &["export", "run", "--out", "hub"]));
+    let card = std::fs::read_to_string(folder.path().join("hub/README.md")).unwrap();
+    assert!(card.contains("pretrained by moco") && card.contains("kNN, k = 5"), "{card}");
+    let hub = std::fs::read_to_string(folder.path().join("hub/config.json")).unwrap();
+    assert!(
+        hub.contains("\"num_features\": 32")
+            && folder.path().join("hub/model.safetensors").exists()
+    );
+    refused(&portolan(folder.path(), &["export", "run", "--out", "hub"]), &["hub", "not empty"]);
     assert!(succeeded(&portolan(folder.path(), &["inspect", "run"])).contains("moco"));
     assert!(succeeded(&portolan(folder.path(), &["inspect", "shapes"])).contains("10 classes"));
     let doctor = succeeded(&portolan(folder.path(), &["doctor", "run"]));

@@ -20,6 +20,7 @@
 
 mod config;
 mod head;
+mod hub;
 pub mod layers;
 pub mod positions;
 mod resnet;
@@ -30,6 +31,7 @@ mod vit_config;
 
 pub use config::{EncoderConfig, build};
 pub use head::{HeadNorm, ProjectionHead};
+pub use hub::{Shown, built_by, hub_config};
 pub use resnet::ResNet;
 pub use resnet_config::{Arch, ResNetConfig, Stem};
 pub use transformer::{Block, Init};

@@ -42,8 +42,9 @@ impl Groups {
 
 /// Groups the photographs by k-means into `count` groups, with the same result each time.
 ///
-/// Without a `count` it is the one of 2, 3, 4, 6, 8, 12, 16, 24, 32 and 48 (at least four photographs a group) with the
-/// best mean silhouette on up to 1,000 evenly spaced photographs.
+/// Without a `count` it is the one of 2, 3, 4, 6, 8, 12, 16, 24, 32 and 48 with the best mean silhouette on up to 1,000
+/// evenly spaced photographs, of those that are at least a quarter of the square root of the photographs' number (the
+/// silhouette by itself likes two groups, which help nobody to find anything) and leave four photographs to a group.
 ///
 /// # Errors
 /// When there are fewer photographs than groups, or `count` is 0.
@@ -67,7 +68,9 @@ pub fn groups(x: &Embeddings, count: Option<usize>) -> Result<Groups> {
 fn choose_count(x: &Embeddings) -> Result<usize> {
     let sample = matrix(x, x.len().div_ceil(SAMPLE))?;
     let mut best = (1, f32::NEG_INFINITY);
-    for count in TRIED.into_iter().filter(|count| 4 * count <= sample.nrows()) {
+    let least = ((x.len() as f64).sqrt() / 4.0).min(32.0);
+    let sensible = |count: &usize| *count as f64 >= least && 4 * count <= sample.nrows();
+    for count in TRIED.into_iter().filter(sensible) {
         let of = ndarray::Array1::from(k_means(sample.clone(), count)?);
         let score = DatasetBase::new(sample.view(), of).silhouette_score()?;
         if score > best.1 {
@@ -109,4 +112,24 @@ fn typicality(x: &Embeddings, of: &[usize], count: usize) -> Vec<f32> {
     }
     let lengths: Vec<f32> = centres.iter().map(|c| dot(c, c).sqrt().max(f32::EPSILON)).collect();
     x.rows().zip(of).map(|(row, &group)| dot(row, &centres[group]) / lengths[group]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn many_photographs_get_more_than_two_groups() {
+        // Two wide heaps, each of two narrow ones: the silhouette alone would see two.
+        let heap = |i: usize| (1.0f32, 0.2 * (i % 2) as f32 + 0.001 * (i % 7) as f32);
+        let point =
+            |i: usize| if i % 4 < 2 { [heap(i).0, heap(i).1] } else { [heap(i).1, heap(i).0] };
+        let of = |n: usize| {
+            let x = Embeddings::new((0..n).flat_map(point).collect(), 2).unwrap();
+            groups(&x, None).unwrap().count
+        };
+        assert!((3..=48).contains(&of(200)), "{}", of(200));
+        assert!(of(12) >= 1);
+    }
 }
