@@ -61,7 +61,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         for name, stem in ENCODERS:
             folder = Path(scratch) / f"{name}-{stem}".removesuffix("--")
-            command = ["cargo", "run", "--quiet", "-p", "portolan-encoders", "--example", "hub_folder", "--"]
+            command = ["cargo", "run", "--quiet", "-p", "portolan-interchange", "--example", "hub_folder", "--"]
             subprocess.run([*command, name, stem, str(folder)], check=True)
             config = json.loads((folder / "config.json").read_text())
             if config["portolan"]["family"] == "vit" or stem == "imagenet":

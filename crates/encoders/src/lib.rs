@@ -20,7 +20,6 @@
 
 mod config;
 mod head;
-mod hub;
 pub mod layers;
 pub mod positions;
 mod resnet;
@@ -31,7 +30,6 @@ mod vit_config;
 
 pub use config::{EncoderConfig, build};
 pub use head::{HeadNorm, ProjectionHead};
-pub use hub::{Shown, built_by, hub_config};
 pub use resnet::ResNet;
 pub use resnet_config::{Arch, ResNetConfig, Stem};
 pub use transformer::{Block, Init};

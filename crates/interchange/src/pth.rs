@@ -1,0 +1,283 @@
+//! Tensors in the files that `torch.save` writes: an archive since PyTorch 1.6, one stream before (MoCo's files are of that time).
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use candle_core::pickle::Object;
+use portolan_tensor::{Kind, Tensor};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+use zip::{CompressionMethod, ZipArchive};
+
+use crate::pickle;
+
+/// How a stream begins: a pickle of PyTorch's magic number, 0x1950a86a20f9469cfc6c.
+const MAGIC: [u8; 15] =
+    [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
+/// What numbers a pickle may take, in bytes: it holds names and shapes alone.
+const PICKLE: u64 = 1 << 28;
+
+/// A tensor as a file describes it: a view of a storage.
+#[derive(Clone, Debug)]
+struct Described {
+    storage: String,
+    kind: Kind,
+    offset: i64,
+    size: Vec<i64>,
+    stride: Vec<i64>,
+}
+
+/// Where the storages lie.
+enum Storages {
+    /// Entries of an archive, below this folder.
+    Archive(ZipArchive<BufReader<File>>, String),
+    /// One after the other; where each one's numbers begin, and how many bytes they take.
+    Stream(BufReader<File>, BTreeMap<String, (u64, u64)>),
+}
+
+/// An opened file: its tensors by name, the keys of nested dictionaries joined with dots.
+pub(crate) struct Pth {
+    tensors: BTreeMap<String, Described>,
+    storages: Storages,
+}
+
+impl Pth {
+    /// Reads names and shapes; the numbers stay in the file.
+    ///
+    /// # Errors
+    /// When the file is none of `torch.save`, is cut short, or would have Python run what no checkpoint needs.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::of(file).with_context(|| format!("{} cannot be used", path.display()))
+    }
+
+    fn of(file: File) -> Result<Self> {
+        let mut file = BufReader::new(file);
+        match file.fill_buf()? {
+            start if start.starts_with(b"PK") => Self::of_archive(file),
+            start if start.starts_with(&MAGIC) => Self::of_stream(file),
+            _ => bail!("it is neither a safetensors file nor one that torch.save wrote"),
+        }
+    }
+
+    fn of_archive(file: BufReader<File>) -> Result<Self> {
+        let mut archive = ZipArchive::new(file).context("its archive is cut short or damaged")?;
+        let names: Vec<String> =
+            archive.file_names().map(|name| Ok(name?.into_owned())).collect::<Result<_>>()?;
+        let pickle = names.iter().find(|name| name.ends_with("/data.pkl"));
+        let pickle = pickle
+            .context("it is an archive, but not one that torch.save wrote: it has no data.pkl")?;
+        let folder = pickle.trim_end_matches("data.pkl").to_owned();
+        if let Ok(mut order) = archive.by_name(&format!("{folder}byteorder")) {
+            let mut text = String::new();
+            order.by_ref().take(16).read_to_string(&mut text)?;
+            ensure!(text == "little", "its numbers are {text}-endian; save it on another machine");
+        }
+        let object = pickle::read(&mut BufReader::new(archive.by_name(pickle)?.take(PICKLE)))?;
+        let tensors = named_tensors(&object)?;
+        Ok(Pth { tensors, storages: Storages::Archive(archive, folder) })
+    }
+
+    fn of_stream(mut file: BufReader<File>) -> Result<Self> {
+        file.seek_relative(MAGIC.len() as i64)?;
+        let length = file.get_ref().metadata()?.len();
+        for _ in ["protocol", "system"] {
+            pickle::read(&mut file.by_ref().take(PICKLE))?;
+        }
+        let object = pickle::read(&mut file.by_ref().take(PICKLE))?;
+        let Object::List(keys) = pickle::read(&mut file.by_ref().take(PICKLE))? else {
+            bail!("it does not list its storages")
+        };
+        let mut kinds = BTreeMap::new();
+        storage_kinds(&object, &mut kinds)?;
+        let mut places = BTreeMap::new();
+        for key in keys {
+            let Object::Unicode(key) = key else { bail!("one of its storages has no name") };
+            let kind =
+                kinds.get(&key).with_context(|| format!("no tensor has its storage {key}"))?;
+            let mut count = [0; 8];
+            file.read_exact(&mut count).context("it is cut short")?;
+            let bytes = u64::from_le_bytes(count)
+                .checked_mul(kind.elt_size_in_bytes() as u64)
+                .filter(|bytes| *bytes <= length)
+                .context("it is cut short or damaged")?;
+            let start = file.stream_position()?;
+            places.insert(key, (start, bytes));
+            file.seek_relative(bytes as i64)?;
+        }
+        Ok(Pth { tensors: named_tensors(&object)?, storages: Storages::Stream(file, places) })
+    }
+
+    /// The shape of every tensor.
+    pub(crate) fn shapes(&self) -> BTreeMap<String, Vec<i64>> {
+        self.tensors.iter().map(|(name, of)| (name.clone(), of.size.clone())).collect()
+    }
+
+    /// A tensor's numbers.
+    ///
+    /// # Errors
+    /// When they are not all there.
+    pub(crate) fn tensor(&mut self, name: &str) -> Result<Tensor> {
+        let of = self.tensors.get(name).with_context(|| format!("there is no `{name}`"))?.clone();
+        let bytes = self.storages.read(&of.storage).with_context(|| format!("in `{name}`"))?;
+        of.view(&bytes).with_context(|| format!("in `{name}`"))
+    }
+}
+
+impl Storages {
+    fn read(&mut self, key: &str) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match self {
+            Storages::Archive(archive, folder) => {
+                let mut entry = archive
+                    .by_name(&format!("{folder}data/{key}"))
+                    .with_context(|| format!("the archive lacks the storage {key}"))?;
+                // torch.save compresses nothing, so that what an entry holds cannot exceed the file.
+                ensure!(
+                    entry.compression() == CompressionMethod::Stored,
+                    "the storage {key} is compressed; torch.save does not do that"
+                );
+                entry.read_to_end(&mut bytes).context("the numbers are damaged")?;
+            }
+            Storages::Stream(file, places) => {
+                let (start, length) = *places
+                    .get(key)
+                    .with_context(|| format!("the file lacks the storage {key}"))?;
+                file.seek(SeekFrom::Start(start))?;
+                file.take(length).read_to_end(&mut bytes)?;
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+impl Described {
+    /// The tensor that sees these bytes so.
+    fn view(&self, bytes: &[u8]) -> Result<Tensor> {
+        let count = (bytes.len() / self.kind.elt_size_in_bytes()) as i64;
+        let mut last = Some(self.offset);
+        for (size, stride) in self.size.iter().zip(&self.stride) {
+            last = last
+                .zip((size - 1).max(0).checked_mul(*stride))
+                .and_then(|(a, b)| a.checked_add(b));
+        }
+        let empty = self.size.contains(&0);
+        ensure!(
+            empty || last.is_some_and(|last| last < count),
+            "it is cut short: there are {count} numbers for a tensor of {:?}",
+            self.size
+        );
+        let elements = self.size.iter().try_fold(1i64, |n, size| n.checked_mul(*size));
+        // A view may repeat its numbers, but what is to be a network's weights repeats none a billion times.
+        ensure!(
+            elements.is_some_and(|n| n < 1 << 31),
+            "no encoder has a tensor of {:?}",
+            self.size
+        );
+        if empty {
+            return Ok(Tensor::f_zeros(&self.size, (self.kind, portolan_tensor::Device::Cpu))?);
+        }
+        let storage = Tensor::f_from_data_size(bytes, &[count], self.kind)?;
+        Ok(storage.f_as_strided(&self.size, &self.stride, self.offset)?.f_contiguous()?)
+    }
+}
+
+/// All tensors that lie in dictionaries with texts as keys.
+fn named_tensors(object: &Object) -> Result<BTreeMap<String, Described>> {
+    let mut tensors = BTreeMap::new();
+    collect("", object, &mut tensors)?;
+    Ok(tensors)
+}
+
+fn collect(name: &str, object: &Object, into: &mut BTreeMap<String, Described>) -> Result<()> {
+    if let Some(tensor) = described(object).with_context(|| format!("in `{name}`"))? {
+        into.insert(name.to_owned(), tensor);
+    }
+    let Object::Dict(pairs) = object else { return Ok(()) };
+    for (key, value) in pairs {
+        let Object::Unicode(key) = key else { continue };
+        let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+        collect(&name, value, into)?;
+    }
+    Ok(())
+}
+
+/// The tensor that calling this would make, if it would make one.
+fn described(object: &Object) -> Result<Option<Described>> {
+    let Object::Reduce { callable, args } = object else { return Ok(None) };
+    let (Object::Class { class_name, .. }, Object::Tuple(args)) = (&**callable, &**args) else {
+        return Ok(None);
+    };
+    match (class_name.as_str(), &args[..]) {
+        ("_rebuild_parameter", [tensor, ..]) => described(tensor),
+        ("_rebuild_from_type_v2", [function, _, args, ..]) => described(&Object::Reduce {
+            callable: Box::new(function.clone()),
+            args: Box::new(args.clone()),
+        }),
+        ("_rebuild_tensor" | "_rebuild_tensor_v2", [storage, offset, size, stride, ..]) => {
+            let (key, kind) = storage_of(storage)?.context("a tensor has no storage")?;
+            let (size, stride) = (integers(size)?, integers(stride)?);
+            ensure!(size.len() == stride.len(), "a tensor's sizes and strides differ in number");
+            Ok(Some(Described { storage: key, kind, offset: integer(offset)?, size, stride }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The key and kind of a storage: ("storage", type, key, device, count).
+fn storage_of(object: &Object) -> Result<Option<(String, Kind)>> {
+    let Object::PersistentLoad(id) = object else { return Ok(None) };
+    let Object::Tuple(parts) = &**id else { return Ok(None) };
+    let [_, Object::Class { class_name, .. }, Object::Unicode(key), ..] = &parts[..] else {
+        return Ok(None);
+    };
+    let kind = match class_name.as_str() {
+        "FloatStorage" => Kind::Float,
+        "DoubleStorage" => Kind::Double,
+        "HalfStorage" => Kind::Half,
+        "BFloat16Storage" => Kind::BFloat16,
+        "LongStorage" => Kind::Int64,
+        "IntStorage" => Kind::Int,
+        "ShortStorage" => Kind::Int16,
+        "CharStorage" => Kind::Int8,
+        "ByteStorage" => Kind::Uint8,
+        "BoolStorage" => Kind::Bool,
+        other => bail!("numbers of the type {other} are unknown here"),
+    };
+    Ok(Some((key.clone(), kind)))
+}
+
+/// The kinds of all storages, also of those that no named tensor sees.
+fn storage_kinds(object: &Object, into: &mut BTreeMap<String, Kind>) -> Result<()> {
+    if let Some((key, kind)) = storage_of(object)? {
+        into.insert(key, kind);
+        return Ok(());
+    }
+    match object {
+        Object::Tuple(values) | Object::List(values) => {
+            values.iter().try_for_each(|value| storage_kinds(value, into))
+        }
+        Object::Dict(pairs) => pairs.iter().try_for_each(|(_, value)| storage_kinds(value, into)),
+        Object::Reduce { callable: a, args: b } | Object::Build { callable: a, args: b } => {
+            storage_kinds(a, into)?;
+            storage_kinds(b, into)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A number that is not negative.
+fn integer(object: &Object) -> Result<i64> {
+    let number = match object {
+        Object::Int(number) => i64::from(*number),
+        Object::Long(number) => *number,
+        _ => return Err(anyhow!("a tensor's description has something else than a number")),
+    };
+    ensure!(number >= 0, "a tensor's description has the number {number}");
+    Ok(number)
+}
+
+fn integers(object: &Object) -> Result<Vec<i64>> {
+    let Object::Tuple(numbers) = object else { bail!("a tensor's shape is no tuple") };
+    numbers.iter().map(integer).collect()
+}

@@ -1,0 +1,199 @@
+//! Checkpoints with the names and shapes of the methods' authors, as `torch.save` writes them (interop/fixtures.py made them).
+#![allow(clippy::unwrap_used)]
+
+use portolan_encoders::EncoderConfig;
+use portolan_interchange::{Found, Shown};
+use portolan_tensor::{Device, Kind, Tensor, no_grad};
+use std::path::{Path, PathBuf};
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name)
+}
+
+fn open(name: &str) -> Found {
+    Found::open(&file(name), None).unwrap()
+}
+
+fn refused(path: &Path) -> String {
+    let error = format!("{:#}", Found::open(path, None).err().expect("a file to be refused"));
+    assert!(!error.contains('\n') && error.contains(&*path.to_string_lossy()), "{error}");
+    error
+}
+
+/// The number that fixtures.py fills the tensor of this name with.
+fn mark(name: &str) -> f64 {
+    let number = name.bytes().fold(7u64, |number, byte| (number * 31 + u64::from(byte)) % 65521);
+    number as f64 / 65536.0
+}
+
+/// Every weight is the one of its name, in its whole shape.
+fn is_in_place(found: &Found) {
+    for (name, tensor) in
+        found.tensors.iter().filter(|(name, _)| !name.ends_with("num_batches_tracked"))
+    {
+        let (least, most) = (tensor.min().double_value(&[]), tensor.max().double_value(&[]));
+        assert_eq!((least, most), (mark(name), mark(name)), "{name}");
+    }
+}
+
+fn left(found: &Found) -> Vec<&str> {
+    found.left_out.iter().map(|(part, _)| part.as_str()).collect()
+}
+
+#[test]
+fn resnets_come_from_whatever_surrounds_them() {
+    portolan_tensor::tch::set_num_threads(1);
+    let cases: [(&str, &str, &[&str]); 5] = [
+        (
+            "moco_v2_800ep_pretrain.pth.tar", // a stream, as before PyTorch 1.6
+            "state_dict.module.encoder_q.",
+            &[
+                "state_dict.module.encoder_k",
+                "state_dict.module.encoder_q.fc",
+                "state_dict.module.queue",
+                "state_dict.module.queue_ptr",
+            ],
+        ),
+        ("simclr_resnet50-1x.pth", "state_dict.", &["state_dict.fc"]),
+        (
+            "byol_sequence.pth",
+            "online_network.encoder.",
+            &["online_network.projection", "target_network"],
+        ),
+        (
+            "barlow_checkpoint.pth",
+            "model.module.backbone.",
+            &["model.module.bn", "model.module.projector"],
+        ),
+        ("vicreg_resnet50.pth", "", &[]),
+    ];
+    for (name, taken, left_out) in cases {
+        let found = open(name);
+        assert_eq!(found.encoder, EncoderConfig::named("resnet50").unwrap(), "{name}");
+        assert_eq!((found.taken.as_str(), left(&found)), (taken, left_out.to_vec()), "{name}");
+        assert_eq!(found.tensors.len(), 318, "{name}");
+        assert_eq!(found.shown, Shown::imagenet(224));
+        is_in_place(&found);
+    }
+}
+
+#[test]
+fn transformers_come_from_whatever_surrounds_them() {
+    portolan_tensor::tch::set_num_threads(1);
+    let cases = [
+        (
+            "moco_v3_vit-s-300ep.pth.tar",
+            "state_dict.module.base_encoder.",
+            "vit_w384d12h12_patch16_224",
+        ),
+        (
+            "dino_deitsmall16_pretrain_full_checkpoint.pth",
+            "teacher.backbone.",
+            "vit_small_patch16_224",
+        ),
+        ("mae_pretrain_vit_base_full.pth", "model.", "vit_base_patch16_224"),
+    ];
+    for (name, taken, encoder) in cases {
+        let found = open(name);
+        assert_eq!(
+            (found.taken.as_str(), found.encoder.name().as_str()),
+            (taken, encoder),
+            "{name}"
+        );
+        assert!(found.notes[0].contains("heads"), "{name}");
+        is_in_place(&found);
+    }
+    assert_eq!(
+        left(&open("mae_pretrain_vit_base_full.pth")),
+        ["model.decoder_pos_embed", "model.decoder_pred", "model.mask_token"]
+    );
+}
+
+#[test]
+fn the_scales_of_dinov2_go_into_the_matrices_before_them() {
+    portolan_tensor::tch::set_num_threads(1);
+    let found = open("dinov2_vits14_pretrain.pth");
+    assert_eq!(found.encoder.name(), "vit_small_patch14_518");
+    assert_eq!((left(&found), found.shown.size), (vec!["mask_token"], 224));
+    let near = |name: &str, expected: f64| {
+        let (least, most) = (found.tensors[name].min(), found.tensors[name].max());
+        assert!((least.double_value(&[]) - expected).abs() < 1e-6, "{name}");
+        assert!((most.double_value(&[]) - expected).abs() < 1e-6, "{name}");
+    };
+    let scaled = |scale: &str, name: &str| near(name, mark(scale) * mark(name));
+    scaled("blocks.3.ls1.gamma", "blocks.3.attn.proj.weight");
+    scaled("blocks.3.ls2.gamma", "blocks.3.mlp.fc2.bias");
+    near("blocks.3.mlp.fc1.weight", mark("blocks.3.mlp.fc1.weight"));
+    // Images of 224 pixels have 16 × 16 patches; positions are for 37 × 37.
+    let encoder = found.build(&found.encoder, Device::Cpu).unwrap();
+    let images = Tensor::zeros([1, 3, 224, 224], (Kind::Float, Device::Cpu));
+    assert_eq!(no_grad(|| encoder.forward(&images, false)).size(), [1, 384]);
+}
+
+#[test]
+fn a_file_that_would_run_something_is_refused_by_what_it_would_run() {
+    for name in ["harm.pth", "harm_old.pth"] {
+        let error = refused(&file(name));
+        assert!(
+            error.contains("`posix.system`") && error.contains("nothing was executed"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn other_architectures_are_named() {
+    assert!(refused(&file("resnet101.pth")).contains("[3, 4, 23, 3] bottlenecks"));
+    assert!(refused(&file("dinov2_vits14_reg4_pretrain.pth")).contains("`register_tokens`"));
+    let named = EncoderConfig::named("vit_tiny_patch16_224").unwrap();
+    let error = Found::open(&file("moco_v3_vit-s-300ep.pth.tar"), Some(&named)).err().unwrap();
+    let error = format!("{error:#}");
+    assert!(error.contains("vit_tiny_patch16_224") && error.contains("384"), "{error}");
+}
+
+#[test]
+fn files_cut_short_and_other_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, kept) in
+        [("dinov2_vits14_pretrain.pth", 0.6), ("moco_v2_800ep_pretrain.pth.tar", 0.5)]
+    {
+        let whole = std::fs::read(file(name)).unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, &whole[..(whole.len() as f64 * kept) as usize]).unwrap();
+        assert!(refused(&path).contains("cut short"));
+    }
+    let text = folder.path().join("notes.pth");
+    std::fs::write(&text, "not a checkpoint").unwrap();
+    assert!(refused(&text).contains("neither"));
+    assert!(refused(&folder.path().join("missing.pth")).contains("there is no"));
+}
+
+#[test]
+fn hub_folders_are_read_and_those_without_a_config_are_not() {
+    portolan_tensor::tch::set_num_threads(1);
+    let folder = tempfile::tempdir().unwrap();
+    assert!(refused(folder.path()).contains("config.json"));
+    let config = r#"{"architecture": "resnet50", "num_classes": 0, "num_features": 2048, "pretrained_cfg":
+        {"input_size": [3, 96, 96], "crop_pct": 0.75, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}"#;
+    std::fs::write(folder.path().join("config.json"), config).unwrap();
+    assert!(refused(folder.path()).contains("model.safetensors"));
+    std::fs::copy(file("vicreg_resnet50.pth"), folder.path().join("pytorch_model.bin")).unwrap();
+    let found = Found::open(folder.path(), None).unwrap();
+    let shown = Shown { resize: 128, size: 96, mean: [0.5; 3], std: [0.25; 3], grayscale: false };
+    assert_eq!((found.encoder.name().as_str(), found.shown), ("resnet50", shown));
+    is_in_place(&found);
+}
+
+#[test]
+fn a_transformer_of_timm_has_the_heads_that_its_config_names() {
+    portolan_tensor::tch::set_num_threads(1);
+    let folder = tempfile::tempdir().unwrap();
+    let config =
+        r#"{"architecture": "vit_small_patch16_224.dino", "model_args": {"num_heads": 8}}"#;
+    std::fs::write(folder.path().join("config.json"), config).unwrap();
+    let weights = folder.path().join("pytorch_model.bin");
+    std::fs::copy(file("dino_deitsmall16_pretrain_full_checkpoint.pth"), weights).unwrap();
+    let found = Found::open(folder.path(), None).unwrap();
+    assert_eq!(found.encoder.name(), "vit_w384d12h8_patch16_224");
+    assert!(found.notes.is_empty(), "nothing was assumed: {:?}", found.notes);
+}
