@@ -17,7 +17,7 @@ pub(crate) enum Command {
     Reproduce(RunArgs),
     /// Pretrain on your own images (or any data set), then evaluate where there are labels.
     Pretrain(RunArgs),
-    /// kNN and linear probe of a run's encoder on a data set.
+    /// kNN, linear probe, low-shot and fine-tuning of a run's encoder, or of one in a file, on a data set.
     Evaluate(EvaluateArgs),
     /// Whether a run is healthy, from what it logged and without labels; what to change first where it is not.
     Doctor(DoctorArgs),
@@ -94,6 +94,9 @@ pub(crate) struct RunArgs {
     /// Go on with the run in this folder, from its newest checkpoint.
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<PathBuf>,
+    /// Begin with the encoder of this file (safetensors, or .pth of its authors), hub folder or run, not with a random one.
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub(crate) init: Option<PathBuf>,
     /// A TOML file of settings, such as another run's config.toml.
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub(crate) config: Option<PathBuf>,
@@ -114,8 +117,12 @@ pub(crate) struct RunArgs {
 
 #[derive(Args)]
 pub(crate) struct EvaluateArgs {
-    /// The run's folder.
-    pub(crate) run: PathBuf,
+    /// The run's folder; or an encoder's file (safetensors, or .pth of its authors) or hub folder.
+    #[arg(value_name = "RUN|FILE")]
+    pub(crate) of: PathBuf,
+    /// What a file's encoder is, where its weights do not say: vit_small_patch16_224, for instance.
+    #[arg(long)]
+    pub(crate) encoder: Option<String>,
     /// Images with labels and a test split; the run's own otherwise.
     #[arg(long)]
     pub(crate) data: Option<String>,
@@ -172,8 +179,12 @@ pub(crate) struct FactorsArgs {
 
 #[derive(Args)]
 pub(crate) struct EmbedArgs {
-    /// The run's folder.
-    pub(crate) run: PathBuf,
+    /// The run's folder; or an encoder's file (safetensors, or .pth of its authors) or hub folder.
+    #[arg(value_name = "RUN|FILE")]
+    pub(crate) of: PathBuf,
+    /// What a file's encoder is, where its weights do not say: vit_small_patch16_224, for instance.
+    #[arg(long)]
+    pub(crate) encoder: Option<String>,
     /// The images; the run's own otherwise.
     #[arg(long)]
     pub(crate) data: Option<String>,
@@ -199,7 +210,7 @@ pub(crate) struct ExportArgs {
 
 #[derive(Args)]
 pub(crate) struct InspectArgs {
-    /// A run's folder, or images as --data takes them.
+    /// A run's folder, an encoder's file or hub folder, or images as --data takes them.
     pub(crate) what: String,
 }
 
@@ -299,7 +310,7 @@ pub(crate) struct OrganizeArgs {
     /// The run whose encoder looks at them.
     #[arg(long, conflicts_with = "encoder")]
     pub(crate) run: Option<PathBuf>,
-    /// The encoder, a file that `portolan export` wrote.
+    /// The encoder: a file (safetensors, or .pth of its authors) or a hub folder.
     #[arg(long, value_name = "FILE")]
     pub(crate) encoder: Option<PathBuf>,
     /// The folder to write gallery.html and groups.parquet into; organized/ otherwise.

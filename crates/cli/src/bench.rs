@@ -113,7 +113,7 @@ fn named<'a>(name: &str, all: impl Iterator<Item = &'a Job> + Clone) -> Result<&
 
 fn measure(job: &Job, args: &BenchArgs) -> Result<Row> {
     let config = settings(job, args)?;
-    let Setup { device, threads } = set_up(&config, args.threads)?;
+    let Setup { device, threads } = set_up(&config.device, args.threads)?;
     let mut method = methods::build(&config, device)?;
     let mut work = Work::new(&config, &*method, device, job.end_to_end.then_some(threads))?;
     work.steps(&mut *method, WARM_UP, &mut Clock::stopped())?;

@@ -1,38 +1,17 @@
-//! What one does with a finished run: `embed`, `export`, `inspect`.
+//! What one does with a trained encoder: `embed`, `export`, `inspect`.
 
 use anyhow::{Context, Result, bail};
 use portolan_data::{Dataset, Source};
 use portolan_evaluate::{Features, features};
+use portolan_interchange::{Found, Shown};
 use portolan_tensor::device;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::args::{EmbedArgs, ExportArgs, InspectArgs};
-use crate::config::RunConfig;
-use crate::embeddings;
-use crate::run::{open_data, plain_view};
-use crate::{encoder, hub};
-
-/// The run's settings and the data to look at: `--data`, all of it, or the run's own.
-///
-/// Images are normalised as those the encoder was trained on, whatever they are.
-///
-/// # Errors
-/// When there is no such run, or its data cannot be opened.
-pub(crate) fn open(run: &Path, data: Option<&String>) -> Result<(RunConfig, Dataset)> {
-    let mut config = encoder::config_of(run)?;
-    let normalisation = config.normalisation();
-    if let Some(data) = data {
-        config.data.source.clone_from(data);
-        (config.data.limit, config.data.limit_test) = (0, 0);
-    }
-    let mut data = open_data(&config.data)?;
-    if let Some((mean, std)) = normalisation {
-        (data.mean, data.std) = (mean, std);
-    }
-    Ok((config, data))
-}
+use crate::trained::{Trained, tell};
+use crate::{embeddings, encoder, hub};
 
 /// The split of this name.
 ///
@@ -50,12 +29,10 @@ pub(crate) fn split_of(data: &Dataset, name: &str) -> Result<Arc<dyn Source>> {
 pub(crate) fn embed(args: &EmbedArgs) -> Result<ExitCode> {
     let form = embeddings::Form::of(&args.out)?;
     let device = device::choose(&args.device)?;
-    let (config, data) = open(&args.run, args.data.as_ref())?;
-    let source = split_of(&data, &args.split)?;
-    let encoder = encoder::load(&args.run, &config, device)?;
-    let view = plain_view(&config, &data);
-    let precision = config.training.precision;
-    let features = features(&*encoder, &*source, &view, device, precision)?;
+    let trained = Trained::open(&args.of, args.encoder.as_deref())?;
+    let source = split_of(&trained.data(args.data.as_ref())?, &args.split)?;
+    let encoder = trained.build(&trained.config, device)?;
+    let features = features(&*encoder, &*source, &trained.plain_view(), device, trained.precision)?;
     let names: Vec<String> = features.ids.iter().map(|&id| source.describe(id)).collect();
     form.write(&args.out, &features, &names)?;
     let [n, width] = features.x.size()[..] else { bail!("the features are no matrix") };
@@ -88,11 +65,30 @@ pub(crate) fn export(args: &ExportArgs) -> Result<ExitCode> {
 /// `portolan inspect`: a run or a data set in a few lines.
 pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode> {
     let path = Path::new(&args.what);
-    match path.join("config.toml").exists() {
-        true => inspect_run(path)?,
-        false => inspect_data(&args.what)?,
+    if path.join("config.toml").exists() {
+        inspect_run(path)?;
+    } else if path.join("config.json").exists() || path.is_file() && !is_images(path) {
+        inspect_encoder(path)?;
+    } else {
+        inspect_data(&args.what)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a file is one that --data takes.
+fn is_images(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "parquet" || ending == "bin")
+}
+
+fn inspect_encoder(path: &Path) -> Result<()> {
+    let found = Found::open(path, None)?;
+    tell(&found, path);
+    let Shown { resize, size, mean, std, grayscale } = found.shown;
+    let grey = if grayscale { ", in grey" } else { "" };
+    println!("encoder    {}, {} tensors", found.encoder.name(), found.tensors.len());
+    println!("images     short side to {resize}, middle {size} × {size}{grey}");
+    println!("normalised mean {mean:?}, deviation {std:?}");
+    Ok(())
 }
 
 fn inspect_run(run: &Path) -> Result<()> {

@@ -3,6 +3,7 @@
 use portolan_augment::{ViewSpec, Views};
 use portolan_encoders::EncoderConfig;
 use portolan_evaluate::KnnConfig;
+use portolan_interchange::Shown;
 use portolan_train::{Augment, TrainConfig};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,9 @@ pub(crate) struct RunConfig {
     /// was a choice were made by the CPU.
     #[serde(default = "by_cpu")]
     pub(crate) augment: Augment,
+    /// The encoder that training begins with, a file or folder; drawn at random where empty.
+    #[serde(default)]
+    pub(crate) init: String,
     /// The images.
     pub(crate) data: DataConfig,
     /// The encoder.
@@ -81,6 +85,14 @@ pub(crate) struct EvaluationConfig {
     pub(crate) grayscale: bool,
     /// Neighbours and temperature.
     pub(crate) knn: KnnConfig,
+}
+
+impl EvaluationConfig {
+    /// How an image of data with this mean and deviation is shown.
+    pub(crate) fn shown(&self, mean: [f32; 3], std: [f32; 3]) -> Shown {
+        let &EvaluationConfig { resize, size, grayscale, .. } = self;
+        Shown { resize, size, mean, std, grayscale }
+    }
 }
 
 /// A figure that others published, and what it was measured on.

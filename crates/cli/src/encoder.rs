@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 use portolan_encoders::{Encoder, EncoderConfig, Vit, build};
+use portolan_interchange::Shown;
 use portolan_method::Method;
 use portolan_tensor::{Device, Vars, io};
 use portolan_train::{Checkpoint, newest, optimizer};
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::RunConfig;
@@ -13,10 +13,6 @@ use crate::methods;
 
 /// The file in a run's folder that holds its encoder.
 pub(crate) const FILE: &str = "encoder.safetensors";
-
-/// The metadata of an encoder's file that say how an image is shown to it: short side and side of the view in pixels, and
-/// whether it is grey, as a JSON list.
-pub(crate) const VIEW: &str = "view";
 
 /// The resolved settings of the run in this folder.
 ///
@@ -30,24 +26,21 @@ pub(crate) fn config_of(run: &Path) -> Result<RunConfig> {
     toml::from_str(&text).with_context(|| format!("{} is not a run's settings", path.display()))
 }
 
-/// Writes an encoder with torchvision's names. The metadata says what torchvision's file would not: stem, view
-/// and normalisation.
+/// How images are shown to a run's encoder: as in its evaluation, normalised as in its views.
+///
+/// # Errors
+/// When the views have no normalisation.
+pub(crate) fn shown(config: &RunConfig) -> Result<Shown> {
+    let (mean, std) = config.normalisation().context("the run's views have no normalisation")?;
+    Ok(config.evaluation.shown(mean, std))
+}
+
+/// Writes an encoder that a run trained.
 ///
 /// # Errors
 /// When the file cannot be written.
 pub(crate) fn write(encoder: &dyn Encoder, config: &RunConfig, path: &Path) -> Result<()> {
-    let (mean, std) = config.normalisation().context("the views have no normalisation")?;
-    let evaluation = &config.evaluation;
-    let view = (evaluation.resize, evaluation.size, evaluation.grayscale);
-    let metadata = BTreeMap::from([
-        ("format".to_owned(), "pt".to_owned()),
-        ("encoder".to_owned(), serde_json::to_string(&config.encoder)?),
-        ("method".to_owned(), config.method.clone()),
-        (VIEW.to_owned(), serde_json::to_string(&view)?),
-        ("mean".to_owned(), serde_json::to_string(&mean)?),
-        ("std".to_owned(), serde_json::to_string(&std)?),
-    ]);
-    io::save(path, &encoder.vars().state(), &metadata)
+    portolan_interchange::write(path, encoder, &config.encoder, &shown(config)?, &config.method)
 }
 
 /// The trained encoder of the run in this folder: from its `encoder.safetensors`, or from the newest

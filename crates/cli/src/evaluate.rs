@@ -1,25 +1,22 @@
-//! `portolan evaluate`: what a finished run's encoder is worth, by published protocols.
+//! `portolan evaluate`: what a trained encoder is worth, by published protocols.
 
 use anyhow::{Context, Result, ensure};
-use portolan_augment::{Op, ViewSpec};
-use portolan_data::Dataset;
-use portolan_encoders::{Encoder, EncoderConfig};
+use portolan_data::{Dataset, Source};
+use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_evaluate::{
-    Features, FinetuneConfig, Finetuning, LinearConfig, LinearProbe, Scores, Shots,
+    Features, FinetuneConfig, Finetuning, LinearConfig, LinearProbe, Scores, Shots, features,
     features_of_draw, finetune, knn_votes, linear_sweep, low_shot,
 };
-use portolan_tensor::{Device, Tensor, io, seed};
+use portolan_tensor::{Device, Tensor, Vars, io, seed};
 use serde::Serialize;
 use std::process::ExitCode;
 
 use crate::args::{EvaluateArgs, Protocol};
-use crate::commands::{open, warn_of_skipped};
-use crate::config::RunConfig;
-use crate::measure::both_splits;
-use crate::run::{is_labelled, plain_view, set_up};
-use crate::{encoder, methods};
+use crate::commands::warn_of_skipped;
+use crate::run::{is_labelled, set_up};
+use crate::trained::Trained;
 
-/// What `evaluate` leaves in the run's folder.
+/// What `evaluate` leaves in the run's folder, or beside the encoder's file.
 const FILE: &str = "evaluation.json";
 
 /// Neighbours that papers report (DINO, section 4.1), besides the run's own number.
@@ -39,7 +36,7 @@ struct Figure {
 /// What all protocols look at.
 struct Subject<'a> {
     args: &'a EvaluateArgs,
-    config: RunConfig,
+    trained: Trained,
     data: Dataset,
     device: Device,
     bank: Features,
@@ -48,16 +45,16 @@ struct Subject<'a> {
 }
 
 pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
-    let (mut config, data) = open(&args.run, args.data.as_ref())?;
-    config.device.clone_from(&args.device);
-    let device = set_up(&config, None)?.device;
+    let device = set_up(&args.device, None)?.device;
+    let trained = Trained::open(&args.of, args.encoder.as_deref())?;
+    let data = trained.data(args.data.as_ref())?;
     ensure!(
         is_labelled(&data),
         "{} has no labelled test split to score on; give --data with train/ and test/ folders, a folder a class",
         data.name
     );
-    let encoder = encoder::load(&args.run, &config, device)?;
-    let (bank, test) = both_splits(&*encoder, &config, &data, device)?;
+    let encoder = trained.build(&trained.config, device)?;
+    let (bank, test) = both_splits(&*encoder, &trained, &data, device)?;
     println!(
         "data  {}: {} images to fit to, {} to score on",
         data.name,
@@ -67,7 +64,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     warn_of_skipped(&bank);
     warn_of_skipped(&test);
     let classes = data.classes.len() as i64;
-    let subject = Subject { args, config, data, device, bank, test, classes };
+    let subject = Subject { args, trained, data, device, bank, test, classes };
     let mut figures: Vec<Figure> = Vec::new();
     for protocol in &args.protocol {
         let new = match protocol {
@@ -81,10 +78,23 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         figures.extend(new);
     }
     say_gap(&figures);
-    let path = args.run.join(FILE);
+    let path = subject.trained.place_for(FILE);
     io::write_aside(&path, serde_json::to_string_pretty(&figures)?.as_bytes())?;
     println!("all figures with confusion matrices: {}", path.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The features of the training and of the test split.
+fn both_splits(
+    encoder: &dyn Encoder,
+    trained: &Trained,
+    data: &Dataset,
+    device: Device,
+) -> Result<(Features, Features)> {
+    let view = trained.plain_view();
+    let of = |source: &dyn Source| features(encoder, source, &view, device, trained.precision);
+    let test = data.test.as_ref().context("the data has no test split")?;
+    Ok((of(&*data.train)?, of(&**test)?))
 }
 
 fn figure(protocol: String, votes: &Tensor, test: &Features) -> Result<Figure> {
@@ -93,7 +103,7 @@ fn figure(protocol: String, votes: &Tensor, test: &Features) -> Result<Figure> {
 }
 
 fn knn(on: &Subject) -> Result<Vec<Figure>> {
-    let own = &on.config.evaluation.knn;
+    let own = &on.trained.knn;
     let mut ks: Vec<usize> =
         NEIGHBOURS.into_iter().filter(|&k| k <= on.bank.ids.len() && k != own.k).collect();
     ks.push(own.k);
@@ -113,10 +123,10 @@ fn linear(on: &Subject) -> Result<Figure> {
 
 fn linear_sgd(on: &Subject, encoder: &dyn Encoder) -> Result<Vec<Figure>> {
     let config = LinearConfig { epochs: on.args.linear_epochs, ..LinearConfig::default() };
-    let view = training_view(&on.config, &on.data);
+    let view = on.trained.training_view();
     let plain = |_| Ok(on.bank.x.shallow_clone());
     let augmented = |epoch| {
-        let precision = on.config.training.precision;
+        let precision = on.trained.precision;
         let seen =
             features_of_draw(encoder, &*on.data.train, &view, epoch + 1, on.device, precision)?;
         ensure!(seen.ids == on.bank.ids, "an image can no longer be read; try again");
@@ -135,17 +145,6 @@ fn linear_sgd(on: &Subject, encoder: &dyn Encoder) -> Result<Vec<Figure>> {
             linear_sweep(&on.bank, augmented, &on.test, on.classes, &config),
         )?,
     ])
-}
-
-/// The crops and flips of the run's first view, without its colours: what papers train classifiers on.
-fn training_view(config: &RunConfig, data: &Dataset) -> ViewSpec {
-    let plain = plain_view(config, data);
-    let views = config.each_view();
-    let crop = views[0].ops.iter().find(|op| matches!(op, Op::RandomResizedCrop { .. }));
-    let Some(crop) = crop else { return plain };
-    let mut ops = vec![crop.clone(), Op::HorizontalFlip { p: 0.5 }];
-    ops.extend(plain.ops.into_iter().skip(1)); // all but the crop of evaluation
-    ViewSpec { ops }
 }
 
 fn low_shots(on: &Subject) -> Result<Vec<Figure>> {
@@ -174,8 +173,8 @@ const FINETUNED: &str = "fine-tuned";
 
 fn finetuned(on: &Subject) -> Result<Vec<Figure>> {
     let epochs = on.args.finetune_epochs;
-    let mut config = on.config.clone();
-    let recipe = match &mut config.encoder {
+    let mut config = on.trained.config.clone();
+    let recipe = match &mut config {
         EncoderConfig::Vit(vit) => {
             vit.drop_path = 0.1; // MAE, table 9
             FinetuneConfig::vit(epochs)
@@ -183,13 +182,13 @@ fn finetuned(on: &Subject) -> Result<Vec<Figure>> {
         EncoderConfig::Resnet(_) => FinetuneConfig::resnet(epochs),
     };
     let recipe = FinetuneConfig { batch_size: recipe.batch_size.min(on.bank.ids.len()), ..recipe };
-    seed(config.seed);
-    let pretrained = encoder::load(&on.args.run, &config, on.device)?;
+    seed(on.trained.seed);
+    let pretrained = on.trained.build(&config, on.device)?;
     let name = format!("{FINETUNED}, {epochs} epochs");
     let after = finetuned_one(on, &*pretrained, &recipe, name)?;
-    let untrained = methods::build(&config, on.device)?;
+    let untrained = build(&config, &Vars::new(on.device))?;
     let name = format!("from scratch, {epochs} epochs");
-    let scratch = finetuned_one(on, untrained.encoder(), &recipe, name)?;
+    let scratch = finetuned_one(on, &*untrained, &recipe, name)?;
     Ok(vec![after, scratch])
 }
 
@@ -201,12 +200,12 @@ fn finetuned_one(
 ) -> Result<Figure> {
     let work = Finetuning {
         train: &*on.data.train,
-        train_view: &training_view(&on.config, &on.data),
+        train_view: &on.trained.training_view(),
         test: &**on.data.test.as_ref().context("the data has no test split")?,
-        test_view: &plain_view(&on.config, &on.data),
+        test_view: &on.trained.plain_view(),
         classes: on.classes,
         device: on.device,
-        precision: on.config.training.precision,
+        precision: on.trained.precision,
     };
     let say = |epoch, loss| eprintln!("{name}: epoch {}  loss {loss:.4}", epoch + 1);
     let (test, votes) = finetune(encoder, &work, recipe, say)?;

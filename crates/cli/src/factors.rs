@@ -11,9 +11,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::args::FactorsArgs;
-use crate::commands::open;
 use crate::encoder;
-use crate::run::plain_view;
+use crate::run::open_data;
+use crate::trained::plain_view;
 
 /// The tables of one run.
 #[derive(Serialize)]
@@ -45,19 +45,20 @@ pub(crate) fn factors(args: &FactorsArgs) -> Result<ExitCode> {
 }
 
 fn tables_of(run: &Path, device: Device) -> Result<RunTables> {
-    let (config, data) = open(run, None)?;
+    let config = encoder::config_of(run)?;
     ensure!(
         config.data.source == "shapes",
         "{} was trained on {}, whose images come without the factors they were made of; factors are those of shapes",
         run.display(),
         config.data.source
     );
+    let data = open_data(&config.data)?;
     let size = config.data.size;
     let split = |split, images| Shapes::new(split, images, size, Options::default().seed);
     let train = split(Split::Train, data.train.len())?;
     let test = split(Split::Test, data.test.as_ref().map_or(0, |test| test.len()))?;
     let method = encoder::load_method(run, &config, device)?;
-    let view = plain_view(&config, &data);
+    let view = plain_view(&encoder::shown(&config)?);
     let precision = config.training.precision;
     let embed =
         |source: &dyn Source| Ok(features(method.encoder(), source, &view, device, precision)?.x);

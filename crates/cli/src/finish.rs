@@ -114,6 +114,9 @@ fn summarise(
     if training.accumulate > 1 {
         notes.push(ACCUMULATION.to_owned());
     }
+    if !config.init.is_empty() {
+        notes.push(format!("training began with the encoder of {}", config.init));
+    }
     let parameters = method.encoder().vars().parameters();
     report::Report {
         method: config.method.clone(),

@@ -1,7 +1,8 @@
 //! A run's encoder as a folder that timm's hub layout knows: weights, `config.json` and a model card.
 
 use anyhow::{Context, Result, ensure};
-use portolan_encoders::{Encoder, Shown, built_by, hub_config};
+use portolan_encoders::Encoder;
+use portolan_interchange::{Shown, built_by, hub_config};
 use portolan_report::Report;
 use portolan_tensor::io::write_aside;
 use std::path::Path;
@@ -24,8 +25,7 @@ pub(crate) fn write(
     std::fs::create_dir_all(folder).with_context(|| {
         format!("cannot make the folder {}; choose a writable --out", folder.display())
     })?;
-    let (mean, std) = config.normalisation().context("the views have no normalisation")?;
-    let shown = Shown { resize: config.evaluation.resize, size: config.evaluation.size, mean, std };
+    let shown = encoder::shown(config)?;
     encoder::write(encoder, config, &folder.join("model.safetensors"))?;
     let described = hub_config(&config.encoder, encoder.width(), &shown);
     write_aside(&folder.join("config.json"), serde_json::to_string_pretty(&described)?.as_bytes())?;

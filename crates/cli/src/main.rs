@@ -14,6 +14,7 @@ mod evaluate;
 mod factors;
 mod finish;
 mod hub;
+mod init;
 mod measure;
 mod methods;
 mod organize;
@@ -23,6 +24,7 @@ mod pictures;
 mod reconstruct;
 mod run;
 mod settings;
+mod trained;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -30,7 +30,7 @@ pub(crate) struct Measured {
 }
 
 /// The features of the training and of the test split.
-pub(crate) fn both_splits(
+fn both_splits(
     encoder: &dyn Encoder,
     config: &RunConfig,
     data: &Dataset,

@@ -6,22 +6,20 @@ use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
-use portolan_augment::{Op, ViewSpec, presets};
 use portolan_data::Source;
-use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_evaluate::{features, pca};
 use portolan_organize::{
     Embeddings, Fingerprint, Gallery, Groups, Photo, Thumbnail, dense_clusters, duplicates, groups,
     html, nearest,
 };
-use portolan_tensor::{Device, Kind, Precision, Tensor, Vars, device, io};
+use portolan_tensor::{Kind, Precision, Tensor, device, io};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::args::OrganizeArgs;
-use crate::encoder::{self, VIEW};
+use crate::trained::Trained;
 
 /// Groups are found along so many principal components: in more, distances say less and take longer.
 const COMPONENTS: i64 = 32;
@@ -33,7 +31,8 @@ const TABLE: &str = "groups.parquet";
 
 pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
     let device = device::choose(&args.device)?;
-    let (encoder, view) = open_encoder(args, device)?;
+    let trained = open_encoder(args)?;
+    let (encoder, view) = (trained.build(&trained.config, device)?, trained.plain_view());
     let source = portolan_data::photographs(&args.folder)?;
     let out = prepare_out(args)?;
 
@@ -96,47 +95,16 @@ pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The encoder in evaluation, and the view that it wants of a photograph.
-fn open_encoder(args: &OrganizeArgs, device: Device) -> Result<(Box<dyn Encoder>, ViewSpec)> {
-    if let Some(run) = &args.run {
-        let config = encoder::config_of(run)?;
-        let (mean, std) =
-            config.normalisation().context("the run's views have no normalisation")?;
-        let evaluation = &config.evaluation;
-        let view = plain(evaluation.resize, evaluation.size, evaluation.grayscale);
-        return Ok((encoder::load(run, &config, device)?, view.with_normalisation(mean, std)));
-    }
-    let Some(file) = &args.encoder else {
+/// The encoder that looks at the photographs.
+fn open_encoder(args: &OrganizeArgs) -> Result<Trained> {
+    let Some(path) = args.run.as_ref().or(args.encoder.as_ref()) else {
         bail!(
-            "an encoder is needed to see what photographs have in common: give a run with --run RUN or an exported \
-             encoder with --encoder FILE; `portolan pretrain simclr --data {}` trains one on these photographs",
+            "an encoder is needed to see what photographs have in common: give a run with --run RUN or an encoder's file \
+             with --encoder FILE; `portolan pretrain simclr --data {}` trains one on these photographs",
             args.folder.display()
         )
     };
-    let (tensors, metadata) = io::load(file)?;
-    let entry = |key: &str| {
-        metadata.get(key).with_context(|| {
-            format!(
-                "{} does not say its `{key}`; write it anew with `portolan export`, or give the run with --run",
-                file.display()
-            )
-        })
-    };
-    let config: EncoderConfig = serde_json::from_str(entry("encoder")?)?;
-    let (mean, std) = (serde_json::from_str(entry("mean")?)?, serde_json::from_str(entry("std")?)?);
-    let (resize, size, grayscale) = serde_json::from_str(entry(VIEW)?)?;
-    let encoder = build(&config, &Vars::new(device))?;
-    io::copy_into(&encoder.vars().state(), &tensors)
-        .with_context(|| format!("{} does not fit its own description", file.display()))?;
-    Ok((encoder, plain(resize, size, grayscale).with_normalisation(mean, std)))
-}
-
-fn plain(resize: u32, size: u32, grayscale: bool) -> ViewSpec {
-    let mut view = presets::evaluation(resize, size);
-    if grayscale {
-        view.ops.insert(1, Op::Grayscale { p: 1.0 });
-    }
-    view
+    Trained::open(path, None)
 }
 
 /// Makes the folder of --out. Nothing is overwritten, and nothing written among the photographs unless asked.

@@ -11,7 +11,8 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use crate::config::RunConfig;
-use crate::run::evaluation_view;
+use crate::encoder::shown;
+use crate::trained::plain_view;
 
 /// Pictures are enlarged by a whole factor to at least this many pixels a side.
 const SIDE: u32 = 192;
@@ -33,8 +34,7 @@ pub(crate) struct Shown {
 /// # Errors
 /// When the run's views have no normalisation.
 pub(crate) fn view_of(config: &RunConfig) -> Result<ViewSpec> {
-    let (mean, std) = config.normalisation().context("the run's views have no normalisation")?;
-    Ok(evaluation_view(config, mean, std))
+    Ok(plain_view(&shown(config)?))
 }
 
 /// Reads photographs and brings them to the encoder's size.

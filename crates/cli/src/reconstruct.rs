@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::args::PicturesArgs;
-use crate::commands::{open, split_of};
+use crate::commands::split_of;
 use crate::config::RunConfig;
+use crate::encoder;
 use crate::pictures::{make_folder, read, save, sheet, to_picture, view_of};
-use crate::{encoder, run};
+use crate::run::open_data;
 
 /// Images of one forward pass when scoring.
 const BATCH: usize = 100;
@@ -25,7 +26,7 @@ pub(crate) fn reconstruct(args: &PicturesArgs) -> Result<ExitCode> {
     let mae = load(&args.run, &config, device)?;
     match &args.out {
         Some(out) => show(&mae, &config, &args.images, out, device)?,
-        None => score(&mae, &config, &open(&args.run, None)?.1, device)?,
+        None => score(&mae, &config, &open_data(&config.data)?, device)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -85,7 +86,7 @@ fn show(
 /// Says the error on held-out images beside that of filling with the visible patches' mean.
 fn score(mae: &Mae, config: &RunConfig, data: &Dataset, device: Device) -> Result<()> {
     let test = split_of(data, "test")?;
-    let view = run::plain_view(config, data);
+    let view = view_of(config)?;
     let indices: Vec<usize> = (0..test.len()).collect();
     let (mut painted, mut filled, mut count) = (0.0, 0.0, 0.0);
     for (i, part) in indices.chunks(BATCH).enumerate() {

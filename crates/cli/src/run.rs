@@ -1,7 +1,7 @@
 //! `reproduce` and `pretrain`: from arguments to a run's folder.
 
 use anyhow::{Context, Result, bail, ensure};
-use portolan_augment::{Op, ViewSpec, presets};
+use portolan_augment::ViewSpec;
 use portolan_data::{Dataset, Options, Source, in_memory, subset};
 use portolan_tensor::{Device, device, tch};
 use portolan_train::{Job, KnnPoint, checkpoints, pretrain as train};
@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 use crate::args::RunArgs;
 use crate::config::{DataConfig, RunConfig};
-use crate::{encoder, finish, methods, settings};
+use crate::{encoder, finish, init, methods, settings, trained};
 
 /// Images are kept decoded in memory up to this many bytes: all of CIFAR and `shapes`, not ImageNet.
 const MEMORY: u64 = 1 << 30;
@@ -96,6 +96,8 @@ fn run(
 
 /// The recipe with everything that file, flags and --set change, in this order.
 pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
+    // No recipe begins with a trained encoder, but any run can.
+    table.entry("init").or_insert_with(|| Value::String(String::new()));
     if let Some(file) = &args.config {
         settings::lay_over(&mut table, file)?;
     }
@@ -109,6 +111,7 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
         ("training.precision", text(&args.precision)),
         ("training.cuda_graph", args.cuda_graph.then_some(Value::Boolean(true))),
         ("augment", text(&args.augment)),
+        ("init", args.init.as_ref().map(|path| Value::String(path.display().to_string()))),
         ("seed", args.seed.map(Value::Integer)),
     ];
     for (key, value) in flags {
@@ -185,18 +188,7 @@ pub(crate) fn open_data(config: &DataConfig) -> Result<Dataset> {
 
 /// The plain view of evaluation, normalised as the run's data.
 pub(crate) fn plain_view(config: &RunConfig, data: &Dataset) -> ViewSpec {
-    evaluation_view(config, data.mean, data.std)
-}
-
-/// The plain view of evaluation with this normalisation.
-pub(crate) fn evaluation_view(config: &RunConfig, mean: [f32; 3], std: [f32; 3]) -> ViewSpec {
-    let evaluation = &config.evaluation;
-    let mut view =
-        presets::evaluation(evaluation.resize, evaluation.size).with_normalisation(mean, std);
-    if evaluation.grayscale {
-        view.ops.insert(1, Op::Grayscale { p: 1.0 });
-    }
-    view
+    trained::plain_view(&config.evaluation.shown(data.mean, data.std))
 }
 
 /// Whether accuracies can be measured: labels, and a test split.
@@ -215,11 +207,11 @@ pub(crate) struct Setup {
 ///
 /// # Errors
 /// When the device is absent, or there are to be no threads.
-pub(crate) fn set_up(config: &RunConfig, threads: Option<usize>) -> Result<Setup> {
+pub(crate) fn set_up(device: &str, threads: Option<usize>) -> Result<Setup> {
     let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = threads.unwrap_or_else(cores);
     ensure!(threads >= 1, "--threads is 0; at least one is needed");
-    let device = device::choose(&config.device)?;
+    let device = device::choose(device)?;
     tch::set_num_threads(threads as i32);
     portolan_tensor::deterministic(!device.is_cuda());
     tch::Cuda::cudnn_set_benchmark(device.is_cuda());
@@ -228,22 +220,25 @@ pub(crate) fn set_up(config: &RunConfig, threads: Option<usize>) -> Result<Setup
 
 /// Trains, evaluates and reports.
 fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) -> Result<ExitCode> {
-    let Setup { device, threads } = set_up(config, args.threads)?;
+    let Setup { device, threads } = set_up(&config.device, args.threads)?;
     config.training.validate(data.train.len(), device)?;
     if is_labelled(data) {
         config.evaluation.knn.check(data.train.len())?;
     }
     let mut method = methods::build(config, device)?;
+    let resume = match &args.resume {
+        Some(run) => checkpoints(run)?.pop(),
+        None => None,
+    };
+    if resume.is_none() && !config.init.is_empty() {
+        init::start_from(Path::new(&config.init), config, &*method)?;
+    }
     // Only now, when the settings have proved possible: a refused run leaves nothing behind.
     if args.resume.is_none() {
         make_folder(folder, args.out.is_some())?;
         let text = toml::to_string(config)?;
         portolan_tensor::io::write_aside(&folder.join("config.toml"), text.as_bytes())?;
     }
-    let resume = match &args.resume {
-        Some(run) => checkpoints(run)?.pop(),
-        None => None,
-    };
     if args.resume.is_some() && resume.is_none() {
         eprintln!("note     the run left no checkpoint: it starts from the beginning");
     }

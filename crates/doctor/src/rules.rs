@@ -13,10 +13,11 @@ const JOINT: [&str; 8] =
     ["simclr", "moco", "moco-v3", "byol", "simsiam", "barlow", "vicreg", "dino"];
 
 /// All rules, causes before what they cause.
-const RULES: [fn(&Run) -> Option<Finding>; 9] = [
+const RULES: [fn(&Run) -> Option<Finding>; 10] = [
     diverged,
     batch_too_small,
     rate_too_high,
+    drawn_together,
     one_point,
     no_variance,
     teacher_without_information,
@@ -30,6 +31,9 @@ const RULES: [fn(&Run) -> Option<Finding>; 9] = [
 pub fn examine(run: &Run) -> Option<Finding> {
     RULES.iter().find_map(|rule| rule(run))
 }
+
+/// What helps against too long steps.
+const SHORTER_STEPS: &str = "take a tenth of the learning rate, or a longer warm-up";
 
 fn found(name: &'static str, seen: String, remedy: &str) -> Option<Finding> {
     Some(Finding { name, seen, remedy: remedy.to_owned() })
@@ -80,11 +84,7 @@ fn few_directions(run: &Run) -> Option<Finding> {
 fn collapsed(run: &Run, seen: String) -> Option<Finding> {
     if run.is(&CONTRASTIVE) {
         let seen = format!("{seen}; against negatives that takes steps that are too long");
-        return found(
-            "learning rate",
-            seen,
-            "take a tenth of the learning rate, or a longer warm-up",
-        );
+        return found("learning rate", seen, SHORTER_STEPS);
     }
     let remedy = match run.method {
         "byol" => {
@@ -146,20 +146,44 @@ fn teacher_without_information(run: &Run) -> Option<Finding> {
 }
 
 /// Too long steps wreck the encoder before its outputs: features of all images come to lie along a few directions
-/// (RankMe, arXiv 2210.02885). The threshold of 11 is ours: features of healthy runs kept 16, also of collapsed ones that
-/// had the right rate.
+/// (RankMe, arXiv 2210.02885). The threshold of 11 is ours: features of healthy ResNets kept 16, also of collapsed ones that
+/// had the right rate. A small ViT's may be as narrow in good health, but its outputs then are not.
 fn rate_too_high(run: &Run) -> Option<Finding> {
     if !run.is(&JOINT) && run.method != "mae" {
         return None; // pretext tasks narrow the features to what they ask
     }
     let rank = run.end("feature_rank").filter(|rank| *rank < 11.0)?;
+    if run.late("output_rank").is_some_and(|rank| rank >= 8.0) {
+        return None;
+    }
     found(
         "learning rate",
         format!(
             "the encoder's features vary along {rank:.1} directions alone (RankMe, effective rank), below 11 by our threshold: \
              it was thrown off by too long steps"
         ),
-        "take a tenth of the learning rate, or a longer warm-up",
+        SHORTER_STEPS,
+    )
+}
+
+/// Negatives push features apart: uniformity, the logarithm of how near pairs of them lie, falls in training or keeps still
+/// (Wang and Isola 2020, arXiv 2005.10242, figures 5 and 7). Where it rises towards 0 instead, steps were so long that what the first
+/// epochs learned was lost. The threshold of three quarters is ours: healthy runs kept nine tenths.
+fn drawn_together(run: &Run) -> Option<Finding> {
+    if !run.is(&CONTRASTIVE) {
+        return None;
+    }
+    let (first, last) = (run.first("uniformity")?, run.end("uniformity")?);
+    if last < 0.75 * first {
+        return None; // both are below zero: the last is the farther from it
+    }
+    found(
+        "learning rate",
+        format!(
+            "features draw together, though negatives push them apart: their uniformity (Wang and Isola 2020) went from \
+             {first:.2} to {last:.2}, above three quarters of it by our threshold"
+        ),
+        SHORTER_STEPS,
     )
 }
 
@@ -186,7 +210,12 @@ fn views_too_weak(run: &Run) -> Option<Finding> {
     if !run.is(&JOINT) {
         return None;
     }
-    let alignment = run.first("alignment").filter(|alignment| *alignment < 0.12)?;
+    let alignment = run.first("alignment")?;
+    // A long queue spreads features, and so also views.
+    let threshold = if run.method == "moco" { 0.15 } else { 0.12 };
+    if alignment >= threshold {
+        return None;
+    }
     let found_at = run.quarter("contrastive_top1");
     // SimCLR makes views of any strength alike within epochs; where it also finds them at once, they were alike before.
     if run.method == "simclr" && found_at.is_none_or(|top1| top1 < 0.8) {
@@ -196,7 +225,7 @@ fn views_too_weak(run: &Run) -> Option<Finding> {
         "views",
         format!(
             "the views of an image are almost the same to the encoder: their mean squared distance is {alignment:.3} \
-             (alignment; Wang and Isola 2020) when first measured, below 0.12 by our threshold{}",
+             (alignment; Wang and Isola 2020) when first measured, below {threshold} by our threshold{}",
             found_at.map_or(String::new(), |top1| format!(
                 ", and after a quarter of training {:.0} % of other views were found",
                 100.0 * top1
@@ -301,7 +330,8 @@ mod tests {
         assert_eq!(diagnosis("barlow", 64, &but("output_rank", 2.0)), Some("collapse"));
         assert_eq!(diagnosis("vicreg", 64, &but("variance", 0.99)), Some("collapse"));
         assert_eq!(diagnosis("moco", 64, &but("output_deviation", 0.02)), Some("learning rate"));
-        assert_eq!(diagnosis("byol", 64, &but("feature_rank", 6.0)), Some("learning rate"));
+        let thrown_off = [but("feature_rank", 6.0), vec![("output_rank", 2.0)]].concat();
+        assert_eq!(diagnosis("byol", 64, &thrown_off[..]), Some("learning rate"));
         assert_eq!(diagnosis("simclr", 8, &WELL), Some("batch"));
         assert_eq!(diagnosis("byol", 8, &WELL), None, "without negatives a batch may be small");
         assert_eq!(diagnosis("vicreg", 64, &but("alignment", 0.05)), Some("views"));
@@ -309,6 +339,24 @@ mod tests {
             diagnosis("mae", 64, &[("loss", 1.0), ("explained", 0.02)]),
             Some("reconstruction")
         );
+    }
+
+    #[test]
+    fn a_narrow_vit_is_left_alone_while_its_outputs_are_wide() {
+        assert_eq!(diagnosis("moco-v3", 64, &but("feature_rank", 8.0)), None);
+        let narrow = [("feature_rank", 8.0), ("output_rank", 6.0), ("output_deviation", 0.9)];
+        assert_eq!(diagnosis("moco-v3", 64, &narrow), Some("learning rate"));
+    }
+
+    #[test]
+    fn negatives_that_let_features_draw_together_mean_too_long_steps() {
+        let ends_at = |uniformity: f64| {
+            let row = |n: u64, value| MetricsRow::new(n, n as f64, &[("uniformity", value)]);
+            let rows = [row(1, -0.7), row(2, -0.7), row(3, uniformity), row(4, uniformity)];
+            examine(&Run { method: "simclr", batch_size: 128, rows: &rows }).map(|it| it.name)
+        };
+        assert_eq!(ends_at(-0.65), None);
+        assert_eq!(ends_at(-0.4), Some("learning rate"));
     }
 
     #[test]

@@ -1,0 +1,169 @@
+//! A trained encoder, a run's or a file's, and how images are shown to it: what `evaluate`, `embed` and `organize` begin with.
+
+use anyhow::{Context, Result};
+use portolan_augment::{Interpolation, Op, ViewSpec, presets};
+use portolan_data::Dataset;
+use portolan_encoders::{Encoder, EncoderConfig};
+use portolan_evaluate::KnnConfig;
+use portolan_interchange::{Found, Shown};
+use portolan_tensor::{Device, Precision};
+use std::path::{Path, PathBuf};
+
+use crate::config::{DataConfig, RunConfig};
+use crate::encoder;
+use crate::run::open_data;
+
+/// Of a file nothing else is known: neighbours and temperature of InstDisc and DINO, as in the recipes.
+const KNN: KnnConfig = KnnConfig { k: 20, temperature: 0.07 };
+
+/// A trained encoder that can be built.
+pub(crate) struct Trained {
+    /// What it is.
+    pub(crate) config: EncoderConfig,
+    /// How an image is shown to it.
+    pub(crate) shown: Shown,
+    /// How its features are compared, where nothing else is asked for.
+    pub(crate) knn: KnnConfig,
+    pub(crate) precision: Precision,
+    pub(crate) seed: u64,
+    /// The crop that it was trained on; of a file, that of ImageNet's classifiers.
+    crop: Option<Op>,
+    origin: Origin,
+}
+
+enum Origin {
+    Run(PathBuf, Box<RunConfig>),
+    File(PathBuf, Box<Found>),
+}
+
+impl Trained {
+    /// The encoder of the run in this folder; or that in a file or hub folder, of which `named` says what weights do not.
+    ///
+    /// # Errors
+    /// When there is none that can be used.
+    pub(crate) fn open(path: &Path, named: Option<&str>) -> Result<Self> {
+        match path.join("config.toml").exists() {
+            true => Self::of_run(path),
+            false => Self::of_file(path, named),
+        }
+    }
+
+    fn of_run(folder: &Path) -> Result<Self> {
+        let run = encoder::config_of(folder)?;
+        let crop = run.each_view().into_iter().flat_map(|view| view.ops);
+        Ok(Trained {
+            config: run.encoder.clone(),
+            shown: encoder::shown(&run)?,
+            knn: run.evaluation.knn.clone(),
+            precision: run.training.precision,
+            seed: run.seed,
+            crop: crop.into_iter().find(|op| matches!(op, Op::RandomResizedCrop { .. })),
+            origin: Origin::Run(folder.to_owned(), Box::new(run)),
+        })
+    }
+
+    fn of_file(path: &Path, named: Option<&str>) -> Result<Self> {
+        let named = named.map(EncoderConfig::named).transpose()?;
+        let found = Found::open(path, named.as_ref())?;
+        tell(&found, path);
+        let crop = Op::RandomResizedCrop {
+            size: found.shown.size,
+            scale: [0.08, 1.0], // torchvision's
+            ratio: [3.0 / 4.0, 4.0 / 3.0],
+            interpolation: Interpolation::Bilinear,
+        };
+        Ok(Trained {
+            config: found.encoder.clone(),
+            shown: found.shown,
+            knn: KNN,
+            precision: Precision::Fp32,
+            seed: 0,
+            crop: Some(crop),
+            origin: Origin::File(path.to_owned(), Box::new(found)),
+        })
+    }
+
+    /// It as a network on `device`; `config` is its own, or that with other settings of training.
+    ///
+    /// # Errors
+    /// When the weights are gone or do not fit.
+    pub(crate) fn build(&self, config: &EncoderConfig, device: Device) -> Result<Box<dyn Encoder>> {
+        match &self.origin {
+            Origin::Run(folder, run) => {
+                let run = RunConfig { encoder: config.clone(), ..(**run).clone() };
+                encoder::load(folder, &run, device)
+            }
+            Origin::File(_, found) => found.build(config, device),
+        }
+    }
+
+    /// The images of `--data`, all of them, or the run's own.
+    ///
+    /// # Errors
+    /// When they cannot be opened, or a file has none of its own.
+    pub(crate) fn data(&self, source: Option<&String>) -> Result<Dataset> {
+        let own = match &self.origin {
+            Origin::Run(_, run) => Some(run.data.clone()),
+            Origin::File(..) => None,
+        };
+        let size = own.as_ref().map_or(self.shown.size, |own| own.size);
+        let data = match source {
+            Some(source) => DataConfig { source: source.clone(), size, limit: 0, limit_test: 0 },
+            None => own.context("a file has no images of its own; say which with --data")?,
+        };
+        open_data(&data)
+    }
+
+    /// The plain view, normalised as the images it was trained on.
+    pub(crate) fn plain_view(&self) -> ViewSpec {
+        plain_view(&self.shown)
+    }
+
+    /// Crops and flips without colours: what papers train classifiers on.
+    pub(crate) fn training_view(&self) -> ViewSpec {
+        let plain = self.plain_view();
+        let Some(crop) = &self.crop else { return plain };
+        let mut ops = vec![crop.clone(), Op::HorizontalFlip { p: 0.5 }];
+        ops.extend(plain.ops.into_iter().skip(1)); // all but the crop of evaluation
+        ViewSpec { ops }
+    }
+
+    /// Where a file about it goes: into the run's folder, or beside the encoder's file.
+    pub(crate) fn place_for(&self, name: &str) -> PathBuf {
+        match &self.origin {
+            Origin::Run(folder, _) => folder.join(name),
+            Origin::File(path, _) if path.is_dir() => path.join(name),
+            Origin::File(path, _) => {
+                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+                path.with_file_name(format!("{stem}-{name}"))
+            }
+        }
+    }
+}
+
+/// The plain view of evaluation of an encoder that images are shown to so.
+pub(crate) fn plain_view(shown: &Shown) -> ViewSpec {
+    let view = presets::evaluation(shown.resize, shown.size);
+    let mut view = view.with_normalisation(shown.mean, shown.std);
+    if shown.grayscale {
+        view.ops.insert(1, Op::Grayscale { p: 1.0 });
+    }
+    view
+}
+
+/// Says what was taken of a file, and what was not.
+pub(crate) fn tell(found: &Found, path: &Path) {
+    let of = match found.taken.as_str() {
+        "" => String::new(),
+        prefix => format!(", its {}", prefix.trim_end_matches('.')),
+    };
+    eprintln!("encoder  {} of {}{of}", found.encoder.name(), path.display());
+    let parts: Vec<String> =
+        found.left_out.iter().map(|(part, tensors)| format!("{part} ({tensors})")).collect();
+    if !parts.is_empty() {
+        eprintln!("left out {} (numbers of tensors)", parts.join(", "));
+    }
+    for note in &found.notes {
+        eprintln!("note     {note}");
+    }
+}

@@ -1,0 +1,134 @@
+//! Encoders from files: looked at, measured, begun with.
+#![allow(clippy::unwrap_used)]
+
+use portolan_tensor::{Tensor, io};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Of every run here: 64 built-in images, a network of a few thousand parameters, no epoch longer than a second.
+const TINY: &str = "--recipe shapes --limit 64 --limit-test 32 --epochs 1 --batch-size 16 --encoder resnet18-w4 --set k=5 \
+    --device cpu --threads 1";
+
+fn portolan(folder: &Path, command: &str) -> Output {
+    let words = command.split_whitespace();
+    Command::new(env!("CARGO_BIN_EXE_portolan")).args(words).current_dir(folder).output().unwrap()
+}
+
+fn both(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
+}
+
+fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{}", both(output));
+    both(output)
+}
+
+fn refused(output: &Output, words: &[&str]) {
+    let said = both(output);
+    assert!(!output.status.success() && !said.contains("panicked"), "{said}");
+    let error = said.lines().find(|line| line.starts_with("error: ")).unwrap_or(&said);
+    words.iter().for_each(|word| assert!(error.contains(word), "`{word}` is not in: {said}"));
+}
+
+/// A checkpoint with the authors' names, of the crate that reads them.
+fn authors(name: &str) -> String {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interchange/tests/files");
+    files.join(name).display().to_string()
+}
+
+/// A folder with 12 small pictures of each of two classes, for training and for test.
+fn pictures(root: &Path) -> PathBuf {
+    for split in ["train", "test"] {
+        for (class, base) in [("dark", 20u8), ("light", 180)] {
+            let folder = root.join("pictures").join(split).join(class);
+            std::fs::create_dir_all(&folder).unwrap();
+            for i in 0..12 {
+                let pixel = |x, y| image::Rgb([base + i, base + x as u8, base + y as u8]);
+                image::RgbImage::from_fn(40, 36, pixel)
+                    .save(folder.join(format!("{i}.png")))
+                    .unwrap();
+            }
+        }
+    }
+    root.join("pictures")
+}
+
+fn weights(path: &Path) -> std::collections::BTreeMap<String, Tensor> {
+    io::load(path).unwrap().0
+}
+
+#[test]
+fn a_file_and_a_hub_folder_are_worth_what_their_run_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    pictures(at);
+    succeeded(&portolan(at, &format!("reproduce simclr {TINY} --out run")));
+    succeeded(&portolan(at, "export run --out hub"));
+    let features = |from: &str, out: &str| {
+        succeeded(&portolan(at, &format!("embed {from} --data pictures --split test --out {out}")));
+        weights(&at.join(out)).remove("features").unwrap()
+    };
+    let of_run = features("run", "a.safetensors");
+    assert_eq!(of_run.size(), [24, 32]);
+    for from in ["run/encoder.safetensors", "hub"] {
+        assert_eq!(features(from, "b.safetensors"), of_run, "{from}");
+    }
+    let evaluated = succeeded(&portolan(at, "evaluate hub --data pictures --protocol knn,linear"));
+    assert!(
+        evaluated.contains("24 images to fit to") && evaluated.contains("linear probe"),
+        "{evaluated}"
+    );
+    assert!(at.join("hub/evaluation.json").exists());
+    refused(&portolan(at, "evaluate hub"), &["--data"]);
+}
+
+#[test]
+fn a_method_begins_with_a_trained_encoder_and_its_twin_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    succeeded(&portolan(at, &format!("reproduce simclr {TINY} --out first")));
+    // So low a rate leaves what the run began with.
+    let still = "--set learning_rate=1e-9";
+    let said = succeeded(&portolan(
+        at,
+        &format!("reproduce byol {TINY} {still} --init first --out second"),
+    ));
+    assert!(said.contains("init     online.encoder, target.encoder"), "{said}");
+    let (first, second) =
+        ["first", "second"].map(|run| weights(&at.join(run).join("encoder.safetensors"))).into();
+    for (name, tensor) in first.iter().filter(|(name, _)| name.ends_with("weight")) {
+        assert!(tensor.allclose(&second[name], 0.0, 1e-6, false), "{name}");
+    }
+    let config = std::fs::read_to_string(at.join("second/config.toml")).unwrap();
+    assert!(config.contains("init = \"first\""), "{config}");
+    let report = std::fs::read_to_string(at.join("second/report.json")).unwrap();
+    assert!(report.contains("training began with the encoder of first"), "{report}");
+
+    let refusal = portolan(
+        at,
+        &format!("reproduce moco {TINY} --init {} --out third", authors("vicreg_resnet50.pth")),
+    );
+    refused(&refusal, &["--init", "resnet18-w4"]);
+    assert!(!at.join("third").exists(), "a refused run leaves nothing behind");
+}
+
+#[test]
+fn the_authors_files_are_told_and_harmful_ones_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let said =
+        succeeded(&portolan(at, &format!("inspect {}", authors("moco_v2_800ep_pretrain.pth.tar"))));
+    assert!(
+        said.contains("resnet50") && said.contains("encoder_q") && said.contains("encoder_k (318)"),
+        "{said}"
+    );
+    pictures(at);
+    let embed = |file: &str| portolan(at, &format!("embed {file} --data pictures --out x.npy"));
+    refused(&embed(&authors("harm.pth")), &["posix.system", "nothing was executed"]);
+    refused(&embed(&authors("resnet101.pth")), &["[3, 4, 23, 3]"]);
+    refused(&embed("pictures"), &["config.toml", "config.json"]);
+    refused(&embed("nowhere.safetensors"), &["there is no nowhere.safetensors"]);
+    std::fs::write(at.join("short.safetensors"), [9, 0, 0]).unwrap();
+    refused(&embed("short.safetensors"), &["not a whole safetensors file"]);
+    assert!(!at.join("x.npy").exists());
+}
