@@ -216,6 +216,11 @@ fn views_too_weak(run: &Run) -> Option<Finding> {
     if alignment >= threshold {
         return None;
     }
+    // Uniformity u says that images lie at least −u/2 apart, squared (Jensen): features that lie close together have close
+    // views too, whatever these are.
+    if run.first("uniformity").is_some_and(|uniformity| alignment > 0.3 * -uniformity / 2.0) {
+        return None;
+    }
     let found_at = run.quarter("contrastive_top1");
     // SimCLR makes views of any strength alike within epochs; where it also finds them at once, they were alike before.
     if run.method == "simclr" && found_at.is_none_or(|top1| top1 < 0.8) {
@@ -370,6 +375,16 @@ mod tests {
         assert_eq!(teacher(0.6, 0.5), None);
         assert_eq!(teacher(0.999, 0.002), Some("collapse"));
         assert_eq!(teacher(0.03, 0.3), Some("collapse"));
+    }
+
+    #[test]
+    fn views_are_not_too_weak_where_all_images_are_near() {
+        let at = |uniformity| {
+            let mut signals = but("alignment", 0.1);
+            signals.push(("uniformity", uniformity));
+            diagnosis("moco-v3", 64, &signals)
+        };
+        assert_eq!((at(-0.9), at(-0.3)), (Some("views"), None));
     }
 
     #[test]

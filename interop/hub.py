@@ -1,0 +1,30 @@
+"""The encoder of a folder that `portolan export RUN --out FOLDER` wrote, as a PyTorch module."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+
+def encoder(folder):
+    """Images, normalised, to features; with torchvision for ResNets (any stem), timm for vision transformers."""
+    folder = Path(folder)
+    config = json.loads((folder / "config.json").read_text())
+    own = config["portolan"]
+    if own["family"] == "vit":
+        import timm
+
+        return timm.create_model(f"local-dir:{folder}", pretrained=True)
+    import torchvision
+
+    if own["width"] != 64:
+        raise SystemExit(f"{folder} holds a ResNet of scaled width, which torchvision cannot build")
+    net = getattr(torchvision.models, config["architecture"])()
+    net.fc = torch.nn.Identity()
+    if own["stem"] != "imagenet":
+        stride = 2 if own["stem"] == "cifar_strided" else 1
+        net.conv1 = torch.nn.Conv2d(3, 64, 3, stride, 1, bias=False)
+        net.maxpool = torch.nn.Identity()
+    net.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
+    return net
