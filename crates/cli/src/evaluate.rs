@@ -7,6 +7,7 @@ use portolan_evaluate::{
     Features, FinetuneConfig, Finetuning, LinearConfig, LinearProbe, Scores, Shots, features,
     features_of_draw, finetune, knn_votes, linear_sweep, low_shot,
 };
+use portolan_report::{ProtocolFigure, write_evaluation};
 use portolan_tensor::{Device, Tensor, Vars, io, seed};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -31,6 +32,35 @@ struct Figure {
     /// Over draws of the labelled images, where there are several.
     deviation: Option<f64>,
     scores: Option<Scores>,
+}
+
+impl Figure {
+    /// What is said of it beside its accuracy.
+    fn beside(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(deviation) = self.deviation {
+            parts.push(format!("± {}", percent(deviation)));
+        }
+        if let Some(scores) = &self.scores {
+            let [low, high] = scores.interval;
+            parts.push(format!("({} to {})", percent(low), percent(high)));
+            parts.extend(scores.top5.map(|top5| format!("top-5 {} %", percent(top5))));
+        }
+        parts.join("  ")
+    }
+
+    fn shown(&self) -> ProtocolFigure {
+        ProtocolFigure {
+            protocol: self.protocol.clone(),
+            top1: format!("{} %", percent(self.top1)),
+            beside: self.beside(),
+            confusion: self.scores.as_ref().map(|scores| scores.confusion.clone()),
+        }
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}", 100.0 * share)
 }
 
 /// What all protocols look at.
@@ -80,7 +110,11 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     say_gap(&figures);
     let path = subject.trained.place_for(FILE);
     io::write_aside(&path, serde_json::to_string_pretty(&figures)?.as_bytes())?;
-    println!("all figures with confusion matrices: {}", path.display());
+    let shown: Vec<ProtocolFigure> = figures.iter().map(Figure::shown).collect();
+    let of = args.of.display().to_string();
+    let page = path.with_extension("html");
+    write_evaluation(&of, &subject.data.classes, &shown, &page)?;
+    println!("all figures with confusion matrices: {} and {}", page.display(), path.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -213,23 +247,14 @@ fn finetuned_one(
 }
 
 fn say(figure: &Figure, data: &Dataset) {
-    let percent = |share: f64| format!("{:.1}", 100.0 * share);
     let mut line = format!("{:<52} {:>5} %", figure.protocol, percent(figure.top1));
-    if let Some(deviation) = figure.deviation {
-        line += &format!(" ± {}", percent(deviation));
+    line += &format!(" {}", figure.beside());
+    if let Some((truth, taken_for, images)) = figure.scores.as_ref().and_then(Scores::most_confused)
+    {
+        let (truth, taken_for) = (&data.classes[truth], &data.classes[taken_for]);
+        line += &format!("  most confused: {truth} for {taken_for} ({images})");
     }
-    if let Some(scores) = &figure.scores {
-        let [low, high] = scores.interval;
-        line += &format!("  ({} to {})", percent(low), percent(high));
-        if let Some(top5) = scores.top5 {
-            line += &format!("  top-5 {} %", percent(top5));
-        }
-        if let Some((truth, taken_for, images)) = scores.most_confused() {
-            let (truth, taken_for) = (&data.classes[truth], &data.classes[taken_for]);
-            line += &format!("  most confused: {truth} for {taken_for} ({images})");
-        }
-    }
-    println!("{line}");
+    println!("{}", line.trim_end());
 }
 
 /// How much of what fine-tuning reaches a linear layer can already read: MAE's gap is wide, contrastive methods' narrow.

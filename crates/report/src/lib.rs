@@ -53,6 +53,7 @@
 mod chart;
 mod comparison;
 mod curves;
+mod evaluation;
 mod factors;
 mod format;
 mod frame;
@@ -67,6 +68,7 @@ mod picture;
 mod result;
 
 pub use comparison::{Entry, comparison_text, write_comparison};
+pub use evaluation::{ProtocolFigure, write_evaluation};
 pub use factors::{FactorCell, FactorColumn, write_factors};
 pub use gallery::{Neighbour, Neighbours, SourceViews};
 pub use json::{Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
