@@ -1,9 +1,9 @@
-//! Compiles `cpp/portolan.cpp` against the libtorch that torch-sys found.
+//! Compiles `cpp/` against the libtorch that torch-sys found.
 
 use std::path::Path;
 
 fn main() {
-    println!("cargo:rerun-if-changed=cpp/portolan.cpp");
+    println!("cargo:rerun-if-changed=cpp");
     // torch-sys declares `links = "tch"` and passes the folder of libtorch's libraries on.
     let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {
         println!("cargo:warning=torch-sys named no libtorch; run `cargo xtask setup` first");
@@ -20,7 +20,9 @@ fn main() {
         .warnings(false)
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .file("cpp/portolan.cpp");
+        .include("cpp") // Gloo's names, which libtorch does not declare
+        .file("cpp/portolan.cpp")
+        .file("cpp/distributed.cpp");
 
     // The CUDA part wants libtorch's CUDA library and CUDA's own headers; `setup --cuda` brings both.
     let cuda = lib.join("libtorch_cuda.so");

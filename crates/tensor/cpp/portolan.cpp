@@ -8,6 +8,8 @@
 #include <ATen/autocast_mode.h>
 #include <torch/torch.h>
 
+#include "guarded.h"
+
 #ifdef PORTOLAN_CUDA
 #include <ATen/cuda/CUDAGeneratorImpl.h>
 #include <ATen/cuda/CUDAGraph.h>
@@ -25,25 +27,6 @@
 #include <vector>
 
 namespace {
-
-template <typename F> const char *guarded(F &&body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const std::exception &e) {
-    return strdup(e.what());
-  } catch (...) {
-    return strdup("libtorch threw something that is not an exception");
-  }
-}
-
-std::vector<at::Tensor> tensors(at::Tensor *const *items, size_t n) {
-  std::vector<at::Tensor> out;
-  out.reserve(n);
-  for (size_t i = 0; i < n; ++i)
-    out.push_back(*items[i]);
-  return out;
-}
 
 c10::DeviceType device_type(bool cuda) { return cuda ? c10::kCUDA : c10::kCPU; }
 

@@ -15,10 +15,11 @@
 //!
 //! tch covers nearly all of libtorch's operations, so the rest (one operation on all tensors of a list, recomputed
 //! parts of a network, uploads that nothing waits for, CUDA graphs, bfloat16 autocast, deterministic algorithms, the generators'
-//! states) is one small C++ file rather than a binding of our own. It is the only C++ of the project, and this crate has
+//! states, process groups) is two small C++ files rather than a binding of our own. They are the only C++ of the project, and this crate has
 //! its only `unsafe`. Its CUDA part is compiled where libtorch's CUDA library is present.
 
 pub mod device;
+pub mod distributed;
 pub mod foreach;
 mod graph;
 pub mod io;
