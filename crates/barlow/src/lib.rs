@@ -80,8 +80,8 @@ impl Method for Barlow {
     /// Algorithm 1.
     fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
         let (y_a, y_b) = batch.pair()?;
-        let z_a = cx.all_gather(&self.network.forward(y_a));
-        let z_b = cx.all_gather(&self.network.forward(y_b));
+        let z_a = cx.all_gather(&self.network.forward(y_a))?;
+        let z_b = cx.all_gather(&self.network.forward(y_b))?;
         let loss = barlow_twins(&z_a, &z_b, self.config.lambda)? * self.config.loss_scale;
         Ok(StepLoss { loss, figures: Vec::new(), outputs: Some(z_a.detach()) })
     }

@@ -246,7 +246,8 @@ impl<'a> Work<'a> {
                 }),
             };
             let (config, optimizer) = (&self.config.training, &mut self.optimizer);
-            let mut training = Training { method, optimizer, config, place: self.place };
+            let mut training =
+                Training { method, optimizer, config, place: self.place, reducer: None };
             self.steps.step(&mut training, &cx, next_batch, clock)?;
             self.step += 1;
         }

@@ -24,7 +24,7 @@ pub(crate) struct RunConfig {
     #[serde(default = "by_cpu")]
     pub(crate) augment: Augment,
     /// The encoder that training begins with, a file or folder; drawn at random where empty.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) init: String,
     /// The images.
     pub(crate) data: DataConfig,

@@ -15,6 +15,7 @@ mod factors;
 mod finish;
 mod hub;
 mod init;
+mod job;
 mod measure;
 mod methods;
 mod organize;

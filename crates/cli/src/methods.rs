@@ -34,7 +34,7 @@ pub(crate) struct Entry {
 /// From the method's settings, the encoder, the views and the device to the method.
 type Build = fn(toml::Table, &EncoderConfig, Vec<ViewSpec>, Device) -> Result<Box<dyn Method>>;
 
-const METHODS: &[Entry] = &[
+pub(crate) const METHODS: &[Entry] = &[
     Entry {
         name: "simclr",
         title: "SimCLR",
@@ -191,7 +191,7 @@ pub(crate) fn build(config: &RunConfig, device: Device) -> Result<Box<dyn Method
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use portolan_encoders::Stem;
@@ -226,7 +226,7 @@ mod tests {
     }
 
     /// The same settings with networks small enough to build in a moment.
-    fn shrink(config: &mut RunConfig) {
+    pub(crate) fn shrink(config: &mut RunConfig) {
         match &mut config.encoder {
             EncoderConfig::Resnet(resnet) => resnet.width = 4,
             EncoderConfig::Vit(vit) => (vit.width, vit.depth, vit.heads) = (8, 1, 1),

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use portolan_augment::ViewSpec;
 use portolan_data::{Dataset, Options, Source, in_memory, subset};
+use portolan_tensor::distributed::{self, Launch};
 use portolan_tensor::{Device, device, tch};
 use portolan_train::{Job, KnnPoint, checkpoints, pretrain as train};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use toml::{Table, Value};
 
 use crate::args::RunArgs;
 use crate::config::{DataConfig, RunConfig};
-use crate::{encoder, finish, init, methods, settings, trained};
+use crate::{encoder, finish, init, job, methods, settings, trained};
 
 /// Images are kept decoded in memory up to this many bytes: all of CIFAR and `shapes`, not ImageNet.
 const MEMORY: u64 = 1 << 30;
@@ -220,7 +221,12 @@ pub(crate) fn set_up(device: &str, threads: Option<usize>) -> Result<Setup> {
 
 /// Trains, evaluates and reports.
 fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) -> Result<ExitCode> {
-    let Setup { device, threads } = set_up(&config.device, args.threads)?;
+    let launch = Launch::from_env()?;
+    let (device, threads) = job::place(launch.as_ref(), &config.device, args.threads)?;
+    let Setup { device, threads } = set_up(&device, threads)?;
+    if let Some(launch) = &launch {
+        job::join(launch, device)?;
+    }
     config.training.validate(data.train.len(), device)?;
     if is_labelled(data) {
         config.evaluation.knn.check(data.train.len())?;
@@ -233,8 +239,9 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
     if resume.is_none() && !config.init.is_empty() {
         init::start_from(Path::new(&config.init), config, &*method)?;
     }
+    job::begin_alike(&*method, config.seed)?;
     // Only now, when the settings have proved possible: a refused run leaves nothing behind.
-    if args.resume.is_none() {
+    if args.resume.is_none() && distributed::rank() == 0 {
         make_folder(folder, args.out.is_some())?;
         let text = toml::to_string(config)?;
         portolan_tensor::io::write_aside(&folder.join("config.toml"), text.as_bytes())?;
@@ -242,7 +249,9 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
     if args.resume.is_some() && resume.is_none() {
         eprintln!("note     the run left no checkpoint: it starts from the beginning");
     }
-    announce(config, data, folder, device);
+    if distributed::rank() == 0 {
+        announce(config, data, folder, device);
+    }
     listen_for_stop()?;
 
     let view = plain_view(config, data);
@@ -270,6 +279,10 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
         tensorboard: args.tensorboard,
     };
     let outcome = train(&mut *method, &job)?;
+    // What follows is one process's work.
+    if !job::leave()? {
+        return Ok(if outcome.complete { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) });
+    }
     if !outcome.complete {
         eprintln!("stopped; {} is written. Go on with:", outcome.checkpoint.display());
         eprintln!("  portolan pretrain --resume {}", folder.display());
@@ -299,6 +312,13 @@ fn announce(config: &RunConfig, data: &Dataset, folder: &Path, device: Device) {
     }
     if training.accumulate > 1 {
         eprintln!("note     {}", finish::ACCUMULATION);
+    }
+    if distributed::world_size() > 1 {
+        eprintln!(
+            "job      {} processes, {} images of a batch each",
+            distributed::world_size(),
+            training.batch_size / distributed::world_size()
+        );
     }
 }
 

@@ -203,8 +203,11 @@ impl Method for Dino {
         let first = self.config.momentum;
         let momentum = move |cx: &StepCx| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
         self.twin.update(&cx.number(momentum))?;
-        let outputs: Vec<Tensor> =
-            self.outputs.drain(..).map(|views| cx.all_gather(&views.flatten(0, 1))).collect();
+        let outputs: Vec<Tensor> = self
+            .outputs
+            .drain(..)
+            .map(|views| cx.all_gather(&views.flatten(0, 1)))
+            .collect::<Result<_>>()?;
         let outputs = Tensor::cat(&outputs, 0).unsqueeze(0);
         portolan_losses::dino::update_center(
             &mut self.center,

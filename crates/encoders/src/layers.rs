@@ -1,6 +1,6 @@
 //! The layers, with torchvision's names and PyTorch's initial values.
 
-use portolan_tensor::{Kind, Tensor, Vars, channels_last, no_grad};
+use portolan_tensor::{Kind, Tensor, Vars, channels_last, distributed, no_grad, wide};
 
 /// A convolution without bias.
 pub struct Conv2d {
@@ -144,20 +144,29 @@ impl BatchNorm {
     }
 
     /// Normalises each channel by the batch's statistics and records them (`train`), or by the
-    /// recorded ones.
+    /// recorded ones. In a job of several processes the batch is that of all of them.
+    ///
+    /// # Panics
+    /// When another process is gone.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         if !train {
             return self.normalise(x, &self.running_mean, &self.running_var, false);
         }
         let _ = no_grad(|| self.num_batches_tracked.shallow_clone().g_add_scalar_(1));
+        let processes = distributed::world_size() as i64;
         if self.splits == 1 {
-            return self.normalise(x, &self.running_mean, &self.running_var, true);
+            return match processes {
+                1 => self.normalise(x, &self.running_mean, &self.running_var, true),
+                _ => self.synchronised(x),
+            };
         }
+        // The groups are the whole batch's, of which each process has its part.
+        let splits = (self.splits / processes).max(1);
         // Each group records into its own copy of the statistics; their mean is what is kept.
-        let means = self.running_mean.repeat([self.splits, 1]);
-        let vars = self.running_var.repeat([self.splits, 1]);
+        let means = self.running_mean.repeat([splits, 1]);
+        let vars = self.running_var.repeat([splits, 1]);
         let groups: Vec<Tensor> = x
-            .chunk(self.splits, 0)
+            .chunk(splits, 0)
             .iter()
             .enumerate()
             .map(|(i, group)| {
@@ -166,11 +175,48 @@ impl BatchNorm {
             .collect();
         no_grad(|| {
             let used = groups.len() as i64;
-            let mean = |rows: &Tensor| rows.narrow(0, 0, used).mean_dim(0, false, Kind::Float);
+            let mean = |rows: &Tensor| {
+                let own = rows.narrow(0, 0, used).mean_dim(0, false, rows.kind());
+                together(distributed::mean(&own))
+            };
             self.running_mean.shallow_clone().copy_(&mean(&means));
             self.running_var.shallow_clone().copy_(&mean(&vars));
         });
         Tensor::cat(&groups, 0)
+    }
+
+    /// Batch statistics over all processes (synchronised batch norm): as if one process had the whole batch, gradients too.
+    fn synchronised(&self, x: &Tensor) -> Tensor {
+        let wide = wide(x);
+        let dims: Vec<i64> = (0..x.dim() as i64).filter(|dim| *dim != 1).collect();
+        let count = (x.numel() as i64 / x.size()[1] * distributed::world_size() as i64) as f64;
+        let over_all = |x: Tensor| {
+            let own = x.sum_dim_intlist(dims.as_slice(), true, None::<Kind>);
+            together(distributed::sum(&own)) / count
+        };
+        let mean = over_all(wide.shallow_clone());
+        let centred = wide - &mean;
+        let var = over_all(centred.square());
+        let _ = no_grad(|| {
+            let unbiased = &var * (count / (count - 1.0));
+            let record = |kept: &Tensor, new: &Tensor| {
+                let _ = kept
+                    .shallow_clone()
+                    .lerp_(&new.detach().view_as(kept).to_kind(kept.kind()), MOMENTUM);
+            };
+            record(&self.running_mean, &mean);
+            record(&self.running_var, &unbiased);
+        });
+        let y = centred * (var + EPS).rsqrt();
+        let y = match &self.affine {
+            Some((weight, bias)) => {
+                let shape: Vec<i64> =
+                    (0..x.dim() as i64).map(|dim| if dim == 1 { -1 } else { 1 }).collect();
+                y * weight.view(shape.as_slice()) + bias.view(shape.as_slice())
+            }
+            None => y,
+        };
+        y.to_kind(x.kind())
     }
 
     fn normalise(&self, x: &Tensor, mean: &Tensor, var: &Tensor, train: bool) -> Tensor {
@@ -178,6 +224,11 @@ impl BatchNorm {
         let bias = self.affine.as_ref().map(|(_, bias)| bias);
         x.batch_norm(weight, bias, Some(mean), Some(var), train, MOMENTUM, EPS, true)
     }
+}
+
+/// A layer has no way to fail, and none to go on without the other processes.
+fn together(result: anyhow::Result<Tensor>) -> Tensor {
+    result.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use portolan_augment::ViewSpec;
 use portolan_data::Source;
 use portolan_encoders::Encoder;
 use portolan_random::{Purpose, stream};
-use portolan_tensor::{Device, Kind, Precision, Tensor, channels_last, no_grad, upload};
+use portolan_tensor::{
+    Device, Kind, Precision, Tensor, channels_last, distributed, no_grad, upload,
+};
 use rand::seq::SliceRandom;
 use std::sync::mpsc::sync_channel;
 
@@ -57,6 +59,8 @@ impl Features {
 /// One pass over `source` with the encoder in evaluation mode: no gradients, and neither parameters nor
 /// batch statistics move. The next images are prepared while the encoder is at work on the last.
 ///
+/// In a job of several processes all have to call it: each embeds a part of the images, and knows what it could not read of it.
+///
 /// # Errors
 /// When no image can be read, the view is not a possible one, or the encoder's features are not finite.
 pub fn features(
@@ -81,7 +85,10 @@ pub fn features_of_draw(
     device: Device,
     precision: Precision,
 ) -> Result<Features> {
-    let indices: Vec<usize> = (0..source.len()).collect();
+    // In a job of several processes each embeds a part, and all get the whole.
+    let (rank, processes) = (distributed::rank(), distributed::world_size());
+    let part = |rank: usize| source.len() * rank / processes;
+    let indices: Vec<usize> = (part(rank)..part(rank + 1)).collect();
     let pixels = (view.size() as usize).pow(2).max(1);
     let batch = (BATCH_PIXELS / pixels).clamp(1, BATCH);
     let mut blocks = Vec::new();
@@ -118,6 +125,10 @@ pub fn features_of_draw(
         bool::try_from(x.isfinite().all())?,
         "the encoder's features are not finite numbers: its training diverged, or its weights are damaged"
     );
+    let x = distributed::all_gather_ragged(&x)?;
+    let ids: Vec<i64> = ids.into_iter().map(|id| id as i64).collect();
+    let ids: Vec<i64> = Vec::try_from(distributed::all_gather_ragged(&Tensor::from_slice(&ids))?)?;
+    let ids = ids.into_iter().map(|id| id as usize).collect();
     Features::new(source, Readable { x, ids, skipped })
 }
 

@@ -112,15 +112,16 @@ impl Mae {
     /// When the mask ratio leaves no patch visible, or none hidden.
     pub fn mask(&self, batch: i64, patches: i64, cx: &StepCx) -> Result<Mask> {
         let visible = self.config.visible(patches)?;
+        let whole = batch * cx.processes();
         let order = cx.given(move |cx| {
             let mut rng = cx.rng(Purpose::Mask, 0);
-            let mut order: Vec<i64> = Vec::with_capacity((batch * patches) as usize);
-            for _ in 0..batch {
+            let mut order: Vec<i64> = Vec::with_capacity((whole * patches) as usize);
+            for _ in 0..whole {
                 let start = order.len();
                 order.extend(0..patches);
                 order[start..].shuffle(&mut rng);
             }
-            Tensor::from_slice(&order).view([batch, patches])
+            cx.own(&Tensor::from_slice(&order).view([whole, patches]), 0).contiguous()
         });
         let restore = order.argsort(1, false);
         Ok(Mask {

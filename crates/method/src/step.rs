@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use portolan_losses::unit;
 use portolan_random::{Purpose, Stream, stream};
-use portolan_tensor::{Device, Kind, Tensor, no_grad, number, upload};
+use portolan_tensor::{Device, Kind, Tensor, distributed, no_grad, number, upload};
 use rand::seq::SliceRandom;
 
 use crate::givens::{Givens, Make};
@@ -116,9 +116,31 @@ impl StepCx<'_> {
         })
     }
 
-    /// The rows of every process's tensor, one after the other; of a single process, its own.
-    pub fn all_gather(&self, rows: &Tensor) -> Tensor {
-        rows.shallow_clone()
+    /// How many processes train together: each is handed as large a part of a batch, in the order of their ranks.
+    pub fn processes(&self) -> i64 {
+        distributed::world_size() as i64
+    }
+
+    /// This process's part of what was made for the whole batch, along `dim`.
+    pub fn own(&self, whole: &Tensor, dim: i64) -> Tensor {
+        let size = whole.size()[dim as usize] / self.processes();
+        whole.narrow(dim, distributed::rank() as i64 * size, size)
+    }
+
+    /// The rows of every process's tensor, `[batch, …]`, one after the other: those of the whole batch. Carries gradients.
+    ///
+    /// # Errors
+    /// When another process is gone.
+    pub fn all_gather(&self, rows: &Tensor) -> Result<Tensor> {
+        distributed::all_gather(rows)
+    }
+
+    /// The mean of every process's tensor.
+    ///
+    /// # Errors
+    /// As [`StepCx::all_gather`].
+    pub fn mean(&self, of: &Tensor) -> Result<Tensor> {
+        distributed::mean(of)
     }
 }
 

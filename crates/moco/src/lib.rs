@@ -39,7 +39,7 @@ use portolan_encoders::{Encoder, EncoderConfig, HeadNorm};
 use portolan_losses::{info_nce, unit};
 use portolan_method::{Batch, Method, MomentumTwin, Network, Queue, StepCx, StepLoss, check_views};
 use portolan_optim::ParamGroup;
-use portolan_tensor::{Device, Kind, Tensor, clear_autocast_cache, no_grad, prefixed};
+use portolan_tensor::{Device, Kind, Tensor, clear_autocast_cache, no_grad, prefixed, wide};
 
 /// MoCo, ready to train.
 pub struct Moco {
@@ -83,14 +83,17 @@ impl Moco {
 
     /// k = f_k(x), of length one and without gradients. Shuffled batch norm (v1, section 3.3): each group of
     /// keys is normalised among other images than its queries, or the statistics would give the pairs away.
-    fn keys(&self, x: &Tensor, cx: &StepCx, draw: u64) -> Tensor {
-        let keys = no_grad(|| {
+    fn keys(&self, x: &Tensor, cx: &StepCx, draw: u64) -> Result<Tensor> {
+        let keys = no_grad(|| -> Result<Tensor> {
             if !self.split_batch_norm {
-                return unit(&self.key.forward(x).to_kind(Kind::Float));
+                return Ok(unit(&wide(&self.key.forward(x))));
             }
-            let shuffle = cx.permutation(x.size()[0], draw);
-            let keys = self.key.forward(&x.index_select(0, &shuffle));
-            unit(&keys.to_kind(Kind::Float)).index_select(0, &shuffle.argsort(0, false))
+            // Over all processes: each encodes its part of the shuffled batch, and gets back the keys of its own images.
+            let images = cx.all_gather(x)?;
+            let shuffle = cx.permutation(images.size()[0], draw);
+            let keys = self.key.forward(&images.index_select(0, &cx.own(&shuffle, 0)));
+            let keys = cx.all_gather(&unit(&wide(&keys)))?;
+            Ok(keys.index_select(0, &cx.own(&shuffle.argsort(0, false), 0)))
         });
         clear_autocast_cache();
         keys
@@ -108,7 +111,7 @@ impl Moco {
     /// The logits of one direction: queries of `x_q` against their keys from `x_k` and the queue. The keys
     /// are kept for the queue.
     fn contrast(&mut self, x_q: &Tensor, x_k: &Tensor, cx: &StepCx, draw: u64) -> Result<Tensor> {
-        let k = self.keys(x_k, cx, draw);
+        let k = self.keys(x_k, cx, draw)?;
         let q = self.query.forward(x_q);
         let logits = info_nce::logits(&q, &k, &self.queue.keys(), self.config.temperature)?;
         self.fresh_keys.push(k);
@@ -164,7 +167,7 @@ impl Method for Moco {
         let momentum = self.config.momentum;
         self.twin.update(&cx.number(move |_| momentum))?;
         for keys in self.fresh_keys.drain(..) {
-            self.queue.enqueue(&cx.all_gather(&keys));
+            self.queue.enqueue(&cx.all_gather(&keys)?);
         }
         Ok(())
     }

@@ -128,12 +128,14 @@ impl Method for MocoV3 {
     }
 
     /// Algorithm 1.
-    fn loss(&mut self, batch: &Batch, _cx: &StepCx) -> Result<StepLoss> {
+    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
         let (x_1, x_2) = batch.pair()?;
         let (k_1, k_2) = no_grad(|| (self.key.forward(x_1), self.key.forward(x_2)));
         clear_autocast_cache();
         let query = |x| self.predictor.forward(&self.query.forward(x), true);
-        let (q_1, q_2) = (query(x_1), query(x_2));
+        // The other images' keys, of all processes, are the negatives.
+        let (q_1, q_2) = (cx.all_gather(&query(x_1))?, cx.all_gather(&query(x_2))?);
+        let (k_1, k_2) = (cx.all_gather(&k_1)?, cx.all_gather(&k_2)?);
         let temperature = self.config.temperature;
         let loss = moco_v3(&q_1, &k_2, temperature)? + moco_v3(&q_2, &k_1, temperature)?;
         let found = StepLoss::found(&q_1, &k_2);

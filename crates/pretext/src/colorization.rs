@@ -6,7 +6,7 @@ use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
 use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
 use portolan_optim::ParamGroup;
-use portolan_tensor::{Device, Kind, Tensor, Vars, full_precision, no_grad, prefixed};
+use portolan_tensor::{Device, Kind, Tensor, Vars, full_precision, no_grad, prefixed, wide};
 use serde::{Deserialize, Serialize};
 
 use crate::lab::{cells, lab, xyz_of_rgb};
@@ -127,7 +127,7 @@ impl Colorization {
     /// that evaluation can show the same (`evaluation.grayscale`).
     fn grey(&self, rgb: &Tensor) -> Tensor {
         let luminance =
-            (rgb * &self.luminance).sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
+            (rgb * &self.luminance).sum_dim_intlist([1i64].as_slice(), true, None::<Kind>);
         (luminance - &self.mean) / &self.std
     }
 
@@ -135,7 +135,7 @@ impl Colorization {
     /// its five nearest.)
     fn classes(&self, rgb: &Tensor) -> Tensor {
         let grid = self.config.grid;
-        let ab = lab(&rgb.clamp(0.0, 1.0), &self.xyz_of_rgb)
+        let ab = lab(&rgb.clamp(0.0, 1.0).to_kind(Kind::Float), &self.xyz_of_rgb)
             .narrow(1, 1, 2)
             .adaptive_avg_pool2d([grid, grid]);
         let ab = ab.permute([0, 2, 3, 1]).reshape([-1, 2]);
@@ -147,7 +147,7 @@ impl Colorization {
         let lambda = self.config.uniform;
         let even = lambda / self.prior.size()[0] as f64;
         let weights = (&self.prior * (1.0 - lambda) + even).reciprocal();
-        let mean = (&weights * &self.prior).sum(Kind::Float);
+        let mean = (&weights * &self.prior).sum(None::<Kind>);
         weights / mean
     }
 
@@ -196,23 +196,24 @@ impl Method for Colorization {
             let classes = full_precision(cx.device, || self.classes(&rgb))?;
             Ok((rgb, classes))
         })?;
-        let logits = self.guesses(&self.grey(&rgb)).to_kind(Kind::Float);
+        let logits = wide(&self.guesses(&self.grey(&rgb)));
         let loss = full_precision(cx.device, || {
-            let log_p = logits.log_softmax(1, Kind::Float);
+            let log_p = logits.log_softmax(1, None::<Kind>);
             let own = -log_p.gather(1, &classes.unsqueeze(1), false).squeeze_dim(1);
-            (own * self.weights().index_select(0, &classes)).mean(Kind::Float)
+            (own * self.weights().index_select(0, &classes)).mean(None::<Kind>)
         })?;
         let right = no_grad(|| logits.argmax(1, false).eq_tensor(&classes));
         // Not bincount, which waits for the device to learn the largest class.
-        let ones = classes.ones_like().to_kind(Kind::Float);
+        let ones = classes.ones_like().to_kind(self.prior.kind());
         let count = self.prior.zeros_like().scatter_add(0, &classes, &ones);
         self.counted.push(count / classes.size()[0] as f64);
         Ok(StepLoss { loss, figures: vec![("task_top1", StepLoss::share(&right))], outputs: None })
     }
 
     /// The running share of each colour moves towards this step's.
-    fn after_update(&mut self, _cx: &StepCx) -> Result<()> {
+    fn after_update(&mut self, cx: &StepCx) -> Result<()> {
         for share in self.counted.drain(..) {
+            let share = cx.mean(&share)?;
             let _ = self.prior.lerp_(&share, 1.0 - self.config.prior_momentum);
         }
         Ok(())

@@ -7,7 +7,9 @@ use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
 use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
 use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
-use portolan_tensor::{Device, Kind, Tensor, Vars, full_precision, no_grad, prefixed};
+use portolan_tensor::{
+    Device, Kind, Reduction, Tensor, Vars, full_precision, no_grad, prefixed, wide,
+};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -105,11 +107,12 @@ impl Jigsaw {
         let (batch, cell) = (images.size()[0], images.size()[2] / GRID);
         let tile = self.config.tile;
         // Row and column within the cell, for each tile and image.
+        let whole = batch * cx.processes();
         let drawn = cx.given(move |cx| {
             let mut rng = cx.rng(Purpose::Tiles, 0);
-            let draws = 0..TILES as i64 * 2 * batch;
+            let draws = 0..TILES as i64 * 2 * whole;
             let drawn: Vec<i64> = draws.map(|_| rng.random_range(0..=cell - tile)).collect();
-            Tensor::from_slice(&drawn).view([-1, 2, batch, 1])
+            cx.own(&Tensor::from_slice(&drawn).view([-1, 2, whole, 1]), 2).contiguous()
         });
         let within = drawn + Tensor::arange(tile, (Kind::Int64, cx.device)); // […, tile]
         let side = images.size()[2];
@@ -120,7 +123,7 @@ impl Jigsaw {
                 (places.get(0) + n / GRID * cell, places.get(1) + n % GRID * cell);
             let pixels = (rows.unsqueeze(2) * side + columns.unsqueeze(1)).view([batch, 1, -1]);
             let cut = planes.gather(2, &pixels.expand([-1, 3, -1], false), false);
-            let mean = cut.mean_dim([2i64].as_slice(), true, Kind::Float);
+            let mean = cut.mean_dim([2i64].as_slice(), true, None::<Kind>);
             let deviation = cut.std_dim([2i64].as_slice(), false, true);
             ((cut - mean) / (deviation + 1e-2)).view([batch, 3, tile, tile])
         };
@@ -130,11 +133,11 @@ impl Jigsaw {
 
     /// Which permutation each image gets, `[batch]`.
     fn drawn(&self, batch: i64, cx: &StepCx) -> Tensor {
-        let choices = self.config.permutations as i64;
+        let (choices, whole) = (self.config.permutations as i64, batch * cx.processes());
         cx.given(move |cx| {
             let mut rng = cx.rng(Purpose::Tiles, 1);
-            let drawn: Vec<i64> = (0..batch).map(|_| rng.random_range(0..choices)).collect();
-            Tensor::from_slice(&drawn)
+            let drawn: Vec<i64> = (0..whole).map(|_| rng.random_range(0..choices)).collect();
+            cx.own(&Tensor::from_slice(&drawn), 0)
         })
     }
 }
@@ -167,8 +170,10 @@ impl Method for Jigsaw {
         let order = self.orders.index_select(0, &drawn).unsqueeze(-1);
         let shuffled = tiles.gather(1, &order.expand([-1, -1, tiles.size()[2]], false), false);
         let logits = self.fc8.forward(&self.fc7.forward(&shuffled.flatten(1, 2)).relu());
-        let logits = logits.to_kind(Kind::Float);
-        let loss = full_precision(cx.device, || logits.cross_entropy_for_logits(&drawn))?;
+        let logits = wide(&logits);
+        let loss = full_precision(cx.device, || {
+            logits.cross_entropy_loss(&drawn, None::<Tensor>, Reduction::Mean, -100, 0.0)
+        })?;
         let right = no_grad(|| logits.argmax(1, false).eq_tensor(&drawn));
         Ok(StepLoss { loss, figures: vec![("task_top1", StepLoss::share(&right))], outputs: None })
     }

@@ -6,7 +6,9 @@ use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
 use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
 use portolan_optim::ParamGroup;
-use portolan_tensor::{Device, Kind, Tensor, Vars, full_precision, no_grad, prefixed};
+use portolan_tensor::{
+    Device, Kind, Reduction, Tensor, Vars, full_precision, no_grad, prefixed, wide,
+};
 
 /// Quarter turns to tell apart (section 2.2).
 const TURNS: i64 = 4;
@@ -62,8 +64,10 @@ impl Method for Rotation {
     fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
         let (images, turns) = all_turns(batch.single()?);
         let logits = self.classifier.forward(&self.encoder.forward(&images, true));
-        let logits = logits.to_kind(Kind::Float);
-        let loss = full_precision(cx.device, || logits.cross_entropy_for_logits(&turns))?;
+        let logits = wide(&logits);
+        let loss = full_precision(cx.device, || {
+            logits.cross_entropy_loss(&turns, None::<Tensor>, Reduction::Mean, -100, 0.0)
+        })?;
         let right = no_grad(|| logits.argmax(1, false).eq_tensor(&turns));
         Ok(StepLoss { loss, figures: vec![("task_top1", StepLoss::share(&right))], outputs: None })
     }

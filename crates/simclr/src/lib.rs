@@ -81,7 +81,7 @@ impl Method for Simclr {
         let (x_i, x_j) = batch.pair()?;
         let n = x_i.size()[0];
         let z = self.network.forward(&Tensor::cat(&[x_i, x_j], 0)); // z = g(f(x)), both views
-        let (z_i, z_j) = (cx.all_gather(&z.narrow(0, 0, n)), cx.all_gather(&z.narrow(0, n, n)));
+        let (z_i, z_j) = (cx.all_gather(&z.narrow(0, 0, n))?, cx.all_gather(&z.narrow(0, n, n))?);
         let loss = nt_xent(&z_i, &z_j, self.config.temperature)?;
         let found = StepLoss::found(&z_i, &z_j);
         Ok(StepLoss {

@@ -147,7 +147,7 @@ const char *portolan_reducer_new(at::Tensor *const *items, size_t n, c10d::Reduc
     auto buckets = std::get<0>(c10d::compute_bucket_assignment_by_size(
         reversed, {c10d::kDefaultFirstBucketBytes, c10d::kDefaultBucketBytesCap}, sparse));
     *out = new c10d::Reducer(reversed, buckets, group, sparse, c10d::kDefaultBucketBytesCap,
-                             /*find_unused_parameters=*/true, /*gradient_as_bucket_view=*/false, {},
+                             /*find_unused_parameters=*/false, /*gradient_as_bucket_view=*/false, {},
                              c10d::kDefaultFirstBucketBytes, /*skip_all_reduce_unused_params=*/false,
                              /*use_python_reducer=*/false, {});
   });

@@ -118,6 +118,14 @@ pub fn seed(seed: u64) {
     tch::manual_seed(seed as i64);
 }
 
+/// The same numbers in float32, or in float64 where they are that: what sums and losses are computed in.
+pub fn wide(x: &Tensor) -> Tensor {
+    match x.kind() {
+        Kind::Double => x.shallow_clone(),
+        _ => x.to_kind(Kind::Float),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

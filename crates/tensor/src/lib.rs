@@ -27,7 +27,7 @@ mod native;
 mod recompute;
 mod vars;
 
-pub use device::{Precision, channels_last, number, page_locked, seed, upload};
+pub use device::{Precision, channels_last, number, page_locked, seed, upload, wide};
 pub use graph::{Graph, leave_default_stream};
 pub use native::{
     autocast_bf16, clear_autocast_cache, deterministic, full_precision, generator_state,

@@ -3,7 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use portolan_method::Method;
 use portolan_optim::Optimizer;
-use portolan_tensor::{Device, Tensor, generator_state, io, prefixed, set_generator_state};
+use portolan_tensor::{
+    Device, Tensor, distributed, generator_state, io, prefixed, set_generator_state,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,13 @@ pub struct Checkpoint {
     pub seconds: f64,
     /// Best kNN accuracy seen on the way.
     pub best_knn: Option<f64>,
+    /// Processes of the job that wrote it.
+    #[serde(default = "one")]
+    pub processes: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 impl Checkpoint {
@@ -40,13 +49,18 @@ impl Checkpoint {
         device: Device,
     ) -> Result<PathBuf> {
         let folder = run.join("checkpoints");
-        std::fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let path = folder.join(format!("step-{:08}.safetensors", self.step));
         let mut tensors = tensors(method, optimizer);
         for (name, device) in generators(device) {
-            tensors.push((name.to_owned(), generator_state(device)?));
+            // Networks are the same in every process of a job, generators are not: [processes, bytes].
+            let states = distributed::all_gather(&generator_state(device)?.unsqueeze(0))?;
+            tensors.push((name.to_owned(), states));
         }
+        if distributed::rank() > 0 {
+            return Ok(path); // one process writes
+        }
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let description = serde_json::to_string(self)?;
         io::save(&path, &tensors, &BTreeMap::from([("checkpoint".to_owned(), description)]))
             .context("cannot write a checkpoint; the one before is intact")?;
@@ -87,11 +101,23 @@ impl Checkpoint {
             // A run that moved from the CPU to a GPU has no state for it: that generator starts anew.
             states.extend(found.remove(name).map(|state| (device, state)));
         }
+        // Those of another number of processes would be others' states: all but their draws goes on as it was.
+        let same = checkpoint.processes == distributed::world_size();
+        if !same && distributed::rank() == 0 {
+            tracing::warn!(
+                "{} was written by {} processes and goes on with {}: correctly, but not to the bit",
+                path.display(),
+                checkpoint.processes,
+                distributed::world_size()
+            );
+        }
         found.remove("generator.cuda");
         io::copy_into(&tensors(method, optimizer), &found)
             .with_context(|| format!("{} does not fit these settings", path.display()))?;
-        for (device, state) in states {
-            set_generator_state(device, &state)?;
+        for (device, state) in states.into_iter().filter(|_| same) {
+            // Of runs from before there were several: one state, without a dimension for processes.
+            let own = if state.dim() == 2 { state.get(distributed::rank() as i64) } else { state };
+            set_generator_state(device, &own)?;
         }
         Ok(checkpoint)
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use portolan_optim::{Decay, LrScaling, OptimizerConfig, Schedule, schedule::cosine_with_warmup};
-use portolan_tensor::{Device, Precision};
+use portolan_tensor::{Device, Precision, distributed};
 use serde::{Deserialize, Serialize};
 
 use crate::Place;
@@ -75,6 +75,13 @@ impl TrainConfig {
             self.accumulate,
             self.batch_size
         );
+        let parts = self.accumulate * distributed::world_size();
+        ensure!(
+            self.batch_size.is_multiple_of(parts) && self.batch_size / parts >= 2,
+            "batch_size is {}, of all processes together; it must be a multiple of their number times accumulate, {parts}, \
+             and leave at least two images to each",
+            self.batch_size
+        );
         ensure!(
             self.batch_size <= items,
             "a batch of {} is larger than the training split of {items} images; \
@@ -95,6 +102,10 @@ impl TrainConfig {
         ensure!(
             device.is_cuda() || !self.cuda_graph,
             "cuda_graph wants a GPU to train on, and this run is on the CPU; leave --cuda-graph out"
+        );
+        ensure!(
+            distributed::world_size() == 1 || !self.cuda_graph,
+            "cuda_graph is for one process, and this job has several; leave --cuda-graph out"
         );
         let adamw = matches!(self.optimizer, OptimizerConfig::Adamw { .. });
         ensure!(

@@ -1,6 +1,7 @@
 //! `metrics.jsonl`: one line of JSON for every few steps, and one for every kNN figure.
 
 use anyhow::{Context, Result};
+use portolan_tensor::distributed;
 use serde_json::{Map, Value};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -11,7 +12,8 @@ use crate::tensorboard::Events;
 /// The journal of a run, appended to line by line.
 pub(crate) struct Journal {
     path: PathBuf,
-    file: File,
+    /// Nowhere, in all processes of a job but the first.
+    file: Option<File>,
     /// The same for TensorBoard, where that is asked for.
     events: Option<Events>,
 }
@@ -21,6 +23,9 @@ impl Journal {
     /// `tensorboard` what it keeps is written as events too, and so is all that follows.
     pub(crate) fn open(run: &Path, step: u64, tensorboard: bool) -> Result<Self> {
         let path = run.join("metrics.jsonl");
+        if distributed::rank() > 0 {
+            return Ok(Journal { path, file: None, events: None });
+        }
         let open = || -> Result<(File, String)> {
             let old = if path.exists() { std::fs::read_to_string(&path)? } else { String::new() };
             let kept: String = old
@@ -38,7 +43,7 @@ impl Journal {
                 events.write(&serde_json::from_str(line)?)?;
             }
         }
-        Ok(Journal { path, file, events })
+        Ok(Journal { path, file: Some(file), events })
     }
 
     /// Appends one line.
@@ -47,8 +52,8 @@ impl Journal {
             events.write(&row)?;
         }
         let line = format!("{}\n", Value::Object(row));
-        self.file
-            .write_all(line.as_bytes())
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.write_all(line.as_bytes())
             .with_context(|| format!("cannot write to {}", self.path.display()))
     }
 }

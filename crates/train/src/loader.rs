@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow};
 use portolan_augment::ViewSpec;
 use portolan_data::Source;
 use portolan_method::Batch;
-use portolan_tensor::Device;
+use portolan_tensor::{Device, distributed};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -21,7 +21,7 @@ pub struct Feed {
     pub images: Arc<dyn Source>,
     /// The views of each.
     pub views: Vec<ViewSpec>,
-    /// How many, in what batches.
+    /// How many, in what batches (of all processes together).
     pub place: Place,
     /// In how many micro-batches a step's batch comes.
     pub accumulate: usize,
@@ -58,6 +58,7 @@ impl Loader {
         let (maker, finisher) =
             pool.install(|| views::parts(images, views, seed, augment, device))?;
         let skipped = Arc::clone(&maker.skipped);
+        let (rank, processes) = (distributed::rank(), distributed::world_size());
         let (sender, batches) = sync_channel(AHEAD);
         let work = move || {
             let per_epoch = place.steps_per_epoch();
@@ -70,6 +71,9 @@ impl Loader {
                 let start = (step % per_epoch) as usize * place.batch_size;
                 let ids = &order.1[start..start + place.batch_size];
                 for (micro, ids) in (0..).zip(ids.chunks(place.batch_size / accumulate)) {
+                    // Every process goes by the same order, and takes its own part of every batch.
+                    let share = ids.len() / processes;
+                    let ids = &ids[rank * share..][..share];
                     let moment = Moment { epoch, step, micro_batch: micro };
                     let batch = pool.install(|| maker.prepare(moment, ids));
                     // The loop is gone when it no longer listens: nothing is left to do.

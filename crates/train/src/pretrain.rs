@@ -7,6 +7,7 @@ use portolan_doctor::{examine, read_metrics};
 use portolan_evaluate::{KnnConfig, diagnose, features, knn_top1};
 use portolan_method::{Method, StepCx, StepLoss, signs_of_collapse};
 use portolan_optim::Optimizer;
+use portolan_tensor::distributed::{self, Reducer};
 use portolan_tensor::{Device, Kind, Tensor};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -98,8 +99,8 @@ pub fn pretrain(method: &mut dyn Method, job: &Job) -> Result<Outcome> {
         if epoch_ends {
             run.end_epoch(method)?;
         }
-        let stopping = job.stop.load(Ordering::Relaxed);
-        if epoch_ends || stopping || run.checkpoint_is_due() {
+        let (stopping, due) = run.agree()?;
+        if epoch_ends || stopping || due {
             run.save(method)?;
         }
         if stopping && done < run.place.total_steps() {
@@ -124,6 +125,8 @@ struct Run<'a> {
     place: Place,
     optimizer: Optimizer,
     steps: Steps,
+    /// What averages gradients over the processes of the job, where there are several.
+    reducer: Option<Reducer>,
     loader: Loader,
     journal: Journal,
     progress: Progress,
@@ -155,12 +158,14 @@ impl<'a> Run<'a> {
         let fresh = Checkpoint {
             method: job.name.to_owned(),
             data: job.checksum.to_owned(),
+            processes: distributed::world_size(),
             ..Checkpoint::default()
         };
         let state = match &job.resume {
             Some(path) => Checkpoint::load(path, job.name, &*method, &optimizer, job.device)?,
             None => fresh,
         };
+        let state = Checkpoint { processes: distributed::world_size(), ..state };
         if state.data != job.checksum {
             bail!("the data is not what this run was trained on; resume it with the same --data");
         }
@@ -178,6 +183,9 @@ impl<'a> Run<'a> {
         Ok(Run {
             job,
             place,
+            reducer: Reducer::new(
+                &optimizer.params().map(Tensor::shallow_clone).collect::<Vec<_>>(),
+            )?,
             optimizer,
             steps,
             loader,
@@ -213,8 +221,13 @@ impl<'a> Run<'a> {
             givens: None,
         };
         let loader = &mut self.loader;
-        let mut training =
-            Training { method, optimizer: &mut self.optimizer, config, place: self.place };
+        let mut training = Training {
+            method,
+            optimizer: &mut self.optimizer,
+            config,
+            place: self.place,
+            reducer: self.reducer.as_ref(),
+        };
         let next_batch = |clock: &mut Clock| loader.next_batch(clock);
         let losses = self.steps.step(&mut training, &cx, next_batch, &mut Clock::stopped())?;
         if let Some(last) = self.pending.last_mut() {
@@ -235,8 +248,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let pending = std::mem::take(&mut self.pending);
-        let losses = Tensor::stack(&pending.iter().map(|p| &p.loss).collect::<Vec<_>>(), 0);
-        let losses: Vec<f64> = Vec::try_from(losses.to_device(Device::Cpu).to_kind(Kind::Double))?;
+        let losses = over_all(&pending.iter().map(|p| &p.loss).collect::<Vec<_>>())?;
         let per_step = self.job.config.accumulate;
         let steps = (pending.len() / per_step) as u64;
         let first = self.state.step - steps;
@@ -252,9 +264,8 @@ impl<'a> Run<'a> {
         row.insert("lr".to_owned(), json!(self.job.config.rate(&self.place, last)));
         row.insert("images_per_second".to_owned(), json!(speed));
         for (i, (name, _)) in pending[0].figures.iter().enumerate() {
-            let values: Vec<_> = pending.iter().map(|p| &p.figures[i].1).collect();
-            let mean = Tensor::stack(&values, 0).to_kind(Kind::Double).mean(Kind::Double);
-            row.insert((*name).to_owned(), json!(mean.double_value(&[])));
+            let values = over_all(&pending.iter().map(|p| &p.figures[i].1).collect::<Vec<_>>())?;
+            row.insert((*name).to_owned(), json!(values.iter().sum::<f64>() / values.len() as f64));
         }
         if let Some(outputs) = pending.last().and_then(|last| last.outputs.as_ref()) {
             let signs = signs_of_collapse(outputs)?;
@@ -353,7 +364,7 @@ impl<'a> Run<'a> {
 
     /// Says what the signals show to be wrong; not in the first quarter, in which healthy runs look like ill ones.
     fn consult(&mut self) -> Result<()> {
-        if 4 * self.state.step < self.place.total_steps() {
+        if 4 * self.state.step < self.place.total_steps() || distributed::rank() > 0 {
             return Ok(());
         }
         let rows = read_metrics(&self.job.folder.join("metrics.jsonl"))?;
@@ -366,9 +377,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn checkpoint_is_due(&self) -> bool {
+    /// Whether to stop, and whether a checkpoint is due: what one process of the job wants, all do.
+    fn agree(&self) -> Result<(bool, bool)> {
         let minutes = self.job.config.checkpoint_minutes;
-        minutes > 0.0 && self.last_saved.elapsed().as_secs_f64() >= 60.0 * minutes
+        let due = minutes > 0.0 && self.last_saved.elapsed().as_secs_f64() >= 60.0 * minutes;
+        let stop = self.job.stop.load(Ordering::Relaxed);
+        if distributed::world_size() == 1 {
+            return Ok((stop, due));
+        }
+        let wishes = Tensor::from_slice(&[i64::from(stop), i64::from(due)]);
+        let wishes: Vec<i64> = Vec::try_from(distributed::sum(&wishes)?)?;
+        Ok((wishes[0] > 0, wishes[1] > 0))
     }
 
     /// Writes a checkpoint, once all losses up to here are known to be finite.
@@ -401,4 +420,10 @@ impl<'a> Run<'a> {
             checkpoint,
         })
     }
+}
+
+/// Scalars read back from the device, each the mean over the processes of the job.
+fn over_all(scalars: &[&Tensor]) -> Result<Vec<f64>> {
+    let own = Tensor::stack(scalars, 0).to_device(Device::Cpu).to_kind(Kind::Double);
+    Ok(Vec::try_from(distributed::mean(&own)?)?)
 }

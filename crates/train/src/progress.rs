@@ -1,17 +1,21 @@
 //! What a person sees while training: a bar on a terminal, plain lines elsewhere.
 
 use indicatif::{ProgressBar, ProgressStyle};
+use portolan_tensor::distributed;
 use std::io::IsTerminal;
 
 /// Shows how far a run is. On a terminal a bar; otherwise a line at the end of each epoch.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     epochs: u64,
+    /// Nothing is shown, as in all processes of a job but the first.
+    quiet: bool,
 }
 
 impl Progress {
     pub(crate) fn new(done: u64, total: u64, epochs: u64) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let quiet = distributed::rank() > 0;
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(total).with_position(done);
             let style = "{bar:32} {percent:>3} %  {msg}  {eta} left";
             if let Ok(style) = ProgressStyle::with_template(style) {
@@ -20,7 +24,7 @@ impl Progress {
             bar.reset_eta();
             bar
         });
-        Progress { bar, epochs }
+        Progress { bar, epochs, quiet }
     }
 
     /// After `done` steps, in epoch `epoch` (counted from 0).
@@ -37,7 +41,7 @@ impl Progress {
 
     /// At the end of an epoch (counted from 0), with the seconds that are left where known.
     pub(crate) fn epoch(&self, epoch: u64, loss: f64, speed: f64, left: f64) {
-        if self.bar.is_none() {
+        if self.bar.is_none() && !self.quiet {
             let (epoch, epochs) = (epoch + 1, self.epochs);
             let left = duration(left);
             eprintln!("epoch {epoch}/{epochs}  loss {loss:.4}  {speed:.0} images/s  {left} left");
@@ -48,6 +52,7 @@ impl Progress {
     pub(crate) fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None if self.quiet => {}
             None => eprintln!("{text}"),
         }
     }

@@ -1,8 +1,9 @@
 //! One step of training.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use portolan_method::{Batch, Method, StepCx, StepLoss};
 use portolan_optim::{Optimizer, clip_grad_norm, grad_norm};
+use portolan_tensor::distributed::Reducer;
 
 use crate::{Clock, Place, Stage, TrainConfig};
 
@@ -16,6 +17,8 @@ pub struct Training<'a> {
     pub config: &'a TrainConfig,
     /// The shape of the run.
     pub place: Place,
+    /// What averages gradients over the processes of the job, where there are several.
+    pub reducer: Option<&'a Reducer>,
 }
 
 /// One optimiser step: forward and backward for each micro-batch that `next_batch` hands out, then the update. Nothing
@@ -51,7 +54,7 @@ pub(crate) fn work(
     mut next_batch: impl FnMut(&mut Clock) -> Result<Batch>,
     clock: &mut Clock,
 ) -> Result<Vec<StepLoss>> {
-    let Training { method, optimizer, config, .. } = training;
+    let Training { method, optimizer, config, reducer, .. } = training;
     let mut losses: Vec<StepLoss> = Vec::with_capacity(config.accumulate);
     let mut cx = *cx;
     optimizer.zero_grad()?;
@@ -60,7 +63,12 @@ pub(crate) fn work(
         let batch = next_batch(clock)?;
         let step_loss = config.precision.run(cx.device, || method.loss(&batch, &cx))??;
         clock.end(Stage::Forward);
-        (&step_loss.loss / config.accumulate as f64).backward();
+        let loss = &step_loss.loss / config.accumulate as f64;
+        // What the micro-batches before left behind is averaged along with the last one's.
+        if let Some(reducer) = reducer.filter(|_| micro_batch + 1 == config.accumulate as u64) {
+            reducer.prepare(&loss)?;
+        }
+        loss.f_backward().context("the backward pass failed")?;
         clock.end(Stage::Backward);
         if let Some(last) = losses.last_mut() {
             last.outputs = None;

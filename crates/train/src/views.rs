@@ -5,7 +5,7 @@ use image::RgbImage;
 use portolan_augment::{Draws, ViewSpec, cpu, device as on_device};
 use portolan_data::Source;
 use portolan_random::{Purpose, stream};
-use portolan_tensor::{Device, Tensor, channels_last, page_locked, upload, written};
+use portolan_tensor::{Device, Tensor, channels_last, distributed, page_locked, upload, written};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -70,6 +70,8 @@ pub(crate) struct Maker {
     source: Arc<dyn Source>,
     specs: Vec<ViewSpec>,
     seed: u64,
+    /// Which process of the job this is.
+    rank: usize,
     augment: Augment,
     device: Device,
     /// Width and height of all images, where they are on the device.
@@ -98,7 +100,8 @@ pub(crate) fn parts(
 ) -> Result<(Maker, Finisher)> {
     let (augment, skipped) = (augment.on(device), Skipped::default());
     let finisher = Finisher { specs: specs.clone(), device, resident: None };
-    let maker = Maker { source, specs, seed, augment, device, resident: None, skipped };
+    let rank = distributed::rank();
+    let maker = Maker { source, specs, seed, rank, augment, device, resident: None, skipped };
     if maker.augment == Augment::Cpu {
         return Ok((maker, finisher));
     }
@@ -191,7 +194,9 @@ impl Maker {
     }
 
     fn draws(&self, moment: Moment, v: usize, spec: &ViewSpec, sizes: &[(u32, u32)]) -> Draws {
-        let numbers = [moment.step, moment.micro_batch, v as u64];
+        let mut numbers = vec![moment.step, moment.micro_batch, v as u64];
+        // One stream a batch: other processes' parts of it need others.
+        numbers.extend((self.rank > 0).then_some(self.rank as u64));
         Draws::new(spec, sizes, &mut stream(self.seed, Purpose::BatchViews, &numbers))
     }
 

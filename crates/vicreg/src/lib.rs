@@ -77,8 +77,8 @@ impl Method for Vicreg {
     /// Algorithm 1.
     fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
         let (x_a, x_b) = batch.pair()?;
-        let z_a = cx.all_gather(&self.network.forward(x_a));
-        let z_b = cx.all_gather(&self.network.forward(x_b));
+        let z_a = cx.all_gather(&self.network.forward(x_a))?;
+        let z_b = cx.all_gather(&self.network.forward(x_b))?;
         let loss = vicreg(&z_a, &z_b, &self.config.weights())?;
         Ok(StepLoss {
             loss: loss.total,
