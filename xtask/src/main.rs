@@ -9,8 +9,10 @@
 //! | `cache.rs` | puts a set of wheels into the user's cache: all of it, or nothing |
 //! | `wheels.rs` | knows which wheels make a set, and which of their files it keeps |
 //! | `pip.rs` | downloads wheels without installing them |
+//! | `launch.rs` | runs portolan in several processes |
 
 mod cache;
+mod launch;
 mod pip;
 mod setup;
 mod wheels;
@@ -51,6 +53,8 @@ enum Task {
         #[arg(allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Set up, build in release mode, and run portolan in several processes of this machine.
+    Launch(launch::LaunchArgs),
     /// Set up, and run all tests, doc tests included.
     Test(CargoArgs),
     /// Set up, and run the benchmarks.
@@ -104,6 +108,7 @@ fn run(task: Task) -> Result<ExitCode> {
             let portolan = ["run", "--release", "--package", "portolan", "--", "reproduce"];
             become_cargo(&root, &portolan, &args)
         }
+        Task::Launch(args) => launch::launch(&root, &args),
         Task::Test(CargoArgs { args }) => become_cargo(&root, &["test", "--workspace"], &args),
         Task::Bench(CargoArgs { args }) => become_cargo(&root, &["bench", "--workspace"], &args),
         Task::Lint => {

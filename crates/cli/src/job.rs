@@ -35,6 +35,12 @@ pub(crate) fn place(
 /// # Errors
 /// When they do not all come.
 pub(crate) fn join(launch: &Launch, device: Device) -> Result<()> {
+    // A layer that loses the others has no other way to say so than to panic: that is no fault of the program.
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| match info.payload().downcast_ref::<String>() {
+        Some(text) if text.contains(distributed::LOST) => eprintln!("error: {text}"),
+        _ => usual(info),
+    }));
     distributed::join(launch, device, PATIENCE)
 }
 
@@ -72,7 +78,7 @@ mod tests {
     use portolan_encoders::{EncoderConfig, Stem};
     use portolan_method::{Batch, StepCx};
     use portolan_tensor::distributed::Reducer;
-    use portolan_tensor::{Kind, io, tch};
+    use portolan_tensor::{Kind, channels_last, io, tch};
     use std::path::Path;
     use std::process::{Child, Command};
 
@@ -148,7 +154,8 @@ mod tests {
                 let size = i64::from(view.size());
                 Tensor::randn([IMAGES, 3, size, size], (Kind::Double, Device::Cpu))
             };
-            let views = method.views().iter().map(|view| cx.own(&whole(view), 0)).collect();
+            let views =
+                method.views().iter().map(|view| channels_last(&cx.own(&whole(view), 0))).collect();
             let batch = Batch { views, ids: vec![0; (IMAGES / cx.processes()) as usize] };
             optimizer.zero_grad().unwrap();
             let loss = method.loss(&batch, &cx).unwrap().loss;

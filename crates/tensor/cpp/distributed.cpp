@@ -19,6 +19,15 @@
 
 namespace {
 
+// The Reducer warns of each network that has 1x1 convolutions with the channels last in memory: their strides can be written
+// in two ways, of which it and cuDNN prefer different ones. Nothing can be done about it, and nothing has to.
+struct Warnings : c10::WarningHandler {
+  void process(const c10::Warning &warning) override {
+    if (warning.msg().find("Grad strides do not match bucket view strides") == std::string::npos)
+      c10::WarningHandler::process(warning);
+  }
+};
+
 // The group that this process belongs to; null while it works alone.
 c10::intrusive_ptr<c10d::ProcessGroup> group;
 
@@ -73,6 +82,8 @@ extern "C" {
 const char *portolan_group_join(int64_t rank, int64_t size, const char *address, int64_t port, bool serve,
                                 const char *prefix, int64_t timeout_seconds, int64_t cuda_index) {
   return guarded([&] {
+    static Warnings warnings;
+    c10::WarningUtils::set_warning_handler(&warnings);
     auto timeout = std::chrono::milliseconds(1000 * timeout_seconds);
     c10d::TCPStoreOptions meeting;
     meeting.port = static_cast<uint16_t>(port);
@@ -147,7 +158,7 @@ const char *portolan_reducer_new(at::Tensor *const *items, size_t n, c10d::Reduc
     auto buckets = std::get<0>(c10d::compute_bucket_assignment_by_size(
         reversed, {c10d::kDefaultFirstBucketBytes, c10d::kDefaultBucketBytesCap}, sparse));
     *out = new c10d::Reducer(reversed, buckets, group, sparse, c10d::kDefaultBucketBytesCap,
-                             /*find_unused_parameters=*/false, /*gradient_as_bucket_view=*/false, {},
+                             /*find_unused_parameters=*/false, /*gradient_as_bucket_view=*/true, {},
                              c10d::kDefaultFirstBucketBytes, /*skip_all_reduce_unused_params=*/false,
                              /*use_python_reducer=*/false, {});
   });

@@ -174,11 +174,14 @@ pub fn leave() -> Result<()> {
     check(unsafe { portolan_group_leave() })
 }
 
+/// What the error of something collective says when another process is gone.
+pub const LOST: &str = "lost the others";
+
 /// What went wrong in something collective, in words: almost always that another process is gone.
 fn collective(message: *const c_char) -> Result<()> {
     check(message).with_context(|| {
         format!(
-            "process {} of {} lost the others: one of them has ended, or does not answer; see what it said last",
+            "process {} of {} {LOST}: one of them has ended, or does not answer; see what it said last",
             rank(),
             world_size()
         )

@@ -1,0 +1,129 @@
+//! `cargo xtask launch`: one run in several processes of this machine, as torchrun would start them, without Python.
+
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::cargo;
+
+/// How long the others may take to end, once one process has.
+const GRACE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);
+/// What portolan exits with when it was asked to stop and has left a checkpoint.
+const STOPPED: i32 = 130;
+
+/// Set by Ctrl-C and SIGTERM, which are passed on.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+#[derive(Args)]
+pub(crate) struct LaunchArgs {
+    /// Processes; on a machine with GPUs, one for each.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    nproc: u16,
+    /// How often the run is started again, from its last checkpoint, when a process has failed; wants --out.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    restarts: u32,
+    /// What portolan is to do: `reproduce simclr`, with any options.
+    #[arg(value_name = "COMMAND", required = true, num_args = 1.., trailing_var_arg = true)]
+    #[arg(allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
+
+/// Builds portolan and runs it in all processes, until they have ended.
+pub(crate) fn launch(root: &Path, args: &LaunchArgs) -> Result<ExitCode> {
+    let out = args.args.windows(2).find(|pair| pair[0] == "--out").map(|pair| pair[1].clone());
+    if args.restarts > 0 && out.is_none() {
+        bail!(
+            "--restarts needs the run's folder, to go on with what is in it: give --out FOLDER too"
+        );
+    }
+    let built = cargo(root).args(["build", "--release", "--package", "portolan"]).status();
+    if !built.context("cannot start cargo")?.success() {
+        bail!("portolan could not be built");
+    }
+    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed))
+        .context("cannot listen for Ctrl-C")?;
+    let mut command = args.args.clone();
+    for attempt in 0..=args.restarts {
+        let code = run(root, args.nproc, &command)?;
+        if code == 0 || code == STOPPED || attempt == args.restarts {
+            return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
+        }
+        if let Some(out) = out.as_ref().filter(|out| Path::new(out).join("config.toml").exists()) {
+            command = ["pretrain".into(), "--resume".into(), out.clone()].to_vec();
+        }
+        eprintln!("starting again ({} of {})", attempt + 1, args.restarts);
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// Runs the processes until all have ended; 0, or what the first to fail exited with.
+fn run(root: &Path, processes: u16, command: &[OsString]) -> Result<i32> {
+    // Free a moment ago; torchrun does it the same way.
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    let port = port.context("no port is free")?.port();
+    let mut children: Vec<Child> = (0..processes)
+        .map(|rank| start(root, rank, processes, port, command))
+        .collect::<Result<_>>()?;
+    let mut ended: Vec<Option<ExitStatus>> = vec![None; children.len()];
+    let mut failed: Option<(i32, Instant)> = None;
+    let mut told = false;
+    while ended.iter().any(Option::is_none) {
+        std::thread::sleep(POLL);
+        for (rank, child) in
+            children.iter_mut().enumerate().filter(|(rank, _)| ended[*rank].is_none())
+        {
+            ended[rank] = child.try_wait().context("cannot wait for a process")?;
+            if let Some(status) = ended[rank].filter(|status| !status.success())
+                && failed.is_none()
+            {
+                if status.code() != Some(STOPPED) {
+                    eprintln!("process {rank} of {processes} ended: {status}");
+                }
+                let signal = status.signal().map_or(1, |signal| 128 + signal);
+                failed = Some((status.code().unwrap_or(signal), Instant::now()));
+            }
+        }
+        if STOP.load(Ordering::Relaxed) && !told {
+            told = true;
+            children.iter().for_each(terminate);
+        }
+        if failed.is_some_and(|(_, since)| since.elapsed() > GRACE) {
+            for (rank, child) in
+                children.iter_mut().enumerate().filter(|(rank, _)| ended[*rank].is_none())
+            {
+                eprintln!("process {rank} of {processes} does not end by itself and is killed");
+                let _ = child.kill();
+            }
+        }
+    }
+    Ok(failed.map_or(0, |(code, _)| code))
+}
+
+fn start(root: &Path, rank: u16, processes: u16, port: u16, command: &[OsString]) -> Result<Child> {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    Command::new(target.join("release/portolan"))
+        .args(command)
+        .env("RANK", rank.to_string())
+        .env("LOCAL_RANK", rank.to_string())
+        .env("WORLD_SIZE", processes.to_string())
+        .env("LOCAL_WORLD_SIZE", processes.to_string())
+        .env("MASTER_ADDR", "127.0.0.1")
+        .env("MASTER_PORT", port.to_string())
+        .process_group(0) // Ctrl-C is ours to pass on: twice would mean at once
+        .spawn()
+        .context("cannot start portolan")
+}
+
+/// SIGTERM: finish the step, write a checkpoint, end.
+fn terminate(child: &Child) {
+    let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+}
