@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::TcpListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -69,36 +69,34 @@ fn run(root: &Path, processes: u16, command: &[OsString]) -> Result<i32> {
     // Free a moment ago; torchrun does it the same way.
     let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let port = port.context("no port is free")?.port();
-    let mut children: Vec<Child> = (0..processes)
-        .map(|rank| start(root, rank, processes, port, command))
+    let mut running: Vec<(u16, Child)> = (0..processes)
+        .map(|rank| Ok((rank, start(root, rank, processes, port, command)?)))
         .collect::<Result<_>>()?;
-    let mut ended: Vec<Option<ExitStatus>> = vec![None; children.len()];
     let mut failed: Option<(i32, Instant)> = None;
     let mut told = false;
-    while ended.iter().any(Option::is_none) {
+    while !running.is_empty() {
         std::thread::sleep(POLL);
-        for (rank, child) in
-            children.iter_mut().enumerate().filter(|(rank, _)| ended[*rank].is_none())
-        {
-            ended[rank] = child.try_wait().context("cannot wait for a process")?;
-            if let Some(status) = ended[rank].filter(|status| !status.success())
-                && failed.is_none()
-            {
-                if status.code() != Some(STOPPED) {
-                    eprintln!("process {rank} of {processes} ended: {status}");
+        let mut still = Vec::new();
+        for (rank, mut child) in running {
+            match child.try_wait().context("cannot wait for a process")? {
+                None => still.push((rank, child)),
+                Some(status) if status.success() || failed.is_some() => {}
+                Some(status) => {
+                    if status.code() != Some(STOPPED) {
+                        eprintln!("process {rank} of {processes} ended: {status}");
+                    }
+                    let code = status.code().or(status.signal().map(|signal| 128 + signal));
+                    failed = Some((code.unwrap_or(1), Instant::now()));
                 }
-                let signal = status.signal().map_or(1, |signal| 128 + signal);
-                failed = Some((status.code().unwrap_or(signal), Instant::now()));
             }
         }
+        running = still;
         if STOP.load(Ordering::Relaxed) && !told {
             told = true;
-            children.iter().for_each(terminate);
+            running.iter().for_each(|(_, child)| terminate(child));
         }
         if failed.is_some_and(|(_, since)| since.elapsed() > GRACE) {
-            for (rank, child) in
-                children.iter_mut().enumerate().filter(|(rank, _)| ended[*rank].is_none())
-            {
+            for (rank, child) in &mut running {
                 eprintln!("process {rank} of {processes} does not end by itself and is killed");
                 let _ = child.kill();
             }
