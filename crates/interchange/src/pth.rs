@@ -1,7 +1,6 @@
 //! Tensors in the files that `torch.save` writes: an archive since PyTorch 1.6, one stream before (MoCo's files are of that time).
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use candle_core::pickle::Object;
+use anyhow::{Context, Result, bail, ensure};
 use portolan_tensor::{Kind, Tensor};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use zip::{CompressionMethod, ZipArchive};
 
-use crate::pickle;
+use crate::pickle::{Pickle, Place, Value};
 
 /// How a stream begins: a pickle of PyTorch's magic number, 0x1950a86a20f9469cfc6c.
 const MAGIC: [u8; 15] =
@@ -73,26 +72,23 @@ impl Pth {
             order.by_ref().take(16).read_to_string(&mut text)?;
             ensure!(text == "little", "its numbers are {text}-endian; save it on another machine");
         }
-        let object = pickle::read(&mut BufReader::new(archive.by_name(pickle)?.take(PICKLE)))?;
-        let tensors = named_tensors(&object)?;
+        let contents = Pickle::read(&mut BufReader::new(archive.by_name(pickle)?.take(PICKLE)))?;
+        let tensors = named_tensors(&contents)?;
         Ok(Pth { tensors, storages: Storages::Archive(archive, folder) })
     }
 
     fn of_stream(mut file: BufReader<File>) -> Result<Self> {
         file.seek_relative(MAGIC.len() as i64)?;
         let length = file.get_ref().metadata()?.len();
-        for _ in ["protocol", "system"] {
-            pickle::read(&mut file.by_ref().take(PICKLE))?;
-        }
-        let object = pickle::read(&mut file.by_ref().take(PICKLE))?;
-        let Object::List(keys) = pickle::read(&mut file.by_ref().take(PICKLE))? else {
+        let mut next = || Pickle::read(&mut file.by_ref().take(PICKLE));
+        let (_protocol, _system, contents, keys) = (next()?, next()?, next()?, next()?);
+        let Value::List(listed) = keys.at(keys.root()) else {
             bail!("it does not list its storages")
         };
-        let mut kinds = BTreeMap::new();
-        storage_kinds(&object, &mut kinds)?;
+        let kinds = storage_kinds(&contents)?;
         let mut places = BTreeMap::new();
-        for key in keys {
-            let Object::Unicode(key) = key else { bail!("one of its storages has no name") };
+        for key in listed {
+            let key = keys.text(*key).context("one of its storages has no name")?.to_owned();
             let kind =
                 kinds.get(&key).with_context(|| format!("no tensor has its storage {key}"))?;
             let mut count = [0; 8];
@@ -105,7 +101,7 @@ impl Pth {
             places.insert(key, (start, bytes));
             file.seek_relative(bytes as i64)?;
         }
-        Ok(Pth { tensors: named_tensors(&object)?, storages: Storages::Stream(file, places) })
+        Ok(Pth { tensors: named_tensors(&contents)?, storages: Storages::Stream(file, places) })
     }
 
     /// The shape of every tensor.
@@ -182,56 +178,81 @@ impl Described {
     }
 }
 
+/// Dictionaries in dictionaries: more no checkpoint has.
+const DEPTH: usize = 32;
+/// Names of tensors, whatever a file says; a large network with all that surrounds it has some thousands.
+const TENSORS: usize = 100_000;
+
 /// All tensors that lie in dictionaries with texts as keys.
-fn named_tensors(object: &Object) -> Result<BTreeMap<String, Described>> {
+fn named_tensors(pickle: &Pickle) -> Result<BTreeMap<String, Described>> {
     let mut tensors = BTreeMap::new();
-    collect("", object, &mut tensors)?;
+    let mut open = vec![(String::new(), pickle.root(), 0)];
+    let mut looked_at = 0;
+    while let Some((name, place, depth)) = open.pop() {
+        looked_at += 1;
+        ensure!(
+            looked_at <= 10 * TENSORS && tensors.len() <= TENSORS && depth <= DEPTH,
+            "its dictionaries are nested or repeated beyond what any checkpoint needs"
+        );
+        if let Some(tensor) = described(pickle, place).with_context(|| format!("in `{name}`"))? {
+            tensors.insert(name, tensor);
+        } else if let Value::Dict(pairs) = pickle.at(place) {
+            for (key, value) in pairs {
+                let Some(key) = pickle.text(*key) else { continue };
+                let name = if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+                open.push((name, *value, depth + 1));
+            }
+        }
+    }
     Ok(tensors)
 }
 
-fn collect(name: &str, object: &Object, into: &mut BTreeMap<String, Described>) -> Result<()> {
-    if let Some(tensor) = described(object).with_context(|| format!("in `{name}`"))? {
-        into.insert(name.to_owned(), tensor);
+/// The tensor that is made here, if one is.
+fn described(pickle: &Pickle, mut place: Place) -> Result<Option<Described>> {
+    // A parameter is a tensor with a mark; of parameters of parameters there are none.
+    for _ in 0..2 {
+        let Value::Call(callable, args) = pickle.at(place) else { return Ok(None) };
+        let (Some(callable), Some(args)) = (pickle.name(*callable), pickle.tuple(*args)) else {
+            return Ok(None);
+        };
+        match (callable, args) {
+            ("_rebuild_parameter", [tensor, ..]) => place = *tensor,
+            ("_rebuild_from_type_v2", [_, _, args, ..]) => {
+                let args = pickle.tuple(*args).unwrap_or_default();
+                return view_of(pickle, args).map(Some);
+            }
+            ("_rebuild_tensor" | "_rebuild_tensor_v2", args) => {
+                return view_of(pickle, args).map(Some);
+            }
+            _ => return Ok(None),
+        }
     }
-    let Object::Dict(pairs) = object else { return Ok(()) };
-    for (key, value) in pairs {
-        let Object::Unicode(key) = key else { continue };
-        let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
-        collect(&name, value, into)?;
-    }
-    Ok(())
+    Ok(None)
 }
 
-/// The tensor that calling this would make, if it would make one.
-fn described(object: &Object) -> Result<Option<Described>> {
-    let Object::Reduce { callable, args } = object else { return Ok(None) };
-    let (Object::Class { class_name, .. }, Object::Tuple(args)) = (&**callable, &**args) else {
-        return Ok(None);
+/// The view of a storage that these arguments describe: storage, offset, sizes, strides.
+fn view_of(pickle: &Pickle, args: &[Place]) -> Result<Described> {
+    let [storage, offset, size, stride, ..] = args else {
+        bail!("a tensor's description is cut short")
     };
-    match (class_name.as_str(), &args[..]) {
-        ("_rebuild_parameter", [tensor, ..]) => described(tensor),
-        ("_rebuild_from_type_v2", [function, _, args, ..]) => described(&Object::Reduce {
-            callable: Box::new(function.clone()),
-            args: Box::new(args.clone()),
-        }),
-        ("_rebuild_tensor" | "_rebuild_tensor_v2", [storage, offset, size, stride, ..]) => {
-            let (key, kind) = storage_of(storage)?.context("a tensor has no storage")?;
-            let (size, stride) = (integers(size)?, integers(stride)?);
-            ensure!(size.len() == stride.len(), "a tensor's sizes and strides differ in number");
-            Ok(Some(Described { storage: key, kind, offset: integer(offset)?, size, stride }))
-        }
-        _ => Ok(None),
-    }
+    let (storage, kind) = storage_of(pickle, *storage)?.context("a tensor has no storage")?;
+    let integers = |place: Place| -> Result<Vec<i64>> {
+        let numbers = pickle.tuple(place).context("a tensor's shape is no tuple")?;
+        numbers.iter().map(|number| integer(pickle, *number)).collect()
+    };
+    let (size, stride) = (integers(*size)?, integers(*stride)?);
+    ensure!(size.len() == stride.len(), "a tensor's sizes and strides differ in number");
+    Ok(Described { storage, kind, offset: integer(pickle, *offset)?, size, stride })
 }
 
 /// The key and kind of a storage: ("storage", type, key, device, count).
-fn storage_of(object: &Object) -> Result<Option<(String, Kind)>> {
-    let Object::PersistentLoad(id) = object else { return Ok(None) };
-    let Object::Tuple(parts) = &**id else { return Ok(None) };
-    let [_, Object::Class { class_name, .. }, Object::Unicode(key), ..] = &parts[..] else {
+fn storage_of(pickle: &Pickle, place: Place) -> Result<Option<(String, Kind)>> {
+    let Value::Persistent(id) = pickle.at(place) else { return Ok(None) };
+    let Some([_, class, key, ..]) = pickle.tuple(*id) else { return Ok(None) };
+    let (Some(class), Some(key)) = (pickle.name(*class), pickle.text(*key)) else {
         return Ok(None);
     };
-    let kind = match class_name.as_str() {
+    let kind = match class {
         "FloatStorage" => Kind::Float,
         "DoubleStorage" => Kind::Double,
         "HalfStorage" => Kind::Half,
@@ -244,40 +265,19 @@ fn storage_of(object: &Object) -> Result<Option<(String, Kind)>> {
         "BoolStorage" => Kind::Bool,
         other => bail!("numbers of the type {other} are unknown here"),
     };
-    Ok(Some((key.clone(), kind)))
+    Ok(Some((key.to_owned(), kind)))
 }
 
 /// The kinds of all storages, also of those that no named tensor sees.
-fn storage_kinds(object: &Object, into: &mut BTreeMap<String, Kind>) -> Result<()> {
-    if let Some((key, kind)) = storage_of(object)? {
-        into.insert(key, kind);
-        return Ok(());
-    }
-    match object {
-        Object::Tuple(values) | Object::List(values) => {
-            values.iter().try_for_each(|value| storage_kinds(value, into))
-        }
-        Object::Dict(pairs) => pairs.iter().try_for_each(|(_, value)| storage_kinds(value, into)),
-        Object::Reduce { callable: a, args: b } | Object::Build { callable: a, args: b } => {
-            storage_kinds(a, into)?;
-            storage_kinds(b, into)
-        }
-        _ => Ok(()),
-    }
+fn storage_kinds(pickle: &Pickle) -> Result<BTreeMap<String, Kind>> {
+    let all = (0..pickle.values().len()).filter_map(|place| storage_of(pickle, place).transpose());
+    all.collect()
 }
 
 /// A number that is not negative.
-fn integer(object: &Object) -> Result<i64> {
-    let number = match object {
-        Object::Int(number) => i64::from(*number),
-        Object::Long(number) => *number,
-        _ => return Err(anyhow!("a tensor's description has something else than a number")),
-    };
-    ensure!(number >= 0, "a tensor's description has the number {number}");
-    Ok(number)
-}
-
-fn integers(object: &Object) -> Result<Vec<i64>> {
-    let Object::Tuple(numbers) = object else { bail!("a tensor's shape is no tuple") };
-    numbers.iter().map(integer).collect()
+fn integer(pickle: &Pickle, place: Place) -> Result<i64> {
+    match pickle.at(place) {
+        Value::Int(number) if *number >= 0 => Ok(*number),
+        other => bail!("a tensor's description has {other:?} where a size belongs"),
+    }
 }
