@@ -73,6 +73,9 @@ pub(crate) struct RunArgs {
     /// Test on the first N images only.
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     pub(crate) limit_test: Option<i64>,
+    /// The share of images that may be unreadable, as in 1% or 0.01: with more (and more than ten) the run stops.
+    #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "resume")]
+    pub(crate) max_bad: Option<f64>,
     /// auto, cpu, cuda or cuda:N.
     #[arg(long)]
     pub(crate) device: Option<String>,
@@ -113,6 +116,18 @@ pub(crate) struct RunArgs {
     /// Write what is logged as an event file for TensorBoard too, in the run's folder.
     #[arg(long)]
     pub(crate) tensorboard: bool,
+}
+
+/// `1%` or `0.01`.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, of) = match text.strip_suffix('%') {
+        Some(number) => (number, 100.0),
+        None => (text, 1.0),
+    };
+    let share = number.trim().parse::<f64>().ok().map(|number| number / of);
+    share
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "write a share as 1% or 0.01".to_owned())
 }
 
 #[derive(Args)]

@@ -200,7 +200,7 @@ pub(crate) mod tests {
     use std::sync::Mutex;
 
     /// libtorch's generator is global: tests that draw from it take turns.
-    static GENERATOR: Mutex<()> = Mutex::new(());
+    pub(crate) static GENERATOR: Mutex<()> = Mutex::new(());
 
     #[test]
     fn every_recipe_is_complete_and_buildable() {

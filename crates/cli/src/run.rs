@@ -5,7 +5,7 @@ use portolan_augment::ViewSpec;
 use portolan_data::{Dataset, Options, Source, in_memory, subset};
 use portolan_tensor::distributed::{self, Launch};
 use portolan_tensor::{Device, device, tch};
-use portolan_train::{Job, KnnPoint, checkpoints, pretrain as train};
+use portolan_train::{Job, KnnPoint, checkpoints, newest, pretrain as train};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -111,6 +111,7 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
         ("training.batch_size", args.batch_size.map(Value::Integer)),
         ("training.precision", text(&args.precision)),
         ("training.cuda_graph", args.cuda_graph.then_some(Value::Boolean(true))),
+        ("training.max_bad", args.max_bad.map(Value::Float)),
         ("augment", text(&args.augment)),
         ("init", args.init.as_ref().map(|path| Value::String(path.display().to_string()))),
         ("seed", args.seed.map(Value::Integer)),
@@ -233,8 +234,8 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
     }
     let mut method = methods::build(config, device)?;
     let resume = match &args.resume {
-        Some(run) => checkpoints(run)?.pop(),
-        None => None,
+        Some(run) if !checkpoints(run)?.is_empty() => Some(newest(run)?),
+        _ => None,
     };
     if resume.is_none() && !config.init.is_empty() {
         init::start_from(Path::new(&config.init), config, &*method)?;

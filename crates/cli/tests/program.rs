@@ -72,6 +72,39 @@ fn pictures(root: &Path, n: u8) {
 }
 
 #[test]
+fn a_folder_with_too_many_unreadable_images_stops_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(&folder.path().join("photos"), 20);
+    for i in 0..11 {
+        std::fs::write(folder.path().join(format!("photos/dark/bad-{i}.jpg")), "no image").unwrap();
+    }
+    let train = |more: &[&str]| {
+        let size = ["--data", "photos", "--batch-size", "8", "--limit", "0", "--epochs", "4"];
+        let args: Vec<&str> =
+            ["pretrain", "moco"].iter().chain(TINY).chain(&size).chain(more).copied().collect();
+        // What is given twice would be refused.
+        let args: Vec<&str> = dedup(args);
+        portolan(folder.path(), &args)
+    };
+    let stopped = train(&["--out", "first"]);
+    refused(&stopped, &["11 of 51 images", "--max-bad", "bad-"]);
+    succeeded(&train(&["--out", "second", "--max-bad", "30%"]));
+}
+
+/// Flags and their values, the last of each flag.
+fn dedup(args: Vec<&str>) -> Vec<&str> {
+    let mut kept: Vec<&str> = args[..2].to_vec();
+    for (i, pair) in args[2..].chunks(2).enumerate() {
+        let later =
+            args[2..].chunks(2).skip(i + 1).any(|other| other[0] == pair[0] && pair[0] != "--set");
+        if !later {
+            kept.extend(pair);
+        }
+    }
+    kept
+}
+
+#[test]
 fn a_run_leaves_what_it_promises_and_its_commands_work() {
     let folder = tempfile::tempdir().unwrap();
     let said = succeeded(&tiny(folder.path(), "reproduce", &["--out", "run"]));

@@ -36,7 +36,7 @@ use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_losses::dino;
 use portolan_method::{Batch, Method, MomentumTwin, StepCx, StepLoss};
 use portolan_optim::{ParamGroup, clip_each_grad, schedule::momentum_cosine};
-use portolan_tensor::{Device, Kind, Tensor, Vars, clear_autocast_cache, no_grad, prefixed};
+use portolan_tensor::{Device, Kind, Tensor, Vars, clear_autocast_cache, no_grad, prefixed, wide};
 
 /// An encoder and its head: g_θs or g_θt.
 struct Network {
@@ -203,17 +203,12 @@ impl Method for Dino {
         let first = self.config.momentum;
         let momentum = move |cx: &StepCx| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
         self.twin.update(&cx.number(momentum))?;
-        let outputs: Vec<Tensor> = self
-            .outputs
-            .drain(..)
-            .map(|views| cx.all_gather(&views.flatten(0, 1)))
-            .collect::<Result<_>>()?;
-        let outputs = Tensor::cat(&outputs, 0).unsqueeze(0);
-        portolan_losses::dino::update_center(
-            &mut self.center,
-            &outputs,
-            self.config.center_momentum,
-        )
+        // All processes have as many images: the mean of their means is that of the batch.
+        let outputs: Vec<Tensor> =
+            self.outputs.drain(..).map(|views| views.flatten(0, 1)).collect();
+        let own = wide(&Tensor::cat(&outputs, 0)).mean_dim([0i64].as_slice(), true, None::<Kind>);
+        let mean = cx.mean(&own)?.unsqueeze(0);
+        portolan_losses::dino::update_center(&mut self.center, &mean, self.config.center_momentum)
     }
 
     fn encoder(&self) -> &dyn Encoder {

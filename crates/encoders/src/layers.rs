@@ -197,7 +197,7 @@ impl BatchNorm {
         let mean = over_all(wide.shallow_clone());
         let centred = wide - &mean;
         let var = over_all(centred.square());
-        let _ = no_grad(|| {
+        no_grad(|| {
             let unbiased = &var * (count / (count - 1.0));
             let record = |kept: &Tensor, new: &Tensor| {
                 let _ = kept

@@ -453,9 +453,7 @@ mod tests {
 
     #[test]
     fn numbers_have_their_signs() {
-        let number = |bytes: &[u8]| match of(bytes).unwrap() {
-            Pickle { values, .. } => values.into_iter().next().unwrap(),
-        };
+        let number = |bytes: &[u8]| of(bytes).unwrap().values.into_iter().next().unwrap();
         assert_eq!(number(b"J\xfe\xff\xff\xff."), Value::Int(-2));
         assert_eq!(number(b"\x8a\x01\xfe."), Value::Int(-2));
         assert_eq!(number(b"\x8a\x05\x00\x00\x00\x00\x01."), Value::Int(1 << 32));

@@ -20,6 +20,14 @@ const KINDS: [(Kind, Dtype); 9] = [
     (Kind::Bool, Dtype::BOOL),
 ];
 
+/// Where the metadata of our files have the checksum of all tensors' names and bytes: a sum, since a reader may see them in another
+/// order.
+const CHECKSUM: &str = "crc32c";
+
+fn checksum(name: &str, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(name.as_bytes()), bytes)
+}
+
 /// A tensor's bytes, copied out to the CPU.
 struct Bytes {
     dtype: Dtype,
@@ -70,7 +78,9 @@ pub fn save(
         .iter()
         .map(|(name, tensor)| Ok((name.as_str(), Bytes::of(name, tensor)?)))
         .collect::<Result<Vec<_>>>()?;
-    let metadata: HashMap<_, _> = metadata.clone().into_iter().collect();
+    let mut metadata: HashMap<_, _> = metadata.clone().into_iter().collect();
+    let sum = bytes.iter().fold(0, |sum: u32, (name, b)| sum.wrapping_add(checksum(name, &b.data)));
+    metadata.insert(CHECKSUM.to_owned(), format!("{sum:08x}"));
     let file = safetensors::serialize(bytes.iter().map(|(n, b)| (*n, b)), Some(metadata))?;
     write_aside(path, &file)
 }
@@ -117,7 +127,8 @@ fn share(_: &std::fs::File) -> std::io::Result<()> {
 /// The tensors (on the CPU) and the metadata of the safetensors file at `path`.
 ///
 /// # Errors
-/// When the file is missing, cut short, or not a safetensors file; every length in it is checked.
+/// When the file is missing, cut short, not a safetensors file, or (of those that [`save`] wrote) changed since; every length in
+/// it is checked.
 pub fn load(path: &Path) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>)> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&bytes).with_context(|| format!("{} is not a whole safetensors file", path.display()))
@@ -125,17 +136,26 @@ pub fn load(path: &Path) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, S
 
 fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>)> {
     let (_, header) = SafeTensors::read_metadata(bytes)?;
-    let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+    let mut metadata: BTreeMap<String, String> =
+        header.metadata().clone().unwrap_or_default().into_iter().collect();
     let mut tensors = BTreeMap::new();
+    let mut sum: u32 = 0;
     for (name, view) in SafeTensors::deserialize(bytes)?.tensors() {
         let (kind, _) = *KINDS
             .iter()
             .find(|(_, d)| *d == view.dtype())
             .ok_or_else(|| anyhow!("`{name}` has type {:?}, unknown here", view.dtype()))?;
+        sum = sum.wrapping_add(checksum(&name, view.data()));
         let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
         let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?;
         tensors.insert(name, tensor);
     }
+    // Files of other tools have none.
+    let written = metadata.remove(CHECKSUM);
+    ensure!(
+        written.is_none_or(|written| written == format!("{sum:08x}")),
+        "its numbers are not those that were written: their checksum differs"
+    );
     Ok((tensors, metadata))
 }
 
@@ -204,6 +224,20 @@ mod tests {
             let error = format!("{:#}", load(&path).unwrap_err());
             assert!(error.contains("not a whole safetensors file"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_file_with_one_bit_changed_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let ones = |n: i64| Tensor::ones([n], (Kind::Float, Device::Cpu));
+        save(&path, &[("a".to_owned(), ones(64)), ("b".to_owned(), ones(3))], &BTreeMap::new())
+            .unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let last = bytes.len() - 2;
+        bytes[last] ^= 4;
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(format!("{:#}", load(&path).unwrap_err()).contains("checksum"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Everything that training changes, in one file.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use portolan_method::Method;
 use portolan_optim::Optimizer;
 use portolan_tensor::{
@@ -160,12 +160,25 @@ pub fn checkpoints(run: &Path) -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-/// The newest checkpoint of the run in this folder.
+/// The newest whole checkpoint of the run in this folder. One that is damaged is passed over for the one before, and that is said.
 ///
 /// # Errors
 /// When there is none; the message says so and names the folder.
 pub fn newest(run: &Path) -> Result<PathBuf> {
-    checkpoints(run)?.pop().with_context(|| {
-        format!("{} holds no checkpoint to go on from; start the run anew", run.display())
-    })
+    let all = checkpoints(run)?;
+    ensure!(
+        !all.is_empty(),
+        "{} holds no checkpoint to go on from; start the run anew",
+        run.display()
+    );
+    for path in all.iter().rev() {
+        match io::load(path) {
+            Ok(_) => return Ok(path.clone()),
+            Err(error) if distributed::rank() == 0 => {
+                tracing::warn!("a damaged checkpoint is passed over: {error:#}");
+            }
+            Err(_) => {}
+        }
+    }
+    bail!("all {} checkpoints of {} are damaged; start the run anew", all.len(), run.display())
 }

@@ -43,6 +43,13 @@ pub struct TrainConfig {
     pub knn_every: u64,
     /// A checkpoint every so many minutes, besides the one of every epoch; 0 for none.
     pub checkpoint_minutes: f64,
+    /// The share of the training images that may be unreadable (beyond ten of them): with more the run stops.
+    #[serde(default = "one_percent")]
+    pub max_bad: f64,
+}
+
+fn one_percent() -> f64 {
+    0.01
 }
 
 impl TrainConfig {
@@ -111,6 +118,11 @@ impl TrainConfig {
         ensure!(
             adamw || !self.cuda_graph || self.final_weight_decay.is_none(),
             "with cuda_graph the weight decay can change (final_weight_decay) for AdamW alone; leave one out"
+        );
+        ensure!(
+            (0.0..=1.0).contains(&self.max_bad),
+            "max_bad is {}; it is a share, from 0 to 1",
+            self.max_bad
         );
         ensure!(self.clip_gradients >= 0.0, "clip_gradients is {}", self.clip_gradients);
         self.optimizer.check()?;

@@ -22,6 +22,9 @@ use crate::{Augment, Checkpoint, Clock, Feed, Loader, Place, Steps, TrainConfig,
 /// Losses are read back from the device every so many steps, since reading waits for it.
 const LOG_EVERY: usize = 10;
 
+/// So many unreadable images stop no run, however small.
+const FEW_BAD: usize = 10;
+
 /// One run of pretraining.
 pub struct Job<'a> {
     /// The method's name, kept in checkpoints.
@@ -247,6 +250,7 @@ impl<'a> Run<'a> {
         if self.pending.is_empty() {
             return Ok(());
         }
+        self.check_skipped()?;
         let pending = std::mem::take(&mut self.pending);
         let losses = over_all(&pending.iter().map(|p| &p.loss).collect::<Vec<_>>())?;
         let per_step = self.job.config.accumulate;
@@ -277,6 +281,22 @@ impl<'a> Run<'a> {
         self.shown = (loss, speed);
         self.last_read = Instant::now();
         Ok(())
+    }
+
+    /// Refuses to go on where too many images cannot be read: they are replaced by others, and these would count too much.
+    fn check_skipped(&self) -> Result<()> {
+        let skipped = self.loader.skipped();
+        let (bad, all) = (skipped.len(), self.job.images.len());
+        let most = self.job.config.max_bad * all as f64;
+        if bad <= FEW_BAD || bad as f64 <= most {
+            return Ok(());
+        }
+        bail!(
+            "{bad} of {all} images could not be read so far, more than {:.1} % (max_bad); the first: {}; repair or remove them, or \
+             allow more with --max-bad",
+            100.0 * self.job.config.max_bad,
+            skipped[..3].join("; ")
+        )
     }
 
     /// The start of a journal row for what is known after step `last` (counted from 0).

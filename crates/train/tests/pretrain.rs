@@ -54,6 +54,7 @@ fn config() -> TrainConfig {
         optimizer: OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false },
         knn_every: 1,
         checkpoint_minutes: 0.0,
+        max_bad: 0.01,
         cuda_graph: false,
     }
 }
@@ -196,6 +197,26 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     let error = format!("{:#}", pretrain(&mut other, &job("moco", "gradients")).unwrap_err());
     assert!(error.contains("not a whole"), "{error}");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
+    let _turn = GENERATOR.lock();
+    let folder = tempfile::tempdir().unwrap();
+    run(&mut moco(), &config(), folder.path(), None, false).unwrap();
+    let all = portolan_train::checkpoints(folder.path()).unwrap();
+    assert_eq!(newest(folder.path()).unwrap(), all[1]);
+    let damage = |path: &Path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1; // one bit
+        std::fs::write(path, bytes).unwrap();
+    };
+    damage(&all[1]);
+    assert_eq!(newest(folder.path()).unwrap(), all[0]);
+    damage(&all[0]);
+    let error = newest(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("all 2 checkpoints") && error.contains("damaged"), "{error}");
 }
 
 #[test]
