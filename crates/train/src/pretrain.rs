@@ -1,10 +1,11 @@
 //! The loop.
 
+mod looks;
+
 use anyhow::{Context, Result, bail};
 use portolan_augment::ViewSpec;
 use portolan_data::Source;
-use portolan_doctor::{examine, read_metrics};
-use portolan_evaluate::{KnnConfig, diagnose, features, knn_top1};
+use portolan_evaluate::KnnConfig;
 use portolan_method::{Method, StepCx, StepLoss, signs_of_collapse};
 use portolan_optim::Optimizer;
 use portolan_tensor::distributed::{self, Reducer};
@@ -337,63 +338,6 @@ impl<'a> Run<'a> {
             self.consult()?;
         }
         self.last_read = Instant::now();
-        Ok(())
-    }
-
-    /// What the features look like, labels or not.
-    fn diagnose(&mut self, method: &dyn Method) -> Result<()> {
-        let (job, precision) = (self.job, self.job.config.precision);
-        let training_view = &method.views()[0];
-        let signs = diagnose(
-            method.encoder(),
-            &*job.images,
-            job.plain_view,
-            training_view,
-            job.device,
-            precision,
-        )?;
-        let mut row = self.row(self.state.step - 1);
-        row.insert("alignment".to_owned(), json!(signs.alignment));
-        row.insert("uniformity".to_owned(), json!(signs.uniformity));
-        row.insert("koleo".to_owned(), json!(signs.koleo));
-        row.insert("feature_rank".to_owned(), json!(signs.effective_rank));
-        self.journal.write(row)
-    }
-
-    fn knn(&mut self, method: &dyn Method) -> Result<()> {
-        let Some(point) = &self.job.knn else { return Ok(()) };
-        let of = |source| {
-            let (device, precision) = (self.job.device, self.job.config.precision);
-            features(method.encoder(), source, self.job.plain_view, device, precision)
-        };
-        let top1 = knn_top1(&of(point.bank)?, &of(point.test)?, point.classes, point.config)?;
-        let mut row = self.row(self.state.step - 1);
-        row.insert("knn_top1".to_owned(), json!(top1));
-        self.journal.write(row)?;
-        let best = self.state.best_knn.map_or(top1, |best| best.max(top1));
-        self.state.best_knn = Some(best);
-        self.progress.line(&format!(
-            "epoch {}/{}  kNN {:.1} %  (k = {})",
-            self.place.epoch_of(self.state.step - 1) + 1,
-            self.place.epochs,
-            100.0 * top1,
-            point.config.k
-        ));
-        Ok(())
-    }
-
-    /// Says what the signals show to be wrong; not in the first quarter, in which healthy runs look like ill ones.
-    fn consult(&mut self) -> Result<()> {
-        if 4 * self.state.step < self.place.total_steps() || distributed::rank() > 0 {
-            return Ok(());
-        }
-        let rows = read_metrics(&self.job.folder.join("metrics.jsonl"))?;
-        let batch_size = self.job.config.batch_size / self.job.config.accumulate;
-        let run = portolan_doctor::Run { method: self.job.name, batch_size, rows: &rows };
-        if let Some(finding) = examine(&run).filter(|finding| self.warned != Some(finding.name)) {
-            self.warned = Some(finding.name);
-            self.progress.line(&finding.to_string());
-        }
         Ok(())
     }
 
