@@ -344,9 +344,11 @@ const char *portolan_generator_state(int64_t cuda_index, at::Tensor **out) {
 
 const char *portolan_set_generator_state(int64_t cuda_index, at::Tensor *state) {
   return guarded([&] {
+    // A copy of its own: libtorch reads from where the storage begins, wherever in it a view does.
+    auto whole = state->clone(at::MemoryFormat::Contiguous);
     auto g = generator(cuda_index);
     std::lock_guard<std::mutex> lock(g.mutex());
-    g.set_state(*state);
+    g.set_state(whole);
   });
 }
 }

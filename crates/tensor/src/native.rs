@@ -195,6 +195,14 @@ mod tests {
     }
 
     #[test]
+    fn a_generators_state_may_be_a_view() {
+        let state = generator_state(CPU).unwrap();
+        let both = Tensor::stack(&[state.zeros_like(), state.shallow_clone()], 0);
+        set_generator_state(CPU, &both.get(1)).unwrap();
+        assert_eq!(generator_state(CPU).unwrap(), state);
+    }
+
+    #[test]
     fn a_libtorch_exception_becomes_one_sentence() {
         let state = Tensor::from_slice(&[1u8, 2, 3]);
         let error = set_generator_state(CPU, &state).unwrap_err().to_string();
