@@ -16,8 +16,8 @@ use crate::cargo;
 /// How long the others may take to end, once one process has.
 const GRACE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
-/// What portolan exits with when it was asked to stop and has left a checkpoint.
-const STOPPED: i32 = 130;
+/// What portolan exits with when it was asked to stop, by Ctrl-C or SIGTERM, and has left a checkpoint.
+const STOPPED: [i32; 2] = [130, 143];
 
 /// Set by Ctrl-C and SIGTERM, which are passed on.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -44,16 +44,13 @@ pub(crate) fn launch(root: &Path, args: &LaunchArgs) -> Result<ExitCode> {
             "--restarts needs the run's folder, to go on with what is in it: give --out FOLDER too"
         );
     }
-    let built = cargo(root).args(["build", "--release", "--package", "portolan"]).status();
-    if !built.context("cannot start cargo")?.success() {
-        bail!("portolan could not be built");
-    }
+    build(root)?;
     ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed))
         .context("cannot listen for Ctrl-C")?;
     let mut command = args.args.clone();
     for attempt in 0..=args.restarts {
         let code = run(root, args.nproc, &command)?;
-        if code == 0 || code == STOPPED || attempt == args.restarts {
+        if code == 0 || STOPPED.contains(&code) || attempt == args.restarts {
             return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
         }
         if let Some(out) = out.as_ref().filter(|out| Path::new(out).join("config.toml").exists()) {
@@ -64,13 +61,25 @@ pub(crate) fn launch(root: &Path, args: &LaunchArgs) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
+/// Builds portolan in release mode.
+pub(crate) fn build(root: &Path) -> Result<()> {
+    let built = cargo(root).args(["build", "--release", "--package", "portolan"]).status();
+    if !built.context("cannot start cargo")?.success() {
+        bail!("portolan could not be built");
+    }
+    Ok(())
+}
+
 /// Runs the processes until all have ended; 0, or what the first to fail exited with.
 fn run(root: &Path, processes: u16, command: &[OsString]) -> Result<i32> {
     // Free a moment ago; torchrun does it the same way.
     let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let port = port.context("no port is free")?.port();
     let mut running: Vec<(u16, Child)> = (0..processes)
-        .map(|rank| Ok((rank, start(root, rank, processes, port, command)?)))
+        .map(|rank| {
+            let child = self::command(root, rank, processes, port, command).spawn();
+            Ok((rank, child.context("cannot start portolan")?))
+        })
         .collect::<Result<_>>()?;
     let mut failed: Option<(i32, Instant)> = None;
     let mut told = false;
@@ -82,7 +91,7 @@ fn run(root: &Path, processes: u16, command: &[OsString]) -> Result<i32> {
                 None => still.push((rank, child)),
                 Some(status) if status.success() || failed.is_some() => {}
                 Some(status) => {
-                    if status.code() != Some(STOPPED) {
+                    if !status.code().is_some_and(|code| STOPPED.contains(&code)) {
                         eprintln!("process {rank} of {processes} ended: {status}");
                     }
                     let code = status.code().or(status.signal().map(|signal| 128 + signal));
@@ -105,20 +114,27 @@ fn run(root: &Path, processes: u16, command: &[OsString]) -> Result<i32> {
     Ok(failed.map_or(0, |(code, _)| code))
 }
 
-fn start(root: &Path, rank: u16, processes: u16, port: u16, command: &[OsString]) -> Result<Child> {
+/// One process of a job, as torchrun would start it.
+pub(crate) fn command(
+    root: &Path,
+    rank: u16,
+    processes: u16,
+    port: u16,
+    args: &[OsString],
+) -> Command {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    Command::new(target.join("release/portolan"))
-        .args(command)
+    let mut command = Command::new(target.join("release/portolan"));
+    command
+        .args(args)
         .env("RANK", rank.to_string())
         .env("LOCAL_RANK", rank.to_string())
         .env("WORLD_SIZE", processes.to_string())
         .env("LOCAL_WORLD_SIZE", processes.to_string())
         .env("MASTER_ADDR", "127.0.0.1")
         .env("MASTER_PORT", port.to_string())
-        .process_group(0) // Ctrl-C is ours to pass on: twice would mean at once
-        .spawn()
-        .context("cannot start portolan")
+        .process_group(0); // Ctrl-C is ours to pass on: twice would mean at once
+    command
 }
 
 /// SIGTERM: finish the step, write a checkpoint, end.

@@ -10,8 +10,10 @@
 //! | `wheels.rs` | knows which wheels make a set, and which of their files it keeps |
 //! | `pip.rs` | downloads wheels without installing them |
 //! | `launch.rs` | runs portolan in several processes |
+//! | `chaos.rs` | kills and resumes a run until nothing but its result is left to compare |
 
 mod cache;
+mod chaos;
 mod launch;
 mod pip;
 mod setup;
@@ -55,6 +57,8 @@ enum Task {
     },
     /// Set up, build in release mode, and run portolan in several processes of this machine.
     Launch(launch::LaunchArgs),
+    /// Set up, build in release mode, and kill, stop and resume a small run at random; it must end as one left alone.
+    Chaos(chaos::ChaosArgs),
     /// Set up, and run all tests, doc tests included.
     Test(CargoArgs),
     /// Set up, and run the benchmarks.
@@ -109,6 +113,7 @@ fn run(task: Task) -> Result<ExitCode> {
             become_cargo(&root, &portolan, &args)
         }
         Task::Launch(args) => launch::launch(&root, &args),
+        Task::Chaos(args) => chaos::chaos(&root, &args),
         Task::Test(CargoArgs { args }) => become_cargo(&root, &["test", "--workspace"], &args),
         Task::Bench(CargoArgs { args }) => become_cargo(&root, &["bench", "--workspace"], &args),
         Task::Lint => {
@@ -142,6 +147,14 @@ fn cargo(root: &Path) -> Command {
     }
     if let Ok(path) = std::env::join_paths(folders) {
         command.env("LD_LIBRARY_PATH", path);
+    }
+    // What `cargo run` says of xtask itself: build scripts that look at it (ring's) would run anew whenever plain cargo and xtask
+    // take turns, and all that depends on them be built again.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&*name);
+        }
     }
     command
 }

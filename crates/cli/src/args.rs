@@ -54,7 +54,7 @@ pub(crate) struct RunArgs {
     /// The settings to start from: shapes, cifar10 or imagenet.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) recipe: Option<String>,
-    /// Images: shapes, cifar10, cifar100, or a path to a folder of images, Parquet or CIFAR files.
+    /// Images: shapes, cifar10, cifar100, stl10, or a path to a folder of images, or of Parquet, tar, CIFAR or STL-10 files.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) data: Option<String>,
     /// The encoder: resnet18, resnet34 or resnet50, with -w16 behind it for a narrow one; or vit_tiny_patch4_32, small,
@@ -64,7 +64,7 @@ pub(crate) struct RunArgs {
     /// Passes over the training images.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) epochs: Option<i64>,
-    /// Images of one step.
+    /// Images of one step, of all processes of a job together.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) batch_size: Option<i64>,
     /// Train on the first N images only.
@@ -76,14 +76,18 @@ pub(crate) struct RunArgs {
     /// The share of images that may be unreadable, as in 1% or 0.01: with more (and more than ten) the run stops.
     #[arg(long, value_name = "SHARE", value_parser = share, conflicts_with = "resume")]
     pub(crate) max_bad: Option<f64>,
+    /// When the loss is no longer a number or the representation has collapsed: tell (a collapse is only told), stop, or
+    /// rollback to the last good checkpoint, with half the learning rate.
+    #[arg(long, value_parser = ["tell", "stop", "rollback"], conflicts_with = "resume")]
+    pub(crate) on_divergence: Option<String>,
     /// auto, cpu, cuda or cuda:N.
     #[arg(long)]
     pub(crate) device: Option<String>,
     /// Where views are made: auto (on a GPU where one trains), cpu or device.
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long, value_parser = ["auto", "cpu", "device"], conflicts_with = "resume")]
     pub(crate) augment: Option<String>,
     /// fp32 or bf16.
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long, value_parser = ["fp32", "bf16"], conflicts_with = "resume")]
     pub(crate) precision: Option<String>,
     /// Hand a GPU each step as one CUDA graph.
     #[arg(long, conflicts_with = "resume")]

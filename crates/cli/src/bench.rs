@@ -9,7 +9,6 @@ use portolan_train::{Clock, Feed, Loader, Place, Stage, Steps, Training, optimiz
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::args::{BenchArgs, RunArgs};
@@ -207,10 +206,11 @@ impl<'a> Work<'a> {
             }
             Some(threads) => {
                 let data = open_data(&config.data)?;
-                place.items = data.train.len();
+                let images = data.to_pretrain_on();
+                place.items = images.len();
                 training.validate(place.items, device)?;
                 let feed = Feed {
-                    images: Arc::clone(&data.train),
+                    images,
                     views: method.views().to_vec(),
                     place,
                     accumulate: 1,

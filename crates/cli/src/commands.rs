@@ -75,9 +75,10 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a file is one that --data takes.
+/// Whether a file is one that --data takes. MoCo's authors call their checkpoints `.pth.tar`.
 fn is_images(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "parquet" || ending == "bin")
+    let name = path.to_string_lossy();
+    name.ends_with(".parquet") || name.ends_with(".tar") && !name.ends_with(".pth.tar")
 }
 
 fn inspect_encoder(path: &Path) -> Result<()> {
@@ -130,6 +131,9 @@ fn inspect_data(what: &str) -> Result<()> {
     let data = portolan_data::open(what, &portolan_data::Options::default())?;
     println!("data       {}", data.name);
     println!("train      {} images", data.train.len());
+    if let Some(more) = &data.unlabelled {
+        println!("unlabelled {} images, for pretraining", more.len());
+    }
     println!(
         "test       {}",
         data.test.as_ref().map_or("none".to_owned(), |test| format!("{} images", test.len()))

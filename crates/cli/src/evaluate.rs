@@ -1,10 +1,10 @@
 //! `portolan evaluate`: what a trained encoder is worth, by published protocols.
 
 use anyhow::{Context, Result, ensure};
-use portolan_data::{Dataset, Source};
+use portolan_data::Dataset;
 use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_evaluate::{
-    Features, FinetuneConfig, Finetuning, LinearConfig, LinearProbe, Scores, Shots, features,
+    Features, FinetuneConfig, Finetuning, LinearConfig, LinearProbe, Scores, Shots,
     features_of_draw, finetune, knn_votes, linear_sweep, low_shot,
 };
 use portolan_report::{ProtocolFigure, write_evaluation};
@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use crate::args::{EvaluateArgs, Protocol};
 use crate::commands::warn_of_skipped;
+use crate::measure::both_splits;
 use crate::run::{is_labelled, set_up};
 use crate::trained::Trained;
 
@@ -54,7 +55,7 @@ impl Figure {
             protocol: self.protocol.clone(),
             top1: format!("{} %", percent(self.top1)),
             beside: self.beside(),
-            confusion: self.scores.as_ref().map(|scores| scores.confusion.clone()),
+            confusion: self.scores.as_ref().and_then(|scores| scores.confusion.clone()),
         }
     }
 }
@@ -84,7 +85,8 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         data.name
     );
     let encoder = trained.build(&trained.config, device)?;
-    let (bank, test) = both_splits(&*encoder, &trained, &data, device)?;
+    let (bank, test) =
+        both_splits(&*encoder, &data, &trained.plain_view(), device, trained.precision)?;
     println!(
         "data  {}: {} images to fit to, {} to score on",
         data.name,
@@ -96,6 +98,8 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     let classes = data.classes.len() as i64;
     let subject = Subject { args, trained, data, device, bank, test, classes };
     let mut figures: Vec<Figure> = Vec::new();
+    let (of, path) = (args.of.display().to_string(), subject.trained.place_for(FILE));
+    let page = path.with_extension("html");
     for protocol in &args.protocol {
         let new = match protocol {
             Protocol::Knn => knn(&subject)?,
@@ -106,29 +110,14 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         };
         new.iter().for_each(|figure| say(figure, &subject.data));
         figures.extend(new);
+        // After each: a later one may take hours, and fail.
+        io::write_aside(&path, serde_json::to_string(&figures)?.as_bytes())?;
+        let shown: Vec<ProtocolFigure> = figures.iter().map(Figure::shown).collect();
+        write_evaluation(&of, &subject.data.classes, &shown, &page)?;
     }
     say_gap(&figures);
-    let path = subject.trained.place_for(FILE);
-    io::write_aside(&path, serde_json::to_string_pretty(&figures)?.as_bytes())?;
-    let shown: Vec<ProtocolFigure> = figures.iter().map(Figure::shown).collect();
-    let of = args.of.display().to_string();
-    let page = path.with_extension("html");
-    write_evaluation(&of, &subject.data.classes, &shown, &page)?;
     println!("all figures with confusion matrices: {} and {}", page.display(), path.display());
     Ok(ExitCode::SUCCESS)
-}
-
-/// The features of the training and of the test split.
-fn both_splits(
-    encoder: &dyn Encoder,
-    trained: &Trained,
-    data: &Dataset,
-    device: Device,
-) -> Result<(Features, Features)> {
-    let view = trained.plain_view();
-    let of = |source: &dyn Source| features(encoder, source, &view, device, trained.precision);
-    let test = data.test.as_ref().context("the data has no test split")?;
-    Ok((of(&*data.train)?, of(&**test)?))
 }
 
 fn figure(protocol: String, votes: &Tensor, test: &Features) -> Result<Figure> {
@@ -199,8 +188,8 @@ fn low_shots(on: &Subject) -> Result<Vec<Figure>> {
 }
 
 fn fewest_of_a_class(bank: &Features) -> Result<usize> {
-    let counts = bank.labels()?.bincount::<Tensor>(None, 0);
-    Ok(counts.min().int64_value(&[]) as usize)
+    let counts: Vec<i64> = Vec::try_from(bank.labels()?.bincount::<Tensor>(None, 0))?;
+    Ok(counts.into_iter().filter(|&images| images > 0).min().unwrap_or(0) as usize)
 }
 
 const FINETUNED: &str = "fine-tuned";

@@ -13,7 +13,8 @@ use portolan_tensor::{Device, IndexOp, Precision, Tensor, device};
 use portolan_train::Outcome;
 use std::path::Path;
 
-use crate::config::{PublishedFigure, RunConfig};
+use crate::comparable::compare;
+use crate::config::RunConfig;
 use crate::measure::{beside_untrained, measure};
 use crate::run::{is_labelled, plain_view};
 use crate::{doctor, encoder, methods};
@@ -109,13 +110,24 @@ fn summarise(
     device: Device,
 ) -> report::Report {
     let training = &config.training;
-    let published = config.published.iter().map(|figure| compare(figure, config, data)).collect();
+    let published = config
+        .published
+        .iter()
+        .map(|figure| compare(figure, config, data, outcome.rollbacks))
+        .collect();
     let mut notes = Vec::new();
     if training.accumulate > 1 {
         notes.push(ACCUMULATION.to_owned());
     }
     if !config.init.is_empty() {
         notes.push(format!("training began with the encoder of {}", config.init));
+    }
+    if outcome.rollbacks > 0 {
+        notes.push(format!(
+            "the loss or the representation went wrong {} times: each time training went on from a checkpoint before, at half the \
+             learning rate",
+            outcome.rollbacks
+        ));
     }
     let parameters = method.encoder().vars().parameters();
     report::Report {
@@ -128,7 +140,7 @@ fn summarise(
         dataset: report::Dataset {
             name: data.name.clone(),
             sha256: data.sha256.clone(),
-            train: data.train.len(),
+            train: data.to_pretrain_on().len(),
             test: data.test.as_ref().map_or(0, |test| test.len()),
             classes: data.classes.len(),
         },
@@ -148,47 +160,6 @@ fn summarise(
         command: std::env::args().collect::<Vec<_>>().join(" "),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         finished: report::now(),
-    }
-}
-
-/// Whether a published figure was measured as this run's is, and if not, in what it differs.
-fn compare(figure: &PublishedFigure, config: &RunConfig, data: &Dataset) -> report::Published {
-    let mut differences = Vec::new();
-    let mut differs = |really: bool, what: String| {
-        if really {
-            differences.push(what);
-        }
-    };
-    // Only a download that matched the published checksum is the published data.
-    let same_data = data.verified && data.name == figure.data;
-    differs(!same_data, format!("other data ({} instead of {})", data.name, figure.data));
-    differs(config.data.limit > 0 && same_data, "a part of the data".to_owned());
-    let encoder = config.encoder.name();
-    differs(encoder != figure.encoder, format!("other encoder ({encoder})"));
-    let epochs = config.training.epochs;
-    differs(epochs != figure.epochs, format!("{epochs} epochs instead of {}", figure.epochs));
-    let knn = &config.evaluation.knn;
-    let same_knn = knn.k == figure.k && (knn.temperature - figure.temperature).abs() < 1e-9;
-    differs(
-        figure.metric.starts_with("knn") && !same_knn,
-        format!("k = {}, temperature {}", knn.k, knn.temperature),
-    );
-    differs(
-        figure.metric.starts_with("linear"),
-        "solved on frozen features here, trained with SGD on augmented views there".to_owned(),
-    );
-    differences.extend(figure.differs.iter().cloned());
-    report::Published {
-        source: figure.source.clone(),
-        // On the head's outputs where the source measures there; this run has that figure too.
-        metric: match figure.features.as_str() {
-            "head" => figure.metric.replace("knn_", "knn_head_"),
-            _ => figure.metric.clone(),
-        },
-        value: figure.value,
-        setting: figure.setting.clone(),
-        comparable: differences.is_empty(),
-        differences,
     }
 }
 

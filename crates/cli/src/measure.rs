@@ -1,12 +1,13 @@
 //! The accuracies of a run: of its encoder, of its head, and of the encoder before training.
 
 use anyhow::{Context, Result};
+use portolan_augment::ViewSpec;
 use portolan_data::{Dataset, Source};
 use portolan_encoders::Encoder;
 use portolan_evaluate::{Features, LinearProbe, features, knn_top1, recalibrate};
 use portolan_method::Method;
 use portolan_report as report;
-use portolan_tensor::{Device, Kind, Tensor};
+use portolan_tensor::{Device, Kind, Precision, Tensor};
 use portolan_train::Outcome;
 
 use crate::config::RunConfig;
@@ -30,15 +31,17 @@ pub(crate) struct Measured {
 }
 
 /// The features of the training and of the test split.
-fn both_splits(
+///
+/// # Errors
+/// When images cannot be read, or the data has no test split.
+pub(crate) fn both_splits(
     encoder: &dyn Encoder,
-    config: &RunConfig,
     data: &Dataset,
+    view: &ViewSpec,
     device: Device,
+    precision: Precision,
 ) -> Result<(Features, Features)> {
-    let view = plain_view(config, data);
-    let of =
-        |source: &dyn Source| features(encoder, source, &view, device, config.training.precision);
+    let of = |source: &dyn Source| features(encoder, source, view, device, precision);
     let test = data.test.as_ref().context("the data has no test split")?;
     Ok((of(&*data.train)?, of(&**test)?))
 }
@@ -53,7 +56,8 @@ pub(crate) fn measure(
     data: &Dataset,
     device: Device,
 ) -> Result<Measured> {
-    let (bank, test) = both_splits(encoder, config, data, device)?;
+    let view = plain_view(config, data);
+    let (bank, test) = both_splits(encoder, data, &view, device, config.training.precision)?;
     let classes = data.classes.len() as i64;
     let knn = knn_top1(&bank, &test, classes, &config.evaluation.knn)?;
     let probe = LinearProbe::fit(&bank.x, bank.labels()?, classes)?;
@@ -68,7 +72,8 @@ fn knn_of(
     data: &Dataset,
     device: Device,
 ) -> Result<f64> {
-    let (bank, test) = both_splits(encoder, config, data, device)?;
+    let (bank, test) =
+        both_splits(encoder, data, &plain_view(config, data), device, config.training.precision)?;
     let classes = data.classes.len() as i64;
     knn_top1(&bank, &test, classes, &config.evaluation.knn)
 }

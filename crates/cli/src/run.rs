@@ -1,15 +1,17 @@
 //! `reproduce` and `pretrain`: from arguments to a run's folder.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use portolan_augment::ViewSpec;
-use portolan_data::{Dataset, Options, Source, in_memory, subset};
+use portolan_data::{Dataset, Options, in_memory, subset};
 use portolan_tensor::distributed::{self, Launch};
 use portolan_tensor::{Device, device, tch};
 use portolan_train::{Job, KnnPoint, checkpoints, newest, pretrain as train};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use toml::{Table, Value};
 
 use crate::args::RunArgs;
@@ -18,11 +20,10 @@ use crate::{encoder, finish, init, job, methods, settings, trained};
 
 /// Images are kept decoded in memory up to this many bytes: all of CIFAR and `shapes`, not ImageNet.
 const MEMORY: u64 = 1 << 30;
-/// What a program that was asked to stop exits with (128 + SIGINT).
-const STOPPED: u8 = 130;
-
 /// Set by Ctrl-C and SIGTERM.
 static STOP: AtomicBool = AtomicBool::new(false);
+/// Which of the two it was.
+static SIGNAL: AtomicI32 = AtomicI32::new(SIGTERM);
 
 /// `portolan reproduce`: by a recipe, `shapes` if none is named.
 pub(crate) fn reproduce(args: RunArgs) -> Result<ExitCode> {
@@ -112,6 +113,7 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
         ("training.precision", text(&args.precision)),
         ("training.cuda_graph", args.cuda_graph.then_some(Value::Boolean(true))),
         ("training.max_bad", args.max_bad.map(Value::Float)),
+        ("training.on_divergence", text(&args.on_divergence)),
         ("augment", text(&args.augment)),
         ("init", args.init.as_ref().map(|path| Value::String(path.display().to_string()))),
         ("seed", args.seed.map(Value::Integer)),
@@ -137,7 +139,9 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
     for text in &args.set {
         settings::set_from_text(&mut table, text)?;
     }
-    table.try_into().context("the settings are not complete")
+    // Its message has a line for the value and one for the place.
+    let one_line = |error: toml::de::Error| error.to_string().trim().replace('\n', " ");
+    table.try_into().map_err(|error| anyhow!("the settings cannot be used: {}", one_line(error)))
 }
 
 /// Where the run's files go, unless --out says.
@@ -150,6 +154,12 @@ fn folder_of(args: &RunArgs, config: &RunConfig) -> PathBuf {
 /// This moment as a part of a folder's name: 20261122-194500.
 pub(crate) fn time_for_names() -> String {
     portolan_report::now().replace(['-', ':'], "").replace('T', "-").replace('Z', "")
+}
+
+/// What a program that was asked to stop exits with, as schedulers expect it: 130 after Ctrl-C; 143 after SIGTERM, and where another
+/// process of the job was asked.
+fn stopped() -> ExitCode {
+    ExitCode::from(128 + SIGNAL.load(Ordering::Relaxed) as u8)
 }
 
 /// Whether the program was asked to stop.
@@ -179,12 +189,14 @@ fn make_folder(folder: &Path, chosen: bool) -> Result<()> {
 pub(crate) fn open_data(config: &DataConfig) -> Result<Dataset> {
     let options = Options { size: config.size, ..Options::default() };
     let mut data = portolan_data::open(&config.source, &options)?;
-    let limited = |source: Arc<dyn Source>, limit: usize| {
-        let source = if limit > 0 { subset(source, limit) } else { source };
-        in_memory(source, MEMORY)
-    };
-    data.train = limited(data.train, config.limit);
-    data.test = data.test.map(|test| limited(test, config.limit_test));
+    if config.limit > 0 {
+        data.limit(config.limit);
+    }
+    data.train = in_memory(data.train, MEMORY);
+    data.test = data.test.map(|test| match config.limit_test {
+        0 => in_memory(test, MEMORY),
+        limit => in_memory(subset(test, limit), MEMORY),
+    });
     Ok(data)
 }
 
@@ -228,7 +240,8 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
     if let Some(launch) = &launch {
         job::join(launch, device)?;
     }
-    config.training.validate(data.train.len(), device)?;
+    let images = data.to_pretrain_on();
+    config.training.validate(images.len(), device)?;
     if is_labelled(data) {
         config.evaluation.knn.check(data.train.len())?;
     }
@@ -266,7 +279,7 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
     let job = Job {
         name: &config.method,
         config: &config.training,
-        images: Arc::clone(&data.train),
+        images,
         checksum: &data.sha256,
         seed: config.seed,
         device,
@@ -282,12 +295,12 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
     let outcome = train(&mut *method, &job)?;
     // What follows is one process's work.
     if !job::leave()? {
-        return Ok(if outcome.complete { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) });
+        return Ok(if outcome.complete { ExitCode::SUCCESS } else { stopped() });
     }
     if !outcome.complete {
         eprintln!("stopped; {} is written. Go on with:", outcome.checkpoint.display());
         eprintln!("  portolan pretrain --resume {}", folder.display());
-        return Ok(ExitCode::from(STOPPED));
+        return Ok(stopped());
     }
     finish::finish(config, data, &*method, &outcome, folder, device)?;
     Ok(ExitCode::SUCCESS)
@@ -298,7 +311,11 @@ fn announce(config: &RunConfig, data: &Dataset, folder: &Path, device: Device) {
     let training = &config.training;
     let test = data.test.as_ref().map_or(0, |test| test.len());
     eprintln!("method   {} ({}), seed {}", config.method, config.recipe, config.seed);
-    eprintln!("data     {}: {} images to train on, {test} to test on", data.name, data.train.len());
+    eprintln!(
+        "data     {}: {} images to train on, {test} to test on",
+        data.name,
+        data.to_pretrain_on().len()
+    );
     eprintln!(
         "encoder  {}, {} epochs in batches of {}, {} on {}",
         config.encoder.name(),
@@ -329,11 +346,16 @@ fn listen_for_stop() -> Result<()> {
     if ONCE.set(()).is_err() {
         return Ok(());
     }
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(STOPPED.into());
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for Ctrl-C")?;
+    let listen = move || {
+        for signal in signals.forever() {
+            SIGNAL.store(signal, Ordering::Relaxed);
+            if STOP.swap(true, Ordering::Relaxed) {
+                std::process::exit(128 + signal);
+            }
+            eprintln!("stopping after this step, to leave a checkpoint (again to stop at once)");
         }
-        eprintln!("stopping after this step, to leave a checkpoint (again to stop at once)");
-    })
-    .context("cannot listen for Ctrl-C")
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(listen)?;
+    Ok(())
 }

@@ -2,8 +2,13 @@
 //! refused with the nearest one that does.
 
 use anyhow::{Context, Result, bail, ensure};
+use portolan_augment::ViewSpec;
+use portolan_tensor::Device;
 use std::path::Path;
 use toml::{Table, Value};
+
+use crate::config::RunConfig;
+use crate::methods;
 
 /// Lays the settings of the TOML file at `path` over `base`.
 ///
@@ -12,10 +17,26 @@ use toml::{Table, Value};
 pub(crate) fn lay_over(base: &mut Table, path: &Path) -> Result<()> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the settings in {}", path.display()))?;
-    let file: Table =
-        text.parse().with_context(|| format!("{} is not valid TOML", path.display()))?;
+    lay_text_over(base, &text).with_context(|| format!("in {}", path.display()))
+}
+
+fn lay_text_over(base: &mut Table, text: &str) -> Result<()> {
+    let file: Table = text.parse().context("it is not valid TOML")?;
     let known = paths(base);
-    merge(base, file, "", &known).with_context(|| format!("in {}", path.display()))
+    merge(base, file, "", &known)
+}
+
+/// Whether `text`, a file of settings laid over those of MoCo on `shapes`, gives settings that a run could begin with.
+///
+/// # Errors
+/// When it does not; the message names what is wrong.
+pub fn check_text(text: &str) -> Result<()> {
+    let mut table = methods::find("moco")?.recipe("shapes")?;
+    lay_text_over(&mut table, text)?;
+    let config: RunConfig = table.try_into()?;
+    config.training.validate(10_000, Device::Cpu)?;
+    config.evaluation.knn.check(10_000)?;
+    config.each_view().iter().try_for_each(ViewSpec::validate)
 }
 
 fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Result<()> {
@@ -116,7 +137,8 @@ fn unknown(key: &str, known: &[String]) -> String {
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
     let nearest = known.iter().min_by_key(|path| {
         let whole = strsim::damerau_levenshtein(key, path);
-        whole.min(strsim::damerau_levenshtein(&last(key), &last(path)))
+        let distance = whole.min(strsim::damerau_levenshtein(&last(key), &last(path)));
+        (distance, !path.starts_with("settings.")) // the method's own first, as in `set`
     });
     match nearest {
         Some(path) => format!("there is no setting `{key}`; did you mean `{path}`?"),
@@ -150,7 +172,7 @@ mod tests {
     #[test]
     fn what_does_not_exist_is_refused_with_the_nearest() {
         let complaint = |text: &str| format!("{:#}", set_from_text(&mut base(), text).unwrap_err());
-        assert!(complaint("temprature=0.1").contains("temperature`?"));
+        assert!(complaint("temprature=0.1").contains("`settings.temperature`?"));
         assert!(complaint("epoch=1").contains("training.epochs"));
         assert!(complaint("queue=many").contains("integer"));
         assert!(complaint("queue").contains("has no value"));

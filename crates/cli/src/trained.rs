@@ -43,7 +43,14 @@ impl Trained {
     /// When there is none that can be used.
     pub(crate) fn open(path: &Path, named: Option<&str>) -> Result<Self> {
         match path.join("config.toml").exists() {
-            true => Self::of_run(path),
+            true => {
+                anyhow::ensure!(
+                    named.is_none(),
+                    "{} is a run, which knows its encoder; leave --encoder out",
+                    path.display()
+                );
+                Self::of_run(path)
+            }
             false => Self::of_file(path, named),
         }
     }

@@ -14,7 +14,9 @@ use crate::folder::Folder;
 use crate::parquet::Parquet;
 use crate::registry::{self, Known, Normalisation};
 use crate::shapes::{self, Shapes};
-use crate::source::{Source, Split};
+use crate::source::{Source, Split, joined, subset};
+use crate::stl10::{self, Stl10};
+use crate::webdataset::WebDataset;
 
 /// Of 10,000 training images of `shapes` at 32 pixels; `shapes_are_normalised` holds it to 0.02.
 const SHAPES_MEAN: [f32; 3] = [0.467, 0.467, 0.466];
@@ -25,8 +27,10 @@ const SHAPES_STD: [f32; 3] = [0.109, 0.109, 0.110];
 pub struct Dataset {
     /// `shapes`, `cifar10`, … or the last part of the path.
     pub name: String,
-    /// The images to train on.
+    /// The images to train on, and what classifiers are fitted on.
     pub train: Arc<dyn Source>,
+    /// More images to pretrain on, which have no labels (STL-10's).
+    pub unlabelled: Option<Arc<dyn Source>>,
     /// The images to score on, where the data says which these are.
     pub test: Option<Arc<dyn Source>>,
     /// Names in the order of the labels; empty where there are no labels.
@@ -40,6 +44,24 @@ pub struct Dataset {
     pub sha256: String,
     /// Whether these are known to be the published data: downloaded here, and of the published checksum.
     pub verified: bool,
+}
+
+impl Dataset {
+    /// What is pretrained on: the training images, and after them those without labels.
+    pub fn to_pretrain_on(&self) -> Arc<dyn Source> {
+        match &self.unlabelled {
+            Some(more) => joined(Arc::clone(&self.train), Arc::clone(more)),
+            None => Arc::clone(&self.train),
+        }
+    }
+
+    /// Leaves the first `limit` images to pretrain on.
+    pub fn limit(&mut self, limit: usize) {
+        let rest = limit.saturating_sub(self.train.len());
+        self.train = subset(Arc::clone(&self.train), limit);
+        self.unlabelled =
+            self.unlabelled.take().filter(|_| rest > 0).map(|more| subset(more, rest));
+    }
 }
 
 /// What [`open`] cannot know from the data's name.
@@ -65,7 +87,7 @@ impl Default for Options {
 
 /// Opens `shapes`, a data set known by name (downloading it where necessary) or what lies at a path.
 ///
-/// A path is a Parquet file, or a folder with Parquet files, with CIFAR's binary files, or with images.
+/// A path is a Parquet or tar file, or a folder with such files, with CIFAR's or STL-10's binary files, or with images.
 ///
 /// # Errors
 /// Where there is nothing such, or it cannot be read or downloaded; pictures are not looked at yet.
@@ -79,11 +101,14 @@ pub fn open(data: &str, options: &Options) -> Result<Dataset> {
     }
     let path = Path::new(data);
     if path.is_file() {
-        ensure!(
-            is_parquet(path),
-            "{data} is a file, but not a .parquet file; give a folder of images instead"
-        );
-        return open_parquet(path.parent().unwrap_or(path), vec![path.to_owned()], name_of(path));
+        let (root, files) = (path.parent().unwrap_or(path), vec![path.to_owned()]);
+        return match path {
+            _ if has_extension(path, "parquet") => open_files(root, files, name_of(path), parquet),
+            _ if has_extension(path, "tar") => open_files(root, files, name_of(path), tar),
+            _ => bail!(
+                "{data} is a file, but not a .parquet or .tar file; give a folder of images instead"
+            ),
+        };
     }
     if !path.is_dir() {
         let names: Vec<&str> = registry::names().collect();
@@ -92,11 +117,16 @@ pub fn open(data: &str, options: &Options) -> Result<Dataset> {
             names.join(", ")
         );
     }
-    if let Some((layout, folder)) = Layout::find(path) {
-        return open_cifar(layout, &folder);
+    if let Some(dataset) = open_binary(path)? {
+        return Ok(dataset);
     }
-    let parquet = parquet_files(path)?;
-    if parquet.is_empty() { open_folder(path) } else { open_parquet(path, parquet, name_of(path)) }
+    for (extension, open) in [("parquet", parquet as fn(&[PathBuf]) -> _), ("tar", tar)] {
+        let files = files_with(path, extension)?;
+        if !files.is_empty() {
+            return open_files(path, files, name_of(path), open);
+        }
+    }
+    open_folder(path)
 }
 
 fn open_shapes(options: &Options) -> Result<Dataset> {
@@ -114,6 +144,7 @@ fn open_shapes(options: &Options) -> Result<Dataset> {
     Ok(Dataset {
         name: "shapes".to_owned(),
         train: Arc::new(train),
+        unlabelled: None,
         test: Some(Arc::new(test)),
         classes: shapes::CLASSES.map(str::to_owned).to_vec(),
         mean: SHAPES_MEAN,
@@ -125,10 +156,11 @@ fn open_shapes(options: &Options) -> Result<Dataset> {
 
 fn open_known(known: &Known, cache: &Path) -> Result<Dataset> {
     let folder = download::fetch(known, cache)?;
-    let (layout, files) = Layout::find(&folder).with_context(|| {
+    let opened = open_binary(&folder)?.filter(|dataset| dataset.name == known.name);
+    let opened = opened.with_context(|| {
         format!("{} is not as {} unpacks; remove it and try again", folder.display(), known.title)
     })?;
-    let dataset = Dataset { verified: true, ..open_cifar(layout, &files)? };
+    let dataset = Dataset { verified: true, ..opened };
     let found = (dataset.train.len(), dataset.test.as_ref().map_or(0, |test| test.len()));
     ensure!(
         found == (known.train, known.test),
@@ -138,6 +170,14 @@ fn open_known(known: &Known, cache: &Path) -> Result<Dataset> {
         known.title
     );
     Ok(dataset)
+}
+
+/// CIFAR's or STL-10's files, where `folder` holds them.
+fn open_binary(folder: &Path) -> Result<Option<Dataset>> {
+    if let Some((layout, files)) = Layout::find(folder) {
+        return open_cifar(layout, &files).map(Some);
+    }
+    stl10::find(folder).map(|files| open_stl10(&files)).transpose()
 }
 
 fn open_cifar(layout: &Layout, folder: &Path) -> Result<Dataset> {
@@ -151,7 +191,25 @@ fn open_cifar(layout: &Layout, folder: &Path) -> Result<Dataset> {
     Ok(Dataset {
         name: layout.name.to_owned(),
         train: Arc::new(Cifar::open(layout, folder, Split::Train, classes.len())?),
+        unlabelled: None,
         test: Some(Arc::new(Cifar::open(layout, folder, Split::Test, classes.len())?)),
+        classes,
+        mean: known.normalisation.mean,
+        std: known.normalisation.std,
+        sha256: fingerprint(folder, &files),
+        verified: false,
+    })
+}
+
+fn open_stl10(folder: &Path) -> Result<Dataset> {
+    let classes = stl10::classes(folder)?;
+    let known = registry::known("stl10")?.context("no such file in datasets/")?;
+    let files: Vec<PathBuf> = stl10::FILES.iter().map(PathBuf::from).collect();
+    Ok(Dataset {
+        name: "stl10".to_owned(),
+        train: Arc::new(Stl10::labelled(folder, "train", classes.len())?),
+        unlabelled: Some(Arc::new(Stl10::unlabelled(folder, "unlabeled")?)),
+        test: Some(Arc::new(Stl10::labelled(folder, "test", classes.len())?)),
         classes,
         mean: known.normalisation.mean,
         std: known.normalisation.std,
@@ -180,30 +238,58 @@ fn open_folder(root: &Path) -> Result<Dataset> {
     assemble(name_of(root), Arc::new(train), test.map(|t| Arc::new(t) as _), classes, sha256)
 }
 
-/// `train-*.parquet` with `test-*` or `validation-*`, or all files for training.
-fn open_parquet(root: &Path, files: Vec<PathBuf>, name: String) -> Result<Dataset> {
-    let split = |names: &[&str]| -> Vec<PathBuf> {
-        files.iter().filter(|file| names.contains(&split_of(file).as_str())).cloned().collect()
+/// What files of a split are named by.
+const SPLITS: [&str; 5] = ["train", "test", "validation", "valid", "val"];
+
+/// Which files are for training and which for testing, by their names; those for testing in groups, the better first.
+fn splits(files: &[PathBuf]) -> (Vec<PathBuf>, Vec<Vec<PathBuf>>) {
+    let named = |names: &[&str]| -> Vec<PathBuf> {
+        let says = |file: &&PathBuf| split_of(file).is_some_and(|split| names.contains(&&*split));
+        files.iter().filter(says).cloned().collect()
     };
-    let named = split(&["train"]);
-    let train_files = if named.is_empty() { files.clone() } else { named.clone() };
-    let train = Parquet::open(&train_files)?;
-    let mut used = train_files;
+    let train = named(&["train"]);
+    if train.is_empty() {
+        return (files.to_vec(), Vec::new());
+    }
+    let tests = [named(&["test"]), named(&["validation", "valid", "val"])];
+    (train, tests.into_iter().filter(|files| !files.is_empty()).collect())
+}
+
+/// A split of Parquet files or tar shards, and the names of its classes.
+type Opened = (Arc<dyn Source>, Vec<String>);
+
+fn parquet(files: &[PathBuf]) -> Result<Opened> {
+    let source = Parquet::open(files)?;
+    let classes = source.classes().to_vec();
+    Ok((Arc::new(source), classes))
+}
+
+fn tar(files: &[PathBuf]) -> Result<Opened> {
+    let source = WebDataset::open(files)?;
+    let classes = source.classes().to_vec();
+    Ok((Arc::new(source), classes))
+}
+
+/// `train-*` with `test-*` or `validation-*`, or all files for training.
+fn open_files(
+    root: &Path,
+    files: Vec<PathBuf>,
+    name: String,
+    open: fn(&[PathBuf]) -> Result<Opened>,
+) -> Result<Dataset> {
+    let (mut used, tests) = splits(&files);
+    let (train, classes) = open(&used)?;
     let mut test = None;
-    if !named.is_empty() {
-        for candidates in [split(&["test"]), split(&["validation", "valid", "val"])] {
-            if test.is_none() && !candidates.is_empty() {
-                let found = Parquet::open(&candidates)?;
-                if found.is_labelled() == train.is_labelled() {
-                    used.extend(candidates);
-                    test = Some(found);
-                }
-            }
+    for files in tests {
+        let (found, its_classes) = open(&files)?;
+        // Test images are published without their labels, sometimes: no use here.
+        if test.is_none() && its_classes.is_empty() == classes.is_empty() {
+            used.extend(files);
+            test = Some(found);
         }
     }
     let sha256 = fingerprint(root, &relative(root, used.into_iter())?);
-    let classes = train.classes().to_vec();
-    assemble(name, Arc::new(train), test.map(|t| Arc::new(t) as _), classes, sha256)
+    assemble(name, train, test, classes, sha256)
 }
 
 fn assemble(
@@ -214,16 +300,18 @@ fn assemble(
     sha256: String,
 ) -> Result<Dataset> {
     let Normalisation { mean, std, .. } = registry::normalisation_for(&classes)?;
-    Ok(Dataset { name, train, test, classes, mean, std, sha256, verified: false })
+    let unlabelled = None;
+    Ok(Dataset { name, train, unlabelled, test, classes, mean, std, sha256, verified: false })
 }
 
-fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The files of `folder` with this extension, by name.
+fn files_with(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)
         .with_context(|| format!("cannot list the folder {}", folder.display()))?
     {
         let path = entry?.path();
-        if is_parquet(&path) && path.is_file() {
+        if has_extension(&path, extension) && path.is_file() {
             files.push(path);
         }
     }
@@ -231,14 +319,14 @@ fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn is_parquet(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet"))
+fn has_extension(path: &Path, wanted: &str) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
 }
 
-/// The first word of a file name: `train` of `train-00000-of-00002.parquet`.
-fn split_of(file: &Path) -> String {
+/// The first word of a file name that names a split: `train` of `imagenet-train-00000.tar`.
+fn split_of(file: &Path) -> Option<String> {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
-    stem.split(['-', '_', '.']).next().unwrap_or_default().to_owned()
+    stem.split(['-', '_', '.']).find(|word| SPLITS.contains(word)).map(str::to_owned)
 }
 
 fn relative(root: &Path, paths: impl Iterator<Item = PathBuf>) -> Result<Vec<PathBuf>> {

@@ -10,6 +10,9 @@ use memchr::memchr_iter;
 /// The largest picture that is decoded, in pixels: a forged header must not take all memory.
 pub const MAX_PIXELS: u64 = 100_000_000;
 
+/// A block of 64 pixels takes one bit at the least. A decoder would fill what is missing with grey, for seconds.
+const MAX_JPEG_PIXELS_PER_BYTE: u64 = 8 * 64;
+
 /// The pixels of a JPEG, PNG, WebP or BMP file, upright, eight bits a channel.
 ///
 /// The format is told by the content, not by a name. The EXIF orientation is applied. Grey and palette
@@ -41,6 +44,13 @@ pub fn decode(bytes: &[u8]) -> Result<RgbImage> {
     ensure!(
         u64::from(width) * u64::from(height) <= MAX_PIXELS,
         "it has {width}×{height} pixels, and more than {MAX_PIXELS} are not decoded"
+    );
+    ensure!(
+        format != ImageFormat::Jpeg
+            || u64::from(width) * u64::from(height)
+                <= MAX_JPEG_PIXELS_PER_BYTE * bytes.len() as u64,
+        "it announces {width}×{height} pixels, which its {} bytes cannot hold",
+        bytes.len()
     );
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).with_context(|| unreadable(format))?;
@@ -112,6 +122,15 @@ mod tests {
         }
         let jpeg = decode(&encode(two_halves(), ImageFormat::Jpeg)).unwrap();
         assert_near(jpeg.get_pixel(2, 4), [230, 20, 20]);
+    }
+
+    #[test]
+    fn a_jpeg_of_few_bytes_that_announces_many_pixels_is_refused() {
+        let mut bytes = encode(two_halves(), ImageFormat::Jpeg);
+        let frame = bytes.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+        bytes[frame + 5..frame + 9].copy_from_slice(&[0x20, 0, 0x20, 0]); // 8192 by 8192
+        let error = decode(&bytes).unwrap_err().to_string();
+        assert!(error.contains("announces 8192×8192 pixels"), "{error}");
     }
 
     #[test]

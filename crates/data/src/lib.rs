@@ -1,4 +1,4 @@
-//! Where images come from: the built-in `shapes`, folders, Parquet files, CIFAR.
+//! Where images come from: the built-in `shapes`, folders, Parquet files, tar shards, CIFAR, STL-10.
 //!
 //! Everything that trains or evaluates sees one thing, a [`Source`]: items by index, each an encoded or
 //! decoded picture with perhaps a label. [`open`] turns what a user writes after `--data` into a
@@ -30,6 +30,8 @@ mod parquet;
 pub mod registry;
 pub mod shapes;
 mod source;
+mod stl10;
+mod webdataset;
 
 pub use dataset::{Dataset, Options, open};
 pub use decode::{MAX_PIXELS, decode};

@@ -6,6 +6,7 @@
 //! everything is wanted again and again. Encoded data must therefore fit into memory.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -18,7 +19,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 use serde_json::Value;
 
-use crate::source::{Picture, Source};
+use crate::source::{MAX_LABEL, Picture, Source};
 
 /// Where the image may be: a struct with a field `bytes`, or the bytes themselves.
 const IMAGE_COLUMNS: [&str; 4] = ["img.bytes", "image.bytes", "img", "image"];
@@ -52,13 +53,14 @@ impl Parquet {
     pub(crate) fn open(files: &[PathBuf]) -> Result<Self> {
         let mut split = Self { groups: Vec::new(), labels: Vec::new(), classes: Vec::new() };
         for file in files {
-            split
-                .add(file)
+            no_panic(|| split.add(file))
                 .with_context(|| format!("cannot use the Parquet file {}", file.display()))?;
         }
         ensure!(!split.labels.is_empty(), "{} holds no rows", files[0].display());
-        if split.classes.is_empty() {
-            let count = split.labels.iter().flatten().max().map_or(0, |last| last + 1);
+        let count = split.labels.iter().flatten().max().map_or(0, |last| last + 1);
+        if count == 0 {
+            split.classes.clear(); // named, but no row has one
+        } else if split.classes.is_empty() {
             split.classes = (0..count).map(|label| label.to_string()).collect();
         }
         Ok(split)
@@ -76,9 +78,16 @@ impl Parquet {
         {
             self.classes = class_names(metadata, schema.column(label_column).name());
         }
-        let mut first_in_file = 0;
+        let bytes = file.metadata()?.len();
+        let mut first_in_file = 0usize;
         for group in 0..metadata.num_row_groups() {
             let rows = usize::try_from(metadata.row_group(group).num_rows())?;
+            // Checked before anything is reserved for them: an image takes a byte at the least.
+            let all = first_in_file.saturating_add(rows);
+            ensure!(
+                all as u64 <= bytes,
+                "it announces {all} rows, which its {bytes} bytes cannot hold"
+            );
             self.groups.push(RowGroup {
                 file: file.to_owned(),
                 group,
@@ -100,10 +109,6 @@ impl Parquet {
         &self.classes
     }
 
-    pub(crate) fn is_labelled(&self) -> bool {
-        self.labels.iter().any(Option::is_some)
-    }
-
     /// The row group of an item, and its row in there.
     fn locate(&self, index: usize) -> (&RowGroup, usize) {
         let group = &self.groups[self.groups.partition_point(|group| group.first <= index) - 1];
@@ -120,7 +125,7 @@ impl Source for Parquet {
         let (group, row) = self.locate(index);
         let pictures = group
             .pictures
-            .get_or_init(|| group.read().map_err(|error| format!("{error:#}")))
+            .get_or_init(|| no_panic(|| group.read()).map_err(|error| format!("{error:#}")))
             .as_ref()
             .map_err(|error| {
                 anyhow!(
@@ -155,6 +160,15 @@ impl RowGroup {
             _ => bail!("the image column is not binary"),
         }
     }
+}
+
+/// The crate that reads Parquet panics on some damaged files (fuzzing found three ways), where others give an error: both are one here.
+fn no_panic<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(anyhow!("the file is damaged: {}", text.unwrap_or_default()))
+    })
 }
 
 fn open(file: &Path) -> Result<SerializedFileReader<File>> {
@@ -193,9 +207,10 @@ fn labels(
     numbers
         .into_iter()
         .map(|number| match number {
-            Some(label) if label >= 0 => Ok(Some(
-                u32::try_from(label).with_context(|| format!("the label {label} is too large"))?,
-            )),
+            Some(label) if label > i64::from(MAX_LABEL) => {
+                bail!("the label {label} is too large (at most {MAX_LABEL})")
+            }
+            Some(label) if label >= 0 => Ok(Some(u32::try_from(label)?)),
             _ => Ok(None),
         })
         .collect()

@@ -59,7 +59,7 @@ pub struct Download {
 }
 
 // The folder lies at the top of the workspace, where users look for it.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     ("cifar10", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/cifar10.toml"))),
     (
         "cifar100",
@@ -69,6 +69,7 @@ const FILES: [(&str, &str); 3] = [
         "imagenet",
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/imagenet.toml")),
     ),
+    ("stl10", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/stl10.toml"))),
 ];
 
 /// The names that [`known`] takes.

@@ -1,11 +1,15 @@
 //! What every kind of data offers: items by index, each a picture with perhaps a label.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::Result;
 use image::RgbImage;
 
 use crate::decode::decode;
+
+/// No file may name a class beyond: its number decides how much is reserved for class names.
+pub(crate) const MAX_LABEL: u32 = 999_999;
 
 /// Which part of a data set. The numbers name the random streams that `shapes` is drawn from: keep them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,12 @@ pub trait Source: Send + Sync {
     /// Where the item at `index` lies, for messages: a path, or `row 17 of train.parquet`.
     fn describe(&self, index: usize) -> String;
 
+    /// Runs of items that lie one after another in one large file, and are best read in this order; empty where every order is as
+    /// good.
+    fn shards(&self) -> Vec<Range<usize>> {
+        Vec::new()
+    }
+
     /// Whether there is no item at all.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -93,5 +103,52 @@ impl Source for Subset {
 
     fn describe(&self, index: usize) -> String {
         self.source.describe(index)
+    }
+
+    fn shards(&self) -> Vec<Range<usize>> {
+        let all = self.source.shards().into_iter();
+        all.filter(|run| run.start < self.first)
+            .map(|run| run.start..run.end.min(self.first))
+            .collect()
+    }
+}
+
+/// The items of `first`, then those of `second`.
+pub(crate) fn joined(first: Arc<dyn Source>, second: Arc<dyn Source>) -> Arc<dyn Source> {
+    Arc::new(Joined { first, second })
+}
+
+struct Joined {
+    first: Arc<dyn Source>,
+    second: Arc<dyn Source>,
+}
+
+impl Joined {
+    fn locate(&self, index: usize) -> (&dyn Source, usize) {
+        match index.checked_sub(self.first.len()) {
+            None => (&*self.first, index),
+            Some(index) => (&*self.second, index),
+        }
+    }
+}
+
+impl Source for Joined {
+    fn len(&self) -> usize {
+        self.first.len() + self.second.len()
+    }
+
+    fn picture(&self, index: usize) -> Result<Picture> {
+        let (source, index) = self.locate(index);
+        source.picture(index)
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        let (source, index) = self.locate(index);
+        source.label(index)
+    }
+
+    fn describe(&self, index: usize) -> String {
+        let (source, index) = self.locate(index);
+        source.describe(index)
     }
 }

@@ -8,7 +8,7 @@ use crate::MetricsRow;
 pub struct Run<'a> {
     /// The method, as the command line names it.
     pub method: &'a str,
-    /// Images of a step, of each process's micro-batch.
+    /// Images of a micro-batch, of all processes together.
     pub batch_size: usize,
     /// The rows of `metrics.jsonl`.
     pub rows: &'a [MetricsRow],

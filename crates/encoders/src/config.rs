@@ -69,6 +69,17 @@ impl EncoderConfig {
         }
     }
 
+    /// Whether there can be such an encoder.
+    ///
+    /// # Errors
+    /// When a setting is out of range; the message names it.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            EncoderConfig::Resnet(config) => config.check(),
+            EncoderConfig::Vit(config) => config.check(),
+        }
+    }
+
     /// Refuses views of `size` pixels that the encoder cannot take.
     ///
     /// # Errors

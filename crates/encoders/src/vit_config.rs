@@ -88,19 +88,24 @@ impl VitConfig {
             .or_else(|| own_size(size))
             .with_context(form)?;
         let patch = patch.strip_prefix("patch").and_then(number).with_context(form)?;
-        Ok(VitConfig {
+        Ok(Self::plain([width, depth, heads], patch, number(image).with_context(form)?))
+    }
+
+    /// The usual transformer of this width, depth and number of heads, with patches and images of these sides in pixels.
+    pub fn plain([width, depth, heads]: [i64; 3], patch: i64, image: i64) -> Self {
+        VitConfig {
             width,
             depth,
             heads,
             patch,
-            image: number(image).with_context(form)?,
+            image,
             pool: Pool::ClassToken,
             positions: Positions::Learned,
             frozen_patches: false,
             drop_path: 0.0,
             init: Init::Normal,
             recompute: false,
-        })
+        }
     }
 
     /// The name that [`VitConfig::named`] knows it by.
@@ -122,6 +127,10 @@ impl VitConfig {
         ensure!(
             heads >= 1 && width >= 4 && width % heads == 0 && width % 4 == 0,
             "width is {width} and heads {heads}; the width must be a multiple of 4 and of the heads"
+        );
+        ensure!(
+            width <= 8192 && image <= 8192 && 12 * depth * width * width < 1 << 32,
+            "a transformer of width {width} and depth {depth} for images of {image} pixels is beyond what can be built"
         );
         ensure!(
             (0.0..1.0).contains(&self.drop_path),

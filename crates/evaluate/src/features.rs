@@ -10,6 +10,7 @@ use portolan_tensor::{
     Device, Kind, Precision, Tensor, channels_last, distributed, no_grad, upload,
 };
 use rand::seq::SliceRandom;
+use std::fmt;
 use std::sync::mpsc::sync_channel;
 
 /// Images of one forward pass, and fewer where they are large: this many pixels at most.
@@ -73,6 +74,20 @@ pub fn features(
     features_of_draw(encoder, source, view, 0, device, precision)
 }
 
+/// Features that are no numbers, as an error that callers can tell from others.
+#[derive(Debug)]
+pub struct NotFinite;
+
+impl fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the encoder's features are not finite numbers: its training diverged, or its weights are damaged",
+        )
+    }
+}
+
+impl std::error::Error for NotFinite {}
+
 /// The same on the `draw`-th draw of a view that draws at random.
 ///
 /// # Errors
@@ -121,11 +136,8 @@ pub fn features_of_draw(
         [] => Tensor::zeros([0, encoder.width()], (Kind::Float, Device::Cpu)),
         blocks => Tensor::cat(blocks, 0),
     };
-    ensure!(
-        bool::try_from(x.isfinite().all())?,
-        "the encoder's features are not finite numbers: its training diverged, or its weights are damaged"
-    );
     let x = distributed::all_gather_ragged(&x)?;
+    ensure!(bool::try_from(x.isfinite().all())?, NotFinite); // asked of the whole: all processes say the same
     let ids: Vec<i64> = ids.into_iter().map(|id| id as i64).collect();
     let ids: Vec<i64> = Vec::try_from(distributed::all_gather_ragged(&Tensor::from_slice(&ids))?)?;
     let ids = ids.into_iter().map(|id| id as usize).collect();

@@ -8,7 +8,7 @@ use portolan_optim::schedule::cosine_with_warmup;
 use portolan_optim::{Decay, LrRule, Optimizer, OptimizerConfig, ParamGroup};
 use portolan_random::{Purpose, Stream, stream};
 use portolan_tensor::{
-    Device, Kind, Precision, Tensor, Vars, channels_last, full_precision, no_grad, upload,
+    Device, Kind, Precision, Tensor, Vars, channels_last, full_precision, no_grad, prefixed, upload,
 };
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -118,7 +118,7 @@ pub fn finetune(
     let head_vars = Vars::new(on.device);
     let head = Linear::new(&head_vars, encoder.width(), on.classes, true);
     let mut groups = encoder_groups(encoder, config.layer_decay);
-    groups.push(ParamGroup::all("head", prefixed_head(&head_vars)));
+    groups.push(ParamGroup::all("head", prefixed("head", head_vars.parameters())));
     let rate = config.learning_rate * config.batch_size as f64 / 256.0;
     let mut optimizer =
         Optimizer::new(config.optimizer.clone(), rate, Decay::Matrices.apply(groups))?;
@@ -152,10 +152,6 @@ pub fn finetune(
     let test = features(encoder, on.test, on.test_view, on.device, on.precision)?;
     let votes = no_grad(|| head.forward(&test.x.to_device(on.device)).to_device(Device::Cpu));
     Ok((test, votes))
-}
-
-fn prefixed_head(vars: &Vars) -> Vec<(String, Tensor)> {
-    portolan_tensor::prefixed("head", vars.parameters())
 }
 
 /// The encoder's parameters, a group a layer, the rate of each that of the layer above times `decay` (BEiT: Bao et al.

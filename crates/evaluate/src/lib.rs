@@ -53,7 +53,7 @@ pub use baselines::{colour_histogram, pixels};
 pub use diagnostics::{Diagnostics, diagnose};
 pub use factor_table::{FactorRow, FactorTable, factor_table};
 pub use factors::FactorImages;
-pub use features::{Features, features, features_of_draw, recalibrate};
+pub use features::{Features, NotFinite, features, features_of_draw, recalibrate};
 pub use finetune::{FinetuneConfig, Finetuning, finetune};
 pub use images::{Readable, images};
 pub use knn::{KnnConfig, knn_predict, knn_top1, knn_votes, neighbours};

@@ -65,6 +65,9 @@ fn drawn(labels: &[i64], classes: i64, shots: Shots, draw: u64) -> Result<Vec<i6
     for class in 0..classes {
         let mut rows: Vec<i64> =
             (0..labels.len()).filter(|&row| labels[row] == class).map(|row| row as i64).collect();
+        if rows.is_empty() {
+            continue; // a number that no image has, where classes are numbered
+        }
         let wanted = match shots {
             Shots::Share(share) => ((rows.len() as f64 * share).round() as usize).max(1),
             Shots::PerClass(n) => n,

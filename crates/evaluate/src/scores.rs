@@ -21,8 +21,8 @@ pub struct Scores {
     /// Where the first share lies with 95 % confidence over the choice of test images: percentiles of a bootstrap of
     /// 1,000 resamples (Efron 1979). How much another run would differ is not in it.
     pub interval: [f64; 2],
-    /// How many images of each class (row) were taken for each class (column).
-    pub confusion: Vec<Vec<u32>>,
+    /// How many images of each class (row) were taken for each class (column); of at most 1,000 classes, ImageNet's.
+    pub confusion: Option<Vec<Vec<u32>>>,
 }
 
 impl Scores {
@@ -39,27 +39,35 @@ impl Scores {
             let hits = Vec::<bool>::try_from(right.select(1, 0))?;
             let share =
                 |hits: &Tensor| hits.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
-            let cells = truth * classes + ranked.select(1, 0);
-            let counts = Vec::<i64>::try_from(cells.bincount::<Tensor>(None, classes * classes))?;
             Ok(Scores {
                 top1: share(&right.select(1, 0)),
                 top5: (classes > 5).then(|| share(&right.any_dim(1, false))),
                 interval: interval(&hits),
-                confusion: counts
-                    .chunks(classes as usize)
-                    .map(|row| row.iter().map(|&n| n as u32).collect())
-                    .collect(),
+                confusion: (classes <= MATRIX)
+                    .then(|| confusion(truth, &ranked.select(1, 0), classes))
+                    .transpose()?,
             })
         })
     }
 
     /// The pair of classes that is confused most often, as (class, taken for, images); none where all is right.
     pub fn most_confused(&self) -> Option<(usize, usize, u32)> {
-        let cells = self.confusion.iter().enumerate().flat_map(|(truth, row)| {
+        let cells = self.confusion.iter().flatten().enumerate().flat_map(|(truth, row)| {
             row.iter().enumerate().map(move |(taken_for, &n)| (truth, taken_for, n))
         });
         cells.filter(|(truth, taken_for, n)| truth != taken_for && *n > 0).max_by_key(|cell| cell.2)
     }
+}
+
+/// Of more classes a matrix has more cells than anybody looks at, and more than memory holds in the end.
+const MATRIX: i64 = 1_000;
+
+/// How many images of each class (row) were taken for each class (column).
+fn confusion(truth: &Tensor, taken_for: &Tensor, classes: i64) -> Result<Vec<Vec<u32>>> {
+    let cells = truth * classes + taken_for;
+    let counts = Vec::<i64>::try_from(cells.bincount::<Tensor>(None, classes * classes))?;
+    let rows = counts.chunks(classes as usize);
+    Ok(rows.map(|row| row.iter().map(|&n| n as u32).collect()).collect())
 }
 
 /// The middle 95 % of the mean over resamples of `hits`.
@@ -91,7 +99,7 @@ mod tests {
         assert!((scores.top1 - 6.0 / 7.0).abs() < 1e-12);
         assert_eq!(scores.top5, Some(1.0));
         assert_eq!(scores.most_confused(), Some((6, 0, 100)));
-        assert_eq!(scores.confusion[3][3], 100);
+        assert_eq!(scores.confusion.unwrap()[3][3], 100);
         // 1.96 √(p (1 − p) / n) = 0.026 on either side.
         let [low, high] = scores.interval;
         assert!((scores.top1 - low - 0.026).abs() < 0.004, "{low}");

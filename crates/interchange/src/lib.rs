@@ -70,10 +70,24 @@ impl Found {
         };
         // Whatever does not fit shows here, before anything is computed with it.
         let encoder = found.encoder.clone();
+        found.enough().with_context(|| format!("{} cannot be used", path.display()))?;
         found
             .build(&encoder, Device::Cpu)
             .with_context(|| format!("{} cannot be used", path.display()))?;
         Ok(found)
+    }
+
+    /// Whether there are numbers for such an encoder: one that a file only names could take all memory to build.
+    fn enough(&self) -> Result<()> {
+        self.encoder.check()?;
+        let numbers: usize = self.tensors.values().map(Tensor::numel).sum();
+        let least = shape::least_numbers(&self.encoder);
+        ensure!(
+            numbers as i64 >= least,
+            "{} has {least} numbers at the least, and these are {numbers}",
+            self.encoder.name()
+        );
+        Ok(())
     }
 
     /// The encoder as a network on `device`; `config` is [`Found::encoder`], or that with other settings of training.
@@ -101,6 +115,9 @@ impl Found {
     }
 }
 
+/// The most numbers of an encoder: views of a storage may repeat what is there, and ask for memory without bound.
+const NUMBERS: i64 = 1 << 31;
+
 fn open_file(path: &Path, named: Option<&EncoderConfig>) -> Result<Found> {
     ensure!(
         path.exists(),
@@ -108,18 +125,27 @@ fn open_file(path: &Path, named: Option<&EncoderConfig>) -> Result<Found> {
         path.display()
     );
     let is_safetensors = path.extension().is_some_and(|ending| ending == "safetensors");
-    if !is_safetensors {
+    let found = if is_safetensors {
+        let (tensors, metadata) = io::load(path)?;
+        match own::described(&metadata) {
+            Some(described) => described.and_then(|it| own::found(it, tensors, named)),
+            None => of_tensors(&tensors, named).map(normalised_as_usual),
+        }
+    } else {
         let mut file = pth::Pth::open(path)?;
         let shapes = file.shapes();
-        return found(&shapes, named, |name| file.tensor(name))
-            .with_context(|| format!("{} cannot be used", path.display()));
-    }
-    let (tensors, metadata) = io::load(path)?;
-    let found = match own::described(&metadata) {
-        Some(described) => own::found(described?, tensors),
-        None => of_tensors(&tensors, named),
+        found(&shapes, named, |name| file.tensor(name)).map(normalised_as_usual)
     };
     found.with_context(|| format!("{} cannot be used", path.display()))
+}
+
+/// Says what weights do not: how images were shown to them.
+fn normalised_as_usual(mut found: Found) -> Found {
+    let size = found.shown.size;
+    found.notes.push(format!(
+        "weights do not tell how images were shown to them: {size} pixels and ImageNet's mean and deviation are assumed"
+    ));
+    found
 }
 
 /// The encoder among these tensors, whatever surrounds it.
@@ -137,6 +163,12 @@ fn found(
     let chosen = names::choose(shapes)?;
     let renamed: Shapes =
         chosen.names.iter().map(|(ours, theirs)| (ours.clone(), shapes[theirs].clone())).collect();
+    let numbers = |shape: &Vec<i64>| shape.iter().try_fold(1i64, |n, size| n.checked_mul(*size));
+    let all = renamed.values().try_fold(0i64, |sum, shape| sum.checked_add(numbers(shape)?));
+    ensure!(
+        all.is_some_and(|all| all <= NUMBERS),
+        "its tensors would have more than {NUMBERS} numbers, which no encoder here has"
+    );
     let mut encoder = shape::recognise(&renamed)?;
     let mut tensors = BTreeMap::new();
     for (ours, theirs) in &chosen.names {
@@ -154,6 +186,7 @@ fn found(
     }
     count_batches(&mut tensors);
     notes.extend(assume(&mut encoder, &chosen.prefix, named)?);
+    encoder.check()?;
     let shown = Shown::usual(&encoder);
     Ok(Found { encoder, shown, tensors, taken: chosen.prefix, left_out: chosen.left_out, notes })
 }
@@ -172,11 +205,11 @@ fn fold_scales(tensors: &mut BTreeMap<String, Tensor>) -> Result<bool> {
             ),
         };
         let scale = tensors.remove(name).context("a scale that is gone")?;
-        for (part, scale) in [("weight", scale.unsqueeze(1)), ("bias", scale.shallow_clone())] {
+        for (part, scale) in [("weight", scale.f_unsqueeze(-1)?), ("bias", scale.shallow_clone())] {
             let tensor = tensors
                 .get_mut(&format!("{layer}.{part}"))
                 .with_context(|| format!("there is no `{layer}.{part}` for `{name}` to scale"))?;
-            *tensor = &*tensor * scale;
+            *tensor = tensor.f_mul(&scale).with_context(|| format!("`{name}` does not fit"))?;
         }
     }
     Ok(!scales.is_empty())
@@ -210,9 +243,7 @@ fn assume(
                 vit.heads = 12;
             }
             let heads = vit.heads;
-            Some(format!(
-                "weights do not tell the number of heads: {heads} are assumed (--encoder to say otherwise)"
-            ))
+            Some(format!("weights do not tell the number of heads: {heads} are assumed"))
         }
         EncoderConfig::Resnet(resnet) if resnet.stem == portolan_encoders::Stem::Cifar => {
             Some("weights do not tell the first convolution's stride: 1 is assumed".to_owned())

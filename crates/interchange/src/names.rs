@@ -76,7 +76,9 @@ pub(crate) fn choose(shapes: &Shapes) -> Result<Chosen> {
         let ours = if in_sequence { out_of_sequence(rest) } else { without_chunk(rest) };
         let part = ours.split('.').next().unwrap_or_default();
         if is_encoders(part) {
-            names.insert(ours, name.clone());
+            if let Some(other) = names.insert(ours, name.clone()) {
+                bail!("its tensors `{other}` and `{name}` would be one and the same");
+            }
         } else if HEADS.contains(&part) || part.starts_with("decoder_") {
             *left_out.entry(format!("{prefix}{part}")).or_default() += 1;
         } else {

@@ -1,6 +1,6 @@
 //! Portolan's own files: safetensors whose metadata say what an encoder is and how an image is shown to it.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use portolan_encoders::{Encoder, EncoderConfig, Stem};
 use portolan_tensor::{Tensor, io};
 use serde::{Deserialize, Serialize};
@@ -92,8 +92,18 @@ fn parse(encoder: &str, shown: &str) -> Result<Described> {
     Ok(Described { encoder: serde_json::from_str(encoder)?, shown: serde_json::from_str(shown)? })
 }
 
-pub(crate) fn found(described: Described, tensors: BTreeMap<String, Tensor>) -> Result<Found> {
+/// # Errors
+/// When its encoder is another than `named`.
+pub(crate) fn found(
+    described: Described,
+    tensors: BTreeMap<String, Tensor>,
+    named: Option<&EncoderConfig>,
+) -> Result<Found> {
     let Described { encoder, shown } = described;
+    if let Some(named) = named {
+        let (is, named) = (encoder.name(), named.name());
+        ensure!(is == named, "it says that it is {is}, not {named}; leave the name out");
+    }
     Ok(Found {
         encoder,
         shown,

@@ -29,6 +29,7 @@ const KNOWN: [(&str, &[&str]); 12] = [
 
 /// Values of one pickle; a large network with its optimiser has some hundred thousand.
 const VALUES: usize = 10_000_000;
+const TOO_MUCH: &str = "it has more values than any checkpoint";
 /// Bytes of a text or number: names are short.
 const BYTES: usize = 1 << 20;
 
@@ -129,9 +130,12 @@ impl<R: BufRead> Machine<'_, R> {
             let [op] = self.bytes()?;
             match op {
                 b'.' => return self.pop(),
-                0x80 => drop(self.bytes::<1>()?),          // PROTO
-                0x95 => drop(self.bytes::<8>()?),          // FRAME
-                b'(' => self.marks.push(self.stack.len()), // MARK
+                0x80 => drop(self.bytes::<1>()?), // PROTO
+                0x95 => drop(self.bytes::<8>()?), // FRAME
+                b'(' => {
+                    ensure!(self.marks.len() < VALUES, TOO_MUCH);
+                    self.marks.push(self.stack.len());
+                }
                 b'N' | 0x88 | 0x89 => self.push(Value::Other)?,
                 b'G' => {
                     self.bytes::<8>()?;
@@ -159,8 +163,8 @@ impl<R: BufRead> Machine<'_, R> {
                 b'q' => self.put::<1>()?,
                 b'r' => self.put::<4>()?,
                 0x94 => {
-                    let place = self.top()?;
-                    self.memo.insert(self.memo.len() as u32, place);
+                    let (key, place) = (self.memo.len() as u32, self.top()?);
+                    self.remember(key, place)?;
                 }
                 b'h' => self.get::<1>()?,
                 b'j' => self.get::<4>()?,
@@ -327,6 +331,7 @@ impl<R: BufRead> Machine<'_, R> {
 
     /// Takes down a function or class, if checkpoints need it.
     fn named(&mut self, module: String, name: String) -> Result<()> {
+        ensure!(module.len() + name.len() <= 256, "it names a function with a name that none has");
         let known = KNOWN.iter().any(|(of, names)| *of == module && names.contains(&name.as_str()));
         let types = ["float", "bfloat", "int", "uint", "bool"];
         let a_type = module == "torch" && types.iter().any(|start| name.starts_with(start));
@@ -342,6 +347,11 @@ impl<R: BufRead> Machine<'_, R> {
 
     fn put<const N: usize>(&mut self) -> Result<()> {
         let (key, place) = (self.unsigned::<N>()?, self.top()?);
+        self.remember(key, place)
+    }
+
+    fn remember(&mut self, key: u32, place: Place) -> Result<()> {
+        ensure!(self.memo.len() < VALUES, TOO_MUCH);
         self.memo.insert(key, place);
         Ok(())
     }
@@ -349,6 +359,7 @@ impl<R: BufRead> Machine<'_, R> {
     fn get<const N: usize>(&mut self) -> Result<()> {
         let key = self.unsigned::<N>()?;
         let place = *self.memo.get(&key).context("it refers to a value that it does not have")?;
+        ensure!(self.stack.len() < VALUES, TOO_MUCH);
         self.stack.push(place);
         Ok(())
     }
@@ -376,87 +387,4 @@ impl<R: BufRead> Machine<'_, R> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn of(bytes: &[u8]) -> Result<Pickle> {
-        Pickle::read(&mut &bytes[..])
-    }
-
-    fn refused(bytes: &[u8]) -> String {
-        format!("{:#}", of(bytes).err().expect("a pickle to be refused"))
-    }
-
-    #[test]
-    fn what_would_be_called_is_refused_by_its_name() {
-        // By its name, and by texts on the stack, as protocol 4 has it.
-        for harm in [
-            &b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00ls\x85R."[..],
-            b"\x80\x04\x8c\x05posix\x8c\x06system\x93.",
-        ] {
-            let error = refused(harm);
-            assert!(
-                error.contains("`posix.system`") && error.contains("nothing was executed"),
-                "{error}"
-            );
-        }
-        assert!(refused(b"ctorch.x\nos.fakeStorage\n.").contains("os.fakeStorage"));
-        assert!(of(b"\x80\x02ccollections\nOrderedDict\n)R.").is_ok());
-    }
-
-    #[test]
-    fn what_is_put_into_a_dictionary_late_is_in_it_wherever_it_is_mentioned() {
-        // d = {}; [d, d] with d["a"] = 513 set in between.
-        let pickle = of(b"\x80\x02](}q\x00X\x01\x00\x00\x00aM\x01\x02sh\x00e.").unwrap();
-        let Value::List(both) = pickle.at(pickle.root()) else { panic!("a list") };
-        assert_eq!(both[0], both[1]);
-        let Value::Dict(pairs) = pickle.at(both[1]) else { panic!("a dictionary") };
-        assert_eq!((pickle.text(pairs[0].0), pickle.at(pairs[0].1)), (Some("a"), &Value::Int(513)));
-    }
-
-    #[test]
-    fn a_pickle_cut_short_anywhere_is_an_error() {
-        let whole = b"\x80\x02}q\x00(X\x01\x00\x00\x00aM\x01\x02X\x01\x00\x00\x00bG\x00\x00\x00\x00\x00\x00\x00\x00u.";
-        assert!(of(whole).is_ok());
-        for end in 0..whole.len() {
-            assert!(of(&whole[..end]).is_err(), "{end}");
-        }
-    }
-
-    #[test]
-    fn towers_and_avalanches_cost_their_own_length() {
-        // A list in a list in a list, and a list that holds the one before it twice, two hundred times over.
-        let tower = [vec![b']'; 1_000_000], vec![b'a'; 999_999], vec![b'.']].concat();
-        assert_eq!(of(&tower).unwrap().values().len(), 1_000_000);
-        let mut avalanche = b"]q\x00".to_vec();
-        for n in 0..200u8 {
-            avalanche.extend([b']', b'(', b'h', n, b'h', n, b'e', b'q', n + 1]);
-        }
-        avalanche.push(b'.');
-        assert_eq!(of(&avalanche).unwrap().values().len(), 201);
-    }
-
-    #[test]
-    fn lengths_are_not_believed() {
-        for bytes in [
-            &b"\x80\x02X\xff\xff\xff\xffab."[..],
-            b"\x8a\xff\x01.",
-            b"\x80\x02X\x09\x00\x00\x00ab.",
-            b"?",
-            b"t.",
-            b"h\x00.",
-        ] {
-            assert!(of(bytes).is_err(), "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn numbers_have_their_signs() {
-        let number = |bytes: &[u8]| of(bytes).unwrap().values.into_iter().next().unwrap();
-        assert_eq!(number(b"J\xfe\xff\xff\xff."), Value::Int(-2));
-        assert_eq!(number(b"\x8a\x01\xfe."), Value::Int(-2));
-        assert_eq!(number(b"\x8a\x05\x00\x00\x00\x00\x01."), Value::Int(1 << 32));
-        assert_eq!(number(b"\x8a\x09\x00\x00\x00\x00\x00\x00\x00\x00\x01."), Value::Other);
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
+use zip::read::ZipFile;
 use zip::{CompressionMethod, ZipArchive};
 
 use crate::pickle::{Pickle, Place, Value};
@@ -13,7 +14,7 @@ use crate::pickle::{Pickle, Place, Value};
 /// How a stream begins: a pickle of PyTorch's magic number, 0x1950a86a20f9469cfc6c.
 const MAGIC: [u8; 15] =
     [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
-/// What numbers a pickle may take, in bytes: it holds names and shapes alone.
+/// The most bytes of a pickle: it holds names and shapes alone.
 const PICKLE: u64 = 1 << 28;
 
 /// A tensor as a file describes it: a view of a storage.
@@ -72,7 +73,9 @@ impl Pth {
             order.by_ref().take(16).read_to_string(&mut text)?;
             ensure!(text == "little", "its numbers are {text}-endian; save it on another machine");
         }
-        let contents = Pickle::read(&mut BufReader::new(archive.by_name(pickle)?.take(PICKLE)))?;
+        let pickle = archive.by_name(pickle)?;
+        uncompressed(&pickle)?;
+        let contents = Pickle::read(&mut BufReader::new(pickle.take(PICKLE)))?;
         let tensors = named_tensors(&contents)?;
         Ok(Pth { tensors, storages: Storages::Archive(archive, folder) })
     }
@@ -128,11 +131,7 @@ impl Storages {
                 let mut entry = archive
                     .by_name(&format!("{folder}data/{key}"))
                     .with_context(|| format!("the archive lacks the storage {key}"))?;
-                // torch.save compresses nothing, so that what an entry holds cannot exceed the file.
-                ensure!(
-                    entry.compression() == CompressionMethod::Stored,
-                    "the storage {key} is compressed; torch.save does not do that"
-                );
+                uncompressed(&entry)?;
                 entry.read_to_end(&mut bytes).context("the numbers are damaged")?;
             }
             Storages::Stream(file, places) => {
@@ -145,6 +144,16 @@ impl Storages {
         }
         Ok(bytes)
     }
+}
+
+/// torch.save compresses nothing, so that what an entry holds cannot exceed the file.
+fn uncompressed<R: Read>(entry: &ZipFile<R>) -> Result<()> {
+    ensure!(
+        entry.compression() == CompressionMethod::Stored,
+        "{} is compressed; torch.save does not do that",
+        entry.name()?
+    );
+    Ok(())
 }
 
 impl Described {
@@ -182,6 +191,10 @@ impl Described {
 const DEPTH: usize = 32;
 /// Names of tensors, whatever a file says; a large network with all that surrounds it has some thousands.
 const TENSORS: usize = 100_000;
+/// Bytes of a tensor's whole name, and of a storage's.
+const NAME: usize = 1024;
+/// Dimensions of a tensor.
+const DIMENSIONS: usize = 8;
 
 /// All tensors that lie in dictionaries with texts as keys.
 fn named_tensors(pickle: &Pickle) -> Result<BTreeMap<String, Described>> {
@@ -190,15 +203,22 @@ fn named_tensors(pickle: &Pickle) -> Result<BTreeMap<String, Described>> {
     let mut looked_at = 0;
     while let Some((name, place, depth)) = open.pop() {
         looked_at += 1;
+        let waiting = looked_at + open.len();
         ensure!(
-            looked_at <= 10 * TENSORS && tensors.len() <= TENSORS && depth <= DEPTH,
+            waiting <= 10 * TENSORS && tensors.len() <= TENSORS && depth <= DEPTH,
             "its dictionaries are nested or repeated beyond what any checkpoint needs"
         );
         if let Some(tensor) = described(pickle, place).with_context(|| format!("in `{name}`"))? {
             tensors.insert(name, tensor);
         } else if let Value::Dict(pairs) = pickle.at(place) {
-            for (key, value) in pairs {
+            ensure!(pairs.len() <= TENSORS, "one of its dictionaries has {} entries", pairs.len());
+            // Backwards, since `open` is emptied from its end: of a key that comes twice the last counts, as in Python.
+            for (key, value) in pairs.iter().rev() {
                 let Some(key) = pickle.text(*key) else { continue };
+                ensure!(
+                    name.len() + key.len() < NAME,
+                    "it has names of more than {NAME} bytes, which no checkpoint needs"
+                );
                 let name = if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
                 open.push((name, *value, depth + 1));
             }
@@ -238,6 +258,7 @@ fn view_of(pickle: &Pickle, args: &[Place]) -> Result<Described> {
     let (storage, kind) = storage_of(pickle, *storage)?.context("a tensor has no storage")?;
     let integers = |place: Place| -> Result<Vec<i64>> {
         let numbers = pickle.tuple(place).context("a tensor's shape is no tuple")?;
+        ensure!(numbers.len() <= DIMENSIONS, "a tensor has {} dimensions", numbers.len());
         numbers.iter().map(|number| integer(pickle, *number)).collect()
     };
     let (size, stride) = (integers(*size)?, integers(*stride)?);
@@ -252,6 +273,7 @@ fn storage_of(pickle: &Pickle, place: Place) -> Result<Option<(String, Kind)>> {
     let (Some(class), Some(key)) = (pickle.name(*class), pickle.text(*key)) else {
         return Ok(None);
     };
+    ensure!(key.len() <= NAME, "a storage's name has {} bytes", key.len());
     let kind = match class {
         "FloatStorage" => Kind::Float,
         "DoubleStorage" => Kind::Double,

@@ -1,9 +1,7 @@
 //! Which encoder it is, by the shapes of its weights.
 
 use anyhow::{Context, Result, bail, ensure};
-use portolan_encoders::{
-    Arch, EncoderConfig, Init, Pool, Positions, ResNetConfig, Stem, VitConfig,
-};
+use portolan_encoders::{Arch, EncoderConfig, ResNetConfig, Stem, VitConfig};
 
 use crate::names::Shapes;
 
@@ -34,12 +32,11 @@ fn resnet(shapes: &Shapes, first: &[i64]) -> Result<EncoderConfig> {
             if bottleneck { "bottlenecks" } else { "blocks" }
         ),
     };
-    let stem = match first[2] {
-        7 => Stem::Imagenet,
-        3 => Stem::Cifar,
-        side => bail!("its first convolution is {side}×{side}; known here are 7×7 and 3×3"),
+    let (width, stem) = match *first {
+        [width, 3, 7, 7] => (width, Stem::Imagenet),
+        [width, 3, 3, 3] => (width, Stem::Cifar),
+        _ => bail!("its first convolution is {first:?}; known here are 7×7 and 3×3"),
     };
-    let width = first[0];
     Ok(ResNetConfig { arch, width, stem, zero_init_residual: false, batch_norm_splits: 1 }.into())
 }
 
@@ -47,35 +44,45 @@ fn vit(shapes: &Shapes) -> Result<EncoderConfig> {
     let of =
         |name: &str| shapes.get(name).with_context(|| format!("the transformer has no `{name}`"));
     let projection = of("patch_embed.proj.weight")?;
-    let (width, patch) = (projection[0], projection[3]);
     let positions = of("pos_embed")?;
-    let ([1, tokens, _], true) = (&positions[..], projection[2] == patch) else {
+    let (&[width, 3, patch, across], &[1, tokens, numbers]) = (&projection[..], &positions[..])
+    else {
         bail!("its patches or positions have unusual shapes: {projection:?}, {positions:?}")
     };
+    ensure!(
+        patch == across && numbers == width && (1..=1 << 14).contains(&width),
+        "its patches and positions do not fit each other: {projection:?}, {positions:?}"
+    );
     let side = ((tokens - 1) as f64).sqrt().round() as i64;
     ensure!(
-        side * side + 1 == *tokens,
+        side * side + 1 == tokens,
         "it has {tokens} positions, which are no square grid of patches and one class token"
     );
     let depth = (0..)
         .take_while(|i| shapes.contains_key(&format!("blocks.{i}.norm1.weight")))
         .count() as i64;
     ensure!(
-        of("blocks.0.mlp.fc1.weight")?[0] == 4 * width,
+        of("blocks.0.mlp.fc1.weight")?.first() == Some(&(4 * width)),
         "its blocks' inner width is not four times the outer; such transformers are not known here"
     );
-    Ok(VitConfig {
-        width,
-        depth,
-        heads: (width / 64).max(1),
-        patch,
-        image: side * patch,
-        pool: Pool::ClassToken,
-        positions: Positions::Learned,
-        frozen_patches: false,
-        drop_path: 0.0,
-        init: Init::Normal,
-        recompute: false,
+    let heads = (width / 64).max(1);
+    Ok(VitConfig::plain([width, depth, heads], patch, side * patch).into())
+}
+
+/// How many numbers an encoder has at the least: that of its matrices and positions, without what is small.
+pub(crate) fn least_numbers(encoder: &EncoderConfig) -> i64 {
+    match encoder {
+        EncoderConfig::Resnet(resnet) => {
+            let of_width_one = match resnet.arch {
+                Arch::ResNet18 => 2_700,
+                Arch::ResNet34 => 5_100,
+                Arch::ResNet50 => 5_700,
+            };
+            of_width_one * resnet.width * resnet.width
+        }
+        EncoderConfig::Vit(vit) => {
+            let tokens = (vit.image / vit.patch).pow(2) + 1;
+            12 * vit.depth * vit.width * vit.width + tokens * vit.width
+        }
     }
-    .into())
 }

@@ -3,7 +3,7 @@
 
 use portolan_encoders::EncoderConfig;
 use portolan_interchange::{Found, Shown};
-use portolan_tensor::{Device, Kind, Tensor, no_grad};
+use portolan_tensor::{Device, Kind, Tensor, io, no_grad};
 use std::path::{Path, PathBuf};
 
 fn file(name: &str) -> PathBuf {
@@ -196,4 +196,34 @@ fn a_transformer_of_timm_has_the_heads_that_its_config_names() {
     let found = Found::open(folder.path(), None).unwrap();
     assert_eq!(found.encoder.name(), "vit_w384d12h8_patch16_224");
     assert!(found.notes.is_empty(), "nothing was assumed: {:?}", found.notes);
+}
+
+#[test]
+fn shapes_that_no_encoder_has_are_refused() {
+    portolan_tensor::tch::set_num_threads(1);
+    let zeros = |name: &str, shape: &[i64]| {
+        (name.to_owned(), Tensor::zeros(shape, (Kind::Float, Device::Cpu)))
+    };
+    let vit =
+        || vec![zeros("patch_embed.proj.weight", &[4, 3, 2, 2]), zeros("cls_token", &[1, 1, 4])];
+    let resnet = || vec![zeros("conv1.weight", &[4, 3, 5, 5]), zeros("bn1.weight", &[4])];
+    let positions = || zeros("pos_embed", &[1, 5, 4]);
+    let with = |mut tensors: Vec<(String, Tensor)>, more: Vec<(String, Tensor)>| {
+        tensors.extend(more);
+        tensors
+    };
+    let cases = [
+        (with(vit(), vec![zeros("conv1.weight", &[5])]), "ResNet with [0, 0, 0, 0]"),
+        (with(vit(), vec![positions(), zeros("blocks.0.mlp.fc1.weight", &[])]), "inner width"),
+        (with(vit(), vec![zeros("pos_embed", &[5])]), "unusual shapes"),
+        (with(vit(), vec![positions(), zeros("blocks.0.norm1.weight", &[4])]), "blocks.0.mlp.fc1"),
+        (resnet(), "ResNet with [0, 0, 0, 0]"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.safetensors");
+    for (tensors, expected) in cases {
+        io::save(&path, &tensors, &Default::default()).unwrap();
+        let error = refused(&path);
+        assert!(error.contains(expected), "{error}");
+    }
 }

@@ -2,7 +2,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const dialog = document.getElementById("similar");
 
-// A thumbnail is in the page once: in an element that shows it from the start, or in the data.
+// A group's thumbnail is in the page once: in an element that shows it from the start, or in the data.
 const source = (i) => data.thumbnails[i]
   ? "data:image/jpeg;base64," + data.thumbnails[i]
   : document.querySelector(`#photo-${i} img`).src;

@@ -11,13 +11,15 @@ use sha2::{Digest, Sha256};
 use crate::embeddings::Neighbour;
 use crate::groups::Groups;
 
-/// A page holds at most so many thumbnails, about 30 MB of them: a browser still opens it. Of larger folders each group
-/// shows the same share, its most typical members.
-pub const MAX_THUMBNAILS: usize = 10_000;
+/// The groups of a page hold about so many thumbnails, 30 MB of them: a browser still opens it. Of larger folders each group
+/// shows the same share, its most typical members, and one at least.
+const MAX_THUMBNAILS: usize = 10_000;
 /// Members of a group that are shown before one asks for all.
 const SHOWN_FIRST: usize = 48;
 /// Sets of duplicates that are shown; a folder kept twice would show nothing else.
 const DUPLICATE_SETS: usize = 200;
+/// Members of such a set that are shown.
+const DUPLICATES: usize = 6;
 
 const GALLERY_STYLE: &str = include_str!("gallery.css");
 const SCRIPT: &str = include_str!("gallery.js");
@@ -68,7 +70,7 @@ pub fn html(gallery: &Gallery) -> Result<String> {
     let share = MAX_THUMBNAILS as f64 / gallery.photos.len().max(MAX_THUMBNAILS) as f64;
     let sizes: Vec<usize> = members.iter().map(Vec::len).collect();
     for group in &mut members {
-        group.truncate((group.len() as f64 * share).floor() as usize);
+        group.truncate((group.len() as f64 * share).ceil() as usize);
     }
     let data = data(gallery, &members)?;
     let duplicates = duplicate_sets(gallery.duplicate_of);
@@ -205,8 +207,11 @@ fn duplicates_section(gallery: &Gallery, sets: &[Vec<usize>]) -> Markup {
             }
             @for set in sets.iter().take(DUPLICATE_SETS) {
                 ul.photos.set {
-                    @for &index in set.iter().take(SHOWN_FIRST) {
+                    @for &index in set.iter().take(DUPLICATES) {
                         li { (photo(gallery, index, false)) small { (gallery.photos[index].name) } }
+                    }
+                    @if set.len() > DUPLICATES {
+                        li { small { "and " (set.len() - DUPLICATES) " more (groups.parquet has all)" } }
                     }
                 }
             }

@@ -32,6 +32,6 @@ mod thumbnail;
 pub use density::dense_clusters;
 pub use duplicates::duplicates;
 pub use embeddings::{Embeddings, Neighbour, nearest};
-pub use gallery::{Gallery, MAX_THUMBNAILS, Photo, html};
+pub use gallery::{Gallery, Photo, html};
 pub use groups::{Groups, groups};
 pub use thumbnail::{Fingerprint, Thumbnail};

@@ -27,7 +27,7 @@ pub struct Entry {
     pub page: String,
     /// Its figures.
     pub report: Report,
-    /// What it logged, as [`read_metrics`](crate::read_metrics) gives it.
+    /// What it logged, as [`read_metrics`](portolan_doctor::read_metrics) gives it.
     pub metrics: Vec<MetricsRow>,
 }
 

@@ -73,6 +73,54 @@ struct Gather : torch::autograd::Function<Gather> {
   }
 };
 
+using Optional = std::optional<at::Tensor>;
+
+// Batch normalisation by the statistics of all processes' batches, which are of one size: one collective forward and one backward.
+struct BatchNorm : torch::autograd::Function<BatchNorm> {
+  static at::Tensor forward(torch::autograd::AutogradContext *ctx, const at::Tensor &x, const Optional &weight,
+                            const Optional &bias, at::Tensor running_mean, at::Tensor running_var, double momentum,
+                            double eps) {
+    auto [own_mean, own_var] = at::batch_norm_update_stats(x, {}, {}, 0);
+    auto all = gathered(at::stack({own_mean, own_var}).unsqueeze(0)); // [processes, 2, channels]
+    auto means = all.select(1, 0);
+    auto mean = means.mean(0);
+    auto var = all.select(1, 1).mean(0) + (means - mean).square().mean(0);
+    double count = double(x.numel()) / x.size(1) * joined().getSize();
+    running_mean.lerp_(mean.to(running_mean.scalar_type()), momentum);
+    running_var.lerp_((var * (count / (count - 1))).to(running_var.scalar_type()), momentum);
+    ctx->save_for_backward({x, weight.value_or(at::Tensor()), mean, var});
+    ctx->saved_data["count"] = count;
+    ctx->saved_data["eps"] = eps;
+    return at::batch_norm(x, weight, bias, mean, var, /*training=*/false, 0, eps, /*cudnn_enabled=*/true);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *ctx,
+                                                 torch::autograd::variable_list gradients) {
+    auto saved = ctx->get_saved_variables();
+    auto x = saved[0], weight = saved[1], mean = saved[2], var = saved[3];
+    double count = ctx->saved_data["count"].toDouble(), eps = ctx->saved_data["eps"].toDouble();
+    auto dy = gradients[0];
+    auto normal = at::batch_norm(x, {}, {}, mean, var, false, 0, eps, true);
+    std::vector<int64_t> dims;
+    for (int64_t dim = 0; dim < x.dim(); ++dim)
+      if (dim != 1)
+        dims.push_back(dim);
+    auto wide = mean.scalar_type();
+    auto own = at::stack({dy.sum(dims, false, wide), (dy * normal).sum(dims, false, wide)});
+    auto over_all = summed(own) / count;
+    std::vector<int64_t> shape(x.dim(), 1);
+    shape[1] = -1;
+    auto each = [&](const at::Tensor &channels) { return channels.to(x.scalar_type()).view(shape); };
+    auto scale = (var + eps).rsqrt();
+    if (weight.defined())
+      scale = scale * weight;
+    auto dx = (dy - each(over_all[0])).addcmul_(normal, each(over_all[1]), -1).mul_(each(scale));
+    if (!weight.defined())
+      return {dx, {}, {}, {}, {}, {}, {}};
+    return {dx, own[1].to(weight.scalar_type()), own[0].to(weight.scalar_type()), {}, {}, {}, {}};
+  }
+};
+
 } // namespace
 
 extern "C" {
@@ -131,6 +179,17 @@ const char *portolan_group_sum(at::Tensor *x, at::Tensor **out) {
 // out = all processes' rows, in the order of their ranks; carries gradients.
 const char *portolan_group_gather(at::Tensor *x, at::Tensor **out) {
   return guarded([&] { *out = new at::Tensor(Gather::apply(*x)); });
+}
+
+// out = x [n, channels, …] normalised by the statistics of all processes' batches, which the running ones move towards; weight and bias
+// are both there or both null. Carries gradients.
+const char *portolan_group_batch_norm(at::Tensor *x, at::Tensor *weight, at::Tensor *bias, at::Tensor *running_mean,
+                                      at::Tensor *running_var, double momentum, double eps, at::Tensor **out) {
+  return guarded([&] {
+    auto given = [](at::Tensor *tensor) { return tensor ? Optional(*tensor) : Optional(); };
+    *out = new at::Tensor(
+        BatchNorm::apply(*x, given(weight), given(bias), *running_mean, *running_var, momentum, eps));
+  });
 }
 
 // Overwrites each tensor with what process 0 has.

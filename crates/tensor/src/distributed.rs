@@ -38,6 +38,16 @@ unsafe extern "C" {
     fn portolan_group_leave() -> *const c_char;
     fn portolan_group_sum(x: *const C_tensor, out: *mut *mut C_tensor) -> *const c_char;
     fn portolan_group_gather(x: *const C_tensor, out: *mut *mut C_tensor) -> *const c_char;
+    fn portolan_group_batch_norm(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        running_mean: *const C_tensor,
+        running_var: *const C_tensor,
+        momentum: f64,
+        eps: f64,
+        out: *mut *mut C_tensor,
+    ) -> *const c_char;
     fn portolan_group_broadcast(items: List, n: usize) -> *const c_char;
     fn portolan_reducer_new(items: List, n: usize, out: *mut *mut RawReducer) -> *const c_char;
     fn portolan_reducer_prepare(reducer: *mut RawReducer, loss: *const C_tensor) -> *const c_char;
@@ -196,12 +206,16 @@ pub fn sum(x: &Tensor) -> Result<Tensor> {
     if world_size() == 1 {
         return Ok(x.shallow_clone());
     }
+    // SAFETY: `x` lives until the call returns.
+    made(|out| unsafe { portolan_group_sum(x.as_ptr(), out) })
+}
+
+/// The tensor that something collective makes.
+fn made(make: impl FnOnce(*mut *mut C_tensor) -> *const c_char) -> Result<Tensor> {
     let mut out = std::ptr::null_mut();
+    collective(make(&mut out))?;
     // SAFETY: on success `out` is a new tensor, owned by the `Tensor` made of it.
-    unsafe {
-        collective(portolan_group_sum(x.as_ptr(), &mut out))?;
-        Ok(Tensor::from_ptr(out))
-    }
+    Ok(unsafe { Tensor::from_ptr(out) })
 }
 
 /// The mean of all processes' `x`. Carries gradients.
@@ -223,12 +237,47 @@ pub fn all_gather(rows: &Tensor) -> Result<Tensor> {
     if world_size() == 1 {
         return Ok(rows.shallow_clone());
     }
-    let mut out = std::ptr::null_mut();
-    // SAFETY: as in `sum`.
-    unsafe {
-        collective(portolan_group_gather(rows.as_ptr(), &mut out))?;
-        Ok(Tensor::from_ptr(out))
-    }
+    // SAFETY: `rows` lives until the call returns.
+    made(|out| unsafe { portolan_group_gather(rows.as_ptr(), out) })
+}
+
+/// What [`batch_norm`] records into, and how.
+pub struct Running<'a> {
+    /// Each channel's mean so far, `[channels]`.
+    pub mean: &'a Tensor,
+    /// Each channel's variance so far, `[channels]`.
+    pub var: &'a Tensor,
+    /// How far they move towards a batch's.
+    pub momentum: f64,
+}
+
+/// `x` (`[n, channels, …]`, the same n in all processes) normalised by each channel's mean and variance over all processes, then scaled and shifted by
+/// `affine`. Carries gradients; with one collective forward and one backward.
+///
+/// # Errors
+/// As [`sum`].
+pub fn batch_norm(
+    x: &Tensor,
+    affine: Option<(&Tensor, &Tensor)>,
+    running: &Running,
+    eps: f64,
+) -> Result<Tensor> {
+    let (weight, bias) = affine.map_or((std::ptr::null(), std::ptr::null()), |(weight, bias)| {
+        (weight.as_ptr(), bias.as_ptr())
+    });
+    // SAFETY: all tensors live until the call returns; null stands for none.
+    made(|out| unsafe {
+        portolan_group_batch_norm(
+            x.as_ptr(),
+            weight,
+            bias,
+            running.mean.as_ptr(),
+            running.var.as_ptr(),
+            running.momentum,
+            eps,
+            out,
+        )
+    })
 }
 
 /// The rows of [`all_gather`] where processes have different numbers of them. Carries no gradients.

@@ -29,6 +29,9 @@ pub struct Checkpoint {
     /// Processes of the job that wrote it.
     #[serde(default = "one")]
     pub processes: usize,
+    /// How often the run has gone back to a checkpoint, each time to half the learning rate.
+    #[serde(default)]
+    pub rollbacks: u32,
 }
 
 fn one() -> usize {
@@ -36,8 +39,12 @@ fn one() -> usize {
 }
 
 impl Checkpoint {
-    /// Writes `checkpoints/step-NNNNNNNN.safetensors` in the run's folder, aside first and renamed, and
-    /// removes the oldest beyond the last two.
+    /// Where the checkpoint of the run in this folder after `step` steps lies.
+    pub(crate) fn path(run: &Path, step: u64) -> PathBuf {
+        run.join("checkpoints").join(format!("step-{step:08}.safetensors"))
+    }
+
+    /// Writes `checkpoints/step-NNNNNNNN.safetensors` in the run's folder, aside first and renamed.
     ///
     /// # Errors
     /// When the folder cannot be written; the checkpoints before are then untouched.
@@ -48,8 +55,7 @@ impl Checkpoint {
         optimizer: &Optimizer,
         device: Device,
     ) -> Result<PathBuf> {
-        let folder = run.join("checkpoints");
-        let path = folder.join(format!("step-{:08}.safetensors", self.step));
+        let (folder, path) = (run.join("checkpoints"), Self::path(run, self.step));
         let mut tensors = tensors(method, optimizer);
         for (name, device) in generators(device) {
             // Networks are the same in every process of a job, generators are not: [processes, bytes].
@@ -64,10 +70,6 @@ impl Checkpoint {
         let description = serde_json::to_string(self)?;
         io::save(&path, &tensors, &BTreeMap::from([("checkpoint".to_owned(), description)]))
             .context("cannot write a checkpoint; the one before is intact")?;
-        let mut all = checkpoints(run)?;
-        while all.len() > KEPT {
-            std::fs::remove_file(all.remove(0)).context("cannot remove an old checkpoint")?;
-        }
         Ok(path)
     }
 
@@ -158,6 +160,19 @@ pub fn checkpoints(run: &Path) -> Result<Vec<PathBuf>> {
         .collect();
     all.sort();
     Ok(all)
+}
+
+/// Removes the run's checkpoints but the last two and `kept`.
+///
+/// # Errors
+/// When one cannot be removed.
+pub(crate) fn prune(run: &Path, kept: Option<&Path>) -> Result<()> {
+    let all = checkpoints(run)?;
+    let old = &all[..all.len().saturating_sub(KEPT)];
+    for path in old.iter().filter(|path| Some(path.as_path()) != kept) {
+        std::fs::remove_file(path).context("cannot remove an old checkpoint")?;
+    }
+    Ok(())
 }
 
 /// The newest whole checkpoint of the run in this folder. One that is damaged is passed over for the one before, and that is said.

@@ -46,6 +46,22 @@ pub struct TrainConfig {
     /// The share of the training images that may be unreadable (beyond ten of them): with more the run stops.
     #[serde(default = "one_percent")]
     pub max_bad: f64,
+    /// What to do when the loss is no longer a number, or the representation has collapsed.
+    #[serde(default)]
+    pub on_divergence: OnDivergence,
+}
+
+/// What to do when the loss is no longer a number, or the representation has collapsed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDivergence {
+    /// Say that the representation has collapsed; stop at a loss that is no number.
+    #[default]
+    Tell,
+    /// Stop.
+    Stop,
+    /// Go back to the last good checkpoint and on at half the learning rate, five times at most.
+    Rollback,
 }
 
 fn one_percent() -> f64 {

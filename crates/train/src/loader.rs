@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
+use crate::order;
 use crate::views::{self, Augment, Finisher, Moment, Prepared, Skipped};
 use crate::{Clock, Place, Stage};
 
@@ -50,6 +51,7 @@ impl Loader {
     /// When threads cannot be started, or images are wanted on the device and none can be read.
     pub fn start(feed: Feed, from: u64, threads: usize) -> Result<Self> {
         let Feed { images, views, place, accumulate, seed, augment, device } = feed;
+        let shards = images.shards();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("views-{i}"))
@@ -62,14 +64,18 @@ impl Loader {
         let (sender, batches) = sync_channel(AHEAD);
         let work = move || {
             let per_epoch = place.steps_per_epoch();
-            let mut order = (u64::MAX, Vec::new());
+            let mut ordered = (u64::MAX, Vec::new());
             for step in from..place.total_steps() {
                 let epoch = place.epoch_of(step);
-                if order.0 != epoch {
-                    order = (epoch, place.order(seed, epoch));
+                if ordered.0 != epoch {
+                    let micro_batch = place.batch_size / accumulate;
+                    ordered = (
+                        epoch,
+                        order::order(place.items, shards.clone(), micro_batch, seed, epoch),
+                    );
                 }
                 let start = (step % per_epoch) as usize * place.batch_size;
-                let ids = &order.1[start..start + place.batch_size];
+                let ids = &ordered.1[start..start + place.batch_size];
                 for (micro, ids) in (0..).zip(ids.chunks(place.batch_size / accumulate)) {
                     // Every process goes by the same order, and takes its own part of every batch.
                     let share = ids.len() / processes;

@@ -1,8 +1,5 @@
 //! Where in a run a step lies.
 
-use portolan_random::{Purpose, stream};
-use rand::seq::SliceRandom;
-
 /// The shape of a run: from it and a number of steps follow epoch, batch and items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -15,7 +12,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Optimiser steps of one epoch; images that do not fill a batch wait for the next epoch's order.
+    /// Optimiser steps of one epoch; images that do not fill a batch wait for the next epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         (self.items / self.batch_size) as u64
     }
@@ -34,30 +31,11 @@ impl Place {
     pub fn ends_epoch(&self, done: u64) -> bool {
         done > 0 && done.is_multiple_of(self.steps_per_epoch())
     }
-
-    /// The order of the items in this epoch: a permutation of `0..self.items`.
-    pub fn order(&self, seed: u64, epoch: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.items).collect();
-        order.shuffle(&mut stream(seed, Purpose::Order, &[epoch]));
-        order
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_epoch_has_its_own_order_of_all_items() {
-        let place = Place { items: 50, batch_size: 8, epochs: 2 };
-        let (first, second) = (place.order(0, 0), place.order(0, 1));
-        assert_ne!(first, second);
-        assert_ne!(first, place.order(1, 0));
-        for mut order in [first, second] {
-            order.sort_unstable();
-            assert_eq!(order, (0..50).collect::<Vec<_>>());
-        }
-    }
 
     #[test]
     fn epochs_end_where_their_steps_do() {

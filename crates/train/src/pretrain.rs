@@ -1,91 +1,29 @@
 //! The loop.
 
 mod looks;
+mod setbacks;
 
 use anyhow::{Context, Result, bail};
-use portolan_augment::ViewSpec;
-use portolan_data::Source;
-use portolan_evaluate::KnnConfig;
 use portolan_method::{Method, StepCx, StepLoss, signs_of_collapse};
 use portolan_optim::Optimizer;
 use portolan_tensor::distributed::{self, Reducer};
 use portolan_tensor::{Device, Kind, Tensor};
 use serde_json::{Map, Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::checkpoint::prune;
 use crate::journal::Journal;
 use crate::progress::Progress;
-use crate::{Augment, Checkpoint, Clock, Feed, Loader, Place, Steps, TrainConfig, Training};
+use crate::{
+    Checkpoint, Clock, Feed, Job, Loader, OnDivergence, Outcome, Place, Steps, TrainConfig,
+    Training,
+};
 
 /// Losses are read back from the device every so many steps, since reading waits for it.
 const LOG_EVERY: usize = 10;
-
-/// So many unreadable images stop no run, however small.
-const FEW_BAD: usize = 10;
-
-/// One run of pretraining.
-pub struct Job<'a> {
-    /// The method's name, kept in checkpoints.
-    pub name: &'a str,
-    /// The loop's settings.
-    pub config: &'a TrainConfig,
-    /// The images to train on.
-    pub images: Arc<dyn Source>,
-    /// Their checksum, kept in checkpoints.
-    pub checksum: &'a str,
-    /// What all randomness is named by.
-    pub seed: u64,
-    /// Where the networks live.
-    pub device: Device,
-    /// Where views are made.
-    pub augment: Augment,
-    /// The run's folder, which exists.
-    pub folder: &'a Path,
-    /// Threads of the loader.
-    pub threads: usize,
-    /// The checkpoint to go on from.
-    pub resume: Option<PathBuf>,
-    /// Set from outside to end the run after the step in progress.
-    pub stop: &'a AtomicBool,
-    /// The plain view of evaluation.
-    pub plain_view: &'a ViewSpec,
-    /// kNN on the way, where there are labels.
-    pub knn: Option<KnnPoint<'a>>,
-    /// Whether the journal is written for TensorBoard too, as an event file in the run's folder.
-    pub tensorboard: bool,
-}
-
-/// How the kNN figure on the way is made: training images as the bank, test images as the queries.
-pub struct KnnPoint<'a> {
-    /// Labelled training images.
-    pub bank: &'a dyn Source,
-    /// Labelled test images.
-    pub test: &'a dyn Source,
-    /// Neighbours and temperature.
-    pub config: &'a KnnConfig,
-    /// Number of classes.
-    pub classes: i64,
-}
-
-/// How a run ended.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Whether all epochs are done; otherwise the run was asked to stop.
-    pub complete: bool,
-    /// Seconds of training, kNN on the way included, those before a resumption too.
-    pub seconds: f64,
-    /// Training images a second over all of that time.
-    pub images_per_second: f64,
-    /// Best kNN accuracy on the way.
-    pub best_knn: Option<f64>,
-    /// The images that could not be read, each with its reason.
-    pub skipped: Vec<String>,
-    /// The last checkpoint.
-    pub checkpoint: PathBuf,
-}
 
 /// Trains `method` until its epochs are done or `job.stop` is set, leaving `metrics.jsonl` and
 /// `checkpoints/` in the run's folder.
@@ -95,23 +33,14 @@ pub struct Outcome {
 /// is no longer finite; checkpoints written before stay good.
 pub fn pretrain(method: &mut dyn Method, job: &Job) -> Result<Outcome> {
     job.config.validate(job.images.len(), job.device)?;
-    let mut run = Run::start(method, job)?;
-    while run.state.step < run.place.total_steps() {
-        run.step(method)?;
-        let done = run.state.step;
-        let epoch_ends = run.place.ends_epoch(done);
-        if epoch_ends {
-            run.end_epoch(method)?;
-        }
-        let (stopping, due) = run.agree()?;
-        if epoch_ends || stopping || due {
-            run.save(method)?;
-        }
-        if stopping && done < run.place.total_steps() {
-            break;
+    let mut start = Start { from: job.resume.clone(), healthy: job.resume.clone(), rollbacks: 0 };
+    loop {
+        let mut run = Run::start(method, job, start)?;
+        match run.go(method) {
+            Err(error) => start = run.go_back(error)?,
+            Ok(()) => return run.finish(method),
         }
     }
-    run.finish(method)
 }
 
 /// The optimiser that `config` describes, over the method's parameters.
@@ -123,9 +52,21 @@ pub fn optimizer(config: &TrainConfig, method: &dyn Method) -> Result<Optimizer>
     Optimizer::new(config.optimizer.clone(), config.base_rate(), groups)
 }
 
+/// With what training begins, or begins again.
+struct Start {
+    /// The checkpoint; none at the beginning.
+    from: Option<PathBuf>,
+    /// The checkpoint of the last epoch in which nothing was found to be wrong, which is kept.
+    healthy: Option<PathBuf>,
+    /// How often the run has gone back to a checkpoint.
+    rollbacks: u32,
+}
+
 /// A run in progress.
 struct Run<'a> {
     job: &'a Job<'a>,
+    /// The job's, with the learning rate that setbacks have left.
+    config: TrainConfig,
     place: Place,
     optimizer: Optimizer,
     steps: Steps,
@@ -146,6 +87,9 @@ struct Run<'a> {
     last_read: Instant,
     last_saved: Instant,
     checkpoint: Option<PathBuf>,
+    began_with: Option<PathBuf>,
+    /// As in [`Start`].
+    healthy: Option<PathBuf>,
     /// The last loss and speed that were read back.
     shown: (f64, f64),
     /// What was last said to be wrong.
@@ -153,23 +97,26 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn start(method: &mut dyn Method, job: &'a Job<'a>) -> Result<Self> {
-        let config = job.config;
-        let steps = Steps::new(config, job.device)?;
+    fn start(method: &mut dyn Method, job: &'a Job<'a>, start: Start) -> Result<Self> {
+        let Start { from, healthy, rollbacks } = start;
+        let mut config = job.config.clone();
+        let steps = Steps::new(&config, job.device)?;
         let place =
             Place { items: job.images.len(), batch_size: config.batch_size, epochs: config.epochs };
-        let optimizer = optimizer(config, method)?;
+        let optimizer = optimizer(&config, method)?;
         let fresh = Checkpoint {
             method: job.name.to_owned(),
             data: job.checksum.to_owned(),
             processes: distributed::world_size(),
             ..Checkpoint::default()
         };
-        let state = match &job.resume {
+        let mut state = match &from {
             Some(path) => Checkpoint::load(path, job.name, &*method, &optimizer, job.device)?,
             None => fresh,
         };
-        let state = Checkpoint { processes: distributed::world_size(), ..state };
+        state.processes = distributed::world_size();
+        state.rollbacks = state.rollbacks.max(rollbacks);
+        config.learning_rate *= setbacks::SLOWER.powi(state.rollbacks as i32);
         if state.data != job.checksum {
             bail!("the data is not what this run was trained on; resume it with the same --data");
         }
@@ -184,8 +131,9 @@ impl<'a> Run<'a> {
         };
         let loader = Loader::start(feed, state.step, job.threads)?;
         let now = Instant::now();
-        Ok(Run {
+        let mut run = Run {
             job,
+            config,
             place,
             reducer: Reducer::new(
                 &optimizer.params().map(Tensor::shallow_clone).collect::<Vec<_>>(),
@@ -194,7 +142,7 @@ impl<'a> Run<'a> {
             steps,
             loader,
             journal: Journal::open(job.folder, state.step, job.tensorboard)?,
-            progress: Progress::new(state.step, place.total_steps(), config.epochs),
+            progress: Progress::new(state.step, place.total_steps(), place.epochs),
             before: state.seconds,
             first: state.step,
             state,
@@ -202,10 +150,39 @@ impl<'a> Run<'a> {
             pending: Vec::new(),
             last_read: now,
             last_saved: now,
-            checkpoint: job.resume.clone(),
+            healthy,
+            checkpoint: from.clone(),
+            began_with: from,
             shown: (f64::NAN, 0.0),
             warned: None,
-        })
+        };
+        // What is gone back to must be there, and must know of it before anything else goes wrong.
+        if run.config.on_divergence == OnDivergence::Rollback
+            && (run.checkpoint.is_none() || rollbacks > 0)
+        {
+            run.save(method)?;
+            run.healthy = run.healthy.or(run.checkpoint.clone());
+        }
+        Ok(run)
+    }
+
+    /// Steps until all are done, or the run is asked to stop.
+    fn go(&mut self, method: &mut dyn Method) -> Result<()> {
+        while self.state.step < self.place.total_steps() {
+            self.step(method)?;
+            let epoch_ends = self.place.ends_epoch(self.state.step);
+            if epoch_ends {
+                self.end_epoch(method)?;
+            }
+            let (stopping, due) = self.agree()?;
+            if epoch_ends || stopping || due {
+                self.save(method)?;
+            }
+            if stopping {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn seconds(&self) -> f64 {
@@ -214,7 +191,7 @@ impl<'a> Run<'a> {
 
     /// One step, whose losses are kept until they are read back.
     fn step(&mut self, method: &mut dyn Method) -> Result<()> {
-        let (config, step) = (self.job.config, self.state.step);
+        let (config, step) = (&self.config, self.state.step);
         let cx = StepCx {
             step,
             total_steps: self.place.total_steps(),
@@ -258,7 +235,9 @@ impl<'a> Run<'a> {
         let steps = (pending.len() / per_step) as u64;
         let first = self.state.step - steps;
         if let Some(bad) = losses.iter().position(|loss| !loss.is_finite()) {
-            return Err(self.diverged(first + (bad / per_step) as u64, losses[bad]));
+            return Err(self
+                .diverged(&format!("the loss is {}", losses[bad]), first + (bad / per_step) as u64)
+                .into());
         }
         let last = self.state.step - 1;
         let speed = (steps as usize * self.place.batch_size) as f64
@@ -266,10 +245,17 @@ impl<'a> Run<'a> {
         let loss = losses.iter().sum::<f64>() / losses.len() as f64;
         let mut row = self.row(last);
         row.insert("loss".to_owned(), json!(loss));
-        row.insert("lr".to_owned(), json!(self.job.config.rate(&self.place, last)));
+        row.insert("lr".to_owned(), json!(self.config.rate(&self.place, last)));
         row.insert("images_per_second".to_owned(), json!(speed));
         for (i, (name, _)) in pending[0].figures.iter().enumerate() {
             let values = over_all(&pending.iter().map(|p| &p.figures[i].1).collect::<Vec<_>>())?;
+            // Such gradients have spoilt the parameters, and the next loss is no number.
+            let bad = values.iter().position(|value| !value.is_finite());
+            if let Some(bad) = bad.filter(|_| *name == "gradient_norm") {
+                let step = first + (bad / per_step) as u64;
+                let what = format!("the gradients' norm is {}", values[bad]);
+                return Err(self.diverged(&what, step).into());
+            }
             row.insert((*name).to_owned(), json!(values.iter().sum::<f64>() / values.len() as f64));
         }
         if let Some(outputs) = pending.last().and_then(|last| last.outputs.as_ref()) {
@@ -284,22 +270,6 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Refuses to go on where too many images cannot be read: they are replaced by others, and these would count too much.
-    fn check_skipped(&self) -> Result<()> {
-        let skipped = self.loader.skipped();
-        let (bad, all) = (skipped.len(), self.job.images.len());
-        let most = self.job.config.max_bad * all as f64;
-        if bad <= FEW_BAD || bad as f64 <= most {
-            return Ok(());
-        }
-        bail!(
-            "{bad} of {all} images could not be read so far, more than {:.1} % (max_bad); the first: {}; repair or remove them, or \
-             allow more with --max-bad",
-            100.0 * self.job.config.max_bad,
-            skipped[..3].join("; ")
-        )
-    }
-
     /// The start of a journal row for what is known after step `last` (counted from 0).
     fn row(&self, last: u64) -> Map<String, Value> {
         let epoch = (last + 1) as f64 / self.place.steps_per_epoch() as f64;
@@ -307,21 +277,6 @@ impl<'a> Run<'a> {
         row.insert("step".to_owned(), json!(last + 1));
         row.insert("epoch".to_owned(), json!(epoch));
         row
-    }
-
-    fn diverged(&self, step: u64, loss: f64) -> anyhow::Error {
-        let rate = self.job.config.rate(&self.place, step);
-        let back = match &self.checkpoint {
-            Some(path) => format!("the last good checkpoint is {}", path.display()),
-            None => "there is no checkpoint yet".to_owned(),
-        };
-        anyhow::anyhow!(
-            "the loss is {loss} at step {} (epoch {}), at a learning rate of {rate:.4}; {back}; \
-             try a lower rate, for instance --set learning_rate={:.4}",
-            step + 1,
-            self.place.epoch_of(step) + 1,
-            self.job.config.learning_rate / 3.0
-        )
     }
 
     /// After an epoch: its line, and its kNN figure where one is due.
@@ -333,21 +288,23 @@ impl<'a> Run<'a> {
         self.progress.epoch(epoch, self.shown.0, self.shown.1, pace * (total - done) as f64);
         let every = self.job.config.knn_every;
         if every > 0 && ((epoch + 1).is_multiple_of(every) || done == total) {
-            self.diagnose(method).context("the diagnostics on the way failed")?;
-            self.knn(method).context("the kNN figure on the way failed")?;
-            self.consult()?;
+            self.look(method)?;
         }
         self.last_read = Instant::now();
         Ok(())
     }
 
-    /// Whether to stop, and whether a checkpoint is due: what one process of the job wants, all do.
+    /// Whether to stop, and whether a checkpoint is due: what one process of the job wants, all do. They ask each other when
+    /// losses have just been read back, since that waits too.
     fn agree(&self) -> Result<(bool, bool)> {
         let minutes = self.job.config.checkpoint_minutes;
         let due = minutes > 0.0 && self.last_saved.elapsed().as_secs_f64() >= 60.0 * minutes;
         let stop = self.job.stop.load(Ordering::Relaxed);
         if distributed::world_size() == 1 {
             return Ok((stop, due));
+        }
+        if !self.pending.is_empty() {
+            return Ok((false, false));
         }
         let wishes = Tensor::from_slice(&[i64::from(stop), i64::from(due)]);
         let wishes: Vec<i64> = Vec::try_from(distributed::sum(&wishes)?)?;
@@ -360,6 +317,9 @@ impl<'a> Run<'a> {
         self.state.seconds = self.seconds();
         let path = self.state.save(self.job.folder, method, &self.optimizer, self.job.device)?;
         self.checkpoint = Some(path);
+        if distributed::rank() == 0 {
+            prune(self.job.folder, self.healthy.as_deref())?;
+        }
         self.last_saved = Instant::now();
         Ok(())
     }
@@ -381,6 +341,7 @@ impl<'a> Run<'a> {
             images_per_second: images / seconds,
             best_knn: self.state.best_knn,
             skipped: self.loader.skipped(),
+            rollbacks: self.state.rollbacks,
             checkpoint,
         })
     }

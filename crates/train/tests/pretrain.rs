@@ -11,7 +11,9 @@ use portolan_method::Method;
 use portolan_moco::{Moco, MocoConfig};
 use portolan_optim::{Decay, LrScaling, OptimizerConfig, Schedule};
 use portolan_tensor::{Device, Precision, Tensor, seed, tch};
-use portolan_train::{Augment, Job, KnnPoint, Outcome, TrainConfig, newest, pretrain};
+use portolan_train::{
+    Augment, Job, KnnPoint, OnDivergence, Outcome, TrainConfig, newest, pretrain,
+};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -55,6 +57,7 @@ fn config() -> TrainConfig {
         knn_every: 1,
         checkpoint_minutes: 0.0,
         max_bad: 0.01,
+        on_divergence: OnDivergence::Tell,
         cuda_graph: false,
     }
 }
@@ -160,6 +163,45 @@ fn a_loss_that_is_not_finite_stops_the_run_and_names_the_way_back() {
     let error = run(&mut moco(), &config, folder.path(), None, false).unwrap_err().to_string();
     assert!(error.contains("the loss is NaN at step"), "{error}");
     assert!(error.contains("checkpoint") && error.contains("learning_rate"), "{error}");
+}
+
+#[test]
+fn a_diverging_run_goes_back_to_half_the_rate_as_often_as_it_takes() {
+    let _turn = GENERATOR.lock();
+    let folder = tempfile::tempdir().unwrap();
+    // The doctor would call a collapse what follows; that is the next test's.
+    let config = TrainConfig {
+        learning_rate: 3e5,
+        schedule: Schedule::Constant,
+        on_divergence: OnDivergence::Rollback,
+        clip_gradients: 0.0,
+        epochs: 4,
+        knn_every: 0,
+        ..config()
+    };
+    let mut moco = moco();
+    let outcome = run(&mut moco, &config, folder.path(), None, false).unwrap();
+    assert!(outcome.complete && (1..=5).contains(&outcome.rollbacks), "{outcome:?}");
+    let rows = lines(folder.path());
+    let rate = rows.last().unwrap()["lr"].as_f64().unwrap();
+    assert_eq!(rate, 3e5 * 0.5f64.powi(outcome.rollbacks as i32));
+    let steps: Vec<_> = rows.iter().map(|row| row["step"].as_u64().unwrap()).collect();
+    assert!(steps.is_sorted_by(|a, b| a < b), "what was undone is out of the journal: {steps:?}");
+}
+
+#[test]
+fn a_collapse_ends_the_run_where_that_is_asked_for() {
+    let _turn = GENERATOR.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig {
+        learning_rate: 1e4,
+        on_divergence: OnDivergence::Stop,
+        clip_gradients: 0.0,
+        epochs: 4,
+        ..config()
+    };
+    let error = run(&mut moco(), &config, folder.path(), None, false).unwrap_err().to_string();
+    assert!(error.contains("the representation has collapsed (epoch"), "{error}");
 }
 
 #[test]

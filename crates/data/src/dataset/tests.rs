@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::{cifar, parquet};
+use crate::{cifar, parquet, stl10, webdataset};
 use image::{Rgb, RgbImage};
 
 fn options() -> Options {
@@ -109,6 +109,42 @@ fn parquet_files_are_told_apart_by_their_names() {
 }
 
 #[test]
+fn tar_shards_are_told_apart_by_their_names() {
+    let root = tempfile::tempdir().unwrap();
+    for file in ["in-train-000000", "in-train-000001", "in-validation-00"] {
+        let path = root.path().join(format!("{file}.tar"));
+        webdataset::tests::write(
+            &path,
+            &[("a.jpg", b"x"), ("a.cls", b"1"), ("b.jpg", b"x"), ("b.cls", b"0")],
+        );
+    }
+    let data = open(root.path().to_str().unwrap(), &options()).unwrap();
+    assert_eq!((data.train.len(), data.test.unwrap().len()), (4, 2));
+    assert_eq!(data.classes, ["0", "1"]);
+    assert_eq!(data.train.shards(), [0..2, 2..4]);
+    assert_eq!(subset(data.train, 3).shards(), [0..2, 2..3]);
+}
+
+#[test]
+fn stl10_is_pretrained_on_its_unlabelled_images_too() {
+    let root = tempfile::tempdir().unwrap();
+    stl10::write(&root.path().join("stl10_binary"), 4, 2, 3);
+    let mut data = open(root.path().to_str().unwrap(), &options()).unwrap();
+    assert_eq!((data.name.as_str(), data.classes[7].as_str()), ("stl10", "monkey"));
+    assert_eq!((data.train.len(), data.test.as_ref().unwrap().len()), (4, 2));
+    let all = data.to_pretrain_on();
+    let labels: Vec<_> = (0..all.len()).map(|i| all.label(i)).collect();
+    assert_eq!(labels, [Some(0), Some(1), Some(2), Some(3), None, None, None]);
+    assert!(
+        all.describe(5).starts_with("image 1 of") && all.describe(5).ends_with("unlabeled_X.bin")
+    );
+    data.limit(5);
+    assert_eq!((data.train.len(), data.to_pretrain_on().len()), (4, 5));
+    data.limit(2);
+    assert_eq!((data.train.len(), data.to_pretrain_on().len()), (2, 2));
+}
+
+#[test]
 fn cifar_folders_are_recognised() {
     let root = tempfile::tempdir().unwrap();
     cifar::tests::write("cifar100", root.path());
@@ -122,13 +158,13 @@ fn cifar_folders_are_recognised() {
 
 #[test]
 fn what_is_not_there_is_named_with_what_there_is() {
-    assert!(refusal("cifar11").contains("there are shapes, cifar10, cifar100, imagenet"));
+    assert!(refusal("cifar11").contains("there are shapes, cifar10, cifar100, imagenet, stl10"));
     assert!(refusal("imagenet").contains("Accept its terms"));
     let root = tempfile::tempdir().unwrap();
     assert!(refusal(root.path().to_str().unwrap()).contains("no JPEG, PNG, WebP or BMP image"));
     let text = root.path().join("list.txt");
     fs::write(&text, "x").unwrap();
-    assert!(refusal(text.to_str().unwrap()).contains("not a .parquet file"));
+    assert!(refusal(text.to_str().unwrap()).contains("not a .parquet or .tar file"));
 }
 
 #[test]

@@ -1,17 +1,35 @@
 //! What the loop looks at on the way: features, accuracy, health.
 
-use anyhow::Result;
-use portolan_doctor::{examine, read_metrics};
-use portolan_evaluate::{diagnose, features, knn_top1};
+use anyhow::{Context, Result};
+use portolan_doctor::{Finding, examine, read_metrics};
+use portolan_evaluate::{NotFinite, diagnose, features, knn_top1};
 use portolan_method::Method;
-use portolan_tensor::distributed;
+use portolan_tensor::{Tensor, distributed};
 use serde_json::json;
 
 use super::Run;
+use crate::{Checkpoint, OnDivergence};
+
+/// The doctor's names for a representation that has collapsed: of methods without negatives, and of those with them.
+const COLLAPSES: [&str; 2] = ["collapse", "learning rate"];
 
 impl Run<'_> {
+    /// All of it, at the end of an epoch.
+    pub(super) fn look(&mut self, method: &dyn Method) -> Result<()> {
+        let looked = self.diagnose(method).context("the diagnostics on the way failed");
+        let looked = looked
+            .and_then(|()| self.knn(method).context("the kNN figure on the way failed"))
+            .and_then(|()| self.consult());
+        match looked {
+            Err(error) if error.is::<NotFinite>() => Err(self
+                .diverged("the encoder's features are no finite numbers", self.state.step - 1)
+                .into()),
+            other => other,
+        }
+    }
+
     /// What the features look like, labels or not.
-    pub(super) fn diagnose(&mut self, method: &dyn Method) -> Result<()> {
+    fn diagnose(&mut self, method: &dyn Method) -> Result<()> {
         let (job, precision) = (self.job, self.job.config.precision);
         let training_view = &method.views()[0];
         let signs = diagnose(
@@ -31,7 +49,7 @@ impl Run<'_> {
     }
 
     /// The kNN figure on the way, where there are labels.
-    pub(super) fn knn(&mut self, method: &dyn Method) -> Result<()> {
+    fn knn(&mut self, method: &dyn Method) -> Result<()> {
         let Some(point) = &self.job.knn else { return Ok(()) };
         let of = |source| {
             let (device, precision) = (self.job.device, self.job.config.precision);
@@ -54,17 +72,34 @@ impl Run<'_> {
     }
 
     /// Says what the signals show to be wrong; not in the first quarter, in which healthy runs look like ill ones.
-    pub(super) fn consult(&mut self) -> Result<()> {
-        if 4 * self.state.step < self.place.total_steps() || distributed::rank() > 0 {
+    ///
+    /// # Errors
+    /// A [`Setback`](super::setbacks::Setback) when the representation has collapsed and the run is not to go on then.
+    fn consult(&mut self) -> Result<()> {
+        if 4 * self.state.step < self.place.total_steps() {
             return Ok(());
         }
-        let rows = read_metrics(&self.job.folder.join("metrics.jsonl"))?;
-        let batch_size = self.job.config.batch_size / self.job.config.accumulate;
-        let run = portolan_doctor::Run { method: self.job.name, batch_size, rows: &rows };
-        if let Some(finding) = examine(&run).filter(|finding| self.warned != Some(finding.name)) {
+        let finding = if distributed::rank() == 0 { self.examine()? } else { None };
+        if let Some(finding) = finding.as_ref().filter(|one| self.warned != Some(one.name)) {
             self.warned = Some(finding.name);
             self.progress.line(&finding.to_string());
         }
+        // One process has looked; what it has seen concerns all.
+        let collapsed = finding.as_ref().is_some_and(|one| COLLAPSES.contains(&one.name));
+        let seen = Tensor::from_slice(&[i64::from(finding.is_some()), i64::from(collapsed)]);
+        let seen: Vec<i64> = Vec::try_from(distributed::sum(&seen)?)?;
+        if seen[0] == 0 {
+            self.healthy = Some(Checkpoint::path(self.job.folder, self.state.step));
+        }
+        if seen[1] > 0 && self.config.on_divergence != OnDivergence::Tell {
+            return Err(self.collapsed().into());
+        }
         Ok(())
+    }
+
+    fn examine(&self) -> Result<Option<Finding>> {
+        let rows = read_metrics(&self.job.folder.join("metrics.jsonl"))?;
+        let batch_size = self.job.config.batch_size / self.job.config.accumulate;
+        Ok(examine(&portolan_doctor::Run { method: self.job.name, batch_size, rows: &rows }))
     }
 }

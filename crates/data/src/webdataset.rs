@@ -1,0 +1,256 @@
+//! Images in tar files, as WebDataset lays them out: members `KEY.jpg` and `KEY.cls` beside each other, thousands to a shard.
+//!
+//! The headers of all shards are read once, which says where every picture lies; a picture is then read from its place.
+//! That a shard is best read from front to back is what [`Source::shards`] tells the loader.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use rayon::prelude::*;
+use tar::{Archive, EntryType};
+
+use crate::source::{MAX_LABEL, Picture, Source};
+
+const IMAGES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
+/// Holds the label as a number in text.
+const LABEL: &str = "cls";
+/// A label's file has a few digits.
+const LABEL_BYTES: u64 = 32;
+
+/// One split: all pictures of one or several shards.
+pub(crate) struct WebDataset {
+    shards: Vec<Shard>,
+    /// The number of each shard's first picture in the split.
+    first: Vec<usize>,
+    classes: Vec<String>,
+}
+
+struct Shard {
+    path: PathBuf,
+    members: Vec<Member>,
+}
+
+/// A picture in a shard.
+struct Member {
+    key: String,
+    /// Where its bytes are.
+    bytes: Range<u64>,
+    label: Option<u32>,
+}
+
+impl WebDataset {
+    /// Reads the headers and labels of the shards of one split. Labels' numbers name the classes.
+    pub(crate) fn open(files: &[PathBuf]) -> Result<Self> {
+        let shards: Vec<Shard> = files
+            .par_iter()
+            .map(|path| {
+                let members = read_headers(path)
+                    .with_context(|| format!("cannot use the tar file {}", path.display()))?;
+                Ok(Shard { path: path.clone(), members })
+            })
+            .collect::<Result<_>>()?;
+        let mut first = Vec::new();
+        let mut images = 0;
+        for shard in &shards {
+            first.push(images);
+            images += shard.members.len();
+        }
+        ensure!(
+            images > 0,
+            "{} holds no image (a member KEY.jpg, .png, .webp or .bmp)",
+            files[0].display()
+        );
+        let labels = || shards.iter().flat_map(|shard| &shard.members).map(|member| member.label);
+        let count = labels().flatten().max().map_or(0, |last| last + 1);
+        ensure!(
+            count == 0 || labels().all(|label| label.is_some()),
+            "some of the images in {} have a label (KEY.cls) and others none",
+            files[0].display()
+        );
+        let classes = (0..count).map(|label| label.to_string()).collect();
+        Ok(Self { shards, first, classes })
+    }
+
+    pub(crate) fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// The shard of an item, and the item in there.
+    fn locate(&self, index: usize) -> (&Shard, &Member) {
+        let shard = self.first.partition_point(|&first| first <= index) - 1;
+        (&self.shards[shard], &self.shards[shard].members[index - self.first[shard]])
+    }
+}
+
+impl Source for WebDataset {
+    fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.members.len()).sum()
+    }
+
+    fn picture(&self, index: usize) -> Result<Picture> {
+        let (shard, member) = self.locate(index);
+        // Opened anew: threads would disturb each other's position in one open file.
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut file = File::open(&shard.path)?;
+            file.seek(SeekFrom::Start(member.bytes.start))?;
+            let mut bytes = vec![0; (member.bytes.end - member.bytes.start) as usize];
+            file.read_exact(&mut bytes)?;
+            Ok(bytes)
+        };
+        Ok(Picture::Encoded(
+            read().with_context(|| format!("cannot read {}", self.describe(index)))?,
+        ))
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        self.locate(index).1.label
+    }
+
+    fn describe(&self, index: usize) -> String {
+        let (shard, member) = self.locate(index);
+        format!("{} in {}", member.key, shard.path.display())
+    }
+
+    fn shards(&self) -> Vec<Range<usize>> {
+        let ends = self.first.iter().skip(1).copied().chain([self.len()]);
+        self.first.iter().zip(ends).map(|(&first, end)| first..end).collect()
+    }
+}
+
+/// The pictures of a shard, in the order in which they lie. A key's members are neighbours, mostly; they need not be here.
+fn read_headers(path: &Path) -> Result<Vec<Member>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut members: Vec<Member> = Vec::new();
+    let mut labels = BTreeMap::new();
+    let mut archive = Archive::new(BufReader::new(file));
+    for entry in archive.entries_with_seek()? {
+        let mut entry = entry.context("it is cut short or no tar file")?;
+        if entry.header().entry_type() != EntryType::Regular {
+            continue;
+        }
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let Some((key, extension)) = split(&name) else { continue };
+        if IMAGES.contains(&extension.to_lowercase().as_str()) {
+            let start = entry.raw_file_position();
+            // Checked before anything is reserved for it.
+            let end = start.checked_add(entry.size()).filter(|&end| end <= length);
+            let Some(end) = end else { bail!("it is cut short: {name} ends beyond it") };
+            members.push(Member { key: key.to_owned(), bytes: start..end, label: None });
+        } else if extension == LABEL {
+            let mut text = String::new();
+            entry.by_ref().take(LABEL_BYTES).read_to_string(&mut text)?;
+            let label = text.trim().parse::<u32>().ok().filter(|&label| label <= MAX_LABEL);
+            let label = label.with_context(|| {
+                format!("{name} holds {text:?}, not the number of a class (0 to {MAX_LABEL})")
+            })?;
+            labels.insert(key.to_owned(), label);
+        }
+    }
+    for member in &mut members {
+        member.label = labels.get(&member.key).copied();
+    }
+    Ok(members)
+}
+
+/// Key and extension: what is before and after the first dot of the last part, as WebDataset splits. `None` for hidden files and those
+/// without an extension.
+fn split(name: &str) -> Option<(&str, &str)> {
+    let base = name.rfind('/').map_or(0, |slash| slash + 1);
+    let dot = base + name[base..].find('.')?;
+    (dot > base).then(|| (&name[..dot], &name[dot + 1..]))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use super::*;
+    use tar::{Builder, Header};
+
+    /// Writes a shard of these members.
+    pub(crate) fn write(path: &Path, members: &[(&str, &[u8])]) {
+        let mut shard = Builder::new(File::create(path).unwrap());
+        for (name, bytes) in members {
+            let mut header = Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            shard.append_data(&mut header, name, *bytes).unwrap();
+        }
+        shard.finish().unwrap();
+    }
+
+    fn bytes(source: &WebDataset, index: usize) -> Vec<u8> {
+        match source.picture(index).unwrap() {
+            Picture::Encoded(bytes) => bytes,
+            Picture::Decoded(_) => panic!("a shard holds encoded images"),
+        }
+    }
+
+    #[test]
+    fn pictures_and_labels_are_matched_by_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("a-0.tar"), folder.path().join("a-1.tar"));
+        write(
+            &one,
+            &[
+                ("x/000.jpg", b"first"),
+                ("x/000.cls", b"7\n"),
+                ("x/000.json", b"{}"),
+                ("x/001.cls", b"2"), // before its picture
+                ("x/001.seg.png", b"a mask"),
+                ("x/001.JPG", b"the second"),
+                ("x/.hidden.jpg", b""),
+                ("readme", b"no extension"),
+            ],
+        );
+        write(&two, &[("x/000.png", b"of another shard"), ("x/000.cls", b"0")]);
+        let source = WebDataset::open(&[one, two]).unwrap();
+        assert_eq!(source.len(), 3);
+        assert_eq!(bytes(&source, 1), b"the second");
+        assert_eq!(bytes(&source, 2), b"of another shard");
+        let labels: Vec<_> = (0..3).map(|i| source.label(i)).collect();
+        assert_eq!(labels, [Some(7), Some(2), Some(0)]);
+        assert_eq!(source.classes().len(), 8);
+        assert_eq!(source.shards(), [0..2, 2..3]);
+        assert!(source.describe(1).starts_with("x/001 in "), "{}", source.describe(1));
+    }
+
+    #[test]
+    fn long_names_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.tar");
+        let name = format!("{}/1.jpg", "deep/".repeat(60));
+        write(&path, &[(&name, b"x")]);
+        assert_eq!(bytes(&WebDataset::open(&[path]).unwrap(), 0), b"x");
+    }
+
+    #[test]
+    fn what_is_no_whole_shard_is_refused_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.tar");
+        let refusal = || {
+            let opened = WebDataset::open(std::slice::from_ref(&path));
+            format!("{:#}", opened.err().expect("it was accepted"))
+        };
+        write(&path, &[("1.jpg", &[7; 2000]), ("2.jpg", &[7; 2000])]);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..4000]).unwrap();
+        assert!(refusal().contains("a.tar: it is cut short"), "{}", refusal());
+        std::fs::write(&path, &whole[..700]).unwrap();
+        assert!(refusal().contains("it is cut short"), "{}", refusal());
+        std::fs::write(&path, [b'x'; 1024]).unwrap();
+        assert!(refusal().contains("no tar file"), "{}", refusal());
+        write(&path, &[("1.jpg", b""), ("1.cls", b"cat")]);
+        assert!(refusal().contains("1.cls holds \"cat\""), "{}", refusal());
+        write(&path, &[("1.jpg", b""), ("1.cls", b"4294967295")]);
+        assert!(refusal().contains("not the number of a class"), "{}", refusal());
+        write(&path, &[("1.jpg", b""), ("1.cls", b"1"), ("2.jpg", b"")]);
+        assert!(refusal().contains("have a label"), "{}", refusal());
+        write(&path, &[("1.txt", b"")]);
+        assert!(refusal().contains("holds no image"), "{}", refusal());
+    }
+}
