@@ -10,8 +10,8 @@ use criterion::{BenchmarkGroup, Criterion, Throughput};
 use image::RgbImage;
 use image::imageops::{FilterType, resize};
 use portolan_augment::{Draws, ViewSpec, cpu, device, presets};
-use portolan_data::{Options, Picture, decode};
-use portolan_random::{Purpose, stream};
+use portolan_data::{Options, Picture, decode, decode_part};
+use portolan_random::{Purpose, Stream, stream};
 use portolan_tensor::{Tensor, tch};
 use rayon::prelude::*;
 
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     for (name, views) in jobs {
         let mut job = Job::new(views);
         group.bench_function(name, |bencher| {
-            bencher.iter(|| decode(&files[job.item % files.len()]).map(|image| job.run(&image)));
+            bencher.iter(|| job.run_on(&files[job.item % files.len()]));
         });
     }
     let jobs = [
@@ -71,10 +71,7 @@ fn on_threads(group: &mut Group, files: &[Vec<u8>], threads: usize) -> Result<()
     group.bench_function(name, |bencher| {
         bencher.iter(|| {
             let job = || Job::new(vec![presets::simclr(224); 2]);
-            let each = files.par_iter().map_init(job, |job, file| {
-                job.run(&decode(file)?);
-                anyhow::Ok(())
-            });
+            let each = files.par_iter().map_init(job, |job, file| job.run_on(file));
             pool.install(|| each.collect::<Result<()>>())
         });
     });
@@ -115,13 +112,27 @@ impl Job {
         Job { views, item: 0 }
     }
 
-    fn run(&mut self, image: &RgbImage) {
-        self.item += 1;
-        for (view, (spec, out)) in self.views.iter_mut().enumerate() {
-            let mut rng = stream(0, Purpose::View, &[0, self.item as u64, view as u64]);
-            cpu::view(spec, image, &mut rng, out);
-        }
+    /// Decodes what the views look at, as the loader does, and makes them.
+    fn run_on(&mut self, file: &[u8]) -> Result<()> {
+        let item = self.item;
+        let image = decode_part(file, |width, height| {
+            let views = self.views.iter().enumerate();
+            cpu::looked_at((width, height), views.map(|(v, (spec, _))| (spec, rng(item, v))))
+        })?;
+        self.run(&image);
+        Ok(())
     }
+
+    fn run(&mut self, image: &RgbImage) {
+        for (view, (spec, out)) in self.views.iter_mut().enumerate() {
+            cpu::view(spec, image, &mut rng(self.item, view), out);
+        }
+        self.item += 1;
+    }
+}
+
+fn rng(item: usize, view: usize) -> Stream {
+    stream(0, Purpose::View, &[0, item as u64, view as u64])
 }
 
 /// The encoded pictures of the data set, the first 200.

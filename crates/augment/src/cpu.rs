@@ -7,6 +7,7 @@ use image::RgbImage;
 use portolan_random::Stream;
 use rand::RngExt;
 use rayon::prelude::*;
+use std::ops::Range;
 
 use crate::ops::{self, Adjustment, Region};
 use crate::{Op, ViewSpec};
@@ -26,6 +27,27 @@ pub fn view(spec: &ViewSpec, image: &RgbImage, rng: &mut Stream, out: &mut [f32]
     for op in &spec.ops {
         apply(op, image, rng, out, size);
     }
+}
+
+/// The columns and rows of an image of this size that its views look at, each made by [`view`] of this specification from
+/// this stream; the other pixels need not be known.
+pub fn looked_at<'a>(
+    (width, height): (u32, u32),
+    views: impl IntoIterator<Item = (&'a ViewSpec, Stream)>,
+) -> (Range<u32>, Range<u32>) {
+    let whole = Region { top: 0, left: 0, height, width };
+    let regions = views.into_iter().map(|(spec, mut rng)| match spec.ops.first() {
+        Some(&Op::RandomResizedCrop { scale, ratio, .. }) => {
+            ops::random_region(width, height, scale, ratio, &mut rng)
+        }
+        _ => whole,
+    });
+    let areas = regions.map(|region| {
+        let Region { top, left, height, width } = region;
+        (left..left + width, top..top + height)
+    });
+    let join = |a: Range<u32>, b: Range<u32>| a.start.min(b.start)..a.end.max(b.end);
+    areas.reduce(|a, b| (join(a.0, b.0), join(a.1, b.1))).unwrap_or((0..width, 0..height))
 }
 
 /// The crop of a view alone, as whole levels in `out`, which is `[size, size, 3]`: what the device engine goes on with
@@ -164,6 +186,25 @@ mod tests {
         view(&spec, images[39], &mut rng(39), &mut last);
         assert_eq!(one[39 * last.len()..], last);
         assert_ne!(one[..last.len()], last);
+    }
+
+    #[test]
+    fn a_view_does_not_look_beyond_what_it_looks_at() {
+        let image = photograph(60, 40);
+        for (spec, item) in
+            (0..30).map(|item| (presets::mae(16), item)).chain([(presets::evaluation(20, 16), 0)])
+        {
+            let (columns, rows) = looked_at(image.dimensions(), [(&spec, rng(item))]);
+            let part = RgbImage::from_fn(60, 40, |x, y| {
+                let seen = columns.contains(&x) && rows.contains(&y);
+                if seen { *image.get_pixel(x, y) } else { image::Rgb([255, 0, 255]) }
+            });
+            let of = |image: &RgbImage| picture(&spec, image, &mut rng(item));
+            assert_eq!(of(&image), of(&part), "{columns:?}, {rows:?}");
+            let both = looked_at(image.dimensions(), [(&spec, rng(item)), (&spec, rng(item + 1))]);
+            assert!(both.0.start <= columns.start && both.0.end >= columns.end);
+            assert!(both.1.start <= rows.start && both.1.end >= rows.end);
+        }
     }
 
     #[test]

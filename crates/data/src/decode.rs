@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use memchr::memchr_iter;
+use portolan_jpeg::{Area, Header};
 
 /// The largest picture that is decoded, in pixels: a forged header must not take all memory.
 pub const MAX_PIXELS: u64 = 100_000_000;
@@ -18,12 +19,50 @@ const MAX_JPEG_PIXELS_PER_BYTE: u64 = 8 * 64;
 /// The format is told by the content, not by a name. The EXIF orientation is applied. Grey and palette
 /// pictures become RGB, CMYK and YCCK JPEGs are converted without a colour profile (inverted values, as
 /// Adobe writes them), 16 bits are scaled to 8, and an alpha channel is dropped without compositing: all as
-/// Pillow's `convert("RGB")`, through which the published results read their pictures.
+/// Pillow's `convert("RGB")`, through which the published results read their pictures; of usual JPEGs to the level (`portolan_jpeg`).
 ///
 /// # Errors
 /// Where the bytes are no such image, are cut short, or announce more than [`MAX_PIXELS`] pixels. A JPEG
 /// with damaged bytes in the middle still decodes, as it does in libjpeg.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage> {
+    decode_part(bytes, |width, height| (0..width, 0..height))
+}
+
+/// The same where only some columns and rows of the pixels are looked at; the others may be black. `wanted` is told width and
+/// height, and not asked of every image.
+///
+/// # Errors
+/// As those of [`decode`].
+pub fn decode_part(bytes: &[u8], wanted: impl FnOnce(u32, u32) -> Area) -> Result<RgbImage> {
+    match usual_jpeg(bytes, wanted) {
+        Some(image) => Ok(image),
+        None => any_image(bytes),
+    }
+}
+
+/// An image of the kind that most photographs are, decoded fast.
+fn usual_jpeg(bytes: &[u8], wanted: impl FnOnce(u32, u32) -> Area) -> Option<RgbImage> {
+    let mut orientation = Orientation::NoTransforms;
+    let image = portolan_jpeg::decode(bytes, |header| {
+        let Header { width, height, exif } = header;
+        if let Some(turned) = exif.as_deref().and_then(Orientation::from_exif_chunk) {
+            orientation = turned;
+        }
+        let known = u64::from(*width) * u64::from(*height) <= MAX_PIXELS;
+        // Columns and rows are the upright image's.
+        let upright = orientation == Orientation::NoTransforms;
+        known.then(|| if upright { wanted(*width, *height) } else { header.whole() })
+    })?;
+    if orientation == Orientation::NoTransforms {
+        return Some(image);
+    }
+    let mut image = DynamicImage::from(image);
+    image.apply_orientation(orientation);
+    Some(image.into_rgb8())
+}
+
+/// Any image that can be decoded; what cannot is named.
+fn any_image(bytes: &[u8]) -> Result<RgbImage> {
     let format = image::guess_format(bytes)
         .ok()
         .filter(|f| {

@@ -34,7 +34,7 @@ mod stl10;
 mod webdataset;
 
 pub use dataset::{Dataset, Options, open};
-pub use decode::{MAX_PIXELS, decode};
+pub use decode::{MAX_PIXELS, decode, decode_part};
 pub use download::default_cache;
 pub use folder::photographs;
 pub use memory::in_memory;

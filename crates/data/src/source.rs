@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use image::RgbImage;
+use portolan_jpeg::Area;
 
-use crate::decode::decode;
+use crate::decode::decode_part;
 
 /// No file may name a class beyond: its number decides how much is reserved for class names.
 pub(crate) const MAX_LABEL: u32 = 999_999;
@@ -32,13 +33,21 @@ pub enum Picture {
 }
 
 impl Picture {
-    /// The pixels, decoded as [`decode`] does where they are not decoded yet.
+    /// The pixels, decoded as [`decode`](crate::decode) does where they are not decoded yet.
     ///
     /// # Errors
     /// Where the bytes are not a whole image of a supported format.
     pub fn decode(self) -> Result<RgbImage> {
+        self.decode_part(|width, height| (0..width, 0..height))
+    }
+
+    /// The same where only some columns and rows are looked at, which `wanted` tells from width and height; the others may be black.
+    ///
+    /// # Errors
+    /// As those of [`decode`](Picture::decode).
+    pub fn decode_part(self, wanted: impl FnOnce(u32, u32) -> Area) -> Result<RgbImage> {
         match self {
-            Self::Encoded(bytes) => decode(&bytes),
+            Self::Encoded(bytes) => decode_part(&bytes, wanted),
             Self::Decoded(image) => Ok(image),
         }
     }

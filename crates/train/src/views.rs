@@ -4,11 +4,12 @@ use anyhow::{Context, Result, anyhow, ensure};
 use image::RgbImage;
 use portolan_augment::{Draws, ViewSpec, cpu, device as on_device};
 use portolan_data::Source;
-use portolan_random::{Purpose, stream};
+use portolan_random::{Purpose, Stream, stream};
 use portolan_tensor::{Device, Tensor, channels_last, distributed, page_locked, upload, written};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 /// Where views are made of images.
@@ -116,7 +117,8 @@ pub(crate) fn parts(
 impl Maker {
     /// All images, `[n, height, width, 3]`, if they are few enough and of one size.
     fn one_tensor(&self) -> Result<Option<Tensor>> {
-        let first = self.readable(0)?;
+        let whole = |(width, height)| (0..width, 0..height);
+        let first = self.readable(0, whole)?;
         let (n, bytes) = (self.source.len(), first.as_raw().len());
         if bytes as u64 * n as u64 > RESIDENT {
             return Ok(None);
@@ -127,7 +129,7 @@ impl Maker {
         let images = written(&shape, |levels: &mut [u8]| {
             let each = levels.par_chunks_exact_mut(bytes).enumerate();
             outcome = each.try_for_each(|(i, out)| {
-                let image = self.readable(i).map_err(Some)?;
+                let image = self.readable(i, whole).map_err(Some)?;
                 if image.dimensions() != first.dimensions() {
                     return Err(None); // the others need not be read
                 }
@@ -152,8 +154,9 @@ impl Maker {
             let sizes = vec![size; ids.len()];
             specs.map(|(v, spec)| View::Drawn(self.draws(moment, v, spec, &sizes))).collect()
         } else {
-            let images: Vec<RgbImage> =
-                ids.par_iter().map(|&id| self.readable(id)).collect::<Result<_>>()?;
+            let read =
+                |&id: &usize| self.readable(id, |size| self.looked_at(moment.epoch, id, size));
+            let images: Vec<RgbImage> = ids.par_iter().map(read).collect::<Result<_>>()?;
             let images: Vec<&RgbImage> = images.iter().collect();
             let view = |(v, spec)| match self.augment {
                 Augment::Device => self.cropped(moment, v, spec, &images),
@@ -173,11 +176,25 @@ impl Maker {
         ids: &[usize],
     ) -> View {
         let size = i64::from(spec.size());
-        let name = |i: usize| stream(self.seed, Purpose::View, &[epoch, ids[i] as u64, v as u64]);
+        let name = |i: usize| self.stream(epoch, ids[i], v);
         let made = written(&[images.len() as i64, 3, size, size], |values: &mut [f32]| {
             cpu::batch(spec, images, name, values);
         });
         View::Made(page_locked(&made, self.device))
+    }
+
+    /// What a view of the item is drawn from.
+    fn stream(&self, epoch: u64, id: usize, v: usize) -> Stream {
+        stream(self.seed, Purpose::View, &[epoch, id as u64, v as u64])
+    }
+
+    /// The columns and rows that the item's views look at in an image of this size.
+    fn looked_at(&self, epoch: u64, id: usize, size: (u32, u32)) -> (Range<u32>, Range<u32>) {
+        if self.augment == Augment::Device {
+            return (0..size.0, 0..size.1); // the batch's regions are drawn when all sizes are known
+        }
+        let views = self.specs.iter().enumerate();
+        cpu::looked_at(size, views.map(|(v, spec)| (spec, self.stream(epoch, id, v))))
     }
 
     fn cropped(&self, moment: Moment, v: usize, spec: &ViewSpec, images: &[&RgbImage]) -> View {
@@ -201,13 +218,18 @@ impl Maker {
     }
 
     /// The item's image or, where it cannot be read, the next readable item's: batches keep their size, and
-    /// the choice depends on the data alone.
-    fn readable(&self, id: usize) -> Result<RgbImage> {
+    /// the choice depends on the data alone. `wanted` says of what part of an image the pixels are needed.
+    fn readable(
+        &self,
+        id: usize,
+        wanted: impl Fn((u32, u32)) -> (Range<u32>, Range<u32>),
+    ) -> Result<RgbImage> {
         let n = self.source.len();
         let mut first = None;
         for offset in 0..n {
             let candidate = (id + offset) % n;
-            match self.source.picture(candidate).and_then(|picture| picture.decode()) {
+            let picture = self.source.picture(candidate);
+            match picture.and_then(|one| one.decode_part(|width, height| wanted((width, height)))) {
                 Ok(image) => return Ok(image),
                 Err(error) => {
                     let why = format!("{}: {error:#}", self.source.describe(candidate));

@@ -1,0 +1,128 @@
+//! From luminance and chrominance to RGB, chrominance spread as libjpeg does by default ("fancy upsampling").
+
+use std::ops::Range;
+
+use multiversion::multiversion;
+
+/// A channel's levels.
+#[derive(Default)]
+pub(crate) struct Plane {
+    pub(crate) levels: Vec<u8>,
+    /// From a row to the next: whole units of the scan.
+    pub(crate) stride: usize,
+    /// How much of it is picture: rows and columns beyond are padding.
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+}
+
+impl Plane {
+    fn row(&self, y: usize) -> &[u8] {
+        &self.levels[y * self.stride..][..self.width]
+    }
+}
+
+/// Grey as RGB, the columns of one row.
+pub(crate) fn grey(plane: &Plane, y: usize, columns: Range<usize>, out: &mut [u8]) {
+    for (out, &level) in out.chunks_exact_mut(3).zip(&plane.row(y)[columns]) {
+        out.fill(level);
+    }
+}
+
+/// Buffers for one row of chrominance.
+#[derive(Default)]
+pub(crate) struct Rows {
+    sums: Vec<u16>,
+    blue: Vec<u8>,
+    red: Vec<u8>,
+}
+
+/// Luminance and two planes of chrominance, of which a level covers `across` by `down` pixels, as RGB: the columns of one row.
+pub(crate) fn rgb(
+    [luma, blue, red]: &[Plane; 3],
+    (across, down): (usize, usize),
+    y: usize,
+    columns: Range<usize>,
+    rows: &mut Rows,
+    out: &mut [u8],
+) {
+    let levels = columns.start / across..columns.end.div_ceil(across);
+    spread(blue, (across, down), y, levels.clone(), &mut rows.sums, &mut rows.blue);
+    spread(red, (across, down), y, levels.clone(), &mut rows.sums, &mut rows.red);
+    let skipped = columns.start - levels.start * across;
+    convert(&luma.row(y)[columns], &rows.blue[skipped..], &rows.red[skipped..], out);
+}
+
+/// The row `y` of the picture, from these levels of a plane of chrominance.
+fn spread(
+    plane: &Plane,
+    (across, down): (usize, usize),
+    y: usize,
+    levels: Range<usize>,
+    sums: &mut Vec<u16>,
+    out: &mut Vec<u8>,
+) {
+    let near = plane.row(y / down);
+    out.clear();
+    // libjpeg copies levels where there are too few across.
+    if across == 2 && plane.width <= 2 {
+        out.extend(near[levels].iter().flat_map(|&level| [level; 2]));
+        return;
+    }
+    if (across, down) == (1, 1) {
+        out.extend_from_slice(&near[levels]);
+        return;
+    }
+    // Three parts of the nearer row and one of the other, the row above for an even row and the one below for an odd one.
+    let far = match y % down {
+        _ if down == 1 => near,
+        0 => plane.row((y / 2).saturating_sub(1)),
+        _ => plane.row((y / 2 + 1).min(plane.height - 1)),
+    };
+    // One more on either side; the outermost repeated.
+    let (before, after) = (levels.start.saturating_sub(1), (levels.end + 1).min(plane.width));
+    sums.clear();
+    sums.extend((levels.start == 0).then(|| sum(near[0], far[0])));
+    sums.extend(near[before..after].iter().zip(&far[before..after]).map(|(&n, &f)| sum(n, f)));
+    sums.extend((levels.end == plane.width).then(|| sum(near[after - 1], far[after - 1])));
+    match (across, down) {
+        (1, _) => {
+            let bias = if y.is_multiple_of(2) { 4 } else { 8 };
+            out.extend(sums[1..=levels.len()].iter().map(|&sum| ((4 * sum + bias) >> 4) as u8));
+        }
+        (_, 1) => widen(sums, [4, 8], out),
+        _ => widen(sums, [8, 7], out),
+    }
+}
+
+/// In quarters of a level.
+fn sum(near: u8, far: u8) -> u16 {
+    3 * u16::from(near) + u16::from(far)
+}
+
+/// Two levels of each sum but the outermost: three parts of it, one of the neighbour before or after it.
+#[multiversion(targets("x86_64+avx2"))]
+fn widen(sums: &[u16], bias: [u16; 2], out: &mut Vec<u8>) {
+    let n = sums.len() - 2;
+    out.resize(2 * n, 0);
+    let (before, here, after) = (&sums[..n], &sums[1..=n], &sums[2..]);
+    for (((out, before), here), after) in
+        out.as_chunks_mut().0.iter_mut().zip(before).zip(here).zip(after)
+    {
+        *out =
+            [((3 * here + before + bias[0]) >> 4) as u8, ((3 * here + after + bias[1]) >> 4) as u8];
+    }
+}
+
+/// The colours of JFIF (ITU-R 601, full range), in libjpeg's fixed-point numbers.
+#[multiversion(targets("x86_64+avx2"))]
+fn convert(luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
+    const HALF: i32 = 1 << 15;
+    let pixels = out.as_chunks_mut::<3>().0.iter_mut();
+    for (((out, luma), blue), red) in pixels.zip(luma).zip(blue).zip(red) {
+        let (luma, blue, red) = (i32::from(*luma), i32::from(*blue) - 128, i32::from(*red) - 128);
+        let r = luma + ((91_881 * red + HALF) >> 16); // 1.40200
+        let g = luma + ((-22_554 * blue - 46_802 * red + HALF) >> 16); // 0.34414, 0.71414
+        let b = luma + ((116_130 * blue + HALF) >> 16); // 1.77200
+        *out = [r, g, b].map(|level| level.clamp(0, 255) as u8);
+    }
+}

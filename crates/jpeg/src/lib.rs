@@ -1,0 +1,103 @@
+//! The JPEGs of photographs, decoded fast, to the levels of libjpeg, and as much of them as is looked at.
+//!
+//! ```
+//! let picture = image::RgbImage::from_fn(64, 48, |x, y| image::Rgb([4 * x as u8, 5 * y as u8, 90]));
+//! let mut bytes = Vec::new();
+//! jpeg_encoder::Encoder::new(&mut bytes, 95).encode(picture.as_raw(), 64, 48, jpeg_encoder::ColorType::Rgb)?;
+//!
+//! let whole = portolan_jpeg::decode(&bytes, |header| Some(header.whole())).expect("an ordinary JPEG");
+//! let part = portolan_jpeg::decode(&bytes, |_| Some((10..30, 5..25))).expect("an ordinary JPEG");
+//! assert_eq!(whole.dimensions(), part.dimensions());
+//! assert_eq!(whole.get_pixel(29, 24), part.get_pixel(29, 24));
+//! # Ok::<(), jpeg_encoder::EncodingError>(())
+//! ```
+//!
+//! Training reads the same photographs again and again and looks at a part of each, and decoding takes most of the time between a
+//! file and its views. The decoders that others keep are made for every file; this one is for those that cameras and data sets
+//! have: sequential, eight bits, Huffman's code, one scan, grey or luminance and chrominance. What is anything else, or damaged,
+//! is answered `None`, and is another decoder's. Three things make it fast: a code and its value are found in one look-up, the
+//! blocks that no view shows are read but not transformed, and tables and buffers are kept from one file to the next.
+//!
+//! Its levels are those of libjpeg's default settings, to the bit, and so of Pillow's, through which the published results
+//! read their pictures.
+
+mod color;
+mod header;
+mod huffman;
+mod idct;
+mod scan;
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use image::RgbImage;
+
+use color::{Plane, Rows};
+use header::Tables;
+
+/// What is known of a file before it is decoded.
+pub struct Header {
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+    /// Its EXIF data, where it has some.
+    pub exif: Option<Vec<u8>>,
+}
+
+/// Columns and rows of a picture.
+pub type Area = (Range<u32>, Range<u32>);
+
+impl Header {
+    /// All columns and all rows.
+    pub fn whole(&self) -> Area {
+        (0..self.width, 0..self.height)
+    }
+}
+
+/// What is kept from one file to the next.
+#[derive(Default)]
+struct Workspace {
+    tables: Tables,
+    bits: Vec<u8>,
+    ends: Vec<usize>,
+    planes: [Plane; 3],
+    rows: Rows,
+}
+
+/// The pixels of a JPEG, as they lie in it (its EXIF orientation is not applied). `wanted` says of which the colours are needed: the
+/// others may be black. What of the area lies beyond the picture is left out.
+///
+/// `None` where the file is not of the kind that is decoded here, where it is damaged, and where `wanted` says so.
+pub fn decode(bytes: &[u8], wanted: impl FnOnce(&Header) -> Option<Area>) -> Option<RgbImage> {
+    thread_local! {
+        static WORKSPACE: RefCell<Workspace> = RefCell::default();
+    }
+    WORKSPACE.with_borrow_mut(|workspace| {
+        let Workspace { tables, bits, ends, planes, rows } = workspace;
+        let mut frame = header::read(bytes, tables)?;
+        scan::unstuff(&bytes[frame.scan..], bits, ends)?;
+        let (width, height) = (frame.width as u32, frame.height as u32);
+        let header = Header { width, height, exif: frame.exif.take() };
+        let (columns, lines) = wanted(&header)?;
+        let within = |range: Range<u32>, end: u32| {
+            range.start.min(end) as usize..range.end.min(end) as usize
+        };
+        let (columns, lines) = (within(columns, width), within(lines, height));
+        scan::planes(&frame, tables, (bits, ends), (columns.clone(), lines.clone()), planes)?;
+
+        let mut image = RgbImage::new(width, height);
+        if columns.is_empty() {
+            return Some(image);
+        }
+        for y in lines {
+            let out =
+                &mut image.as_mut()[3 * (y * frame.width + columns.start)..][..3 * columns.len()];
+            match frame.components.len() {
+                1 => color::grey(&planes[0], y, columns.clone(), out),
+                _ => color::rgb(planes, frame.sampling(), y, columns.clone(), rows, out),
+            }
+        }
+        Some(image)
+    })
+}
