@@ -9,7 +9,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use image::RgbImage;
 use image::imageops::{FilterType, resize};
-use portolan_augment::{Draws, ViewSpec, cpu, device, presets};
+use portolan_augment::{Draws, Interpolation, Op, ViewSpec, cpu, device, presets};
 use portolan_data::{Options, Picture, decode, decode_part};
 use portolan_random::{Purpose, Stream, stream};
 use portolan_tensor::{Tensor, tch};
@@ -34,7 +34,8 @@ fn main() -> Result<()> {
         });
     });
     let jobs = [
-        ("decode, SimCLR 224, two views", vec![presets::simclr(224); 2]),
+        ("decode, SimCLR 224, two views", vec![as_lightly_has_it(); 2]),
+        ("decode, SimCLR 224, two views, bicubic", vec![presets::simclr(224); 2]),
         ("decode, DINO 2×224 and 8×96", presets::dino(224, 96, 8)),
         ("decode, MAE 224", vec![presets::mae(224)]),
     ];
@@ -45,7 +46,7 @@ fn main() -> Result<()> {
         });
     }
     let jobs = [
-        ("SimCLR 224, two views, decoded", vec![presets::simclr(224); 2], &images),
+        ("SimCLR 224, two views, decoded", vec![as_lightly_has_it(); 2], &images),
         ("SimCLR 32, two views, decoded", vec![presets::small_images(32); 2], &small),
     ];
     for (name, views, images) in jobs {
@@ -63,6 +64,15 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// SimCLR's view as lightly's `SimCLRTransform` makes it: its authors' operations, but resized bilinearly.
+fn as_lightly_has_it() -> ViewSpec {
+    let mut spec = presets::simclr(224);
+    if let Some(Op::RandomResizedCrop { interpolation, .. }) = spec.ops.first_mut() {
+        *interpolation = Interpolation::Bilinear;
+    }
+    spec
+}
+
 /// All photographs once, by so many threads.
 fn on_threads(group: &mut Group, files: &[Vec<u8>], threads: usize) -> Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
@@ -70,7 +80,7 @@ fn on_threads(group: &mut Group, files: &[Vec<u8>], threads: usize) -> Result<()
     let name = format!("decode, SimCLR 224, two views, {threads} threads");
     group.bench_function(name, |bencher| {
         bencher.iter(|| {
-            let job = || Job::new(vec![presets::simclr(224); 2]);
+            let job = || Job::new(vec![as_lightly_has_it(); 2]);
             let each = files.par_iter().map_init(job, |job, file| job.run_on(file));
             pool.install(|| each.collect::<Result<()>>())
         });

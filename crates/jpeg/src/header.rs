@@ -143,15 +143,17 @@ fn huffman_tables(mut segment: &[u8], tables: &mut Tables, defined: &mut Defined
         let (symbols, rest) =
             rest.split_at_checked(counts.iter().map(|&n| usize::from(n)).sum())?;
         let number = usize::from(which & 15);
-        let (tables, defined) = match which >> 4 {
+        let (tables, defined, new): (_, _, fn(&_, &_) -> _) = match which >> 4 {
             // Differences of first coefficients are of eleven bits at most.
-            0 if symbols.iter().all(|&size| size <= 11) => (&mut tables.first, &mut defined.first),
-            1 => (&mut tables.others, &mut defined.others),
+            0 if symbols.iter().all(|&size| size <= 11) => {
+                (&mut tables.first, &mut defined.first, Table::of_first)
+            }
+            1 => (&mut tables.others, &mut defined.others, Table::of_others),
             _ => return None,
         };
         let table = tables.get_mut(number)?;
         if !table.as_ref().is_some_and(|table| table.is_made_of(counts, symbols)) {
-            *table = Some(Table::new(counts, symbols)?);
+            *table = Some(new(counts, symbols)?);
         }
         defined[number] = true;
         segment = rest;

@@ -1,7 +1,7 @@
 //! Huffman's code: from bits to coefficients.
 
 /// So many bits are looked up at once. Most codes with their values are shorter, and the tables stay in the first cache.
-const LOOKUP_BITS: u32 = 12;
+const LOOKUP_BITS: u32 = 11;
 
 /// So many values can be looked up without making more bits ready than the 56 there are.
 const AT_ONCE: u32 = 56 / LOOKUP_BITS;
@@ -31,11 +31,48 @@ const fn zigzag() -> [u8; 128] {
     places
 }
 
-/// One code of a file, for differences of the first coefficients or for the other coefficients.
+/// What one look-up finds: a value, and mostly the one after it too.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    /// How many bits they take, codes and values; none where the first takes more than were looked at.
+    bits: u8,
+    /// How many of these are the first's.
+    first_bits: u8,
+    /// How many coefficients each ends; the second none where there is no second, and then its value is the first's again.
+    ends: [u8; 2],
+    values: [i16; 2],
+}
+
+impl Found {
+    /// The symbol's value alone.
+    fn one(symbol: u8, value: u32, bits: u32) -> Self {
+        let (run, size) = (symbol >> 4, u32::from(symbol & 15));
+        // The end of the block ends all; sixteen zeros end sixteen, of which the last is zero too.
+        let ends = if symbol == 0 { 64 } else { run + 1 };
+        let (bits, value) = (bits as u8, extend(value, size) as i16);
+        Self { bits, first_bits: bits, ends: [ends, 0], values: [value; 2] }
+    }
+
+    /// This value and the one of `next`, where `within` bits hold both.
+    fn and(self, next: Self, within: u32) -> Self {
+        let bits = self.bits + next.first_bits;
+        if self.ends[0] == 64 || next.bits == 0 || u32::from(bits) > within {
+            return self;
+        }
+        let (ends, values) = ([self.ends[0], next.ends[0]], [self.values[0], next.values[0]]);
+        Self { bits, first_bits: self.first_bits, ends, values }
+    }
+}
+
+/// A value of `size` bits: the lower half of them stands for negative numbers (T.81, figure F.12).
+fn extend(bits: u32, size: u32) -> i32 {
+    if size > 0 && bits < 1 << (size - 1) { bits as i32 - (1 << size) + 1 } else { bits as i32 }
+}
+
+/// One code of a file.
 pub(crate) struct Table {
-    /// By the next bits: the value in the upper half, how many coefficients it ends in the second byte, and how many bits it
-    /// takes, the code's and its own, in the first; none where these are more than were looked at.
-    lookup: Box<[u32; 1 << LOOKUP_BITS]>,
+    /// By the next bits.
+    lookup: Box<[Found; 1 << LOOKUP_BITS]>,
     /// By the next bits: the length of the code in the upper half, its symbol in the lower; 0 where it is longer than that.
     code: Box<[u16; 1 << LOOKUP_BITS]>,
     /// By length: the first code beyond those of the length, in the upper of 16 bits.
@@ -48,10 +85,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// The code of a DHT segment: the numbers of codes of each length, then their symbols. `None` where these are no code.
-    pub(crate) fn new(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
+    /// The code of first coefficients, from a DHT segment's numbers of codes of each length and their symbols. `None` where these
+    /// are no code.
+    pub(crate) fn of_first(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
         let mut table = Self {
-            lookup: Box::new([0; 1 << LOOKUP_BITS]),
+            lookup: Box::new([Found::default(); 1 << LOOKUP_BITS]),
             code: Box::new([0; 1 << LOOKUP_BITS]),
             beyond: [0; 17],
             offset: [0; 17],
@@ -78,26 +116,19 @@ impl Table {
         (first == symbols.len()).then_some(table)
     }
 
-    pub(crate) fn is_made_of(&self, counts: &[u8; 16], symbols: &[u8]) -> bool {
-        self.made_of[..16] == *counts && self.made_of[16..] == *symbols
+    /// The same of the other coefficients, of which one follows the other in the same code.
+    pub(crate) fn of_others(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
+        const MASK: usize = (1 << LOOKUP_BITS) - 1;
+        let mut table = Self::of_first(counts, symbols)?;
+        let one = table.lookup.clone();
+        for (bits, found) in table.lookup.iter_mut().enumerate() {
+            *found = found.and(one[bits << found.bits & MASK], LOOKUP_BITS);
+        }
+        Some(table)
     }
 
-    /// The entry of a value that takes more bits than were looked at, 0 if it is none. It is the first of these bits, the first of
-    /// them highest.
-    #[cold]
-    fn long(&self, held: u64) -> u32 {
-        let (length, symbol) = match self.code[(held >> (64 - LOOKUP_BITS)) as usize] {
-            0 => {
-                let next = (held >> 48) as u32;
-                let Some(length) = (1..=16).find(|&n| next < self.beyond[n]) else { return 0 };
-                let code = (next >> (16 - length)) as i32;
-                (length as u32, self.symbols[(code + self.offset[length]) as usize & 255])
-            }
-            code => (u32::from(code >> 8), code as u8),
-        };
-        let size = u32::from(symbol & 15);
-        let value = (held << length).checked_shr(64 - size).unwrap_or(0) as u32;
-        entry(symbol, value, length + size)
+    pub(crate) fn is_made_of(&self, counts: &[u8; 16], symbols: &[u8]) -> bool {
+        self.made_of[..16] == *counts && self.made_of[16..] == *symbols
     }
 
     /// Writes a code into the table of what follows it, with every value that fits there.
@@ -109,22 +140,28 @@ impl Table {
         let Some(left) = left.checked_sub(size) else { return };
         for value in 0..1 << size {
             let from = ((code << size | value) << left) as usize;
-            self.lookup[from..from + (1 << left)].fill(entry(symbol, value, length + size));
+            self.lookup[from..from + (1 << left)].fill(Found::one(symbol, value, length + size));
         }
     }
-}
 
-/// An entry of the table: the symbol's value, how many coefficients it ends, and how many bits both take.
-fn entry(symbol: u8, value: u32, bits: u32) -> u32 {
-    let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-    // The end of the block ends all; sixteen zeros end sixteen, of which the last is zero too.
-    let ends = if symbol == 0 { 64 } else { run + 1 };
-    (extend(value, size) as u32) << 16 | ends << 8 | bits
-}
-
-/// A value of `size` bits: the lower half of them stands for negative numbers (T.81, figure F.12).
-fn extend(bits: u32, size: u32) -> i32 {
-    if size > 0 && bits < 1 << (size - 1) { bits as i32 - (1 << size) + 1 } else { bits as i32 }
+    /// A value that takes more bits than were looked at; of no bits if it is none. It is the first of these bits, the first of
+    /// them highest.
+    #[cold]
+    fn long(&self, held: u64) -> Found {
+        let (length, symbol) = match self.code[(held >> (64 - LOOKUP_BITS)) as usize] {
+            0 => {
+                let next = (held >> 48) as u32;
+                let length = (1..=16).find(|&n| next < self.beyond[n]);
+                let Some(length) = length else { return Found::default() };
+                let code = (next >> (16 - length)) as i32;
+                (length as u32, self.symbols[(code + self.offset[length]) as usize & 255])
+            }
+            code => (u32::from(code >> 8), code as u8),
+        };
+        let size = u32::from(symbol & 15);
+        let value = (held << length).checked_shr(64 - size).unwrap_or(0) as u32;
+        Found::one(symbol, value, length + size)
+    }
 }
 
 /// Bits of a stretch of the scan without stuffed bytes, behind which there are eight bytes at least.
@@ -159,26 +196,26 @@ impl<'a> Bits<'a> {
         self.count |= 56;
     }
 
-    /// The next value of this code, as an entry of its table, 0 if there is none. As many bits as are looked up have to be ready;
-    /// more are afterwards if the value was a long one.
     #[inline(always)]
-    fn next(&mut self, table: &Table) -> u32 {
-        let mut entry = table.lookup[(self.held >> (64 - LOOKUP_BITS)) as usize];
-        if entry & 0xFF == 0 {
-            self.refill();
-            entry = table.long(self.held);
-            self.skip(entry & 0xFF);
-            self.refill();
-        } else {
-            self.skip(entry & 0xFF);
-        }
-        entry
+    fn skip(&mut self, count: u8) {
+        self.held <<= count & 63;
+        self.count -= u32::from(count);
     }
 
+    /// The next values of this code; of no bits if there are none. As many bits as are looked up have to be ready, and more are
+    /// afterwards if the value was a long one.
     #[inline(always)]
-    fn skip(&mut self, count: u32) {
-        self.held <<= count & 63;
-        self.count -= count;
+    fn next(&mut self, table: &Table) -> Found {
+        let mut found = table.lookup[(self.held >> (64 - LOOKUP_BITS)) as usize];
+        if found.bits == 0 {
+            self.refill();
+            found = table.long(self.held);
+            self.skip(found.bits);
+            self.refill();
+        } else {
+            self.skip(found.bits);
+        }
+        found
     }
 
     /// Reads a block's coefficients: the first as its difference from the one before it. The last place along the zigzag
@@ -193,26 +230,44 @@ impl<'a> Bits<'a> {
         block[..64].fill(0);
         let mut bits = *self; // a copy stays in registers
         bits.refill();
-        let entry = bits.next(first);
-        block[0] = (entry >> 16) as i16;
-        let mut damaged = entry == 0;
+        let found = bits.next(first);
+        block[0] = found.values[0];
+        let mut damaged = found.bits == 0;
         let (mut at, mut last) = (0, 0);
         while at < 63 && !damaged {
             bits.refill();
             for _ in 0..AT_ONCE {
-                last = at;
-                let entry = bits.next(others);
-                damaged |= entry == 0;
-                at += (entry >> 8 & 0xFF) as usize;
-                block[usize::from(ZIGZAG[at & 127] & 127)] = (entry >> 16) as i16;
-                if at >= 63 {
+                let before = bits;
+                let found = bits.next(others);
+                damaged |= found.bits == 0;
+                let one = at + usize::from(found.ends[0]);
+                let two = one + usize::from(found.ends[1]);
+                block[place(one)] = found.values[0];
+                block[place(two)] = found.values[1];
+                if two >= 63 {
+                    last = if one > 63 { at } else { one };
+                    if one == 63 && found.ends[1] > 0 {
+                        // The second is the next block's.
+                        bits = before;
+                        bits.skip(found.first_bits);
+                    } else if two == 63 {
+                        last = two;
+                    }
+                    at = two;
                     break;
                 }
+                at = two;
             }
         }
         *self = bits;
-        (!damaged).then_some(if at == 63 { 63 } else { last })
+        (!damaged).then_some(last)
     }
+}
+
+/// Where the coefficient of this place along the zigzag lies in its block.
+#[inline(always)]
+fn place(at: usize) -> usize {
+    usize::from(ZIGZAG[at & 127] & 127)
 }
 
 /// A quantisation table as it lies in a file, along the zigzag, in rows of eight.

@@ -144,10 +144,12 @@ pub(crate) fn planes(
     let channels = channels(frame, tables)?;
     let mut blocks = [([0; 128], 0); MOST_BLOCKS];
     let mut begin = 0;
-    for (n, &end) in ends.iter().enumerate() {
+    // Nobody looks at what is below.
+    let needed = units.min(units_across * unit_rows.end);
+    for (n, &end) in ends[..needed.div_ceil(interval)].iter().enumerate() {
         let mut bits = Bits::new(&bits[begin..]);
         let mut before = [0i16; 3];
-        for unit in n * interval..((n + 1) * interval).min(units) {
+        for unit in n * interval..((n + 1) * interval).min(needed) {
             read_unit(&mut bits, &channels, &mut before, &mut blocks)?;
             let (x, y) = (unit % units_across, unit / units_across);
             if unit_columns.contains(&x) && unit_rows.contains(&y) {

@@ -39,7 +39,7 @@ fn half_kernel(sigma: f64, kernel: u32) -> Vec<f32> {
 }
 
 /// Blurs along the rows of `from`; `padded` is a buffer for one row with its reflections.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512bw+avx512vl", "x86_64+avx2"))]
 fn blur_rows(from: &[f32], width: usize, taps: &[f32], padded: &mut Vec<f32>, to: &mut [f32]) {
     let radius = taps.len() - 1;
     for (from, to) in from.chunks_exact(width).zip(to.chunks_exact_mut(width)) {
@@ -54,7 +54,7 @@ fn blur_rows(from: &[f32], width: usize, taps: &[f32], padded: &mut Vec<f32>, to
 }
 
 /// Blurs along the columns of `from`, which has its reflections above and below.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512bw+avx512vl", "x86_64+avx2"))]
 fn blur_columns(from: &[f32], width: usize, taps: &[f32], to: &mut [f32]) {
     let radius = taps.len() - 1;
     for (y, to) in (radius..).zip(to.chunks_exact_mut(width)) {

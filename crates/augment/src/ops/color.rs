@@ -56,20 +56,20 @@ impl Adjustment {
 }
 
 /// Multiplies every value by `factor`.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512bw+avx512vl", "x86_64+avx2"))]
 pub fn brightness(planes: &mut [f32], factor: f32) {
     planes.iter_mut().for_each(|value| *value = (*value * factor).clamp(0.0, 255.0));
 }
 
 /// Moves every value away from the image's mean luminance (`factor` above 1) or towards it (below 1).
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512bw+avx512vl", "x86_64+avx2"))]
 pub fn contrast(planes: &mut [f32], factor: f32) {
     let mean = mean_luminance(planes);
     planes.iter_mut().for_each(|value| *value = blend(*value, mean, factor));
 }
 
 /// Moves every value away from its pixel's luminance (`factor` above 1) or towards it (below 1).
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512bw+avx512vl", "x86_64+avx2"))]
 pub fn saturation(planes: &mut [f32], factor: f32) {
     map_pixels(planes, |pixel| {
         let grey = luminance(pixel);
@@ -81,7 +81,7 @@ pub fn saturation(planes: &mut [f32], factor: f32) {
 ///
 /// Hue is cut to PIL's 256 steps and `turns` to a multiple of 1/255, as torchvision does with PIL's images and so
 /// in most published runs; left continuous, some colours would differ from theirs by ten levels.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512bw+avx512vl", "x86_64+avx2"))]
 pub fn hue(planes: &mut [f32], turns: f32) {
     if turns == 0.0 {
         return; // a jitter without hue leaves it whole
@@ -133,13 +133,13 @@ fn smaller(a: f32, b: f32) -> f32 {
 }
 
 /// Replaces every pixel by its luminance.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512bw+avx512vl", "x86_64+avx2"))]
 pub fn grayscale(planes: &mut [f32]) {
     map_pixels(planes, |pixel| [luminance(pixel); 3]);
 }
 
 /// Inverts every value of `threshold` and above.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512bw+avx512vl", "x86_64+avx2"))]
 pub fn solarize(planes: &mut [f32], threshold: u8) {
     let threshold = f32::from(threshold);
     planes

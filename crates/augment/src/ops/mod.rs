@@ -59,7 +59,7 @@ pub fn to_image(planes: &[f32], width: usize) -> RgbImage {
 }
 
 /// Turns levels into `(level / 255 - mean) / std`, channel by channel.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512bw+avx512vl", "x86_64+avx2"))]
 pub fn normalize(planes: &mut [f32], mean: [f32; 3], std: [f32; 3]) {
     for (channel, plane) in split(planes).into_iter().enumerate() {
         let scale = 1.0 / (255.0 * std[channel]);
@@ -74,7 +74,7 @@ pub(crate) fn uniform([least, greatest]: [f64; 2], rng: &mut Stream) -> f64 {
 }
 
 /// Parts interleaved RGB8 into planes.
-#[multiversion(targets("x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512bw+avx512vl", "x86_64+avx2"))]
 fn planes_from_pixels(pixels: &[u8], planes: &mut [f32]) {
     let [red, green, blue] = split(planes);
     for (((pixel, r), g), b) in pixels.chunks_exact(3).zip(red).zip(green).zip(blue) {
