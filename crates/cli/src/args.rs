@@ -51,7 +51,7 @@ pub(crate) struct RunArgs {
     /// simclr, moco, moco-v3, byol, simsiam, barlow, vicreg, dino, mae, rotation, jigsaw or colorization.
     #[arg(required_unless_present_any = ["resume", "all"])]
     pub(crate) method: Option<String>,
-    /// The settings to start from: shapes, cifar10 or imagenet.
+    /// The settings to start from: shapes, cifar10 or imagenet; dino has shapes-vit too.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) recipe: Option<String>,
     /// Images: shapes, cifar10, cifar100, stl10, or a path to a folder of images, or of Parquet, tar, CIFAR or STL-10 files.
