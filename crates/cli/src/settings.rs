@@ -43,6 +43,8 @@ fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Resul
     for (key, value) in over {
         let path = format!("{prefix}{key}");
         match (base.get_mut(&key), value) {
+            // Another kind of optimiser, or family of encoders, has other settings: the file gives them all.
+            (Some(Value::Table(base)), Value::Table(over)) if is_another(base, &over) => *base = over,
             (Some(Value::Table(base)), Value::Table(over)) => {
                 merge(base, over, &format!("{path}."), known)?;
             }
@@ -55,6 +57,12 @@ fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Resul
         }
     }
     Ok(())
+}
+
+/// Whether a table says that it is of another kind than the one before.
+fn is_another(before: &Table, table: &Table) -> bool {
+    let differs = |tag| table.get(tag).is_some_and(|value| before.get(tag) != Some(value));
+    ["kind", "family"].into_iter().any(differs)
 }
 
 /// Sets the value at `key`, a whole path (`training.epochs`) or its last part where that is unique. The
@@ -156,6 +164,20 @@ mod tests {
          [evaluation.knn]\ntemperature = 0.07"
             .parse()
             .unwrap()
+    }
+
+    #[test]
+    fn every_recipe_can_be_laid_over_every_other_of_its_method() {
+        for entry in methods::METHODS {
+            for (_, over) in entry.recipes {
+                for (name, _) in entry.recipes {
+                    let mut table = entry.recipe(name).unwrap();
+                    lay_text_over(&mut table, over).unwrap();
+                    assert_eq!(table, over.parse().unwrap(), "over {name} of {}", entry.name);
+                    let _: RunConfig = table.try_into().unwrap();
+                }
+            }
+        }
     }
 
     #[test]
