@@ -44,7 +44,9 @@ fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Resul
         let path = format!("{prefix}{key}");
         match (base.get_mut(&key), value) {
             // Another kind of optimiser, or family of encoders, has other settings: the file gives them all.
-            (Some(Value::Table(base)), Value::Table(over)) if is_another(base, &over) => *base = over,
+            (Some(Value::Table(base)), Value::Table(over)) if is_another(base, &over) => {
+                *base = over
+            }
             (Some(Value::Table(base)), Value::Table(over)) => {
                 merge(base, over, &format!("{path}."), known)?;
             }

@@ -113,16 +113,23 @@ fn widen(sums: &[u16], bias: [u16; 2], out: &mut Vec<u8>) {
     }
 }
 
-/// The colours of JFIF (ITU-R 601, full range), in libjpeg's fixed-point numbers.
+/// The colours of JFIF (ITU-R 601, full range), rounded as by libjpeg. Its factors have 16 bits behind the point; whole parts are
+/// added by themselves, so that 16 bits are enough for red and blue, and a vector holds more.
 #[multiversion(targets("x86_64+avx2"))]
 fn convert(luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
-    const HALF: i32 = 1 << 15;
     let pixels = out.as_chunks_mut::<3>().0.iter_mut();
     for (((out, luma), blue), red) in pixels.zip(luma).zip(blue).zip(red) {
-        let (luma, blue, red) = (i32::from(*luma), i32::from(*blue) - 128, i32::from(*red) - 128);
-        let r = luma + ((91_881 * red + HALF) >> 16); // 1.40200
-        let g = luma + ((-22_554 * blue - 46_802 * red + HALF) >> 16); // 0.34414, 0.71414
-        let b = luma + ((116_130 * blue + HALF) >> 16); // 1.77200
+        let (luma, blue, red) = (i16::from(*luma), i16::from(*blue) - 128, i16::from(*red) - 128);
+        let r = luma + red + (upper(2 * red, 26_345) + 1 >> 1); // 1.40200 = 1 + 26,345 / 65,536
+        let b = luma + 2 * blue + (upper(2 * blue, -14_942) + 1 >> 1); // 1.77200
+        let g = -22_554 * i32::from(blue) + 18_734 * i32::from(red) + (1 << 15); // 0.34414, 1 - 0.71414
+        let g = luma - red + (g >> 16) as i16;
         *out = [r, g, b].map(|level| level.clamp(0, 255) as u8);
     }
+}
+
+/// The upper half of a product.
+#[inline(always)]
+fn upper(a: i16, b: i16) -> i16 {
+    ((i32::from(a) * i32::from(b)) >> 16) as i16
 }
