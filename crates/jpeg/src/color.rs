@@ -120,8 +120,8 @@ fn convert(luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
     let pixels = out.as_chunks_mut::<3>().0.iter_mut();
     for (((out, luma), blue), red) in pixels.zip(luma).zip(blue).zip(red) {
         let (luma, blue, red) = (i16::from(*luma), i16::from(*blue) - 128, i16::from(*red) - 128);
-        let r = luma + red + (upper(2 * red, 26_345) + 1 >> 1); // 1.40200 = 1 + 26,345 / 65,536
-        let b = luma + 2 * blue + (upper(2 * blue, -14_942) + 1 >> 1); // 1.77200
+        let r = luma + red + ((upper(2 * red, 26_345) + 1) >> 1); // 1.40200 = 1 + 26,345 / 65,536
+        let b = luma + 2 * blue + ((upper(2 * blue, -14_942) + 1) >> 1); // 1.77200
         let g = -22_554 * i32::from(blue) + 18_734 * i32::from(red) + (1 << 15); // 0.34414, 1 - 0.71414
         let g = luma - red + (g >> 16) as i16;
         *out = [r, g, b].map(|level| level.clamp(0, 255) as u8);
