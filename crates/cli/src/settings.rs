@@ -173,10 +173,13 @@ mod tests {
         for entry in methods::METHODS {
             for (_, over) in entry.recipes {
                 for (name, _) in entry.recipes {
-                    let mut table = entry.recipe(name).unwrap();
+                    let (mut table, mut file) =
+                        (entry.recipe(name).unwrap(), over.parse::<Table>().unwrap());
                     lay_text_over(&mut table, over).unwrap();
-                    assert_eq!(table, over.parse().unwrap(), "over {name} of {}", entry.name);
-                    let _: RunConfig = table.try_into().unwrap();
+                    let _: RunConfig = table.clone().try_into().unwrap();
+                    // Not every recipe has figures to be compared with.
+                    [&mut table, &mut file].map(|one| one.remove("published"));
+                    assert_eq!(table, file, "over {name} of {}", entry.name);
                 }
             }
         }
