@@ -68,8 +68,10 @@ fn run(
         None => {
             let name = args.method.as_deref().context("name a method, for instance moco")?;
             let entry = methods::find(name)?;
-            let recipe = match &args.recipe {
-                Some(recipe) => recipe.clone(),
+            // A run's own settings say which recipe they changed.
+            let file = args.config.as_deref().map(settings::recipe_in).transpose()?.flatten();
+            let recipe = match args.recipe.clone().or(file) {
+                Some(recipe) => recipe,
                 None => default_recipe(entry, &args)?,
             };
             let config = resolve(entry.recipe(&recipe)?, &args)?;
