@@ -65,6 +65,18 @@ struct Workspace {
     rows: Rows,
 }
 
+/// A buffer beyond so many bytes is not kept: one huge picture must not take memory from all that follow.
+const KEPT: usize = 1 << 24;
+
+impl Workspace {
+    fn give_back(&mut self) {
+        let planes = self.planes.iter_mut().map(|plane| &mut plane.levels);
+        for buffer in planes.chain([&mut self.bits]).filter(|buffer| buffer.capacity() > KEPT) {
+            *buffer = Vec::new();
+        }
+    }
+}
+
 /// The pixels of a JPEG, as they lie in it (its EXIF orientation is not applied). `wanted` says of which the colours are needed: the
 /// others may be black. What of the area lies beyond the picture is left out.
 ///
@@ -74,30 +86,38 @@ pub fn decode(bytes: &[u8], wanted: impl FnOnce(&Header) -> Option<Area>) -> Opt
         static WORKSPACE: RefCell<Workspace> = RefCell::default();
     }
     WORKSPACE.with_borrow_mut(|workspace| {
-        let Workspace { tables, bits, ends, planes, rows } = workspace;
-        let mut frame = header::read(bytes, tables)?;
-        scan::unstuff(&bytes[frame.scan..], bits, ends)?;
-        let (width, height) = (frame.width as u32, frame.height as u32);
-        let header = Header { width, height, exif: frame.exif.take() };
-        let (columns, lines) = wanted(&header)?;
-        let within = |range: Range<u32>, end: u32| {
-            range.start.min(end) as usize..range.end.min(end) as usize
-        };
-        let (columns, lines) = (within(columns, width), within(lines, height));
-        scan::planes(&frame, tables, (bits, ends), (columns.clone(), lines.clone()), planes)?;
-
-        let mut image = RgbImage::new(width, height);
-        if columns.is_empty() {
-            return Some(image);
-        }
-        for y in lines {
-            let out =
-                &mut image.as_mut()[3 * (y * frame.width + columns.start)..][..3 * columns.len()];
-            match frame.components.len() {
-                1 => color::grey(&planes[0], y, columns.clone(), out),
-                _ => color::rgb(planes, frame.sampling(), y, columns.clone(), rows, out),
-            }
-        }
-        Some(image)
+        let image = decode_in(workspace, bytes, wanted);
+        workspace.give_back();
+        image
     })
+}
+
+fn decode_in(
+    workspace: &mut Workspace,
+    bytes: &[u8],
+    wanted: impl FnOnce(&Header) -> Option<Area>,
+) -> Option<RgbImage> {
+    let Workspace { tables, bits, ends, planes, rows } = workspace;
+    let mut frame = header::read(bytes, tables)?;
+    scan::unstuff(&bytes[frame.scan..], bits, ends)?;
+    let (width, height) = (frame.width as u32, frame.height as u32);
+    let header = Header { width, height, exif: frame.exif.take() };
+    let (columns, lines) = wanted(&header)?;
+    let within =
+        |range: Range<u32>, end: u32| range.start.min(end) as usize..range.end.min(end) as usize;
+    let (columns, lines) = (within(columns, width), within(lines, height));
+    scan::planes(&frame, tables, (bits, ends), (columns.clone(), lines.clone()), planes)?;
+
+    let mut image = RgbImage::new(width, height);
+    if columns.is_empty() {
+        return Some(image);
+    }
+    for y in lines {
+        let out = &mut image.as_mut()[3 * (y * frame.width + columns.start)..][..3 * columns.len()];
+        match frame.components.len() {
+            1 => color::grey(&planes[0], y, columns.clone(), out),
+            _ => color::rgb(planes, frame.sampling(), y, columns.clone(), rows, out),
+        }
+    }
+    Some(image)
 }
