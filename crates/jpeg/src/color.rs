@@ -21,35 +21,42 @@ impl Plane {
     }
 }
 
-/// Grey as RGB, the columns of one row.
-pub(crate) fn grey(plane: &Plane, y: usize, columns: Range<usize>, out: &mut [u8]) {
-    for (out, &level) in out.chunks_exact_mut(3).zip(&plane.row(y)[columns]) {
-        out.fill(level);
-    }
+/// Appends grey as RGB, the columns of one row.
+pub(crate) fn grey(plane: &Plane, y: usize, columns: Range<usize>, out: &mut Vec<u8>) {
+    out.extend(plane.row(y)[columns].iter().flat_map(|&level| [level; 3]));
 }
 
-/// Buffers for one row of chrominance.
+/// Buffers for one row.
 #[derive(Default)]
 pub(crate) struct Rows {
     sums: Vec<u16>,
-    blue: Vec<u8>,
     red: Vec<u8>,
+    green: Vec<u8>,
+    blue: Vec<u8>,
+    pixels: Vec<u8>,
 }
 
-/// Luminance and two planes of chrominance, of which a level covers `across` by `down` pixels, as RGB: the columns of one row.
+/// Luminance and two planes of chrominance, of which a level covers `across` by `down` pixels, as RGB: appends the columns of one row.
 pub(crate) fn rgb(
     [luma, blue, red]: &[Plane; 3],
     (across, down): (usize, usize),
     y: usize,
     columns: Range<usize>,
     rows: &mut Rows,
-    out: &mut [u8],
+    out: &mut Vec<u8>,
 ) {
     let levels = columns.start / across..columns.end.div_ceil(across);
     spread(blue, (across, down), y, levels.clone(), &mut rows.sums, &mut rows.blue);
     spread(red, (across, down), y, levels.clone(), &mut rows.sums, &mut rows.red);
     let skipped = columns.start - levels.start * across;
-    convert(&luma.row(y)[columns], &rows.blue[skipped..], &rows.red[skipped..], out);
+    let n = columns.len();
+    rows.green.resize(n.max(rows.green.len()), 0);
+    let (red, green, blue) =
+        (&mut rows.red[skipped..][..n], &mut rows.green[..n], &mut rows.blue[skipped..][..n]);
+    convert(&luma.row(y)[columns], red, green, blue);
+    rows.pixels.resize(3 * n, 0);
+    interleave(red, green, blue, &mut rows.pixels);
+    out.extend_from_slice(&rows.pixels);
 }
 
 /// The row `y` of the picture, from these levels of a plane of chrominance.
@@ -116,15 +123,24 @@ fn widen(sums: &[u16], bias: [u16; 2], out: &mut Vec<u8>) {
 /// The colours of JFIF (ITU-R 601, full range), rounded as by libjpeg. Its factors have 16 bits behind the point; whole parts are
 /// added by themselves, so that 16 bits are enough for red and blue, and a vector holds more.
 #[multiversion(targets("x86_64+avx2"))]
-fn convert(luma: &[u8], blue: &[u8], red: &[u8], out: &mut [u8]) {
-    let pixels = out.as_chunks_mut::<3>().0.iter_mut();
-    for (((out, luma), blue), red) in pixels.zip(luma).zip(blue).zip(red) {
-        let (luma, blue, red) = (i16::from(*luma), i16::from(*blue) - 128, i16::from(*red) - 128);
-        let r = luma + red + ((upper(2 * red, 26_345) + 1) >> 1); // 1.40200 = 1 + 26,345 / 65,536
-        let b = luma + 2 * blue + ((upper(2 * blue, -14_942) + 1) >> 1); // 1.77200
-        let g = -22_554 * i32::from(blue) + 18_734 * i32::from(red) + (1 << 15); // 0.34414, 1 - 0.71414
-        let g = luma - red + (g >> 16) as i16;
-        *out = [r, g, b].map(|level| level.clamp(0, 255) as u8);
+fn convert(luma: &[u8], red: &mut [u8], green: &mut [u8], blue: &mut [u8]) {
+    for (((luma, red), green), blue) in luma.iter().zip(red).zip(green).zip(blue) {
+        let (y, cr, cb) = (i16::from(*luma), i16::from(*red) - 128, i16::from(*blue) - 128);
+        let r = y + cr + ((upper(2 * cr, 26_345) + 1) >> 1); // 1.40200 = 1 + 26,345 / 65,536
+        let b = y + 2 * cb + ((upper(2 * cb, -14_942) + 1) >> 1); // 1.77200
+        let g = -22_554 * i32::from(cb) + 18_734 * i32::from(cr) + (1 << 15); // 0.34414, 1 - 0.71414
+        let g = y - cr + (g >> 16) as i16;
+        [*red, *green, *blue] = [r, g, b].map(|level| level.clamp(0, 255) as u8);
+    }
+}
+
+/// Three rows as pixels.
+#[multiversion(targets("x86_64+avx2"))]
+fn interleave(red: &[u8], green: &[u8], blue: &[u8], out: &mut [u8]) {
+    for (((out, red), green), blue) in
+        out.as_chunks_mut().0.iter_mut().zip(red).zip(green).zip(blue)
+    {
+        *out = [*red, *green, *blue];
     }
 }
 

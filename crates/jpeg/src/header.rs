@@ -38,8 +38,8 @@ impl Frame {
 #[derive(Default)]
 pub(crate) struct Tables {
     pub(crate) quantisation: [Option<Quantisation>; 4],
-    pub(crate) first: [Option<Table>; 4],
-    pub(crate) others: [Option<Table>; 4],
+    pub(crate) first: [Option<Box<Table>>; 4],
+    pub(crate) others: [Option<Box<Table>>; 4],
 }
 
 /// Reads all segments up to the scan. `None` where the file is not of the kind that is decoded here, or damaged.

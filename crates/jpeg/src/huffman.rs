@@ -1,22 +1,25 @@
 //! Huffman's code: from bits to coefficients.
 
-/// So many bits are looked up at once. Most codes with their values are shorter, and the tables stay in the first cache.
-const LOOKUP_BITS: u32 = 11;
+use std::ops::Range;
+
+/// So many bits are looked up at once. Most codes with their values are shorter, and what the next look-up waits for stays in the first cache.
+const LOOKUP_BITS: u32 = 12;
 
 /// So many values can be looked up without making more bits ready than the 56 there are.
 const AT_ONCE: u32 = 56 / LOOKUP_BITS;
 
-/// Coefficients of a block, 64 in rows of eight, and room for what a damaged code would write beyond them.
-pub(crate) type Block = [i16; 128];
+/// Coefficients of two blocks side by side, in eight rows of sixteen, and room for what a damaged code would write beyond them.
+pub(crate) type Pair = [i16; 264];
 
-/// Where the coefficient of each place along the zigzag lies in its block; places beyond the 64th lie beyond it.
-static ZIGZAG: [u8; 128] = zigzag();
+/// Where the coefficient of each place along the zigzag lies in the left block of a pair; eight further in the right one. Places beyond
+/// the 64th lie beyond both.
+static ZIGZAG: [u8; 256] = zigzag();
 
-const fn zigzag() -> [u8; 128] {
-    let mut places = [64; 128];
+const fn zigzag() -> [u8; 256] {
+    let mut places = [128; 256];
     let (mut row, mut column, mut at) = (0u8, 0u8, 0);
     while at < 64 {
-        places[at] = 8 * row + column;
+        places[at] = 16 * row + column;
         let up = (row + column) % 2 == 0;
         match (up, row, column) {
             (true, _, 7) => row += 1,
@@ -31,55 +34,83 @@ const fn zigzag() -> [u8; 128] {
     places
 }
 
-/// What one look-up finds: a value, and mostly the one after it too.
+/// What one look-up finds: a value, and mostly the one after it too. In one number, from its lowest bits on:
+///
+/// - 8: how many bits they take, codes and values; none where the first takes more than were looked at,
+/// - 8: how many of these are the first's,
+/// - 8: how many coefficients the first ends,
+/// - 8: how many both end; as many where there is no second, and then its value is the first's again,
+/// - 16 and 16: the values.
 #[derive(Clone, Copy, Default)]
-struct Found {
-    /// How many bits they take, codes and values; none where the first takes more than were looked at.
-    bits: u8,
-    /// How many of these are the first's.
-    first_bits: u8,
-    /// How many coefficients each ends; the second none where there is no second, and then its value is the first's again.
-    ends: [u8; 2],
-    values: [i16; 2],
-}
+struct Found(u64);
 
 impl Found {
+    fn new(bits: [u32; 2], ends: [u32; 2], values: [i16; 2]) -> Self {
+        let [first, second] = values.map(|value| u64::from(value as u16));
+        let counts = bits[1] | bits[0] << 8 | ends[0] << 16 | ends[1] << 24;
+        Self(u64::from(counts) | first << 32 | second << 48)
+    }
+
     /// The symbol's value alone.
     fn one(symbol: u8, value: u32, bits: u32) -> Self {
-        let (run, size) = (symbol >> 4, u32::from(symbol & 15));
+        let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
         // The end of the block ends all; sixteen zeros end sixteen, of which the last is zero too.
         let ends = if symbol == 0 { 64 } else { run + 1 };
-        let (bits, value) = (bits as u8, extend(value, size) as i16);
-        Self { bits, first_bits: bits, ends: [ends, 0], values: [value; 2] }
+        Self::new([bits; 2], [ends; 2], [extend(value, size) as i16; 2])
     }
 
     /// This value and the one of `next`, where `within` bits hold both.
     fn and(self, next: Self, within: u32) -> Self {
-        let bits = self.bits + next.first_bits;
-        if self.ends[0] == 64 || next.bits == 0 || u32::from(bits) > within {
+        let bits = self.bits() + next.first_bits();
+        if self.ends()[0] == 64 || next.bits() == 0 || bits > within {
             return self;
         }
-        let (ends, values) = ([self.ends[0], next.ends[0]], [self.values[0], next.values[0]]);
-        Self { bits, first_bits: self.first_bits, ends, values }
+        let ends = self.ends()[0] as u32;
+        let ends = [ends, ends + next.ends()[0] as u32];
+        Self::new([self.first_bits(), bits], ends, [self.values()[0], next.values()[0]])
+    }
+
+    #[inline(always)]
+    fn bits(self) -> u32 {
+        u32::from(self.0 as u8)
+    }
+
+    #[inline(always)]
+    fn first_bits(self) -> u32 {
+        u32::from((self.0 >> 8) as u8)
+    }
+
+    #[inline(always)]
+    fn ends(self) -> [usize; 2] {
+        [(self.0 >> 16) as u8, (self.0 >> 24) as u8].map(usize::from)
+    }
+
+    #[inline(always)]
+    fn values(self) -> [i16; 2] {
+        [(self.0 >> 32) as i16, (self.0 >> 48) as i16]
     }
 }
 
-/// A value of `size` bits: the lower half of them stands for negative numbers (T.81, figure F.12).
+/// A value of `size` bits: the lower half of them stands for negative numbers (T.81, figure F.12). Without branches, since
+/// signs cannot be foreseen.
 fn extend(bits: u32, size: u32) -> i32 {
-    if size > 0 && bits < 1 << (size - 1) { bits as i32 - (1 << size) + 1 } else { bits as i32 }
+    let half = (1 << size) >> 1;
+    let negative = (bits as i32 - half) >> 31;
+    bits as i32 + (negative & (1 - (1 << size)))
 }
 
 /// One code of a file.
 pub(crate) struct Table {
     /// By the next bits.
-    lookup: Box<[Found; 1 << LOOKUP_BITS]>,
+    lookup: [Found; 1 << LOOKUP_BITS],
+    /// How many bits that takes, once more: the next look-up waits for this alone, and these few stay in the first cache.
+    bits: [u8; 1 << LOOKUP_BITS],
     /// By the next bits: the length of the code in the upper half, its symbol in the lower; 0 where it is longer than that.
-    code: Box<[u16; 1 << LOOKUP_BITS]>,
-    /// By length: the first code beyond those of the length, in the upper of 16 bits.
-    beyond: [u32; 17],
-    /// By length: what has to be added to a code to find its symbol.
-    offset: [i32; 17],
-    symbols: [u8; 256],
+    code: [u16; 1 << LOOKUP_BITS],
+    /// The same of longer codes, by how far the next sixteen bits are from the last that are shorter.
+    long_code: Vec<u16>,
+    /// The first of those codes, as the upper of sixteen bits.
+    first_long: usize,
     /// What it was made of, to be known again.
     made_of: Vec<u8>,
 }
@@ -87,57 +118,71 @@ pub(crate) struct Table {
 impl Table {
     /// The code of first coefficients, from a DHT segment's numbers of codes of each length and their symbols. `None` where these
     /// are no code.
-    pub(crate) fn of_first(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
-        let mut table = Self {
-            lookup: Box::new([Found::default(); 1 << LOOKUP_BITS]),
-            code: Box::new([0; 1 << LOOKUP_BITS]),
-            beyond: [0; 17],
-            offset: [0; 17],
-            symbols: [0; 256],
+    pub(crate) fn of_first(counts: &[u8; 16], symbols: &[u8]) -> Option<Box<Self>> {
+        let mut table = Box::new(Self {
+            lookup: [Found::default(); 1 << LOOKUP_BITS],
+            bits: [0; 1 << LOOKUP_BITS],
+            code: [0; 1 << LOOKUP_BITS],
+            long_code: Vec::new(),
+            first_long: 0,
             made_of: [counts, symbols].concat(),
-        };
-        table.symbols.get_mut(..symbols.len())?.copy_from_slice(symbols);
-        let (mut code, mut first) = (0u32, 0usize);
-        for length in 1..=16 {
-            let count = usize::from(counts[length - 1]);
-            table.offset[length] = first as i32 - code as i32;
-            for &symbol in symbols.get(first..first + count)? {
+        });
+        let (mut code, mut symbols) = (0u32, symbols.iter());
+        for (length, &count) in (1..).zip(counts) {
+            code <<= 1;
+            if length == LOOKUP_BITS + 1 {
+                table.first_long = (code as usize) << (16 - length);
+                table.long_code = vec![0; (1 << 16) - table.first_long + 1];
+            }
+            for symbol in symbols.by_ref().take(count.into()) {
                 // A code of ones alone is not allowed, nor one beyond it.
                 if code + 1 >= 1 << length {
                     return None;
                 }
-                table.enter(code, length as u32, symbol);
+                table.enter(code, length, *symbol);
                 code += 1;
             }
-            first += count;
-            table.beyond[length] = code << (16 - length);
-            code <<= 1;
         }
-        (first == symbols.len()).then_some(table)
+        table.count_bits();
+        symbols.next().is_none().then_some(table)
     }
 
     /// The same of the other coefficients, of which one follows the other in the same code.
-    pub(crate) fn of_others(counts: &[u8; 16], symbols: &[u8]) -> Option<Self> {
+    pub(crate) fn of_others(counts: &[u8; 16], symbols: &[u8]) -> Option<Box<Self>> {
         const MASK: usize = (1 << LOOKUP_BITS) - 1;
         let mut table = Self::of_first(counts, symbols)?;
-        let one = table.lookup.clone();
+        let one = table.lookup;
         for (bits, found) in table.lookup.iter_mut().enumerate() {
-            *found = found.and(one[bits << found.bits & MASK], LOOKUP_BITS);
+            *found = found.and(one[bits << found.bits() & MASK], LOOKUP_BITS);
         }
+        table.count_bits();
         Some(table)
+    }
+
+    fn count_bits(&mut self) {
+        for (bits, found) in self.bits.iter_mut().zip(&self.lookup) {
+            *bits = found.bits() as u8;
+        }
     }
 
     pub(crate) fn is_made_of(&self, counts: &[u8; 16], symbols: &[u8]) -> bool {
         self.made_of[..16] == *counts && self.made_of[16..] == *symbols
     }
 
-    /// Writes a code into the table of what follows it, with every value that fits there.
+    /// Writes a code into the tables of what follows it, with every value that fits there.
     fn enter(&mut self, code: u32, length: u32, symbol: u8) {
-        let Some(left) = LOOKUP_BITS.checked_sub(length) else { return };
-        let all = (code << left) as usize..((code + 1) << left) as usize;
-        self.code[all].fill((length << 8) as u16 | u16::from(symbol));
+        let all = |bits: u32| {
+            (code << (bits - length)) as usize..((code + 1) << (bits - length)) as usize
+        };
+        let entry = (length << 8) as u16 | u16::from(symbol);
+        if length > LOOKUP_BITS {
+            let Range { start, end } = all(16);
+            self.long_code[start + 1 - self.first_long..end + 1 - self.first_long].fill(entry);
+            return;
+        }
+        self.code[all(LOOKUP_BITS)].fill(entry);
         let size = u32::from(symbol & 15);
-        let Some(left) = left.checked_sub(size) else { return };
+        let Some(left) = (LOOKUP_BITS - length).checked_sub(size) else { return };
         for value in 0..1 << size {
             let from = ((code << size | value) << left) as usize;
             self.lookup[from..from + (1 << left)].fill(Found::one(symbol, value, length + size));
@@ -148,19 +193,14 @@ impl Table {
     /// them highest.
     #[cold]
     fn long(&self, held: u64) -> Found {
-        let (length, symbol) = match self.code[(held >> (64 - LOOKUP_BITS)) as usize] {
-            0 => {
-                let next = (held >> 48) as u32;
-                let length = (1..=16).find(|&n| next < self.beyond[n]);
-                let Some(length) = length else { return Found::default() };
-                let code = (next >> (16 - length)) as i32;
-                (length as u32, self.symbols[(code + self.offset[length]) as usize & 255])
-            }
-            code => (u32::from(code >> 8), code as u8),
-        };
+        let short = self.code[(held >> (64 - LOOKUP_BITS)) as usize];
+        let long = ((held >> 48) as usize + 1).saturating_sub(self.first_long);
+        // One of them is none: which, cannot be foreseen.
+        let code = short | self.long_code.get(long).unwrap_or(&0);
+        let (length, symbol) = (u32::from(code >> 8), code as u8);
         let size = u32::from(symbol & 15);
-        let value = (held << length).checked_shr(64 - size).unwrap_or(0) as u32;
-        Found::one(symbol, value, length + size)
+        let value = ((held << length) >> 32) >> (32 - size);
+        Found::one(symbol, value as u32, length + size)
     }
 }
 
@@ -197,84 +237,93 @@ impl<'a> Bits<'a> {
     }
 
     #[inline(always)]
-    fn skip(&mut self, count: u8) {
-        self.held <<= count & 63;
-        self.count -= u32::from(count);
+    fn skip(&mut self, bits: u8) {
+        self.held <<= bits & 63;
+        self.count -= u32::from(bits);
     }
 
-    /// The next values of this code; of no bits if there are none. As many bits as are looked up have to be ready, and more are
+    /// So many bits before.
+    #[cold]
+    fn before(self, count: u32) -> Self {
+        let at = 8 * self.at - self.count as usize - count as usize;
+        let mut bits = Self { bytes: self.bytes, at: at / 8, held: 0, count: 0 };
+        bits.refill();
+        bits.held <<= at % 8;
+        bits.count -= at as u32 % 8;
+        bits
+    }
+
+    /// The next values of this code, `None` if there are none. As many bits as are looked up have to be ready, and more are
     /// afterwards if the value was a long one.
     #[inline(always)]
-    fn next(&mut self, table: &Table) -> Found {
-        let mut found = table.lookup[(self.held >> (64 - LOOKUP_BITS)) as usize];
-        if found.bits == 0 {
-            self.refill();
-            found = table.long(self.held);
-            self.skip(found.bits);
-            self.refill();
-        } else {
-            self.skip(found.bits);
+    fn next(&mut self, table: &Table) -> Option<Found> {
+        let next = (self.held >> (64 - LOOKUP_BITS)) as usize;
+        let bits = table.bits[next];
+        if bits > 0 {
+            self.skip(bits);
+            return Some(table.lookup[next]);
         }
-        found
+        self.refill();
+        let found = table.long(self.held);
+        self.skip(found.bits() as u8);
+        self.refill();
+        (found.bits() > 0).then_some(found)
     }
 
-    /// Reads a block's coefficients: the first as its difference from the one before it. The last place along the zigzag
-    /// that may not be zero comes back, `None` where the bits are no block.
+    /// Reads the coefficients of a block, which begins a pair or its right half and is all zeros: the first as its difference
+    /// from the one before it. The last place along the zigzag that may not be zero comes back, `None` where the bits are no block.
     #[inline(always)]
     pub(crate) fn block(
         &mut self,
         first: &Table,
         others: &Table,
-        block: &mut Block,
+        block: &mut [i16; 256],
     ) -> Option<usize> {
-        block[..64].fill(0);
         let mut bits = *self; // a copy stays in registers
         bits.refill();
-        let found = bits.next(first);
-        block[0] = found.values[0];
-        let mut damaged = found.bits == 0;
-        let (mut at, mut last) = (0, 0);
-        while at < 63 && !damaged {
+        block[0] = bits.next(first)?.values()[0];
+        let mut at = 0;
+        let last = 'block: loop {
             bits.refill();
             for _ in 0..AT_ONCE {
-                let before = bits;
-                let found = bits.next(others);
-                damaged |= found.bits == 0;
-                let one = at + usize::from(found.ends[0]);
-                let two = one + usize::from(found.ends[1]);
-                block[place(one)] = found.values[0];
-                block[place(two)] = found.values[1];
-                if two >= 63 {
-                    last = if one > 63 { at } else { one };
-                    if one == 63 && found.ends[1] > 0 {
-                        // The second is the next block's.
-                        bits = before;
-                        bits.skip(found.first_bits);
-                    } else if two == 63 {
-                        last = two;
-                    }
+                let found = bits.next(others)?;
+                let [one, two] = found.ends().map(|ends| at + ends);
+                block[place(one)] = found.values()[0];
+                block[place(two)] = found.values()[1];
+                if two < 63 {
                     at = two;
-                    break;
+                    continue;
                 }
-                at = two;
+                if one == 63 && two > 63 {
+                    // The second is the next block's.
+                    bits = bits.before(found.bits() - found.first_bits());
+                }
+                break 'block if two == 63 {
+                    63
+                } else if one > 63 {
+                    at
+                } else {
+                    one
+                };
             }
-        }
+        };
         *self = bits;
-        (!damaged).then_some(last)
+        Some(last)
     }
 }
 
 /// Where the coefficient of this place along the zigzag lies in its block.
 #[inline(always)]
 fn place(at: usize) -> usize {
-    usize::from(ZIGZAG[at & 127] & 127)
+    usize::from(ZIGZAG[at & 255])
 }
 
-/// A quantisation table as it lies in a file, along the zigzag, in rows of eight.
-pub(crate) fn from_zigzag(values: &[u8; 64]) -> [i16; 64] {
-    let mut table = [0; 64];
+/// A quantisation table as it lies in a file, along the zigzag, as two blocks have it side by side.
+pub(crate) fn from_zigzag(values: &[u8; 64]) -> [i16; 128] {
+    let mut table = [0; 128];
     for (&place, &value) in ZIGZAG.iter().zip(values) {
         table[usize::from(place)] = i16::from(value);
+        table[usize::from(place) + 8] = i16::from(value);
     }
     table
 }

@@ -16,7 +16,7 @@
 //! file and its views. The decoders that others keep are made for every file; this one is for those that cameras and data sets
 //! have: sequential, eight bits, Huffman's code, one scan, grey or luminance and chrominance. What is anything else, or damaged,
 //! is answered `None`, and is another decoder's. Three things make it fast: a code and its value are found in one look-up, the
-//! blocks that no view shows are read but not transformed, and tables and buffers are kept from one file to the next.
+//! blocks that no view shows are read but not transformed, and two blocks are transformed at once with the processor's products in pairs.
 //!
 //! Its levels are those of libjpeg's default settings, to the bit, and so of Pillow's, through which the published results
 //! read their pictures.
@@ -108,16 +108,18 @@ fn decode_in(
     let (columns, lines) = (within(columns, width), within(lines, height));
     scan::planes(&frame, tables, (bits, ends), (columns.clone(), lines.clone()), planes)?;
 
-    let mut image = RgbImage::new(width, height);
-    if columns.is_empty() {
-        return Some(image);
-    }
-    for y in lines {
-        let out = &mut image.as_mut()[3 * (y * frame.width + columns.start)..][..3 * columns.len()];
-        match frame.components.len() {
-            1 => color::grey(&planes[0], y, columns.clone(), out),
-            _ => color::rgb(planes, frame.sampling(), y, columns.clone(), rows, out),
+    // Every pixel is written once, those that nobody looks at as black.
+    let mut pixels = Vec::with_capacity(3 * frame.width * frame.height);
+    pixels.resize(3 * frame.width * lines.start, 0);
+    if !columns.is_empty() {
+        for y in lines {
+            pixels.resize(3 * (y * frame.width + columns.start), 0);
+            match frame.components.len() {
+                1 => color::grey(&planes[0], y, columns.clone(), &mut pixels),
+                _ => color::rgb(planes, frame.sampling(), y, columns.clone(), rows, &mut pixels),
+            }
         }
     }
-    Some(image)
+    pixels.resize(3 * frame.width * frame.height, 0);
+    RgbImage::from_raw(width, height, pixels)
 }

@@ -7,7 +7,7 @@ use multiversion::multiversion;
 
 use crate::color::Plane;
 use crate::header::{Component, Frame, Tables};
-use crate::huffman::{Bits, Block, Table};
+use crate::huffman::{Bits, Pair, Table};
 use crate::idct::{self, Quantisation};
 
 /// Zeros behind the bits, so that eight bytes can be read wherever there is one left.
@@ -38,8 +38,8 @@ pub(crate) fn unstuff(scan: &[u8], bits: &mut Vec<u8>, ends: &mut Vec<usize>) ->
     Some(())
 }
 
-/// The most blocks of a unit: four of luminance, two of chrominance.
-const MOST_BLOCKS: usize = 6;
+/// The most pairs of blocks that two units make: four blocks of luminance and two of chrominance each.
+const MOST_PAIRS: usize = 6;
 
 /// A channel with its tables.
 struct Channel<'a> {
@@ -61,47 +61,51 @@ fn channels<'a>(frame: &Frame, tables: &'a Tables) -> Option<Vec<Channel<'a>>> {
     frame.components.iter().map(with_tables).collect()
 }
 
-/// Reads the blocks of one unit, and the last place of each that may not be zero.
+/// Reads the blocks of one unit, the left (0) or the right (1) of two, into pairs that are all zeros there.
 #[inline(always)]
 fn read_unit(
     bits: &mut Bits,
     channels: &[Channel],
     before: &mut [i16; 3],
-    blocks: &mut [(Block, usize); MOST_BLOCKS],
+    side: usize,
+    pairs: &mut [(Pair, usize)],
 ) -> Option<()> {
-    let mut blocks = blocks.iter_mut();
+    let mut row = 0;
     for (channel, before) in channels.iter().zip(before) {
-        for _ in 0..channel.component.across * channel.component.down {
-            let (block, last) = blocks.next()?;
-            *last = bits.block(channel.first, channel.others, block)?;
-            block[0] = block[0].wrapping_add(*before);
-            *before = block[0];
+        let Component { across, down, .. } = channel.component;
+        for _ in 0..down {
+            for column in side * across..(side + 1) * across {
+                let (pair, last) = pairs.get_mut(row + column / 2)?;
+                let block = pair[column % 2 * 8..].first_chunk_mut()?;
+                *last = bits.block(channel.first, channel.others, block)?.max(*last);
+                block[0] = block[0].wrapping_add(*before);
+                *before = block[0];
+            }
+            row += across;
         }
     }
     Some(())
 }
 
-/// Writes the levels of a unit's blocks into the planes.
+/// Writes the levels of two units' blocks into the planes: of the `x`-th two of the units' row `y`.
 #[inline(always)]
-fn transform_unit(
+fn transform_units(
     channels: &[Channel],
-    blocks: &[(Block, usize); MOST_BLOCKS],
+    pairs: &[(Pair, usize)],
     (x, y): (usize, usize),
     planes: &mut [Plane; 3],
 ) {
-    let mut blocks = blocks.iter();
+    let mut pairs = pairs.iter();
     for (channel, plane) in channels.iter().zip(planes) {
         let Component { across, down, .. } = channel.component;
         for row in y * down..(y + 1) * down {
             for column in x * across..(x + 1) * across {
-                let Some((block, last)) = blocks.next() else { return };
-                let (at, stride) = (8 * (row * plane.stride + column), plane.stride);
+                let Some((pair, last)) = pairs.next() else { return };
+                let (at, stride) = (8 * row * plane.stride + 16 * column, plane.stride);
                 let (quantisation, levels) = (channel.quantisation, &mut plane.levels);
                 match last {
-                    0 => idct::level(block[0], quantisation, levels, at, stride),
-                    // The first ten places are in the first four rows and columns.
-                    1..10 => idct::levels::<4>(block, quantisation, levels, at, stride),
-                    _ => idct::levels::<8>(block, quantisation, levels, at, stride),
+                    0 => idct::level(pair, quantisation, levels, at, stride),
+                    _ => idct::levels(pair, quantisation, levels, at, stride),
                 }
             }
         }
@@ -126,15 +130,15 @@ pub(crate) fn planes(
         return None;
     }
     for (plane, component) in planes.iter_mut().zip(&frame.components) {
-        plane.stride = 8 * units_across * component.across;
+        plane.stride = 16 * units_across.div_ceil(2) * component.across;
         plane.width = (frame.width * component.across).div_ceil(across);
         plane.height = (frame.height * component.down).div_ceil(down);
         let levels = plane.stride * 8 * component.down * (units / units_across);
         plane.levels.resize(levels.max(plane.levels.len()), 0);
     }
-    // Chrominance reaches one of its levels further.
+    // Chrominance reaches one of its levels further. Columns are counted in two units each.
     let unit_columns =
-        columns.start.saturating_sub(2) / (8 * across)..(columns.end + 2).div_ceil(8 * across);
+        columns.start.saturating_sub(2) / (16 * across)..(columns.end + 2).div_ceil(16 * across);
     let unit_rows = rows.start.saturating_sub(2) / (8 * down)..(rows.end + 2).div_ceil(8 * down);
 
     let interval = if frame.restart_interval == 0 { units } else { frame.restart_interval };
@@ -142,18 +146,29 @@ pub(crate) fn planes(
         return None;
     }
     let channels = channels(frame, tables)?;
-    let mut blocks = [([0; 128], 0); MOST_BLOCKS];
-    let mut begin = 0;
+    let pairs = &mut [([0; 264], 0); MOST_PAIRS];
+    let pairs = &mut pairs[..frame.components.iter().map(|c| c.across * c.down).sum()];
+    let (mut begin, mut x, mut y) = (0usize, 0usize, 0usize);
     // Nobody looks at what is below.
     let needed = units.min(units_across * unit_rows.end);
     for (n, &end) in ends[..needed.div_ceil(interval)].iter().enumerate() {
         let mut bits = Bits::new(&bits[begin..]);
         let mut before = [0i16; 3];
-        for unit in n * interval..((n + 1) * interval).min(needed) {
-            read_unit(&mut bits, &channels, &mut before, &mut blocks)?;
-            let (x, y) = (unit % units_across, unit / units_across);
-            if unit_columns.contains(&x) && unit_rows.contains(&y) {
-                transform_unit(&channels, &blocks, (x, y), planes);
+        for _ in n * interval..((n + 1) * interval).min(needed) {
+            if x.is_multiple_of(2) {
+                pairs.iter_mut().for_each(|(pair, last)| {
+                    pair[..128].fill(0);
+                    *last = 0;
+                });
+            }
+            read_unit(&mut bits, &channels, &mut before, x % 2, pairs)?;
+            let complete = x % 2 == 1 || x + 1 == units_across;
+            if complete && unit_columns.contains(&(x / 2)) && unit_rows.contains(&y) {
+                transform_units(&channels, pairs, (x / 2, y), planes);
+            }
+            x += 1;
+            if x == units_across {
+                (x, y) = (0, y + 1);
             }
         }
         if !bits.within(end - begin) {

@@ -73,12 +73,24 @@ pub(crate) fn uniform([least, greatest]: [f64; 2], rng: &mut Stream) -> f64 {
     least + (greatest - least) * rng.random::<f64>()
 }
 
-/// Parts interleaved RGB8 into planes.
+/// Parts interleaved RGB8 into planes. The levels are parted while they are bytes, of which a vector holds four times as many.
 #[multiversion(targets("x86_64+avx512bw+avx512vl", "x86_64+avx2"))]
 fn planes_from_pixels(pixels: &[u8], planes: &mut [f32]) {
+    const AT_ONCE: usize = 256;
     let [red, green, blue] = split(planes);
-    for (((pixel, r), g), b) in pixels.chunks_exact(3).zip(red).zip(green).zip(blue) {
-        (*r, *g, *b) = (pixel[0].into(), pixel[1].into(), pixel[2].into());
+    let mut parted = [[0u8; AT_ONCE]; 3];
+    let chunks =
+        red.chunks_mut(AT_ONCE).zip(green.chunks_mut(AT_ONCE)).zip(blue.chunks_mut(AT_ONCE));
+    for (((red, green), blue), pixels) in chunks.zip(pixels.chunks(3 * AT_ONCE)) {
+        let [r, g, b] = &mut parted;
+        for (((pixel, r), g), b) in
+            pixels.as_chunks().0.iter().zip(&mut *r).zip(&mut *g).zip(&mut *b)
+        {
+            [*r, *g, *b] = *pixel;
+        }
+        for (plane, levels) in [(red, r), (green, g), (blue, b)] {
+            plane.iter_mut().zip(levels).for_each(|(value, level)| *value = f32::from(*level));
+        }
     }
 }
 
