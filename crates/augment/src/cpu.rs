@@ -29,29 +29,33 @@ pub fn view(spec: &ViewSpec, image: &RgbImage, rng: &mut Stream, out: &mut [f32]
     }
 }
 
+/// The region that a view cuts from an image of this size, made by [`view`] of this specification from this stream: a random
+/// crop's, the whole image otherwise.
+pub fn region(spec: &ViewSpec, (width, height): (u32, u32), rng: &mut Stream) -> Region {
+    match spec.ops.first() {
+        Some(&Op::RandomResizedCrop { scale, ratio, .. }) => {
+            ops::random_region(width, height, scale, ratio, rng)
+        }
+        _ => Region { top: 0, left: 0, height, width },
+    }
+}
+
 /// The columns and rows of an image of this size that its views look at, each made by [`view`] of this specification from
 /// this stream; the other pixels need not be known.
 pub fn looked_at<'a>(
-    (width, height): (u32, u32),
+    size: (u32, u32),
     views: impl IntoIterator<Item = (&'a ViewSpec, Stream)>,
 ) -> (Range<u32>, Range<u32>) {
-    let whole = Region { top: 0, left: 0, height, width };
-    let regions = views.into_iter().map(|(spec, mut rng)| match spec.ops.first() {
-        Some(&Op::RandomResizedCrop { scale, ratio, .. }) => {
-            ops::random_region(width, height, scale, ratio, &mut rng)
-        }
-        _ => whole,
-    });
-    let areas = regions.map(|region| {
-        let Region { top, left, height, width } = region;
+    let areas = views.into_iter().map(|(spec, mut rng)| {
+        let Region { top, left, height, width } = region(spec, size, &mut rng);
         (left..left + width, top..top + height)
     });
     let join = |a: Range<u32>, b: Range<u32>| a.start.min(b.start)..a.end.max(b.end);
-    areas.reduce(|a, b| (join(a.0, b.0), join(a.1, b.1))).unwrap_or((0..width, 0..height))
+    areas.reduce(|a, b| (join(a.0, b.0), join(a.1, b.1))).unwrap_or((0..size.0, 0..size.1))
 }
 
 /// The crop of a view alone, as whole levels in `out`, which is `[size, size, 3]`: what the device engine goes on with
-/// from photographs. A random crop's region is drawn beforehand, by [`Draws`](crate::Draws).
+/// from photographs. A random crop's region is drawn beforehand ([`region`]).
 ///
 /// # Panics
 /// As [`view`] does, and if a random crop has no region.

@@ -224,6 +224,53 @@ mod tests {
         }
     }
 
+    /// Noise of different sizes, as JPEGs or as the pixels that these decode to.
+    struct Noise {
+        jpegs: Vec<Vec<u8>>,
+        decoded: bool,
+    }
+
+    impl Noise {
+        fn new(decoded: bool) -> Self {
+            let jpeg = |n: u32| {
+                let mut bytes = std::io::Cursor::new(Vec::new());
+                let noise = |x: u32, y: u32| {
+                    image::Rgb([x * 7919, y * 104_729, x * y].map(|v| (v % 251) as u8))
+                };
+                let image = RgbImage::from_fn(60 + 9 * n, 90 - 7 * n, noise);
+                image.write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
+                bytes.into_inner()
+            };
+            Self { jpegs: (0..8).map(jpeg).collect(), decoded }
+        }
+    }
+
+    impl Source for Noise {
+        fn len(&self) -> usize {
+            self.jpegs.len()
+        }
+        fn picture(&self, index: usize) -> Result<Picture> {
+            let picture = Picture::Encoded(self.jpegs[index].clone());
+            if self.decoded { picture.decode().map(Picture::Decoded) } else { Ok(picture) }
+        }
+        fn label(&self, _: usize) -> Option<u32> {
+            None
+        }
+        fn describe(&self, index: usize) -> String {
+            format!("noise {index}")
+        }
+    }
+
+    #[test]
+    fn what_is_not_decoded_is_in_no_view() {
+        for augment in [Augment::Cpu, Augment::Device] {
+            let of = |decoded| run(feed(Arc::new(Noise::new(decoded)), augment), 0, 2).0;
+            for (whole, part) in of(true).iter().zip(of(false)) {
+                assert_eq!(whole.views, part.views, "{augment:?}");
+            }
+        }
+    }
+
     #[test]
     fn unreadable_images_are_replaced_counted_and_named() {
         for augment in [Augment::Cpu, Augment::Device] {

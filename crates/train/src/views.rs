@@ -159,7 +159,7 @@ impl Maker {
             let images: Vec<RgbImage> = ids.par_iter().map(read).collect::<Result<_>>()?;
             let images: Vec<&RgbImage> = images.iter().collect();
             let view = |(v, spec)| match self.augment {
-                Augment::Device => self.cropped(moment, v, spec, &images),
+                Augment::Device => self.cropped(moment, v, spec, &images, ids),
                 _ => self.made(moment.epoch, v, spec, &images, ids),
             };
             specs.map(view).collect()
@@ -190,16 +190,23 @@ impl Maker {
 
     /// The columns and rows that the item's views look at in an image of this size.
     fn looked_at(&self, epoch: u64, id: usize, size: (u32, u32)) -> (Range<u32>, Range<u32>) {
-        if self.augment == Augment::Device {
-            return (0..size.0, 0..size.1); // the batch's regions are drawn when all sizes are known
-        }
         let views = self.specs.iter().enumerate();
         cpu::looked_at(size, views.map(|(v, spec)| (spec, self.stream(epoch, id, v))))
     }
 
-    fn cropped(&self, moment: Moment, v: usize, spec: &ViewSpec, images: &[&RgbImage]) -> View {
+    fn cropped(
+        &self,
+        moment: Moment,
+        v: usize,
+        spec: &ViewSpec,
+        images: &[&RgbImage],
+        ids: &[usize],
+    ) -> View {
         let sizes: Vec<_> = images.iter().map(|image| image.dimensions()).collect();
-        let draws = self.draws(moment, v, spec, &sizes);
+        let mut draws = self.draws(moment, v, spec, &sizes);
+        // By the item and not by the batch, as on the CPU: what is looked at has to be known before an image is decoded.
+        let region = |(&id, &size)| cpu::region(spec, size, &mut self.stream(moment.epoch, id, v));
+        draws.regions = ids.iter().zip(&sizes).map(region).collect();
         let size = i64::from(spec.size());
         let cropped = written(&[images.len() as i64, size, size, 3], |levels: &mut [u8]| {
             let each = levels.par_chunks_exact_mut(levels.len() / images.len());
