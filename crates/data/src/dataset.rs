@@ -284,6 +284,13 @@ fn open_files(
         let (found, its_classes) = open(&files)?;
         // Test images are published without their labels, sometimes: no use here.
         if test.is_none() && its_classes.is_empty() == classes.is_empty() {
+            ensure!(
+                its_classes.len() <= classes.len(),
+                "the test images have {} classes and those to train on {}: {}",
+                its_classes.len(),
+                classes.len(),
+                root.display()
+            );
             used.extend(files);
             test = Some(found);
         }

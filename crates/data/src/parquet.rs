@@ -63,6 +63,13 @@ impl Parquet {
         } else if split.classes.is_empty() {
             split.classes = (0..count).map(|label| label.to_string()).collect();
         }
+        let named = split.classes.len();
+        ensure!(
+            count as usize <= named,
+            "{} has the label {}, and names {named} classes",
+            files[0].display(),
+            count.saturating_sub(1)
+        );
         Ok(split)
     }
 
@@ -134,7 +141,8 @@ impl Source for Parquet {
                     group.file.display()
                 )
             })?;
-        let bytes = pictures[row].as_ref().context("the row holds no image bytes")?;
+        let bytes =
+            pictures.get(row).and_then(Option::as_ref).context("the row holds no image bytes")?;
         Ok(Picture::Encoded(bytes.data().to_vec()))
     }
 
@@ -353,7 +361,11 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.parquet");
         write(&file, &[&[(Some(b"0"), Some(2))]], None);
-        assert_eq!(Parquet::open(&[file]).unwrap().classes(), ["0", "1", "2"]);
+        assert_eq!(Parquet::open(std::slice::from_ref(&file)).unwrap().classes(), ["0", "1", "2"]);
+
+        write(&file, &[&[(Some(b"0"), Some(2))]], Some(r#"["cat", "dog"]"#));
+        let error = Parquet::open(&[file]).err().unwrap().to_string();
+        assert!(error.contains("has the label 2, and names 2 classes"), "{error}");
     }
 
     #[test]

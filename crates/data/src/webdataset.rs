@@ -130,20 +130,21 @@ fn read_headers(path: &Path) -> Result<Vec<Member>> {
     let mut archive = Archive::new(BufReader::new(file));
     for entry in archive.entries_with_seek()? {
         let mut entry = entry.context("it is cut short or no tar file")?;
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let start = entry.raw_file_position();
+        // Checked of every member, and before anything is reserved for it: the reader passes over what is not there.
+        let end = start.checked_add(entry.size()).filter(|&end| end <= length);
+        let Some(end) = end else { bail!("it is cut short: {name} ends beyond it") };
         if entry.header().entry_type() != EntryType::Regular {
             continue;
         }
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let Some((key, extension)) = split(&name) else { continue };
         if IMAGES.contains(&extension.to_lowercase().as_str()) {
-            let start = entry.raw_file_position();
-            // Checked before anything is reserved for it.
-            let end = start.checked_add(entry.size()).filter(|&end| end <= length);
-            let Some(end) = end else { bail!("it is cut short: {name} ends beyond it") };
             members.push(Member { key: key.to_owned(), bytes: start..end, label: None });
         } else if extension == LABEL {
+            ensure!(entry.size() <= LABEL_BYTES, "{name} is longer than the number of a class");
             let mut text = String::new();
-            entry.by_ref().take(LABEL_BYTES).read_to_string(&mut text)?;
+            entry.read_to_string(&mut text).with_context(|| format!("{name} is no text"))?;
             let label = text.trim().parse::<u32>().ok().filter(|&label| label <= MAX_LABEL);
             let label = label.with_context(|| {
                 format!("{name} holds {text:?}, not the number of a class (0 to {MAX_LABEL})")
@@ -242,6 +243,12 @@ pub(crate) mod tests {
         assert!(refusal().contains("a.tar: it is cut short"), "{}", refusal());
         std::fs::write(&path, &whole[..700]).unwrap();
         assert!(refusal().contains("it is cut short"), "{}", refusal());
+        write(&path, &[("1.jpg", b"a"), ("1.cls", b"12\n")]);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..1537]).unwrap(); // within the label, after its 1
+        assert!(refusal().contains("cut short: 1.cls ends beyond it"), "{}", refusal());
+        write(&path, &[("1.jpg", b""), ("1.cls", &[b'0'; 40])]);
+        assert!(refusal().contains("1.cls is longer than"), "{}", refusal());
         std::fs::write(&path, [b'x'; 1024]).unwrap();
         assert!(refusal().contains("no tar file"), "{}", refusal());
         write(&path, &[("1.jpg", b""), ("1.cls", b"cat")]);

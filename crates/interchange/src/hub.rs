@@ -134,13 +134,14 @@ fn shown(config: &Value, usual: &Shown) -> Result<Shown> {
         share > 0.0 && share <= 1.0,
         "its crop_pct is {share}; it must be above 0 and at most 1"
     );
-    Ok(Shown {
+    let shown = Shown {
         resize: (f64::from(size) / share).round() as u32,
         size,
         mean: three("mean", usual.mean)?,
         std: three("std", usual.std)?,
         grayscale: config.get("grayscale").and_then(Value::as_bool).unwrap_or(false),
-    })
+    };
+    shown.validate()
 }
 
 /// What builds this encoder in Python, and takes its weights with `strict=True`.

@@ -9,6 +9,9 @@ use std::path::Path;
 
 use crate::Found;
 
+/// The widest that an image is shown, in pixels; no encoder comes near it.
+const MOST_PIXELS: u32 = 8192;
+
 /// How an image is shown to an encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shown {
@@ -37,6 +40,18 @@ impl Shown {
             std: [0.229, 0.224, 0.225],
             grayscale: false,
         }
+    }
+
+    /// # Errors
+    /// When no image can be shown so.
+    pub(crate) fn validate(self) -> Result<Self> {
+        let Shown { resize, size, std, .. } = self;
+        ensure!(
+            (1..=MOST_PIXELS).contains(&size) && (size..=8 * MOST_PIXELS).contains(&resize),
+            "images cannot be shown {size} pixels wide, cut from a short side of {resize}"
+        );
+        ensure!(std.iter().all(|std| *std > 0.0), "a channel cannot be divided by {std:?}");
+        Ok(self)
     }
 
     /// As it is usual for an encoder of which nothing else is known: 224 pixels, where its stem or patches do not say that
@@ -89,7 +104,8 @@ pub(crate) fn described(metadata: &BTreeMap<String, String>) -> Option<Result<De
 }
 
 fn parse(encoder: &str, shown: &str) -> Result<Described> {
-    Ok(Described { encoder: serde_json::from_str(encoder)?, shown: serde_json::from_str(shown)? })
+    let shown: Shown = serde_json::from_str(shown)?;
+    Ok(Described { encoder: serde_json::from_str(encoder)?, shown: shown.validate()? })
 }
 
 /// # Errors

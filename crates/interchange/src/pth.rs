@@ -39,6 +39,8 @@ enum Storages {
 pub(crate) struct Pth {
     tensors: BTreeMap<String, Described>,
     storages: Storages,
+    /// The storage that was read last, by its key: tensors may share one.
+    last: Option<(String, Vec<u8>)>,
 }
 
 impl Pth {
@@ -77,7 +79,7 @@ impl Pth {
         uncompressed(&pickle)?;
         let contents = Pickle::read(&mut BufReader::new(pickle.take(PICKLE)))?;
         let tensors = named_tensors(&contents)?;
-        Ok(Pth { tensors, storages: Storages::Archive(archive, folder) })
+        Ok(Pth { tensors, storages: Storages::Archive(archive, folder), last: None })
     }
 
     fn of_stream(mut file: BufReader<File>) -> Result<Self> {
@@ -104,7 +106,11 @@ impl Pth {
             places.insert(key, (start, bytes));
             file.seek_relative(bytes as i64)?;
         }
-        Ok(Pth { tensors: named_tensors(&contents)?, storages: Storages::Stream(file, places) })
+        Ok(Pth {
+            tensors: named_tensors(&contents)?,
+            storages: Storages::Stream(file, places),
+            last: None,
+        })
     }
 
     /// The shape of every tensor.
@@ -118,8 +124,15 @@ impl Pth {
     /// When they are not all there.
     pub(crate) fn tensor(&mut self, name: &str) -> Result<Tensor> {
         let of = self.tensors.get(name).with_context(|| format!("there is no `{name}`"))?.clone();
-        let bytes = self.storages.read(&of.storage).with_context(|| format!("in `{name}`"))?;
-        of.view(&bytes).with_context(|| format!("in `{name}`"))
+        let (_, bytes) = match self.last.take().filter(|(key, _)| *key == of.storage) {
+            Some(last) => self.last.insert(last),
+            None => {
+                let bytes = self.storages.read(&of.storage);
+                self.last
+                    .insert((of.storage.clone(), bytes.with_context(|| format!("in `{name}`"))?))
+            }
+        };
+        of.view(bytes).with_context(|| format!("in `{name}`"))
     }
 }
 
@@ -173,9 +186,9 @@ impl Described {
             self.size
         );
         let elements = self.size.iter().try_fold(1i64, |n, size| n.checked_mul(*size));
-        // A view may repeat its numbers, but what is to be a network's weights repeats none a billion times.
+        // A view may repeat its numbers, but a network's weights do not repeat few of them millions of times.
         ensure!(
-            elements.is_some_and(|n| n < 1 << 31),
+            elements.is_some_and(|n| n <= count.max(1 << 24)),
             "no encoder has a tensor of {:?}",
             self.size
         );
@@ -266,10 +279,12 @@ fn view_of(pickle: &Pickle, args: &[Place]) -> Result<Described> {
     Ok(Described { storage, kind, offset: integer(pickle, *offset)?, size, stride })
 }
 
-/// The key and kind of a storage: ("storage", type, key, device, count).
+/// The key and kind of a storage: ("storage", type, key, device, count), and in old files what it is a part of, or None.
 fn storage_of(pickle: &Pickle, place: Place) -> Result<Option<(String, Kind)>> {
     let Value::Persistent(id) = pickle.at(place) else { return Ok(None) };
-    let Some([_, class, key, ..]) = pickle.tuple(*id) else { return Ok(None) };
+    let Some([_, class, key, others @ ..]) = pickle.tuple(*id) else { return Ok(None) };
+    let views = others.get(2).is_some_and(|view| !matches!(pickle.at(*view), Value::Other));
+    ensure!(!views, "its storages are parts of others, as PyTorch 0.3 wrote them; save it anew");
     let (Some(class), Some(key)) = (pickle.name(*class), pickle.text(*key)) else {
         return Ok(None);
     };

@@ -32,6 +32,25 @@ impl Frame {
     pub(crate) fn sampling(&self) -> (usize, usize) {
         (self.components[0].across, self.components[0].down)
     }
+
+    /// Units across, and in all.
+    pub(crate) fn units(&self) -> (usize, usize) {
+        let (across, down) = self.sampling();
+        let units_across = self.width.div_ceil(8 * across);
+        (units_across, units_across * self.height.div_ceil(8 * down))
+    }
+
+    /// Blocks of a unit, of all channels.
+    pub(crate) fn blocks(&self) -> usize {
+        self.components.iter().map(|component| component.across * component.down).sum()
+    }
+
+    /// Units from one restart to the next, and the number of such stretches.
+    pub(crate) fn stretches(&self) -> (usize, usize) {
+        let units = self.units().1;
+        let interval = if self.restart_interval == 0 { units } else { self.restart_interval };
+        (interval, units.div_ceil(interval))
+    }
 }
 
 /// The tables that a file defines, kept from one file to the next: many share theirs.
@@ -95,7 +114,7 @@ fn start_of_frame(segment: &[u8]) -> Option<Frame> {
         id: part[0],
         across: usize::from(part[1] >> 4),
         down: usize::from(part[1] & 15),
-        quantisation: usize::from(part[2] & 3),
+        quantisation: usize::from(part[2]),
         first: 0,
         others: 0,
     };
@@ -129,7 +148,7 @@ fn start_of_scan(segment: &[u8], frame: &mut Frame, defined: &Defined) -> Option
             (usize::from(part[1] >> 4), usize::from(part[1] & 15));
         let known = *defined.first.get(component.first)?
             && *defined.others.get(component.others)?
-            && defined.quantisation[component.quantisation];
+            && *defined.quantisation.get(component.quantisation)?;
         if component.id != part[0] || !known {
             return None;
         }
@@ -148,10 +167,17 @@ fn huffman_tables(mut segment: &[u8], tables: &mut Tables, defined: &mut Defined
             0 if symbols.iter().all(|&size| size <= 11) => {
                 (&mut tables.first, &mut defined.first, Table::of_first)
             }
-            1 => (&mut tables.others, &mut defined.others, Table::of_others),
+            // Of the symbols without a value only the end of the block and sixteen zeros mean something.
+            1 if symbols.iter().all(|&symbol| symbol & 15 > 0 || matches!(symbol, 0 | 0xF0)) => {
+                (&mut tables.others, &mut defined.others, Table::of_others)
+            }
             _ => return None,
         };
         let table = tables.get_mut(number)?;
+        // A table is made once, or a file of nothing but tables would take its time.
+        if defined[number] {
+            return None;
+        }
         if !table.as_ref().is_some_and(|table| table.is_made_of(counts, symbols)) {
             *table = Some(new(counts, symbols)?);
         }

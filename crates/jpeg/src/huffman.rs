@@ -294,6 +294,9 @@ impl<'a> Bits<'a> {
                     at = two;
                     continue;
                 }
+                if one > 63 && found.ends()[0] < 64 {
+                    return None; // more zeros than a block holds
+                }
                 if one == 63 && two > 63 {
                     // The second is the next block's.
                     bits = bits.before(found.bits() - found.first_bits());

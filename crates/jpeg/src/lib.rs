@@ -74,6 +74,9 @@ impl Workspace {
         for buffer in planes.chain([&mut self.bits]).filter(|buffer| buffer.capacity() > KEPT) {
             *buffer = Vec::new();
         }
+        if self.ends.capacity() > KEPT / size_of::<usize>() {
+            self.ends = Vec::new();
+        }
     }
 }
 
@@ -99,7 +102,8 @@ fn decode_in(
 ) -> Option<RgbImage> {
     let Workspace { tables, bits, ends, planes, rows } = workspace;
     let mut frame = header::read(bytes, tables)?;
-    scan::unstuff(&bytes[frame.scan..], bits, ends)?;
+    let (_, stretches) = frame.stretches();
+    scan::unstuff(&bytes[frame.scan..], stretches, bits, ends)?;
     let (width, height) = (frame.width as u32, frame.height as u32);
     let header = Header { width, height, exif: frame.exif.take() };
     let (columns, lines) = wanted(&header)?;

@@ -13,9 +13,14 @@ use crate::idct::{self, Quantisation};
 /// Zeros behind the bits, so that eight bytes can be read wherever there is one left.
 const PADDING: usize = 8;
 
-/// The bits of a scan without stuffed bytes and markers, and where the stretches between restarts end. `None` where
-/// something else than the end of the image follows, or nothing.
-pub(crate) fn unstuff(scan: &[u8], bits: &mut Vec<u8>, ends: &mut Vec<usize>) -> Option<()> {
+/// The bits of a scan without stuffed bytes and markers, and where the stretches between restarts end. `None` where there are not
+/// so many stretches, and where something else than the end of the image follows, or nothing.
+pub(crate) fn unstuff(
+    scan: &[u8],
+    stretches: usize,
+    bits: &mut Vec<u8>,
+    ends: &mut Vec<usize>,
+) -> Option<()> {
     bits.clear();
     ends.clear();
     let mut rest = scan;
@@ -25,7 +30,9 @@ pub(crate) fn unstuff(scan: &[u8], bits: &mut Vec<u8>, ends: &mut Vec<usize>) ->
         match *rest.get(at + 1)? {
             0 => bits.push(0xFF),
             // A restart, numbered from 0 to 7.
-            marker @ 0xD0..=0xD7 if usize::from(marker - 0xD0) == ends.len() % 8 => {
+            marker @ 0xD0..=0xD7
+                if usize::from(marker - 0xD0) == ends.len() % 8 && ends.len() < stretches =>
+            {
                 ends.push(bits.len())
             }
             0xD9 => break,
@@ -35,7 +42,7 @@ pub(crate) fn unstuff(scan: &[u8], bits: &mut Vec<u8>, ends: &mut Vec<usize>) ->
     }
     ends.push(bits.len());
     bits.extend([0; PADDING]);
-    Some(())
+    (ends.len() == stretches).then_some(())
 }
 
 /// The most pairs of blocks that two units make: four blocks of luminance and two of chrominance each.
@@ -123,10 +130,9 @@ pub(crate) fn planes(
     planes: &mut [Plane; 3],
 ) -> Option<()> {
     let (across, down) = frame.sampling();
-    let units_across = frame.width.div_ceil(8 * across);
-    let units = units_across * frame.height.div_ceil(8 * down);
+    let (units_across, units) = frame.units();
     // A block takes two bits at the least: what announces more than there are is not even made room for.
-    if 2 * units > 8 * bits.len() {
+    if 2 * units * frame.blocks() > 8 * bits.len() {
         return None;
     }
     for (plane, component) in planes.iter_mut().zip(&frame.components) {
@@ -141,13 +147,10 @@ pub(crate) fn planes(
         columns.start.saturating_sub(2) / (16 * across)..(columns.end + 2).div_ceil(16 * across);
     let unit_rows = rows.start.saturating_sub(2) / (8 * down)..(rows.end + 2).div_ceil(8 * down);
 
-    let interval = if frame.restart_interval == 0 { units } else { frame.restart_interval };
-    if ends.len() != units.div_ceil(interval) {
-        return None;
-    }
+    let (interval, _) = frame.stretches();
     let channels = channels(frame, tables)?;
     let pairs = &mut [([0; 264], 0); MOST_PAIRS];
-    let pairs = &mut pairs[..frame.components.iter().map(|c| c.across * c.down).sum()];
+    let pairs = &mut pairs[..frame.blocks()];
     let (mut begin, mut x, mut y) = (0usize, 0usize, 0usize);
     // Nobody looks at what is below.
     let needed = units.min(units_across * unit_rows.end);

@@ -84,6 +84,17 @@ fn what_is_cut_short_is_not_decoded() {
 }
 
 #[test]
+fn tables_that_no_usual_file_has_are_not_used() {
+    let path = &pictures()[0];
+    assert!(!is_other(path));
+    let bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(2).rposition(|pair| pair == [0xFF, 0xC4]).unwrap();
+    let length = 2 + usize::from(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
+    let twice = [&bytes[..at + length], &bytes[at..]].concat();
+    assert!(whole(&bytes).is_some() && whole(&twice).is_none());
+}
+
+#[test]
 fn damaged_bytes_are_survived() {
     for path in pictures() {
         let bytes = std::fs::read(path).unwrap();
