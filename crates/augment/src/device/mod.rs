@@ -4,7 +4,8 @@
 //! operation after the other, each for the whole batch: what a GPU is good at, and there it leaves the CPU's cores
 //! free. Numbers are drawn first ([`Draws`], on the CPU, from one stream a batch); what follows is a function of
 //! tensors alone. Formulas and distributions are the CPU engine's, with two differences in kind: the order of a
-//! jitter's changes is drawn once for a batch, and numbers are drawn by the batch, not by the image.
+//! jitter's changes is drawn once for a batch, and numbers are drawn by the batch, not by the image
+//! (a loader that crops photographs before it ships them draws their regions by the image, to decode no more than these).
 //!
 //! ```
 //! use portolan_augment::{Draws, device, presets};
