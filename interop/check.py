@@ -63,7 +63,7 @@ from hub import encoder  # noqa: E402
 
 
 def example(name, *args):
-    command = ["cargo", "run", "--quiet", "-p", "portolan-interchange", "--example", name, "--"]
+    command = ["cargo", "run", "--quiet", "--release", "-p", "portolan-interchange", "--example", name, "--"]
     subprocess.run([*command, *map(str, args)], check=True, cwd=ROOT)
 
 

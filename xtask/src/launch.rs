@@ -5,11 +5,13 @@ use std::net::TcpListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cargo;
 
@@ -18,9 +20,6 @@ const GRACE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 /// What portolan exits with when it was asked to stop, by Ctrl-C or SIGTERM, and has left a checkpoint.
 const STOPPED: [i32; 2] = [130, 143];
-
-/// Set by Ctrl-C and SIGTERM, which are passed on.
-static STOP: AtomicBool = AtomicBool::new(false);
 
 #[derive(Args)]
 pub(crate) struct LaunchArgs {
@@ -45,11 +44,15 @@ pub(crate) fn launch(root: &Path, args: &LaunchArgs) -> Result<ExitCode> {
         );
     }
     build(root)?;
-    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed))
-        .context("cannot listen for Ctrl-C")?;
+    // Set by Ctrl-C and SIGTERM, which are passed on.
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .context("cannot listen for Ctrl-C")?;
+    }
     let mut command = args.args.clone();
     for attempt in 0..=args.restarts {
-        let code = run(root, args.nproc, &command)?;
+        let code = run(root, args.nproc, &command, &stop)?;
         if code == 0 || STOPPED.contains(&code) || attempt == args.restarts {
             return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
         }
@@ -71,7 +74,7 @@ pub(crate) fn build(root: &Path) -> Result<()> {
 }
 
 /// Runs the processes until all have ended; 0, or what the first to fail exited with.
-fn run(root: &Path, processes: u16, command: &[OsString]) -> Result<i32> {
+fn run(root: &Path, processes: u16, command: &[OsString], stop: &AtomicBool) -> Result<i32> {
     // Free a moment ago; torchrun does it the same way.
     let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let port = port.context("no port is free")?.port();
@@ -100,7 +103,7 @@ fn run(root: &Path, processes: u16, command: &[OsString]) -> Result<i32> {
             }
         }
         running = still;
-        if STOP.load(Ordering::Relaxed) && !told {
+        if stop.load(Ordering::Relaxed) && !told {
             told = true;
             running.iter().for_each(|(_, child)| terminate(child));
         }

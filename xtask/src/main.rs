@@ -32,6 +32,9 @@ use crate::wheels::Flavour;
 /// The version that tch 0.24 is made for.
 const LIBTORCH_VERSION: &str = "2.11.0";
 
+/// The benchmarks hold no tests, and what they need would change features of crates that `reproduce` has built.
+const TESTS: [&str; 5] = ["test", "--release", "--workspace", "--exclude", "portolan-benches"];
+
 /// The end of each message about something that the download of libtorch lacks.
 const WAYS_AROUND: &str = "or set LIBTORCH to the folder of a libtorch 2.11.0, or set \
      LIBTORCH_USE_PYTORCH=1 to use the PyTorch 2.11.0 of your Python";
@@ -114,14 +117,19 @@ fn run(task: Task) -> Result<ExitCode> {
         }
         Task::Launch(args) => launch::launch(&root, &args),
         Task::Chaos(args) => chaos::chaos(&root, &args),
-        Task::Test(CargoArgs { args }) => become_cargo(&root, &["test", "--workspace"], &args),
+        Task::Test(CargoArgs { args }) => {
+            let error = cargo_for_tests(&root).args(TESTS).args(args).exec();
+            Err(error).context("cannot start cargo")
+        }
         Task::Bench(CargoArgs { args }) => become_cargo(&root, &["bench", "--workspace"], &args),
         Task::Lint => {
             let format = cargo(&root).args(["fmt", "--all", "--check"]).status();
             if !format.context("cannot start cargo")?.success() {
                 bail!("the code is not formatted: run `cargo fmt --all`");
             }
-            let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+            // The release profile has libtorch's C++ built already.
+            let clippy =
+                ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
             become_cargo(&root, &clippy, &[])
         }
     }
@@ -156,6 +164,21 @@ fn cargo(root: &Path) -> Command {
             command.env_remove(&*name);
         }
     }
+    command
+}
+
+/// Cargo for tests: in the release profile with checks on (`.cargo/tests.toml`), so that crates of others, and libtorch's
+/// C++, are those that `reproduce` has built. The programs go to a folder of their own: `target/release/portolan` stays
+/// the one without checks.
+fn cargo_for_tests(root: &Path) -> Command {
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), |own| root.join(own));
+    let mut command = cargo(root);
+    command
+        .arg("--config")
+        .arg(root.join(".cargo/tests.toml"))
+        .env("CARGO_TARGET_DIR", target.join("tests"))
+        .env("CARGO_BUILD_BUILD_DIR", target);
     command
 }
 

@@ -8,9 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use jpeg_encoder::{ColorType, Encoder};
 use parquet::basic::Compression;
@@ -20,6 +17,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
+use portolan_augment::ops::resize_lanczos;
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -114,27 +112,21 @@ fn encoded(picture: Picture, short_side: u32) -> Result<(Vec<u8>, bool)> {
     let short = image.width().min(image.height());
     match bytes {
         Some(bytes) if short <= short_side => Ok((bytes, true)),
-        _ => Ok((jpeg(&resized(image, short_side)?)?, false)),
+        _ => Ok((jpeg(&resized(image, short_side))?, false)),
     }
 }
 
 /// The image with its short side brought down to `short_side`.
-fn resized(image: RgbImage, short_side: u32) -> Result<RgbImage> {
+fn resized(image: RgbImage, short_side: u32) -> RgbImage {
     let (width, height) = image.dimensions();
     let short = width.min(height);
     if short <= short_side {
-        return Ok(image);
+        return image;
     }
     let scaled = |side: u32| {
         (f64::from(side) * f64::from(short_side) / f64::from(short)).round().max(1.0) as u32
     };
-    let (width, height) = (scaled(width), scaled(height));
-    let from = TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), image.as_raw())?;
-    let mut pixels = vec![0; 3 * width as usize * height as usize];
-    let mut to = TypedImage::<U8x3>::from_buffer(width, height, &mut pixels)?;
-    let sharp = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
-    Resizer::new().resize_typed(&from, &mut to, &sharp)?;
-    RgbImage::from_raw(width, height, pixels).context("the resized picture has another size")
+    resize_lanczos(&image, scaled(width), scaled(height))
 }
 
 fn jpeg(image: &RgbImage) -> Result<Vec<u8>> {

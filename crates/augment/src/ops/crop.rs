@@ -4,9 +4,7 @@ use std::cell::RefCell;
 
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{
-    FilterType, ImageBufferError, ImageView, ResizeAlg, ResizeOptions, Resizer,
-};
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use portolan_random::Stream;
 use rand::RngExt;
@@ -92,11 +90,7 @@ pub fn resized_crop_levels(
     interpolation: Interpolation,
     levels: &mut [u8],
 ) {
-    let Region { top, left, height, width } = region;
-    let image = source(image);
-    let cropped = TypedCroppedImage::from_ref(&image, left, top, width, height)
-        .expect("a region lies within its image");
-    resize(&cropped, whole(width), whole(height), size, interpolation, levels);
+    resize(image, region, whole(region.width), whole(region.height), size, interpolation, levels);
 }
 
 /// Resizes the short side of the image to `short` pixels and keeps the middle `size` × `size` of it (at most
@@ -130,7 +124,25 @@ pub fn center_crop_levels(
     let (width, height) = image.dimensions();
     let columns = middle_span(width, width.min(height), short, size);
     let rows = middle_span(height, width.min(height), short, size);
-    resize(&source(image), columns, rows, size, interpolation, levels);
+    let all = Region { top: 0, left: 0, height, width };
+    resize(image, all, columns, rows, size, interpolation, levels);
+}
+
+/// The image resized to these sides by Lanczos' kernel of radius 3, antialiased: sharp, for images that are kept.
+///
+/// # Panics
+/// If the image or the result has no pixels.
+pub fn resize_lanczos(image: &RgbImage, width: u32, height: u32) -> RgbImage {
+    let (from_width, from_height) = image.dimensions();
+    let all = Region { top: 0, left: 0, height: from_height, width: from_width };
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
+    let mut resized = RgbImage::new(width, height);
+    let mut run = || {
+        let source = TypedImageRef::from_buffer(from_width, from_height, image.as_raw())?;
+        resize_region(&mut Resizer::new(), &source, all, width, height, &mut resized, &options)
+    };
+    run().expect("an RgbImage holds three bytes a pixel");
+    resized
 }
 
 /// Has `make` write a square of levels, and parts it into planes.
@@ -160,18 +172,14 @@ pub(crate) fn middle_span(side: u32, shortest: u32, short: u32, size: usize) -> 
     (start, (scale * size as f64).min(f64::from(side) - start))
 }
 
-fn source(image: &RgbImage) -> TypedImageRef<'_, U8x3> {
-    TypedImageRef::from_buffer(image.width(), image.height(), image.as_raw())
-        .expect("an RgbImage holds three bytes a pixel")
-}
-
-/// Resizes these columns and rows of `source` to a square of `size` pixels, `[size, size, 3]`. Pixels of `source`
-/// beyond them are seen by the kernel where it reaches there.
+/// Resizes these columns and rows of a region to a square of `size` pixels, `[size, size, 3]`. Pixels of the
+/// region beyond them are seen by the kernel where it reaches there; pixels outside of the region are not.
 ///
 /// The columns first, then the rows, each rounded to 8 bits, as PIL does: where a bicubic kernel overshoots, what
 /// is cut off in between depends on the order, and `Resizer` by itself would begin with the rows.
 fn resize(
-    source: &impl ImageView<Pixel = U8x3>,
+    image: &RgbImage,
+    region: Region,
     columns: Span,
     rows: Span,
     size: usize,
@@ -187,29 +195,37 @@ fn resize(
         Interpolation::Bicubic => FilterType::CatmullRom,
     };
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
-    let (side, height) = (size as u32, source.height());
+    let (side, height) = (size as u32, region.height);
     BUFFERS.with_borrow_mut(|(resizer, narrow)| {
         let mut run = || {
-            let mut narrow = image_in(narrow, side, height)?;
+            let source = TypedImageRef::from_buffer(image.width(), image.height(), image.as_raw())?;
             let crop = options.crop(columns.0, 0.0, columns.1, f64::from(height));
-            resizer.resize_typed(source, &mut narrow, &crop)?;
-            let mut square = TypedImage::from_buffer(side, side, square)?;
+            narrow.resize(3 * size * height as usize, 0);
+            resize_region(resizer, &source, region, side, height, narrow, &crop)?;
+            let source = TypedImageRef::from_buffer(side, height, narrow)?;
             let crop = options.crop(0.0, rows.0, f64::from(side), rows.1);
-            resizer.resize_typed(&narrow, &mut square, &crop)?;
-            anyhow::Ok(())
+            let all = Region { top: 0, left: 0, height, width: side };
+            resize_region(resizer, &source, all, side, side, square, &crop)
         };
-        run().expect("columns and rows lie within the image");
+        run().expect("columns and rows lie within the region, and the region within the image");
     });
 }
 
-/// An RGB8 image that lies in `buffer`, made as long as it needs.
-fn image_in(
-    buffer: &mut Vec<u8>,
+/// The only call of `Resizer::resize_typed`: each pair of image types it is called with compiles a copy of the
+/// library's kernels, which takes ten seconds.
+fn resize_region(
+    resizer: &mut Resizer,
+    source: &TypedImageRef<'_, U8x3>,
+    region: Region,
     width: u32,
     height: u32,
-) -> Result<TypedImage<'_, U8x3>, ImageBufferError> {
-    buffer.resize(3 * width as usize * height as usize, 0);
-    TypedImage::from_buffer(width, height, buffer)
+    levels: &mut [u8],
+    options: &ResizeOptions,
+) -> anyhow::Result<()> {
+    let Region { top, left, .. } = region;
+    let source = TypedCroppedImage::from_ref(source, left, top, region.width, region.height)?;
+    let mut resized = TypedImage::from_buffer(width, height, levels)?;
+    Ok(resizer.resize_typed(&source, &mut resized, options)?)
 }
 
 #[cfg(test)]

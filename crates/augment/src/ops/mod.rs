@@ -29,7 +29,8 @@ pub use color::{Adjustment, brightness, contrast, grayscale, hue, saturation, so
 #[cfg(feature = "device")]
 pub(crate) use crop::middle_span;
 pub use crop::{
-    Region, center_crop, center_crop_levels, random_region, resized_crop, resized_crop_levels,
+    Region, center_crop, center_crop_levels, random_region, resize_lanczos, resized_crop,
+    resized_crop_levels,
 };
 pub use geometry::{horizontal_flip, rotate90};
 
