@@ -94,7 +94,7 @@ pub fn mae(size: u32) -> ViewSpec {
 ///
 /// - The MoCo authors' CIFAR-10 demonstration (`colab/moco_cifar10_demo.ipynb`), which normalises by
 ///   mean 0.4914, 0.4822, 0.4465 and standard deviation 0.2023, 0.1994, 0.2010.
-/// - lightly's CIFAR-10 benchmark, `SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0)`, which
+/// - lightly's CIFAR-10 benchmark at commit 42a6a924, `SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0)`, which
 ///   normalises as this does.
 /// - SimCLR itself on CIFAR-10 (appendix B.9), but for its bicubic resizing.
 pub fn small_images(size: u32) -> ViewSpec {

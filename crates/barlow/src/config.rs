@@ -1,6 +1,7 @@
 //! Barlow Twins' settings.
 
 use anyhow::{Result, ensure};
+use portolan_method::check_loss_scale;
 use serde::{Deserialize, Serialize};
 
 /// What Barlow Twins can be set to. The defaults are the paper's for ImageNet.
@@ -15,8 +16,10 @@ pub struct BarlowConfig {
     pub dim: i64,
     /// λ, what redundancy weighs against invariance: 0.005 (section 2.2), 0.0051 in the authors' code.
     pub lambda: f64,
-    /// What the loss is multiplied by: 1 in the authors' code (0.024 in an earlier version; 0.1 in solo-learn, for
-    /// optimisers that feel it).
+    /// What the loss is multiplied by ([`check_loss_scale`] says what it changes): 1/W for the gradient of the authors'
+    /// code on W GPUs, 16 in their README. It sums the correlations over the GPUs by an all-reduce that autograd does not
+    /// see, so that each GPU's gradient is that of its own images' part, and then averages the W parts. 1 is the gradient
+    /// of the loss as written; solo-learn has 0.1 for CIFAR-10.
     pub loss_scale: f64,
     /// The learning rate of biases and batch norms against that of the weights: 0.024, rates of 0.0048 and 0.2
     /// (section 2.2).
@@ -30,7 +33,7 @@ impl Default for BarlowConfig {
             hidden: 8192,
             dim: 8192,
             lambda: 0.0051,
-            loss_scale: 1.0,
+            loss_scale: 1.0 / 16.0,
             bias_rate: 0.024,
         }
     }
@@ -51,11 +54,6 @@ impl BarlowConfig {
         for (name, value) in [("lambda", self.lambda), ("bias_rate", self.bias_rate)] {
             ensure!(value >= 0.0 && value.is_finite(), "{name} is {value}; it cannot be negative");
         }
-        ensure!(
-            self.loss_scale > 0.0 && self.loss_scale.is_finite(),
-            "loss_scale is {}; it must be above 0",
-            self.loss_scale
-        );
-        Ok(())
+        check_loss_scale(self.loss_scale)
     }
 }

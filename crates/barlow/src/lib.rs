@@ -54,7 +54,8 @@ impl Barlow {
         config.validate()?;
         check_views("Barlow Twins", &views, 2, encoder)?;
         let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
-        let network = Network::new(encoder, widths, HeadNorm::Hidden, device)?;
+        // The authors' last layer has no bias. Here it has one, which the loss cancels.
+        let network = Network::new(encoder, widths, HeadNorm::Hidden, true, device)?;
         Ok(Barlow { config, views, network })
     }
 }

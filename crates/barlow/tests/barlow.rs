@@ -6,10 +6,12 @@ mod own_loop;
 
 use portolan_augment::presets;
 use portolan_barlow::{Barlow, BarlowConfig};
+use portolan_losses::barlow_twins;
 use portolan_method::Method;
 use portolan_optim::{Optimizer, OptimizerConfig};
-use portolan_tensor::{Device, seed, tch};
+use portolan_tensor::{Device, Kind, Tensor, seed, tch};
 use portolan_testing::trial::{self, Trial};
+use std::collections::BTreeMap;
 
 const CPU: Device = Device::Cpu;
 
@@ -48,6 +50,65 @@ fn the_loss_grows_with_its_scale() {
         method.loss(&batch, &trial::step(0, 1)).unwrap().loss.double_value(&[])
     };
     assert!((loss(0.5) / loss(0.1) - 5.0).abs() < 1e-4);
+}
+
+/// `main.py` on W GPUs: each sums the correlations of all (an all-reduce), but its gradient is of its own images' part;
+/// DistributedDataParallel then averages the W gradients. Its batch norm spans the GPUs, gradient included.
+#[test]
+fn the_default_scale_is_the_authors_gradient_on_sixteen_gpus() {
+    let (gpus, each, dim, lambda) = (16, 2, 3, 0.0051);
+    let noise = |shift: f64| {
+        let x = Tensor::arange(gpus * each * dim, (Kind::Float, CPU));
+        (x * 1.3 + shift).sin().view([-1, dim]).set_requires_grad(true)
+    };
+    let (z_a, z_b) = (noise(0.0), noise(0.9));
+    let norm = |z: &Tensor| {
+        let none = None::<Tensor>;
+        z.batch_norm(
+            none.as_ref(),
+            none.as_ref(),
+            none.as_ref(),
+            none.as_ref(),
+            true,
+            0.1,
+            1e-5,
+            false,
+        )
+    };
+    let (a, b) = (norm(&z_a), norm(&z_b));
+    let part = |gpu: i64| {
+        let own = |z: &Tensor| z.narrow(0, gpu * each, each);
+        own(&a).tr().matmul(&own(&b)) / (gpus * each) as f64
+    };
+    let parts: Vec<Tensor> = (0..gpus).map(part).collect();
+    let all = Tensor::stack(&parts, 0).sum_dim_intlist([0i64].as_slice(), false, None::<Kind>);
+    let eye = Tensor::eye(dim, (Kind::Float, CPU));
+    let weights = &eye + lambda * (1.0 - &eye);
+    let of_one = |own: &Tensor| {
+        let c = all.detach() - own.detach() + own; // the others' parts carry no gradient
+        ((c - &eye).square() * &weights).sum(Kind::Float)
+    };
+    let losses: Vec<Tensor> = parts.iter().map(of_one).collect();
+    (Tensor::stack(&losses, 0).sum(Kind::Float) / gpus as f64).backward();
+    let authors = z_a.grad().copy();
+    let _ = z_a.grad().zero_();
+    let scale = BarlowConfig::default().loss_scale;
+    (barlow_twins(&z_a, &z_b, lambda).unwrap() * scale).backward();
+    assert!(z_a.grad().allclose(&authors, 1e-4, 1e-7, false), "{} and {authors}", z_a.grad());
+    assert_eq!(scale, 1.0 / 16.0);
+}
+
+#[test]
+fn the_heads_last_bias_has_no_gradient() {
+    let _turn = trial::GENERATOR.lock();
+    seed(4);
+    let mut method = barlow(|config| config.layers = 2);
+    let batch = trial::noise(&method, 6);
+    method.loss(&batch, &trial::step(0, 1)).unwrap().loss.backward();
+    let state: BTreeMap<_, _> = method.state().into_iter().collect();
+    let norm = |name: &str| state[name].grad().norm().double_value(&[]);
+    let (bias, weight) = (norm("network.head.3.bias"), norm("network.head.3.weight"));
+    assert!(bias < 1e-4 * weight, "{bias} beside {weight}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! BYOL's settings.
 
 use anyhow::{Result, ensure};
+use portolan_method::check_loss_scale;
 use serde::{Deserialize, Serialize};
 
 /// What BYOL can be set to. The defaults are the paper's for ImageNet.
@@ -13,9 +14,13 @@ pub struct ByolConfig {
     pub dim: i64,
     /// τ, how much of the target stays at the first update; it rises to 1 along a cosine: 0.996 (section 3.3).
     pub momentum: f64,
-    /// What the loss is multiplied by. 1 is the paper's sum of both directions' 2 − 2 cos (equation 2); 0.25 is the
-    /// mean of both directions' −cos that lightly minimises, whose gradient is a quarter as large: SGD feels it, LARS
-    /// does not.
+    /// Whether the last layers of projector and predictor have a bias: not in the authors' code
+    /// (`utils/networks.py`), in lightly's. Runs from before there was a choice have one.
+    #[serde(default = "yes")]
+    pub last_bias: bool,
+    /// What the loss is multiplied by ([`check_loss_scale`] says what it changes). 1 is the paper's sum of both
+    /// directions' 2 − 2 cos (equation 2); 0.25 is the mean of both directions' −cos that lightly minimizes, whose
+    /// gradient is a quarter as large.
     pub loss_scale: f64,
     /// Whether there is a predictor. Without it, and without the next, outputs collapse to a point (table 5).
     pub predictor: bool,
@@ -24,12 +29,17 @@ pub struct ByolConfig {
     pub target: bool,
 }
 
+fn yes() -> bool {
+    true
+}
+
 impl Default for ByolConfig {
     fn default() -> Self {
         ByolConfig {
             hidden: 4096,
             dim: 256,
             momentum: 0.996,
+            last_bias: false,
             loss_scale: 1.0,
             predictor: true,
             target: true,
@@ -49,11 +59,6 @@ impl ByolConfig {
             "momentum is {}; it must be from 0 to 1 (0.996 in the paper)",
             self.momentum
         );
-        ensure!(
-            self.loss_scale > 0.0 && self.loss_scale.is_finite(),
-            "loss_scale is {}; it must be above 0 (1 in the paper, 0.25 in lightly)",
-            self.loss_scale
-        );
-        Ok(())
+        check_loss_scale(self.loss_scale)
     }
 }

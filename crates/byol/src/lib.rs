@@ -61,13 +61,19 @@ impl Byol {
         config.validate()?;
         check_views("BYOL", &views, 2, encoder)?;
         let widths = |_| vec![config.hidden, config.dim];
-        let network = || Network::new(encoder, widths, HeadNorm::Hidden, device);
+        let network = || Network::new(encoder, widths, HeadNorm::Hidden, config.last_bias, device);
         let (online, target) = (network()?, network()?);
         let twin = MomentumTwin::new(&online.vars, &target.vars)?;
         let predictor_vars = Vars::new(device);
         let widths = [config.dim, config.hidden, config.dim];
         let splits = encoder.batch_norm_splits();
-        let predictor = ProjectionHead::new(&predictor_vars, &widths, HeadNorm::Hidden, splits);
+        let predictor = ProjectionHead::new(
+            &predictor_vars,
+            &widths,
+            HeadNorm::Hidden,
+            config.last_bias,
+            splits,
+        );
         Ok(Byol { config, views, online, target, twin, predictor, predictor_vars })
     }
 

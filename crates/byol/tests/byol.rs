@@ -69,6 +69,22 @@ fn the_loss_sums_both_directions_times_its_scale() {
     assert!((loss(0.25) - 0.25 * loss(1.0)).abs() < 1e-6);
 }
 
+/// `utils/networks.py`, MLP: `hk.Linear(output_size, with_bias=False)`.
+#[test]
+fn projector_and_predictor_end_without_a_bias_as_the_authors_do() {
+    let _turn = trial::GENERATOR.lock();
+    let biases = |last_bias| {
+        let state = byol(|config| config.last_bias = last_bias).state();
+        let names = state.into_iter().map(|(name, _)| name);
+        names
+            .filter(|name| name.ends_with("3.bias") && !name.contains("encoder"))
+            .collect::<Vec<_>>()
+    };
+    assert!(!ByolConfig::default().last_bias);
+    assert!(biases(false).is_empty(), "{:?}", biases(false));
+    assert_eq!(biases(true), ["online.head.3.bias", "target.head.3.bias", "predictor.3.bias"]);
+}
+
 #[test]
 fn without_predictor_and_target_outputs_collapse_and_with_them_they_do_not() {
     let _turn = trial::GENERATOR.lock();

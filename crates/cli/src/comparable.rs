@@ -37,9 +37,10 @@ pub(crate) fn compare(
     );
     differs(
         figure.metric.starts_with("linear"),
-        "solved on frozen features here, trained with SGD on augmented views there".to_owned(),
+        "linear classifier solved on frozen features here, trained there".to_owned(),
     );
     differs(rollbacks > 0, format!("the learning rate was halved {rollbacks} times on the way"));
+    differences.extend(fewer_looks(figure, config.training.knn_every));
     // A recipe that is not known any more, of an older run, cannot be told from its settings.
     differences.extend(changed(config).unwrap_or_else(|_| vec!["an unknown recipe".to_owned()]));
     differences.extend(figure.differs.iter().cloned());
@@ -54,6 +55,16 @@ pub(crate) fn compare(
         setting: figure.setting.clone(),
         comparable: differences.is_empty(),
         differences,
+    }
+}
+
+/// The more epochs are measured, the better the best of them. Sources that report their best epoch measure every one.
+fn fewer_looks(figure: &PublishedFigure, knn_every: u64) -> Option<String> {
+    match knn_every {
+        _ if !figure.best_epoch => None,
+        0 => Some("kNN after the last epoch alone, instead of the best of all".to_owned()),
+        1 => None,
+        n => Some(format!("the best of one epoch in {n}, instead of the best of all")),
     }
 }
 
@@ -119,6 +130,19 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn the_best_of_fewer_epochs_is_told_from_the_best_of_all() {
+        let config: RunConfig =
+            methods::find("moco").unwrap().recipe("cifar10").unwrap().try_into().unwrap();
+        let (last, best) = (&config.published[0], &config.published[3]);
+        assert!(!last.best_epoch && best.best_epoch);
+        assert_eq!(config.training.knn_every, 1);
+        assert!(fewer_looks(best, 1).is_none());
+        assert!(fewer_looks(best, 10).unwrap().contains("one epoch in 10"));
+        assert!(fewer_looks(best, 0).unwrap().contains("last epoch alone"));
+        assert!([0, 1, 10].iter().all(|every| fewer_looks(last, *every).is_none()));
     }
 
     #[test]

@@ -123,7 +123,8 @@ pub(crate) struct PublishedFigure {
     pub(crate) best_epoch: bool,
     /// All of it in words.
     pub(crate) setting: String,
-    /// What of the source's setting the recipe does not follow, a few words each.
+    /// Everything in which the recipe departs from the source's setting, one phrase each. The report prints them as
+    /// the complete list, after what follows from the run's own settings (data, encoder, epochs, kNN, linear classifier).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) differs: Vec<String>,
 }

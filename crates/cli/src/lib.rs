@@ -32,6 +32,8 @@ mod organize;
 mod pack;
 mod patches;
 mod pictures;
+#[cfg(test)]
+mod recipe_tests;
 mod reconstruct;
 mod run;
 mod settings;

@@ -31,8 +31,9 @@ impl ProjectionHead {
     }
 
     /// Layers from `widths[0]` over `widths[1]`… to the last width. A layer that a batch norm follows
-    /// has no bias, which the norm would cancel. `splits` is the batch norms' (see [`BatchNorm`]).
-    pub fn new(vars: &Vars, widths: &[i64], norm: HeadNorm, splits: i64) -> Self {
+    /// has no bias, which the norm would cancel. `last_bias` is whether the last layer has one where no norm follows it:
+    /// not in the code of BYOL's and MoCo v3's authors. `splits` is the batch norms' (see [`BatchNorm`]).
+    pub fn new(vars: &Vars, widths: &[i64], norm: HeadNorm, last_bias: bool, splits: i64) -> Self {
         let last = widths.len().saturating_sub(2);
         let mut position = 0;
         let mut next = || {
@@ -42,7 +43,8 @@ impl ProjectionHead {
         let mut layers = Vec::new();
         for (i, pair) in widths.windows(2).enumerate() {
             let normed = norm == HeadNorm::All || (norm == HeadNorm::Hidden && i < last);
-            let linear = Linear::new(&next(), pair[0], pair[1], !normed);
+            let bias = !normed && (last_bias || i < last);
+            let linear = Linear::new(&next(), pair[0], pair[1], bias);
             let batch_norm = normed.then(|| match i < last {
                 true => BatchNorm::new(&next(), pair[1], splits),
                 false => BatchNorm::without_affine(&next(), pair[1], splits),
@@ -74,9 +76,9 @@ mod tests {
     use super::*;
     use portolan_tensor::{Device, Kind};
 
-    fn names(norm: HeadNorm) -> Vec<String> {
+    fn names(norm: HeadNorm, last_bias: bool) -> Vec<String> {
         let vars = Vars::new(Device::Cpu);
-        let head = ProjectionHead::new(&vars, &[6, 5, 4], norm, 1);
+        let head = ProjectionHead::new(&vars, &[6, 5, 4], norm, last_bias, 1);
         let x = Tensor::ones([3, 6], (Kind::Float, Device::Cpu));
         assert_eq!(head.forward(&x, true).size(), [3, 4]);
         vars.parameters().into_iter().map(|(name, _)| name).collect()
@@ -84,16 +86,23 @@ mod tests {
 
     #[test]
     fn layers_are_numbered_as_in_a_sequential() {
-        assert_eq!(names(HeadNorm::None), ["0.weight", "0.bias", "2.weight", "2.bias"]);
+        assert_eq!(names(HeadNorm::None, true), ["0.weight", "0.bias", "2.weight", "2.bias"]);
         let hidden = ["0.weight", "1.weight", "1.bias", "3.weight", "3.bias"];
-        assert_eq!(names(HeadNorm::Hidden), hidden);
-        assert_eq!(names(HeadNorm::All), ["0.weight", "1.weight", "1.bias", "3.weight"]);
+        assert_eq!(names(HeadNorm::Hidden, true), hidden);
+        assert_eq!(names(HeadNorm::All, true), ["0.weight", "1.weight", "1.bias", "3.weight"]);
+    }
+
+    #[test]
+    fn the_last_bias_can_be_left_out_and_no_other() {
+        assert_eq!(names(HeadNorm::None, false), ["0.weight", "0.bias", "2.weight"]);
+        assert_eq!(names(HeadNorm::Hidden, false), ["0.weight", "1.weight", "1.bias", "3.weight"]);
+        assert_eq!(names(HeadNorm::All, false), names(HeadNorm::All, true));
     }
 
     #[test]
     fn the_last_layer_has_no_relu() {
         let vars = Vars::new(Device::Cpu);
-        let head = ProjectionHead::new(&vars, &[4, 64], HeadNorm::None, 1);
+        let head = ProjectionHead::new(&vars, &[4, 64], HeadNorm::None, true, 1);
         let x = Tensor::ones([2, 4], (Kind::Float, Device::Cpu));
         assert!(head.forward(&x, true).min().double_value(&[]) < 0.0);
     }

@@ -23,6 +23,7 @@
 
 mod collapse;
 mod givens;
+mod loss_scale;
 mod momentum;
 mod network;
 mod queue;
@@ -30,6 +31,7 @@ mod step;
 
 pub use collapse::{Signs, signs_of_collapse};
 pub use givens::Givens;
+pub use loss_scale::check_loss_scale;
 pub use momentum::MomentumTwin;
 pub use network::{Network, check_views};
 pub use queue::Queue;

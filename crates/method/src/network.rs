@@ -17,7 +17,8 @@ pub struct Network {
 
 impl Network {
     /// Builds both with initial values from libtorch's generator. `widths` are those of the head's layers, given the
-    /// encoder's: `|width| vec![width, 128]` is a hidden layer as wide as the features and 128 outputs.
+    /// encoder's: `|width| vec![width, 128]` is a hidden layer as wide as the features and 128 outputs. `norm` and
+    /// `last_bias` as in [`ProjectionHead::new`].
     ///
     /// # Errors
     /// When the config describes no encoder, or a layer of the head has no width.
@@ -25,6 +26,7 @@ impl Network {
         encoder: &EncoderConfig,
         widths: impl Fn(i64) -> Vec<i64>,
         norm: HeadNorm,
+        last_bias: bool,
         device: Device,
     ) -> Result<Self> {
         let vars = Vars::new(device);
@@ -37,7 +39,7 @@ impl Network {
             "the head's layers are {:?} wide; there must be one at least, each of one number or more",
             &all[1..]
         );
-        let head = ProjectionHead::new(&(&vars / "head"), &all, norm, splits);
+        let head = ProjectionHead::new(&(&vars / "head"), &all, norm, last_bias, splits);
         Ok(Network { vars, encoder, head })
     }
 

@@ -72,7 +72,7 @@ impl Moco {
             Head::Linear => vec![config.dim],
             Head::Mlp => vec![width, config.dim],
         };
-        let network = || Network::new(encoder, widths, HeadNorm::None, device);
+        let network = || Network::new(encoder, widths, HeadNorm::None, true, device);
         let (query, key) = (network()?, network()?);
         let twin = MomentumTwin::new(&query.vars, &key.vars)?;
         let queue = Queue::new(config.queue, config.dim, device);

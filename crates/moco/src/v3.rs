@@ -24,11 +24,19 @@ pub struct MocoV3Config {
     /// Batch norms of the two-layer predictor: after every layer with a ViT (section 5), after the hidden one with a
     /// ResNet (authors' code).
     pub predictor_norm: HeadNorm,
+    /// Whether the predictor's last layer has a bias where no batch norm follows it: not in the authors' code
+    /// (`moco/builder.py`, `_build_mlp`). Runs from before there was a choice have one.
+    #[serde(default = "yes")]
+    pub last_bias: bool,
     /// τ: 0.2 for a ViT (section 5), 1 for a ResNet (appendix A).
     pub temperature: f64,
     /// m, how much of the key network stays at the first update: 0.99 (section 6.2). It rises to 1 along a cosine
     /// (`--moco-m-cos`).
     pub momentum: f64,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Default for MocoV3Config {
@@ -38,6 +46,7 @@ impl Default for MocoV3Config {
             hidden: 4096,
             dim: 256,
             predictor_norm: HeadNorm::All,
+            last_bias: false,
             temperature: 0.2,
             momentum: 0.99,
         }
@@ -97,14 +106,19 @@ impl MocoV3 {
         config.validate()?;
         check_views("MoCo v3", &views, 2, encoder)?;
         let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
-        let network = || Network::new(encoder, widths, HeadNorm::All, device);
+        let network = || Network::new(encoder, widths, HeadNorm::All, config.last_bias, device);
         let (query, key) = (network()?, network()?);
         let twin = MomentumTwin::new(&query.vars, &key.vars)?;
         let predictor_vars = Vars::new(device);
         let widths = [config.dim, config.hidden, config.dim];
         let splits = encoder.batch_norm_splits();
-        let predictor =
-            ProjectionHead::new(&predictor_vars, &widths, config.predictor_norm, splits);
+        let predictor = ProjectionHead::new(
+            &predictor_vars,
+            &widths,
+            config.predictor_norm,
+            config.last_bias,
+            splits,
+        );
         Ok(MocoV3 { config, views, query, predictor, predictor_vars, key, twin })
     }
 }

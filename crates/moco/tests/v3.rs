@@ -51,6 +51,30 @@ fn a_few_steps_learn_to_find_the_key_and_projections_stay_frozen() {
     }
 }
 
+/// `moco/builder.py`, `_build_mlp`: every layer has `bias=False`. Only a predictor without a last batch norm, a ResNet's,
+/// could have one.
+#[test]
+fn the_predictor_ends_without_a_bias_as_the_authors_do() {
+    let _turn = trial::GENERATOR.lock();
+    let biases = |last_bias, predictor_norm| {
+        let config = MocoV3Config {
+            hidden: 32,
+            dim: 16,
+            last_bias,
+            predictor_norm,
+            ..MocoV3Config::default()
+        };
+        let resnet = EncoderConfig::named("resnet18-w4").unwrap();
+        let built = MocoV3::new(config, &resnet, presets::byol(16).into(), Device::Cpu).unwrap();
+        let names = built.state().into_iter().map(|(name, _)| name);
+        names.filter(|name| name == "predictor.3.bias" || name == "query.head.6.bias").count()
+    };
+    assert!(!MocoV3Config::default().last_bias);
+    assert_eq!(biases(false, HeadNorm::Hidden), 0);
+    assert_eq!(biases(true, HeadNorm::Hidden), 1);
+    assert_eq!(biases(true, HeadNorm::All), 0);
+}
+
 #[test]
 fn settings_that_make_no_sense_are_refused_by_name() {
     let refused = |config: MocoV3Config| {

@@ -26,7 +26,7 @@ pub enum OptimizerConfig {
         weight_decay: f64,
         /// η, how far a parameter may move in one step, relative to its norm; 0.001.
         trust_coefficient: f64,
-        /// Which of the two formulas in use.
+        /// Which of the four updates in use.
         form: LarsForm,
     },
     /// Adam with decoupled weight decay (Loshchilov, Hutter, 2017, arXiv:1711.05101), as
@@ -41,16 +41,28 @@ pub enum OptimizerConfig {
     },
 }
 
-/// The two formulas that are called LARS. They differ in the denominator of the trust ratio, for a
-/// parameter p with gradient g and weight decay λ.
+/// The four updates that are called LARS. For a parameter p with gradient g, weight decay λ, trust coefficient η,
+/// scheduled rate lr and momentum m they are, with d the direction and v the momentum's buffer:
+///
+/// | form | direction d | update |
+/// |---|---|---|
+/// | `lightly` | η‖p‖ / (‖g‖ + λ‖p‖) · (g + λp) | v ← mv + d, p ← p − lr·v |
+/// | `authors` | η‖p‖ / ‖g + λp‖ · (g + λp) | v ← mv + d, p ← p − lr·v |
+/// | `simclr` | as `authors` | v ← mv + lr·d, p ← p − v |
+/// | `solo_learn` | min(η‖p‖ / (‖g‖ + λ‖p‖) / lr, 1) · (g + λp) | v ← mv + d, p ← p − lr·v |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LarsForm {
-    /// η‖p‖ / (‖g‖ + λ‖p‖), equation 6 of the paper and what lightly has. A parameter without weight
-    /// decay is not adapted either.
+    /// Equation 6 of the paper and what lightly has. A parameter without weight decay is not adapted either.
     Lightly,
-    /// η‖p‖ / ‖g + λp‖, in the code of the authors of SimCLR, Barlow Twins, VICReg and MoCo v3.
+    /// The code of the authors of BYOL, Barlow Twins, VICReg and MoCo v3.
     Authors,
+    /// The code of SimCLR's authors (`lars_optimizer.py`, `classic_momentum`): the rate is inside the momentum, so that
+    /// a step remembers the rates of earlier ones. It differs from `authors` while the rate changes.
+    Simclr,
+    /// solo-learn with `clip_lr` (`solo/utils/lars.py`): the smaller of the local and the scheduled rate, not their
+    /// product.
+    SoloLearn,
 }
 
 impl OptimizerConfig {
@@ -154,7 +166,9 @@ mod tests {
             OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4, nesterov: false }
         );
         let lars = "kind = 'lars'\nmomentum = 0.9\nweight_decay = 1e-6\ntrust_coefficient = 1e-3";
-        assert!(read(&format!("{lars}\nform = 'authors'")).is_ok());
+        for form in ["lightly", "authors", "simclr", "solo_learn"] {
+            assert!(read(&format!("{lars}\nform = '{form}'")).is_ok(), "{form}");
+        }
         assert!(read(&format!("{lars}\nform = 'mine'")).is_err());
         let error = read("kind = 'sgd'\nmomentun = 0.9\nweight_decay = 0.0").unwrap_err();
         assert!(error.to_string().contains("momentun"), "{error}");

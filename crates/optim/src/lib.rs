@@ -1,4 +1,4 @@
-//! The optimisers of self-supervised learning (SGD, LARS in both its forms, AdamW) over parameter
+//! The optimisers of self-supervised learning (SGD, LARS in its four forms, AdamW) over parameter
 //! groups, and the schedules that the papers drive them with. Usable in one's own loop:
 //!
 //! ```
@@ -25,12 +25,13 @@
 //! adapt, follow the schedule or stay frozen differs from paper to paper. All of that is data
 //! ([`ParamGroup`]), so that a method states it and no optimiser knows a method.
 //!
-//! Every value is tested against PyTorch's, lightly's and the LARS authors' to 1e-6 over several steps
-//! (`tests/golden.rs`).
+//! Every value is tested against PyTorch's, lightly's and Barlow Twins' authors' to 1e-6 over several steps
+//! (`tests/golden.rs`), SimCLR's and solo-learn's LARS against steps worked out by hand (`tests/lars.rs`).
 
 mod clip;
 mod config;
 mod group;
+mod lars;
 mod optimizer;
 pub mod schedule;
 

@@ -1,7 +1,8 @@
 //! The optimiser: parameter groups, their buffers, and the step, which treats all parameters of a group at once.
 
-use crate::config::{LarsForm, OptimizerConfig, not_negative};
+use crate::config::{OptimizerConfig, not_negative};
 use crate::group::ParamGroup;
+use crate::lars::{self, Lars};
 use anyhow::{Result, ensure};
 use portolan_tensor::foreach::{self, Adamw, Moments, Sgd};
 use portolan_tensor::{Device, Kind, Tensor, no_grad, number};
@@ -209,20 +210,9 @@ impl Group {
                 Buffers::Momentum(buffers),
             ) => {
                 let buffers = buffers.as_deref().map(of_moving);
-                let decayed = foreach::add(&gradients, &params, weight_decay)?;
-                if self.settings.lars_adaptation {
-                    let ratios = lars_ratios(
-                        &params,
-                        &gradients,
-                        &decayed,
-                        weight_decay,
-                        trust_coefficient,
-                        form,
-                    )?;
-                    foreach::scale(&decayed, &ratios)?;
-                }
-                let settings = Sgd { momentum, weight_decay: 0.0, nesterov: false };
-                foreach::sgd_step(&params, &decayed, buffers.as_deref(), &self.lr, settings)
+                let adapt = self.settings.lars_adaptation;
+                let lars = Lars { momentum, weight_decay, trust_coefficient, form, adapt };
+                lars::step(&params, &gradients, buffers.as_deref(), &self.lr, lars)
             }
             (
                 &OptimizerConfig::Adamw { betas, eps, .. },
@@ -239,34 +229,6 @@ impl Group {
             _ => unreachable!("buffers are made from the config, whose kind never changes"),
         }
     }
-}
-
-/// By how much LARS scales each direction g + λp, `[parameters]`: its trust ratio. The norms stay on the device, so
-/// that it need not wait.
-fn lars_ratios(
-    params: &[Tensor],
-    gradients: &[Tensor],
-    decayed: &[Tensor],
-    weight_decay: f64,
-    trust_coefficient: f64,
-    form: LarsForm,
-) -> Result<Tensor> {
-    let param_norms = foreach::norms(params)?;
-    let ones = param_norms.ones_like();
-    let ratios = match form {
-        LarsForm::Lightly if weight_decay == 0.0 => return Ok(ones),
-        LarsForm::Lightly => {
-            let gradient_norms = foreach::norms(gradients)?;
-            let denominator = &gradient_norms + &param_norms * weight_decay + 1e-8; // 1e-8 as in lightly
-            // Without a gradient, lightly leaves out the weight decay as well.
-            trust_coefficient * &param_norms / denominator * gradient_norms.gt(0.0)
-        }
-        LarsForm::Authors => {
-            let norms = foreach::norms(decayed)?;
-            (trust_coefficient * &param_norms / &norms).where_self(&norms.gt(0.0), &ones)
-        }
-    };
-    Ok(ratios.where_self(&param_norms.gt(0.0), &ones))
 }
 
 fn check_params(groups: &[ParamGroup]) -> Result<()> {

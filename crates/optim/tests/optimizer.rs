@@ -23,6 +23,8 @@ fn every_kind() -> Vec<OptimizerConfig> {
         OptimizerConfig::Sgd { momentum: 0.0, weight_decay: 0.1, nesterov: false },
         lars(LarsForm::Lightly),
         lars(LarsForm::Authors),
+        lars(LarsForm::Simclr),
+        lars(LarsForm::SoloLearn),
         OptimizerConfig::Adamw { betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.1 },
     ]
 }
@@ -161,7 +163,8 @@ fn weight_decay_reaches_only_the_groups_that_decay() {
 
 #[test]
 fn lars_leaves_a_zero_parameter_unscaled() {
-    for form in [LarsForm::Lightly, LarsForm::Authors] {
+    let forms = [LarsForm::Lightly, LarsForm::Authors, LarsForm::Simclr, LarsForm::SoloLearn];
+    for form in forms {
         let config = OptimizerConfig::Lars {
             momentum: 0.0,
             weight_decay: 0.1,

@@ -58,7 +58,7 @@ impl Simclr {
         config.validate()?;
         check_views("SimCLR", &views, 2, encoder)?;
         let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
-        let network = Network::new(encoder, widths, config.norm, device)?;
+        let network = Network::new(encoder, widths, config.norm, true, device)?;
         Ok(Simclr { config, views, network })
     }
 }
@@ -82,7 +82,7 @@ impl Method for Simclr {
         let n = x_i.size()[0];
         let z = self.network.forward(&Tensor::cat(&[x_i, x_j], 0)); // z = g(f(x)), both views
         let (z_i, z_j) = (cx.all_gather(&z.narrow(0, 0, n))?, cx.all_gather(&z.narrow(0, n, n))?);
-        let loss = nt_xent(&z_i, &z_j, self.config.temperature)?;
+        let loss = nt_xent(&z_i, &z_j, self.config.temperature)? * self.config.loss_scale;
         let found = StepLoss::found(&z_i, &z_j);
         Ok(StepLoss {
             loss,

@@ -9,7 +9,7 @@ use portolan_encoders::{EncoderConfig, HeadNorm};
 use portolan_losses::nt_xent;
 use portolan_method::Method;
 use portolan_simclr::{Simclr, SimclrConfig};
-use portolan_tensor::{Device, Tensor, no_grad, seed, tch};
+use portolan_tensor::{Device, Kind, Tensor, no_grad, seed, tch};
 use portolan_testing::trial::{self, Trial};
 
 const CPU: Device = Device::Cpu;
@@ -55,11 +55,45 @@ fn both_views_go_through_the_network_in_one_pass() {
     };
     let (a, b) = (&batch.views[0], &batch.views[1]);
     let together = no_grad(|| head(&twin(), &Tensor::cat(&[a, b], 0)));
-    let by_hand = |z_i: &Tensor, z_j: &Tensor| nt_xent(z_i, z_j, 0.1).unwrap().double_value(&[]);
+    // The default is the authors' scale: the means over either view's queries, added.
+    let by_hand =
+        |z_i: &Tensor, z_j: &Tensor| 2.0 * nt_xent(z_i, z_j, 0.1).unwrap().double_value(&[]);
     let expected = by_hand(&together.narrow(0, 0, 6), &together.narrow(0, 6, 6));
     assert!((loss - expected).abs() < 1e-4, "{loss} is not {expected}");
     let apart = no_grad(|| by_hand(&head(&twin(), a), &head(&twin(), b)));
     assert!((loss - apart).abs() > 1e-3, "a pass a view would not be told apart");
+}
+
+/// `objective.py`, add_contrastive_loss: cross-entropies over [ab | aa] and [ba | bb], either averaged over its rows.
+#[test]
+fn twice_the_mean_is_the_authors_sum() {
+    let z = |shift: f64| {
+        let z = (Tensor::arange(12, (Kind::Float, CPU)) * 0.7 + shift).sin().view([4, 3]);
+        &z / z.norm_scalaropt_dim(2.0, [1i64].as_slice(), true)
+    };
+    let (a, b, temperature) = (z(0.0), z(0.4), 0.1);
+    let large = Tensor::eye(4, (Kind::Float, CPU)) * 1e9; // LARGE_NUM takes a view itself out
+    let mean = |a: &Tensor, b: &Tensor| {
+        let (ab, aa) = (a.matmul(&b.tr()) / temperature, a.matmul(&a.tr()) / temperature - &large);
+        let log_p = Tensor::cat(&[ab, aa], 1).log_softmax(1, None::<Kind>);
+        -log_p.narrow(1, 0, 4).diagonal(0, 0, 1).mean(None::<Kind>).double_value(&[])
+    };
+    let authors = mean(&a, &b) + mean(&b, &a);
+    let ours = SimclrConfig::default().loss_scale
+        * nt_xent(&a, &b, temperature).unwrap().double_value(&[]);
+    assert!((ours - authors).abs() < 1e-5 * authors, "{ours} is not {authors}");
+}
+
+#[test]
+fn the_loss_grows_with_its_scale() {
+    let _turn = trial::GENERATOR.lock();
+    let loss = |loss_scale| {
+        seed(3);
+        let mut method = simclr(|config| config.loss_scale = loss_scale);
+        let batch = trial::noise(&method, 6);
+        method.loss(&batch, &trial::step(0, 1)).unwrap().loss.double_value(&[])
+    };
+    assert!((loss(2.0) / loss(1.0) - 2.0).abs() < 1e-5);
 }
 
 #[test]
@@ -103,6 +137,7 @@ fn what_makes_no_sense_is_refused_by_name() {
     let default = SimclrConfig::default;
     assert!(refused(SimclrConfig { temperature: 0.0, ..default() }, 2).contains("temperature"));
     assert!(refused(SimclrConfig { layers: 0, ..default() }, 2).contains("layers"));
+    assert!(refused(SimclrConfig { loss_scale: 0.0, ..default() }, 2).contains("loss_scale"));
     assert!(refused(default(), 3).contains("2 views"));
     let vit = EncoderConfig::named("vit_tiny_patch5_15").unwrap();
     let views = vec![presets::simclr(16); 2];

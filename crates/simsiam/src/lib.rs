@@ -58,11 +58,12 @@ impl Simsiam {
         config.validate()?;
         check_views("SimSiam", &views, 2, encoder)?;
         let widths = |_| vec![config.dim; config.layers];
-        let network = Network::new(encoder, widths, config.norm, device)?;
+        let network = Network::new(encoder, widths, config.norm, true, device)?;
         let predictor_vars = Vars::new(device);
         let widths = [config.dim, config.predictor_hidden, config.dim];
         let splits = encoder.batch_norm_splits();
-        let predictor = ProjectionHead::new(&predictor_vars, &widths, HeadNorm::Hidden, splits);
+        let predictor =
+            ProjectionHead::new(&predictor_vars, &widths, HeadNorm::Hidden, true, splits);
         Ok(Simsiam { config, views, network, predictor, predictor_vars })
     }
 

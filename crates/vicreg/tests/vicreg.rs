@@ -9,6 +9,7 @@ use portolan_method::Method;
 use portolan_tensor::{Device, seed, tch};
 use portolan_testing::trial::{self, Trial};
 use portolan_vicreg::{Vicreg, VicregConfig};
+use std::collections::BTreeMap;
 
 const CPU: Device = Device::Cpu;
 
@@ -30,6 +31,19 @@ fn the_terms_are_logged_apart_and_add_up() {
     assert_eq!(names, ["invariance", "variance", "covariance"]);
     let sum = 25.0 * terms[0] + 25.0 * terms[1] + terms[2];
     assert!((out.loss.double_value(&[]) - sum).abs() < 1e-3 * sum);
+}
+
+#[test]
+fn the_heads_last_bias_has_no_gradient() {
+    let _turn = trial::GENERATOR.lock();
+    seed(4);
+    let mut method = vicreg(|config| config.layers = 2);
+    let batch = trial::noise(&method, 6);
+    method.loss(&batch, &trial::step(0, 1)).unwrap().loss.backward();
+    let state: BTreeMap<_, _> = method.state().into_iter().collect();
+    let norm = |name: &str| state[name].grad().norm().double_value(&[]);
+    let (bias, weight) = (norm("network.head.3.bias"), norm("network.head.3.weight"));
+    assert!(bias < 1e-4 * weight, "{bias} beside {weight}");
 }
 
 #[test]
