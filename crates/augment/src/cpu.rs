@@ -148,6 +148,7 @@ fn apply(op: &Op, image: &RgbImage, rng: &mut Stream, planes: &mut [f32], size: 
                 ops::solarize(planes, threshold);
             }
         }
+        Op::RandAugment(ref changes) => changes.apply(planes, size, rng),
         Op::Normalize { mean, std } => ops::normalize(planes, mean, std),
     }
 }
@@ -160,6 +161,7 @@ fn chance(p: f64, rng: &mut Stream) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::ops::RandAugment;
     use crate::presets;
     use portolan_random::{Purpose, stream};
 
@@ -247,6 +249,7 @@ mod tests {
                 Op::Grayscale { p },
                 Op::GaussianBlur { p, sigma: [0.1, 2.0], kernel: 5 },
                 Op::Solarize { p, threshold: 128 },
+                Op::RandAugment(RandAugment { p, ..RandAugment::timm() }),
             ] {
                 apply(&op, &image, &mut rng, &mut planes, 32);
             }

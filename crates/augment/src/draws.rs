@@ -24,6 +24,9 @@ pub struct Draws {
 
 impl Draws {
     /// Draws for images of these widths and heights. The specification has to pass [`ViewSpec::validate`].
+    ///
+    /// # Panics
+    /// If the specification has an [`Op::RandAugment`].
     pub fn new(spec: &ViewSpec, sizes: &[(u32, u32)], rng: &mut Stream) -> Self {
         let mut draws = Draws { regions: vec![], orders: vec![], rows: vec![] };
         for op in &spec.ops {
@@ -54,6 +57,7 @@ impl Draws {
                 order.shuffle(rng);
                 self.orders.push(order);
             }
+            Op::RandAugment(_) => panic!("`rand_augment` is made by the CPU engine alone"),
             Op::GaussianBlur { p, sigma, .. } => {
                 let applied: Vec<bool> = (0..batch).map(|_| chance(p, rng)).collect();
                 self.rows.push(drawn_or(0.0, &applied, sigma, rng));

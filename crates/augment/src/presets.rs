@@ -3,6 +3,7 @@
 //! All normalise by ImageNet's mean and standard deviation (SimCLR's authors only scale to 0 to 1); for other
 //! data say [`ViewSpec::with_normalisation`].
 
+use crate::ops::RandAugment;
 use crate::spec::default_ratio;
 use crate::{Interpolation, Op, ViewSpec};
 
@@ -106,6 +107,16 @@ pub fn small_images(size: u32) -> ViewSpec {
     ])
 }
 
+/// Fine-tuning with labels (`create_transform` of timm, as MAE's `util/datasets.py` calls it): crops from 0.08, flips,
+/// RandAugment of magnitude 9 ± 0.5. Random erasing follows the normalization and is the trainer's.
+pub fn finetuning(size: u32) -> ViewSpec {
+    view(vec![
+        crop(size, [0.08, 1.0], Interpolation::Bicubic),
+        Op::HorizontalFlip { p: 0.5 },
+        Op::RandAugment(RandAugment::timm()),
+    ])
+}
+
 /// The plain view for evaluation: the short side resized to `resize`, then the middle `size` pixels; nothing
 /// random. 256 and 224 are torchvision's for ImageNet; images already of `size` pixels stay as they are
 /// with `evaluation(size, size)`.
@@ -137,6 +148,7 @@ mod tests {
                 simclr(size),
                 small_images(size),
                 mae(size),
+                finetuning(size),
                 evaluation(size, size),
             ];
             let all = all.into_iter().chain(byol(size)).chain(dino(size, size, 1));

@@ -5,6 +5,8 @@ use std::fmt::Debug;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::ops::RandAugment;
+
 /// One view: operations on an RGB8 image, in order, that end in a normalised `[3, size, size]` image.
 ///
 /// In a recipe:
@@ -117,6 +119,8 @@ pub enum Op {
         /// First level of 0 to 255 that is inverted (128 in BYOL and DINO).
         threshold: u8,
     },
+    /// Some of fifteen changes of color and geometry. Made by the CPU alone.
+    RandAugment(RandAugment),
     /// Values scaled to 0 to 1, then `(value - mean) / std` for each channel.
     Normalize {
         /// Mean of red, green and blue.
@@ -191,10 +195,12 @@ impl ViewSpec {
 }
 
 impl Op {
-    /// Puts another normalisation in the place of this one, if it is one.
+    /// Puts another normalisation in the place of this one, if it is one. RandAugment fills with the new mean.
     pub fn normalise_by(&mut self, new_mean: [f32; 3], new_std: [f32; 3]) {
-        if let Op::Normalize { mean, std } = self {
-            (*mean, *std) = (new_mean, new_std);
+        match self {
+            Op::Normalize { mean, std } => (*mean, *std) = (new_mean, new_std),
+            Op::RandAugment(changes) => changes.fill_with(new_mean),
+            _ => {}
         }
     }
 
@@ -240,6 +246,7 @@ impl Op {
                 );
                 Ok(())
             }
+            Op::RandAugment(ref changes) => changes.validate(),
             Op::Normalize { mean, std } => {
                 ensure!(
                     mean.iter().all(|m| m.is_finite()),
@@ -255,12 +262,12 @@ impl Op {
     }
 }
 
-fn probability(p: f64) -> Result<()> {
+pub(crate) fn probability(p: f64) -> Result<()> {
     within("p", p, 1.0)
 }
 
 /// Checks 0 ≤ `value` ≤ `most`, which is unlimited where it is `f64::MAX`.
-fn within(name: &str, value: f64, most: f64) -> Result<()> {
+pub(crate) fn within(name: &str, value: f64, most: f64) -> Result<()> {
     if (0.0..=most).contains(&value) {
         return Ok(());
     }

@@ -84,10 +84,11 @@ fn is_images(path: &Path) -> bool {
 fn inspect_encoder(path: &Path) -> Result<()> {
     let found = Found::open(path, None)?;
     tell(&found, path);
-    let Shown { resize, size, mean, std, grayscale } = found.shown;
+    let Shown { resize, size, interpolation, mean, std, grayscale } = found.shown;
+    let how = format!("{interpolation:?}").to_lowercase();
     let grey = if grayscale { ", in grey" } else { "" };
     println!("encoder    {}, {} tensors", found.encoder.name(), found.tensors.len());
-    println!("images     short side to {resize}, middle {size} × {size}{grey}");
+    println!("images     short side to {resize} ({how}), middle {size} × {size}{grey}");
     println!("normalised mean {mean:?}, deviation {std:?}");
     Ok(())
 }

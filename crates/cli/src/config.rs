@@ -1,6 +1,6 @@
 //! Everything a run depends on: what `config.toml` in its folder holds.
 
-use portolan_augment::{ViewSpec, Views};
+use portolan_augment::{Interpolation, ViewSpec, Views};
 use portolan_encoders::EncoderConfig;
 use portolan_evaluate::KnnConfig;
 use portolan_interchange::Shown;
@@ -81,6 +81,9 @@ pub(crate) struct EvaluationConfig {
     pub(crate) resize: u32,
     /// The side of the view, in pixels.
     pub(crate) size: u32,
+    /// How images are resized. Runs from before there was a choice did so bilinearly.
+    #[serde(default)]
+    pub(crate) interpolation: Interpolation,
     /// Whether images are shown in grey: to an encoder that was trained on grey ones.
     pub(crate) grayscale: bool,
     /// Neighbours and temperature.
@@ -90,8 +93,8 @@ pub(crate) struct EvaluationConfig {
 impl EvaluationConfig {
     /// How an image of data with this mean and deviation is shown.
     pub(crate) fn shown(&self, mean: [f32; 3], std: [f32; 3]) -> Shown {
-        let &EvaluationConfig { resize, size, grayscale, .. } = self;
-        Shown { resize, size, mean, std, grayscale }
+        let &EvaluationConfig { resize, size, interpolation, grayscale, .. } = self;
+        Shown { resize, size, interpolation, mean, std, grayscale }
     }
 }
 
@@ -127,4 +130,56 @@ pub(crate) struct PublishedFigure {
     /// the complete list, after what follows from the run's own settings (data, encoder, epochs, kNN, linear classifier).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) differs: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::methods::{METHODS, find};
+    use portolan_augment::Interpolation;
+    use portolan_encoders::PositionScaling;
+
+    #[test]
+    fn a_run_from_before_a_setting_is_as_it_was() {
+        let mut table = find("dino").unwrap().recipe("imagenet").unwrap();
+        let without = |table: &mut toml::Table, part: &str, key: &str| {
+            table[part].as_table_mut().unwrap().remove(key).unwrap();
+        };
+        without(&mut table, "evaluation", "interpolation");
+        without(&mut table, "encoder", "position_scaling");
+        let config: RunConfig = table.try_into().unwrap();
+        assert_eq!(config.evaluation.interpolation, Interpolation::Bilinear);
+        let EncoderConfig::Vit(vit) = config.encoder else { panic!("a ViT") };
+        assert_eq!(vit.position_scaling, PositionScaling::Size);
+    }
+
+    #[test]
+    fn recipes_show_images_as_their_authors_evaluation_does() {
+        // main_linprobe.py, eval_knn.py, data_util.py, utils/dataset.py; torchvision's default in the others.
+        let bicubic = ["mae", "dino", "simclr", "byol"];
+        for method in METHODS {
+            let table = method.recipe("imagenet").unwrap();
+            let config: RunConfig = table.try_into().unwrap();
+            let found = config.evaluation.interpolation == Interpolation::Bicubic;
+            assert_eq!(found, bicubic.contains(&method.name), "{}", method.name);
+        }
+    }
+
+    #[test]
+    fn no_recipe_spends_an_epoch_at_rate_zero() {
+        for method in METHODS {
+            for (name, _) in method.recipes {
+                let table = method.recipe(name).unwrap();
+                let training = table.try_into::<RunConfig>().unwrap().training;
+                let at = |step| training.schedule.at(1.0, step, 10, training.epochs);
+                assert!(at(9) > 0.0, "{} {name}: the first epoch's last step", method.name);
+            }
+        }
+        let jigsaw = find("jigsaw").unwrap().recipe("cifar10").unwrap();
+        let training = jigsaw.try_into::<RunConfig>().unwrap().training;
+        let rate = |epoch| training.schedule.at(0.1, epoch * 195, 195, 200);
+        assert_eq!(rate(0), 0.025, "VISSL's start_value");
+        assert!((rate(4) - 0.1).abs() < 1e-12, "its end_value");
+    }
 }

@@ -5,7 +5,7 @@ use portolan_data::Dataset;
 use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_evaluate::{
     Features, FinetuneConfig, Finetuning, LinearConfig, LinearProbe, Scores, Shots,
-    features_of_draw, finetune, knn_votes, linear_sweep, low_shot,
+    features_of_draw, finetune, knn_votes, linear_sweep, low_shot, to_finetune,
 };
 use portolan_report::{ProtocolFigure, write_evaluation};
 use portolan_tensor::{Device, Tensor, Vars, io, seed};
@@ -196,20 +196,23 @@ const FINETUNED: &str = "fine-tuned";
 
 fn finetuned(on: &Subject) -> Result<Vec<Figure>> {
     let epochs = on.args.finetune_epochs;
-    let mut config = on.trained.config.clone();
-    let recipe = match &mut config {
-        EncoderConfig::Vit(vit) => {
-            vit.drop_path = 0.1; // MAE, table 9
-            FinetuneConfig::vit(epochs)
-        }
+    let (config, images) = (&on.trained.config, on.bank.ids.len());
+    let recipe = match config {
+        EncoderConfig::Vit(_) => FinetuneConfig::vit(epochs),
         EncoderConfig::Resnet(_) => FinetuneConfig::resnet(epochs),
     };
-    let recipe = FinetuneConfig { batch_size: recipe.batch_size.min(on.bank.ids.len()), ..recipe };
+    // What MAE's settings are not made for: fewer than 32 steps an epoch, and images too small to lose a third.
+    let most = if matches!(config, EncoderConfig::Vit(_)) { images / 32 } else { images };
+    let recipe = FinetuneConfig {
+        batch_size: recipe.batch_size.min(most.max(2)),
+        erasing: if on.trained.shows_small_images() { 0.0 } else { recipe.erasing },
+        ..recipe
+    };
     seed(on.trained.seed);
-    let pretrained = on.trained.build(&config, on.device)?;
+    let pretrained = to_finetune(on.trained.build(config, on.device)?, config)?;
     let name = format!("{FINETUNED}, {epochs} epochs");
     let after = finetuned_one(on, &*pretrained, &recipe, name)?;
-    let untrained = build(&config, &Vars::new(on.device))?;
+    let untrained = to_finetune(build(config, &Vars::new(on.device))?, config)?;
     let name = format!("from scratch, {epochs} epochs");
     let scratch = finetuned_one(on, &*untrained, &recipe, name)?;
     Ok(vec![after, scratch])
@@ -221,11 +224,12 @@ fn finetuned_one(
     recipe: &FinetuneConfig,
     name: String,
 ) -> Result<Figure> {
+    let [train_view, test_view] = on.trained.finetuning_views();
     let work = Finetuning {
         train: &*on.data.train,
-        train_view: &on.trained.training_view(),
+        train_view: &train_view,
         test: &**on.data.test.as_ref().context("the data has no test split")?,
-        test_view: &on.trained.plain_view(),
+        test_view: &test_view,
         classes: on.classes,
         device: on.device,
         precision: on.trained.precision,

@@ -51,7 +51,7 @@ fn card(
          | method | {method}, recipe `{recipe}`, seed {seed} |\n\
          | images | {data} |\n\
          | training | {epochs} epochs in batches of {batch} |\n\
-         | shown as | short side to {resize}, middle {size} × {size}, mean {mean:?}, deviation {std:?} |\n",
+         | shown as | short side to {resize} ({interpolation}), middle {size} × {size}, mean {mean:?}, deviation {std:?} |\n",
         method = config.method,
         library = if builder.starts_with("timm") { "timm" } else { "portolan" },
         width = encoder.width(),
@@ -63,6 +63,7 @@ fn card(
         epochs = training.epochs,
         batch = training.batch_size,
         resize = shown.resize,
+        interpolation = format!("{:?}", shown.interpolation).to_lowercase(),
         mean = shown.mean,
         std = shown.std,
     );

@@ -56,7 +56,10 @@ impl Trained {
     }
 
     fn of_run(folder: &Path) -> Result<Self> {
-        let run = encoder::config_of(folder)?;
+        Self::of_config(folder, encoder::config_of(folder)?)
+    }
+
+    fn of_config(folder: &Path, run: RunConfig) -> Result<Self> {
         let crop = run.each_view().into_iter().flat_map(|view| view.ops);
         Ok(Trained {
             config: run.encoder.clone(),
@@ -88,6 +91,23 @@ impl Trained {
             crop: Some(crop),
             origin: Origin::File(path.to_owned(), Box::new(found)),
         })
+    }
+
+    /// Whether its images are so small that a crop of a twelfth, or without a third, shows nothing: CIFAR's and the
+    /// built-in ones.
+    pub(crate) fn shows_small_images(&self) -> bool {
+        self.shown.size <= 64
+    }
+
+    /// How images are seen when the whole encoder is trained with labels, and when it is scored then: for a vision
+    /// transformer as in MAE's `util/datasets.py`, for a ResNet and for small images as everywhere.
+    pub(crate) fn finetuning_views(&self) -> [ViewSpec; 2] {
+        if self.shows_small_images() || matches!(self.config, EncoderConfig::Resnet(_)) {
+            return [self.training_view(), self.plain_view()];
+        }
+        let shown = Shown { interpolation: Interpolation::Bicubic, ..self.shown };
+        let train = presets::finetuning(shown.size).with_normalisation(shown.mean, shown.std);
+        [in_grey(train, &shown), plain_view(&shown)]
     }
 
     /// It as a network on `device`; `config` is its own, or that with other settings of training.
@@ -150,8 +170,15 @@ impl Trained {
 
 /// The plain view of evaluation of an encoder that images are shown to so.
 pub(crate) fn plain_view(shown: &Shown) -> ViewSpec {
-    let view = presets::evaluation(shown.resize, shown.size);
+    let &Shown { resize, size, interpolation, .. } = shown;
+    let view = presets::evaluation(resize, size);
     let mut view = view.with_normalisation(shown.mean, shown.std);
+    view.ops[0] = Op::CenterCrop { resize, size, interpolation };
+    in_grey(view, shown)
+}
+
+/// The view in grey, where the encoder is shown images so.
+fn in_grey(mut view: ViewSpec, shown: &Shown) -> ViewSpec {
     if shown.grayscale {
         view.ops.insert(1, Op::Grayscale { p: 1.0 });
     }
@@ -172,5 +199,38 @@ pub(crate) fn tell(found: &Found, path: &Path) {
     }
     for note in &found.notes {
         eprintln!("note     {note}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::methods::find;
+
+    /// As if a run of this recipe were there.
+    fn of_recipe(method: &str, recipe: &str) -> Trained {
+        let table = find(method).unwrap().recipe(recipe).unwrap();
+        Trained::of_config(Path::new("run"), table.try_into().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_large_vit_is_fine_tuned_on_maes_views_and_others_on_their_own() {
+        let bicubic = |view: &ViewSpec| {
+            matches!(view.ops[0], Op::CenterCrop { interpolation: Interpolation::Bicubic, .. })
+        };
+        for (method, recipe) in [("mae", "imagenet"), ("moco-v3", "imagenet")] {
+            let trained = of_recipe(method, recipe);
+            let [train, test] = trained.finetuning_views();
+            let (mean, std) = train.normalisation().unwrap();
+            assert_eq!(train, presets::finetuning(224).with_normalisation(mean, std));
+            assert!(bicubic(&test), "{method}");
+            assert_eq!(bicubic(&trained.plain_view()), method == "mae");
+        }
+        for (method, recipe) in [("mae", "shapes"), ("simclr", "imagenet")] {
+            let trained = of_recipe(method, recipe);
+            let views = [trained.training_view(), trained.plain_view()];
+            assert_eq!(trained.finetuning_views(), views, "{method}");
+        }
     }
 }

@@ -34,7 +34,7 @@ pub use resnet::ResNet;
 pub use resnet_config::{Arch, ResNetConfig, Stem};
 pub use transformer::{Block, Init};
 pub use vit::Vit;
-pub use vit_config::{Pool, Positions, VitConfig};
+pub use vit_config::{Pool, PositionScaling, Positions, VitConfig};
 
 use portolan_tensor::{Tensor, Vars};
 

@@ -1,5 +1,6 @@
 //! Where a patch lies, told to a vision transformer.
 
+use crate::PositionScaling;
 use portolan_tensor::{Device, Kind, Tensor};
 
 /// Fixed positions: `[1, rows · columns, width]`, a quarter of the numbers each for the sine and cosine of
@@ -19,17 +20,27 @@ pub fn sine_cosine(rows: i64, columns: i64, width: i64, device: Device) -> Tenso
     Tensor::cat(&[wave(column), wave(row)], 1).unsqueeze(0).to_kind(Kind::Float)
 }
 
-/// Positions `[1, rows · columns, width]` of one grid at the places of another, bicubic, as DINO's code
-/// does for its small crops (without antialiasing). The same grid is returned as it is.
-pub(crate) fn interpolate(positions: &Tensor, from: (i64, i64), to: (i64, i64)) -> Tensor {
+/// Positions `[1, rows · columns, width]` of one grid at the places of another, bicubic, without antialiasing. The same
+/// grid is returned as it is.
+pub(crate) fn interpolate(
+    positions: &Tensor,
+    from: (i64, i64),
+    to: (i64, i64),
+    scaling: PositionScaling,
+) -> Tensor {
     if from == to {
         return positions.shallow_clone();
     }
     let width = positions.size()[2];
+    // PyTorch takes the places from the scale where it is given one, and from the two sizes otherwise.
+    let scale = |from: i64, to: i64| match scaling {
+        PositionScaling::Size => None,
+        PositionScaling::ScaleFactor => Some((to as f64 + 0.1) / from as f64),
+    };
     positions
         .reshape([1, from.0, from.1, width])
         .permute([0, 3, 1, 2])
-        .upsample_bicubic2d([to.0, to.1], false, None, None)
+        .upsample_bicubic2d([to.0, to.1], false, scale(from.0, to.0), scale(from.1, to.1))
         .permute([0, 2, 3, 1])
         .reshape([1, to.0 * to.1, width])
 }
@@ -54,11 +65,44 @@ mod tests {
     #[test]
     fn interpolation_keeps_a_linear_course_inside() {
         let ramp = Tensor::arange(64, (Kind::Float, Device::Cpu)).view([1, 64, 1]);
-        assert_eq!(interpolate(&ramp, (8, 8), (8, 8)), ramp);
-        let finer = interpolate(&ramp, (8, 8), (16, 16)).view([16, 16]);
+        let size = PositionScaling::Size;
+        assert_eq!(interpolate(&ramp, (8, 8), (8, 8), size), ramp);
+        let finer = interpolate(&ramp, (8, 8), (16, 16), size).view([16, 16]);
         // Four columns of the finer grid are two of the coarser one; two rows are one, of eight numbers.
         let at = |row, column| finer.double_value(&[row, column]);
         assert!((at(7, 9) - at(7, 5) - 2.0).abs() < 1e-4);
         assert!((at(9, 7) - at(7, 7) - 8.0).abs() < 1e-4);
+    }
+
+    #[test]
+    fn dinos_scale_factor_moves_positions_towards_the_first() {
+        // 14 columns (224 px at a patch of 16) to 6 (96 px). Column i of 6 is at (i + 0.5) · 14 / 6 − 0.5 by size, at
+        // (i + 0.5) · 14 / 6.1 − 0.5 by DINO's scale factor; Keys' cubic (a = −0.75) of the square gives these.
+        let columns = Tensor::arange(14, (Kind::Float, Device::Cpu)).view([1, 1, 14, 1]);
+        let squares = columns.square().expand([1, 14, 14, 1], false).reshape([1, 196, 1]);
+        let by = |scaling| interpolate(&squares, (14, 14), (6, 6), scaling).view([6, 6]).get(2);
+        for (scaling, scale) in
+            [(PositionScaling::Size, 6.0 / 14.0), (PositionScaling::ScaleFactor, 6.1 / 14.0)]
+        {
+            let found = by(scaling);
+            for i in 1..5 {
+                let place = (i as f64 + 0.5) / scale - 0.5;
+                let expected = cubic_at(place, |x| x * x);
+                let got = found.double_value(&[i]);
+                assert!((got - expected).abs() < 1e-3, "{scaling:?}, {i}: {got}, not {expected}");
+            }
+        }
+    }
+
+    /// PyTorch's bicubic interpolation in one dimension, from the definition of the kernel.
+    fn cubic_at(place: f64, value: impl Fn(f64) -> f64) -> f64 {
+        const A: f64 = -0.75;
+        let kernel = |x: f64| match x.abs() {
+            x if x <= 1.0 => (A + 2.0) * x.powi(3) - (A + 3.0) * x.powi(2) + 1.0,
+            x if x < 2.0 => A * x.powi(3) - 5.0 * A * x.powi(2) + 8.0 * A * x - 4.0 * A,
+            _ => 0.0,
+        };
+        let first = place.floor() - 1.0;
+        (0..4).map(|i| first + f64::from(i)).map(|x| kernel(place - x) * value(x)).sum()
     }
 }

@@ -5,15 +5,20 @@ use crate::layers::{LayerNorm, Linear};
 use portolan_tensor::{Kind, Tensor, Vars};
 use serde::{Deserialize, Serialize};
 
-/// How the matrices of a transformer begin. Biases begin as zero.
+/// The initial values of a transformer's matrices and class token. Biases of fully connected layers start at zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Init {
-    /// Normal with deviation 0.02, as timm's and DINO's.
+    /// Normal with deviation 0.02, the class token too; the patch projection as PyTorch's default convolution. DINO's
+    /// `vision_transformer.py`, and timm's.
     Normal,
-    /// Uniform in ±√(6 / (inputs + outputs)), as MAE's (appendix A.1) and MoCo v3's (section 4.1); queries,
-    /// keys and values count as a matrix each.
+    /// Uniform in ±√(6 / (inputs + outputs)), where queries, keys and values count as a matrix each. The patch
+    /// projection's bias starts at zero, the class token with deviation 1e-6. MoCo v3's `vits.py`.
     Xavier,
+    /// Uniform in ±√(6 / (inputs + outputs)), where queries, keys and values are one matrix, `[3 · width, width]`. The
+    /// patch projection's bias starts as PyTorch's default convolution's, the class token with deviation 0.02. MAE's
+    /// `models_mae.py`, `initialize_weights`.
+    XavierFused,
 }
 
 impl Init {
@@ -22,18 +27,47 @@ impl Init {
         self.matrix(vars, inputs, outputs, outputs)
     }
 
-    /// A layer of several matrices one below the other, each of `outputs_each` rows.
-    fn matrix(self, vars: &Vars, inputs: i64, outputs: i64, outputs_each: i64) -> Linear {
+    /// Queries, keys and values of `width` numbers each, in one layer.
+    fn qkv(self, vars: &Vars, width: i64) -> Linear {
+        let counted = if self == Init::XavierFused { 3 * width } else { width };
+        self.matrix(vars, width, 3 * width, counted)
+    }
+
+    /// A layer whose bounds are those of a matrix with `counted` outputs.
+    fn matrix(self, vars: &Vars, inputs: i64, outputs: i64, counted: i64) -> Linear {
         let float = (Kind::Float, vars.device());
         let weight = match self {
             Init::Normal => Tensor::randn([outputs, inputs], float) * 0.02,
-            Init::Xavier => {
-                let bound = (6.0 / (inputs + outputs_each) as f64).sqrt();
+            Init::Xavier | Init::XavierFused => {
+                let bound = xavier_bound(inputs, counted);
                 Tensor::empty([outputs, inputs], float).uniform_(-bound, bound)
             }
         };
         Linear::of(vars, weight, Some(Tensor::zeros([outputs], float)))
     }
+
+    /// The standard deviation of the class token.
+    pub(crate) fn class_token_std(self) -> f64 {
+        match self {
+            Init::Normal | Init::XavierFused => 0.02,
+            Init::Xavier => 1e-6,
+        }
+    }
+
+    /// The bounds of the patch projection's weight, of `inputs` numbers a patch, and of its bias: both are uniform.
+    pub(crate) fn patch_bounds(self, inputs: i64, width: i64) -> (f64, f64) {
+        let default = 1.0 / (inputs as f64).sqrt(); // PyTorch's for a convolution
+        match self {
+            Init::Normal => (default, default),
+            Init::Xavier => (xavier_bound(inputs, width), 0.0),
+            Init::XavierFused => (xavier_bound(inputs, width), default),
+        }
+    }
+}
+
+/// √(6 / (inputs + outputs)) (Glorot and Bengio 2010, equation 16).
+fn xavier_bound(inputs: i64, outputs: i64) -> f64 {
+    (6.0 / (inputs + outputs) as f64).sqrt()
 }
 
 /// Attention of every token to every token, in several heads.
@@ -46,7 +80,7 @@ struct Attention {
 impl Attention {
     fn new(vars: &Vars, width: i64, heads: i64, init: Init) -> Self {
         Attention {
-            qkv: init.matrix(&(vars / "qkv"), width, 3 * width, width),
+            qkv: init.qkv(&(vars / "qkv"), width),
             proj: init.linear(&(vars / "proj"), width, width),
             heads,
         }

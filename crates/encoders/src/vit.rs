@@ -3,7 +3,7 @@
 
 use crate::layers::LayerNorm;
 use crate::positions::{interpolate, sine_cosine};
-use crate::transformer::{Block, Init};
+use crate::transformer::Block;
 use crate::{Encoder, Pool, Positions, VitConfig};
 use anyhow::{Result, ensure};
 use portolan_tensor::{Kind, Tensor, Vars, recomputed};
@@ -32,7 +32,8 @@ impl Vit {
         let &VitConfig { width, patch, init, .. } = config;
         let float = (Kind::Float, vars.device());
         let grid = config.image / patch;
-        let cls_token = vars.parameter("cls_token", Tensor::randn([1, 1, width], float) * 1e-6);
+        let cls_token = Tensor::randn([1, 1, width], float) * init.class_token_std();
+        let cls_token = vars.parameter("cls_token", cls_token);
         let pos_embed = match config.positions {
             Positions::Learned => {
                 let values = Tensor::randn([1, grid * grid + 1, width], float) * 0.02;
@@ -45,17 +46,12 @@ impl Vit {
             }
         };
         let proj = &(vars / "patch_embed") / "proj";
-        let inputs = 3 * patch * patch;
-        let bound = match init {
-            Init::Normal => 1.0 / (inputs as f64).sqrt(), // PyTorch's default for a convolution
-            Init::Xavier => (6.0 / (inputs + width) as f64).sqrt(),
-        };
-        let weight = Tensor::empty([width, 3, patch, patch], float).uniform_(-bound, bound);
-        let bias = match init {
-            Init::Normal => Tensor::empty([width], float).uniform_(-bound, bound),
-            Init::Xavier => Tensor::zeros([width], float),
-        };
-        // A frozen projection is stored, but no optimiser ever sees it.
+        let (of_weight, of_bias) = init.patch_bounds(3 * patch * patch, width);
+        let uniform =
+            |shape: &[i64], bound: f64| Tensor::empty(shape, float).uniform_(-bound, bound);
+        let weight = uniform(&[width, 3, patch, patch], of_weight);
+        let bias = uniform(&[width], of_bias);
+        // A frozen projection is stored, but no optimizer ever sees it.
         let (patch_weight, patch_bias) = match config.frozen_patches {
             true => (proj.buffer("weight", weight), proj.buffer("bias", bias)),
             false => (proj.parameter("weight", weight), proj.parameter("bias", bias)),
@@ -73,7 +69,7 @@ impl Vit {
             patch_weight,
             patch_bias,
             blocks: (0..config.depth).map(block).collect(),
-            norm: LayerNorm::new(&(vars / "norm"), width),
+            norm: LayerNorm::new(&(vars / norm_name(config.pool)), width),
             vars: vars.clone(),
             config: config.clone(),
         })
@@ -98,20 +94,24 @@ impl Vit {
         );
         let (own, grid) = (self.config.image / patch, (shape[2] / patch, shape[3] / patch));
         let places = self.pos_embed.narrow(1, 1, own * own);
-        let places = interpolate(&places, (own, own), grid);
+        let places = interpolate(&places, (own, own), grid, self.config.position_scaling);
         let tokens =
             images.conv2d(&self.patch_weight, Some(&self.patch_bias), patch, 0, 1, 1).flatten(2, 3);
         Ok(tokens.transpose(1, 2) + places)
     }
 
     /// Blocks and last norm over a class token and these patches' tokens, any number of them:
-    /// `[batch, patches, width]` to `[batch, 1 + patches, width]`, the class token first.
+    /// `[batch, patches, width]` to `[batch, 1 + patches, width]`, the class token first. With
+    /// [`Pool::MeanThenNorm`] the tokens are not normalized: the norm follows the pooling.
     pub fn encode(&self, patches: &Tensor, train: bool) -> Tensor {
         let mut x = self.with_class_token(patches);
         for block in &self.blocks {
             x = self.through(block, &x, train);
         }
-        self.norm.forward(&x)
+        match self.config.pool {
+            Pool::MeanThenNorm => x,
+            Pool::ClassToken | Pool::Mean => self.norm.forward(&x),
+        }
     }
 
     fn through(&self, block: &Arc<Block>, x: &Tensor, train: bool) -> Tensor {
@@ -129,12 +129,14 @@ impl Vit {
 
     /// The features of encoded tokens, as the config pools them.
     pub fn pool(&self, tokens: &Tensor) -> Tensor {
+        let mean = || {
+            let patches = tokens.size()[1] - 1;
+            tokens.narrow(1, 1, patches).mean_dim([1i64].as_slice(), false, None::<Kind>)
+        };
         match self.config.pool {
             Pool::ClassToken => tokens.select(1, 0),
-            Pool::Mean => {
-                let patches = tokens.size()[1] - 1;
-                tokens.narrow(1, 1, patches).mean_dim([1i64].as_slice(), false, None::<Kind>)
-            }
+            Pool::Mean => mean(),
+            Pool::MeanThenNorm => self.norm.forward(&mean()),
         }
     }
 
@@ -156,6 +158,14 @@ impl Vit {
         // The sizes of the views are checked where a method is built.
         let patches = self.patches(images).expect("images that the patch divides");
         self.encode(&patches, train)
+    }
+}
+
+/// What the last norm is called: timm's names.
+fn norm_name(pool: Pool) -> &'static str {
+    match pool {
+        Pool::ClassToken | Pool::Mean => "norm",
+        Pool::MeanThenNorm => "fc_norm",
     }
 }
 
@@ -185,6 +195,7 @@ impl Encoder for Vit {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::Init;
     use portolan_tensor::Device;
 
     fn small(change: impl Fn(&mut VitConfig)) -> (Vit, Vars) {
@@ -200,7 +211,7 @@ mod tests {
 
     #[test]
     fn features_and_maps_have_the_shapes_they_say_at_other_sizes_too() {
-        for pool in [Pool::ClassToken, Pool::Mean] {
+        for pool in [Pool::ClassToken, Pool::Mean, Pool::MeanThenNorm] {
             let (vit, _) = small(|config| config.pool = pool);
             for size in [8, 16, 24] {
                 assert_eq!(vit.forward(&images(size), true).size(), [3, 16]);
@@ -234,7 +245,75 @@ mod tests {
     }
 
     #[test]
-    fn a_frozen_projection_is_kept_from_the_optimiser_but_stored() {
+    fn initial_values_are_those_of_each_authors_code() {
+        // w = 64, patches of 4: 48 numbers. Bounds by hand; the deviation of a uniform draw is its bound / √3.
+        let default = 1.0 / 48f64.sqrt(); // PyTorch's convolution
+        let (proj, fused, apart) =
+            ((6f64 / (48. + 64.)).sqrt(), (6f64 / (4. * 64.)).sqrt(), (6f64 / (2. * 64.)).sqrt());
+        let uniform = |bound: f64| bound / 3f64.sqrt();
+        for (init, expected) in [
+            (Init::Normal, [0.02, 0.02, uniform(default), uniform(default)]), // DINO
+            (Init::Xavier, [1e-6, uniform(apart), uniform(proj), 0.0]),       // MoCo v3
+            (Init::XavierFused, [0.02, uniform(fused), uniform(proj), uniform(default)]), // MAE
+        ] {
+            portolan_tensor::seed(0);
+            let config = VitConfig { init, ..VitConfig::plain([64, 1, 2], 4, 16) };
+            let vars = Vars::new(Device::Cpu);
+            Vit::new(&config, &vars).unwrap();
+            let state: std::collections::BTreeMap<_, _> = vars.state().into_iter().collect();
+            let names = [
+                "cls_token",
+                "blocks.0.attn.qkv.weight",
+                "patch_embed.proj.weight",
+                "patch_embed.proj.bias",
+            ];
+            for (name, expected) in names.into_iter().zip(expected) {
+                let values = &state[name];
+                let std = values.square().mean(Kind::Double).double_value(&[]).sqrt();
+                // Five standard errors of a deviation over n values.
+                let off = 5.0 * expected / (2.0 * values.numel() as f64).sqrt();
+                assert!((std - expected).abs() <= off, "{init:?}, {name}: {std}, not {expected}");
+            }
+            let most = state["blocks.0.attn.qkv.weight"].abs().max().double_value(&[]);
+            match init {
+                Init::Normal => assert!(most > 0.05, "not cut off: {most}"),
+                Init::Xavier => assert!(most <= apart && most > 0.99 * apart, "{most}"),
+                Init::XavierFused => assert!(most <= fused && most > 0.99 * fused, "{most}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_norm_follows_the_mean_and_the_last_one_is_gone() {
+        let (vit, vars) = small(|config| config.pool = Pool::MeanThenNorm);
+        let names: Vec<String> = vars.state().into_iter().map(|(name, _)| name).collect();
+        assert!(names.iter().any(|name| name == "fc_norm.weight"));
+        assert!(!names.iter().any(|name| name.starts_with("norm.")));
+        let features = vit.forward(&images(16), false);
+        let mean = features.mean_dim([1i64].as_slice(), false, Kind::Float);
+        assert!(mean.abs().max().double_value(&[]) < 1e-5, "a layer norm has mean zero");
+    }
+
+    #[test]
+    fn training_with_labels_moves_what_pretraining_left_fixed() {
+        let config = VitConfig {
+            positions: Positions::SineCosine,
+            frozen_patches: true,
+            ..VitConfig::plain([16, 2, 2], 4, 16)
+        };
+        let trained = |config: &VitConfig| {
+            let vars = Vars::new(Device::Cpu);
+            Vit::new(config, &vars).unwrap();
+            assert_eq!(vars.parameters().len() + vars.buffers().len(), vars.state().len());
+            vars.buffers().into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        let fixed = ["pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"];
+        assert_eq!(trained(&config), fixed);
+        assert_eq!(trained(&config.finetuned(0.1)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_frozen_projection_is_kept_from_the_optimizer_but_stored() {
         let (_, vars) = small(|config| config.frozen_patches = true);
         let named = |list: Vec<(String, Tensor)>| {
             list.iter().any(|(name, _)| name.starts_with("patch_embed"))

@@ -12,6 +12,9 @@ pub enum Pool {
     ClassToken,
     /// The mean of the patches' tokens after the last norm (timm's `global_pool="avg", fc_norm=False`).
     Mean,
+    /// The mean of the patches' tokens, then a norm, `fc_norm`, in the place of the last one (timm's
+    /// `global_pool="avg", fc_norm=True`; MAE's `models_vit.py` with `--global_pool`).
+    MeanThenNorm,
 }
 
 /// How the network is told where a patch lies.
@@ -22,6 +25,18 @@ pub enum Positions {
     Learned,
     /// Fixed sines and cosines, as in MoCo v3 and MAE.
     SineCosine,
+}
+
+/// How positions are interpolated for images of another size than theirs; bicubic, without antialiasing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PositionScaling {
+    /// The corners of the two grids coincide: one position is `from / to` patches from the next.
+    #[default]
+    Size,
+    /// One position is `from / (to + 0.1)` patches from the next, as DINO's `interpolate_pos_encoding` hands
+    /// `scale_factor` to PyTorch: 224 px to 96 px at a patch of 16 shifts the last position by 0.2 of a patch.
+    ScaleFactor,
 }
 
 /// A vision transformer and how it is built.
@@ -42,7 +57,11 @@ pub struct VitConfig {
     pub pool: Pool,
     /// How places are told.
     pub positions: Positions,
-    /// Whether the projection of patches stays as it was drawn (MoCo v3, section 4.2).
+    /// How positions are interpolated for images of another size.
+    #[serde(default)]
+    pub position_scaling: PositionScaling,
+    /// Whether pretraining leaves the projection of patches as it was drawn (MoCo v3, section 4.2). Training with
+    /// labels moves it (see [`VitConfig::finetuned`]).
     pub frozen_patches: bool,
     /// Stochastic depth: with what probability the last block's branches are left out in training; those
     /// before it, proportionally less. 0.1 in DINO's code, 0 in most.
@@ -101,10 +120,24 @@ impl VitConfig {
             image,
             pool: Pool::ClassToken,
             positions: Positions::Learned,
+            position_scaling: PositionScaling::Size,
             frozen_patches: false,
             drop_path: 0.0,
             init: Init::Normal,
             recompute: false,
+        }
+    }
+
+    /// The same transformer as it is trained with labels, with stochastic depth up to `drop_path` (MAE's
+    /// `models_vit.py` with `--global_pool`): every tensor is trained, patch projection and positions too, whatever
+    /// pretraining left fixed, and the patches' mean goes through a norm of its own.
+    pub fn finetuned(&self, drop_path: f64) -> Self {
+        VitConfig {
+            pool: Pool::MeanThenNorm,
+            positions: Positions::Learned,
+            frozen_patches: false,
+            drop_path,
+            ..self.clone()
         }
     }
 

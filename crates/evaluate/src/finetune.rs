@@ -3,19 +3,22 @@
 use anyhow::{Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_data::Source;
-use portolan_encoders::{Encoder, layers::Linear};
+use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
 use portolan_optim::schedule::cosine_with_warmup;
 use portolan_optim::{Decay, LrRule, Optimizer, OptimizerConfig, ParamGroup};
-use portolan_random::{Purpose, Stream, stream};
+use portolan_random::{Purpose, stream};
 use portolan_tensor::{
-    Device, Kind, Precision, Tensor, Vars, channels_last, full_precision, no_grad, prefixed, upload,
+    Device, Kind, Precision, Tensor, Vars, channels_last, full_precision, io, no_grad, prefixed,
+    upload,
 };
-use rand::RngExt;
 use rand::seq::SliceRandom;
+use std::collections::BTreeMap;
 use std::sync::mpsc::sync_channel;
 
+use crate::erase::erase;
 use crate::features::{Features, features};
 use crate::images::{Readable, drawn_images};
+use crate::mix::{Mix, smoothed};
 
 /// How the encoder is trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,29 +31,47 @@ pub struct FinetuneConfig {
     pub batch_size: usize,
     /// The learning rate of the head, for a batch of 256.
     pub learning_rate: f64,
+    /// The head's rate at the end, whatever the batch.
+    pub last_rate: f64,
     /// What is left of a layer's rate in the layer below it.
     pub layer_decay: f64,
     /// How much of every target is spread over all classes.
     pub label_smoothing: f64,
     /// α of mixup (Zhang et al. 2017, arXiv 1710.09412); 0 for none.
     pub mixup: f64,
+    /// α of cutmix (Yun et al. 2019, arXiv 1905.04899); 0 for none. With mixup, each comes half of the time.
+    pub cutmix: f64,
+    /// Images that are mixed with each other, by one draw.
+    pub mixed_together: usize,
+    /// Probability of random erasing (Zhong et al. 2017, arXiv 1708.04896).
+    pub erasing: f64,
+    /// Standard deviation of the head's weights at first, its biases being zero; none for PyTorch's default.
+    pub head_std: Option<f64>,
     /// What moves the parameters.
     pub optimizer: OptimizerConfig,
 }
 
 impl FinetuneConfig {
-    /// For a vision transformer, as MAE has it (appendix A.2, table 9): AdamW, a rate of 5e-4, each layer at
-    /// 0.75 of the rate of the one above, label smoothing 0.1, mixup 0.8. Its cutmix and RandAugment are left out, and its
-    /// stochastic depth of 0.1 is the encoder's to be built with. 100 epochs there, 5 of them to warm up.
+    /// For a vision transformer, as MAE's authors fine-tune ViT-B (`FINETUNE.md` and `main_finetune.py` of
+    /// facebookresearch/mae; table 9 of the paper has a rate of 1e-3, a decay of 0.75 and no erasing): a batch of
+    /// 1,024, AdamW, a rate of 5e-4 that ends at 1e-6, each layer at 0.65 of the rate of the one above, label smoothing
+    /// 0.1, mixup 0.8 and cutmix 1 among the 32 images of a GPU, erasing 0.25. 100 epochs there, 5 of them to warm
+    /// up. The encoder is to be of the form that [`to_finetune`] gives it, the view
+    /// [`finetuning`](portolan_augment::presets::finetuning).
     pub fn vit(epochs: u64) -> Self {
         FinetuneConfig {
             epochs,
             warmup_epochs: epochs / 20,
-            batch_size: 256,
+            batch_size: 1024,
             learning_rate: 5e-4,
-            layer_decay: 0.75,
+            last_rate: 1e-6,
+            layer_decay: 0.65,
             label_smoothing: 0.1,
             mixup: 0.8,
+            cutmix: 1.0,
+            mixed_together: 32,
+            erasing: 0.25,
+            head_std: Some(2e-5),
             optimizer: OptimizerConfig::Adamw {
                 betas: [0.9, 0.999],
                 eps: 1e-8,
@@ -60,16 +81,21 @@ impl FinetuneConfig {
     }
 
     /// For a ResNet, as SimCLR has it (appendix B.5): SGD with Nesterov momentum, a rate of 0.05, crops and flips, no
-    /// other regularisation and no warm-up.
+    /// other regularization and no warm-up.
     pub fn resnet(epochs: u64) -> Self {
         FinetuneConfig {
             epochs,
             warmup_epochs: 0,
             batch_size: 256,
             learning_rate: 0.05,
+            last_rate: 0.0,
             layer_decay: 1.0,
             label_smoothing: 0.0,
             mixup: 0.0,
+            cutmix: 0.0,
+            mixed_together: 256,
+            erasing: 0.0,
+            head_std: None,
             optimizer: OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: true },
         }
     }
@@ -81,8 +107,48 @@ impl FinetuneConfig {
             "fine-tuning wants batches of 2 to {images} images, the training split, and not of {}",
             self.batch_size
         );
+        ensure!(self.mixed_together >= 1, "mixed_together is 0; at least one image shares a draw");
         Ok(())
     }
+
+    /// The head's rate at a step of `total`: up from 0 in a straight line that reaches it after `warmup` steps, then half
+    /// a cosine (`util/lr_sched.py`).
+    fn rate(&self, step: u64, total: u64, warmup: u64) -> f64 {
+        let base = self.learning_rate * self.batch_size as f64 / 256.0;
+        match step < warmup {
+            true => base * step as f64 / warmup as f64,
+            false => cosine_with_warmup(step, total, warmup, 0.0, base, self.last_rate),
+        }
+    }
+
+    fn head(&self, vars: &Vars, width: i64, classes: i64) -> Linear {
+        let float = (Kind::Float, vars.device());
+        match self.head_std {
+            None => Linear::new(vars, width, classes, true),
+            Some(std) => {
+                let weight = Tensor::randn([classes, width], float) * std;
+                Linear::of(vars, weight, Some(Tensor::zeros([classes], float)))
+            }
+        }
+    }
+}
+
+/// The encoder in the form that is trained with labels: a vision transformer of `config` as
+/// [`VitConfig::finetuned`](portolan_encoders::VitConfig::finetuned) says, with stochastic depth up to 0.1
+/// (`FINETUNE.md`, `--drop_path 0.1`) and the weights of `encoder`; a ResNet as it is.
+///
+/// # Errors
+/// When `encoder` is not of `config`.
+pub fn to_finetune(encoder: Box<dyn Encoder>, config: &EncoderConfig) -> Result<Box<dyn Encoder>> {
+    let EncoderConfig::Vit(vit) = config else { return Ok(encoder) };
+    let network = build(&vit.finetuned(0.1).into(), &Vars::new(encoder.vars().device()))?;
+    let mut weights: BTreeMap<String, Tensor> = encoder.vars().state().into_iter().collect();
+    let mut state = network.vars().state();
+    // A new norm takes the place of the last one.
+    weights.retain(|name, _| !name.starts_with("norm."));
+    state.retain(|(name, _)| !name.starts_with("fc_norm."));
+    io::copy_into(&state, &weights)?;
+    Ok(network)
 }
 
 /// Where fine-tuning reads, and on what it works.
@@ -116,12 +182,11 @@ pub fn finetune(
 ) -> Result<(Features, Tensor)> {
     config.check(on.train.len())?;
     let head_vars = Vars::new(on.device);
-    let head = Linear::new(&head_vars, encoder.width(), on.classes, true);
+    let head = config.head(&head_vars, encoder.width(), on.classes);
     let mut groups = encoder_groups(encoder, config.layer_decay);
     groups.push(ParamGroup::all("head", prefixed("head", head_vars.parameters())));
-    let rate = config.learning_rate * config.batch_size as f64 / 256.0;
-    let mut optimizer =
-        Optimizer::new(config.optimizer.clone(), rate, Decay::Matrices.apply(groups))?;
+    let groups = Decay::Matrices.apply(groups);
+    let mut optimizer = Optimizer::new(config.optimizer.clone(), config.learning_rate, groups)?;
     let per_epoch = (on.train.len() / config.batch_size) as u64;
     let (total, warmup) = (config.epochs * per_epoch, config.warmup_epochs * per_epoch);
     for epoch in 0..config.epochs {
@@ -137,7 +202,7 @@ pub fn finetune(
             })?;
             loss.backward();
             let step = epoch * per_epoch + losses.len() as u64;
-            optimizer.step(cosine_with_warmup(step, total, warmup, 0.0, rate, 0.0), epoch)?;
+            optimizer.step(config.rate(step, total, warmup), epoch)?;
             losses.push(loss.detach());
             Ok(())
         })?;
@@ -156,7 +221,7 @@ pub fn finetune(
 
 /// The encoder's parameters, a group a layer, the rate of each that of the layer above times `decay` (BEiT: Bao et al.
 /// 2021, arXiv 2106.08254; MAE's `lr_decay.py`). Everything but a transformer's blocks and what is below them counts as
-/// the top.
+/// the top. Class token and positions have a group of their own, without weight decay (timm's `no_weight_decay`).
 fn encoder_groups(encoder: &dyn Encoder, decay: f64) -> Vec<ParamGroup> {
     let parameters = encoder.vars().parameters();
     let layer = |name: &str| -> Option<usize> {
@@ -168,17 +233,24 @@ fn encoder_groups(encoder: &dyn Encoder, decay: f64) -> Vec<ParamGroup> {
         Some(block + 1)
     };
     let top = parameters.iter().filter_map(|(name, _)| layer(name)).max().map_or(0, |top| top + 1);
-    let mut groups: Vec<ParamGroup> = (0..=top)
-        .map(|depth| {
-            let mut group = ParamGroup::all(format!("layer {depth}"), Vec::new());
-            group.lr = LrRule::Scaled(decay.powi((top - depth) as i32));
-            group
-        })
-        .collect();
+    let group = |name: String, depth: usize| {
+        let mut group = ParamGroup::all(name, Vec::new());
+        group.lr = LrRule::Scaled(decay.powi((top - depth) as i32));
+        group
+    };
+    let mut tokens = group("tokens".to_owned(), 0);
+    tokens.weight_decay = false;
+    let mut groups: Vec<ParamGroup> =
+        (0..=top).map(|depth| group(format!("layer {depth}"), depth)).collect();
     for (name, tensor) in parameters {
         let depth = layer(&name).unwrap_or(top);
-        groups[depth].params.push((name, tensor));
+        let group = match &*name {
+            "cls_token" | "pos_embed" => &mut tokens,
+            _ => &mut groups[depth],
+        };
+        group.params.push((name, tensor));
     }
+    groups.push(tokens);
     groups.retain(|group| !group.params.is_empty());
     groups
 }
@@ -206,8 +278,8 @@ fn each_batch(
     })
 }
 
-/// The images of a step and what is to be said of them, `[n, classes]`: smoothed, and mixed with those of the batch in
-/// reverse (timm's mixup, by one share for all).
+/// The images of a step, in part erased, and what is to be said of them, `[n, classes]`, smoothed; both mixed among as
+/// many images as share a draw.
 fn mixed(
     read: &Readable,
     on: &Finetuning,
@@ -223,36 +295,29 @@ fn mixed(
             "fine-tuning needs batches of labelled images; put each class's into a folder of its own"
         )
     };
-    let targets = Tensor::from_slice(&labels).one_hot(on.classes).to_kind(Kind::Float);
-    let spread = config.label_smoothing;
-    let targets = targets * (1.0 - spread) + spread / on.classes as f64;
-    let (x, targets) = match config.mixup > 0.0 {
-        true => {
-            let share = beta(config.mixup, &mut stream(0, Purpose::Mixup, &[epoch, step]));
-            let mix = |x: &Tensor| x * share + x.flip([0]) * (1.0 - share);
-            (mix(&read.x), mix(&targets))
-        }
-        false => (read.x.shallow_clone(), targets),
-    };
-    Ok((channels_last(&upload(&x, on.device)), upload(&targets, on.device)))
-}
-
-/// A draw from Beta(α, α) (Jöhnk 1964).
-fn beta(alpha: f64, random: &mut Stream) -> f64 {
-    loop {
-        let mut power = || random.random::<f64>().powf(1.0 / alpha);
-        let (x, y) = (power(), power());
-        if x + y > 0.0 && x + y <= 1.0 {
-            return x / (x + y);
-        }
+    let targets = smoothed(&labels, on.classes, config.label_smoothing);
+    let mut random = stream(0, Purpose::Mixup, &[epoch, step]);
+    erase(&read.x, config.erasing, &mut random);
+    let sides = [read.x.size()[2], read.x.size()[3]];
+    let each = config.mixed_together as i64;
+    let (mut mixed_x, mut mixed_targets) = (Vec::new(), Vec::new());
+    for (x, targets) in read.x.split(each, 0).iter().zip(targets.split(each, 0)) {
+        let (x, targets) = match Mix::draw(config.mixup, config.cutmix, sides, &mut random) {
+            Some(mix) => (mix.images(x), mix.targets(&targets, sides)),
+            None => (x.shallow_clone(), targets),
+        };
+        mixed_x.push(x);
+        mixed_targets.push(targets);
     }
+    let (x, targets) = (Tensor::cat(&mixed_x, 0), Tensor::cat(&mixed_targets, 0));
+    Ok((channels_last(&upload(&x, on.device)), upload(&targets, on.device)))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use portolan_encoders::{EncoderConfig, build};
+    use portolan_encoders::{Positions, VitConfig};
 
     #[test]
     fn deeper_layers_of_a_vit_move_less() {
@@ -260,12 +325,12 @@ mod tests {
         let encoder = build(&config, &Vars::new(Device::Cpu)).unwrap();
         let groups = encoder_groups(&*encoder, 0.5);
         let rates: Vec<LrRule> = groups.iter().map(|group| group.lr).collect();
-        assert_eq!(rates, [0.125, 0.25, 0.5, 1.0].map(LrRule::Scaled));
+        assert_eq!(rates, [0.125, 0.25, 0.5, 1.0, 0.125].map(LrRule::Scaled));
+        let decays: Vec<bool> = groups.iter().map(|group| group.weight_decay).collect();
+        assert_eq!(decays, [true, true, true, true, false]);
         let names = |n: usize| groups[n].params.iter().map(|(name, _)| name.as_str());
-        assert!(
-            names(0).any(|name| name == "cls_token")
-                && names(0).any(|n| n == "patch_embed.proj.weight")
-        );
+        assert_eq!(names(4).collect::<Vec<_>>(), ["cls_token", "pos_embed"]);
+        assert!(names(0).any(|n| n == "patch_embed.proj.weight"));
         assert!(names(2).all(|name| name.starts_with("blocks.1.")));
         assert!(names(3).all(|name| name.starts_with("norm")));
         let all: usize = groups.iter().map(|group| group.params.len()).sum();
@@ -280,12 +345,41 @@ mod tests {
     }
 
     #[test]
-    fn shares_of_mixup_follow_beta() {
-        let mut random = stream(0, Purpose::Mixup, &[0]);
-        let draws: Vec<f64> = (0..20_000).map(|_| beta(0.8, &mut random)).collect();
-        let mean = draws.iter().sum::<f64>() / draws.len() as f64;
-        let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / draws.len() as f64;
-        assert!((mean - 0.5).abs() < 0.01, "{mean}");
-        assert!((variance - 1.0 / (4.0 * 2.6)).abs() < 0.003, "1 / (4 (2 α + 1)), and {variance}");
+    fn a_vit_is_trained_as_in_finetune_md() {
+        let config = FinetuneConfig::vit(100);
+        // --blr 5e-4 at a batch of 1,024; --warmup_epochs 5; --min_lr 1e-6. Ten steps an epoch.
+        let at = |step| config.rate(step, 1000, 50);
+        assert_eq!([at(0), at(25)], [0.0, 1e-3]);
+        assert!((at(50) - 2e-3).abs() < 1e-12);
+        assert!((at(525) - (1e-6 + (2e-3 - 1e-6) / 2.0)).abs() < 1e-12, "halfway down");
+        assert!((1e-6..1.1e-6).contains(&at(999)), "{}", at(999));
+        assert_eq!((config.layer_decay, config.mixup, config.cutmix), (0.65, 0.8, 1.0));
+        assert_eq!((config.warmup_epochs, config.erasing), (5, 0.25));
+        portolan_tensor::seed(0);
+        let vars = Vars::new(Device::Cpu);
+        config.head(&vars, 64, 100);
+        let [(_, weight), (_, bias)] = &vars.parameters()[..] else { panic!("weight and bias") };
+        let std = weight.square().mean(Kind::Double).double_value(&[]).sqrt();
+        assert!((std / 2e-5 - 1.0).abs() < 0.05, "{std}");
+        assert_eq!(bias.abs().max().double_value(&[]), 0.0);
+    }
+
+    #[test]
+    fn what_pretraining_left_fixed_is_trained_and_begins_as_it_was() {
+        let vit = VitConfig {
+            positions: Positions::SineCosine,
+            frozen_patches: true,
+            ..VitConfig::plain([8, 2, 2], 4, 16)
+        };
+        let config = EncoderConfig::from(vit);
+        let pretrained = build(&config, &Vars::new(Device::Cpu)).unwrap();
+        let before: BTreeMap<_, _> = pretrained.vars().state().into_iter().collect();
+        let encoder = to_finetune(pretrained, &config).unwrap();
+        let trained: BTreeMap<_, _> = encoder.vars().parameters().into_iter().collect();
+        for name in ["pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias", "cls_token"] {
+            assert_eq!(trained[name].detach(), before[name].detach(), "{name}");
+        }
+        assert!(trained.contains_key("fc_norm.weight") && !trained.contains_key("norm.weight"));
+        assert!(encoder.vars().buffers().is_empty());
     }
 }

@@ -16,13 +16,14 @@ const CONFIG: &str = "config.json";
 pub fn hub_config(encoder: &EncoderConfig, width: i64, shown: &Shown) -> Value {
     let (architecture, pool, args, first) = match encoder {
         EncoderConfig::Vit(vit) => {
-            let pool = match vit.pool {
-                Pool::ClassToken => "token",
-                Pool::Mean => "avg",
+            let (pool, fc_norm) = match vit.pool {
+                Pool::ClassToken => ("token", false),
+                Pool::Mean => ("avg", false),
+                Pool::MeanThenNorm => ("avg", true),
             };
             let args = json!({
                 "img_size": vit.image, "patch_size": vit.patch, "embed_dim": vit.width,
-                "depth": vit.depth, "num_heads": vit.heads, "global_pool": pool, "fc_norm": false,
+                "depth": vit.depth, "num_heads": vit.heads, "global_pool": pool, "fc_norm": fc_norm,
             });
             ("vit_base_patch16_224".to_owned(), pool, Some(args), "patch_embed.proj")
         }
@@ -39,7 +40,7 @@ pub fn hub_config(encoder: &EncoderConfig, width: i64, shown: &Shown) -> Value {
         "global_pool": pool,
         "pretrained_cfg": {
             "input_size": [3, shown.size, shown.size],
-            "interpolation": "bilinear",
+            "interpolation": shown.interpolation,
             "crop_pct": f64::from(shown.size) / f64::from(shown.resize),
             "crop_mode": "center",
             "mean": shown.mean,
@@ -124,6 +125,11 @@ fn shown(config: &Value, usual: &Shown) -> Result<Shown> {
         }
         None => Ok(usual),
     };
+    let interpolation = match config.get("interpolation") {
+        Some(name) => serde_json::from_value(name.clone())
+            .with_context(|| format!("its `interpolation` is {name}; use bilinear or bicubic"))?,
+        None => usual.interpolation,
+    };
     let size = match config.get("input_size").and_then(|size| size.get(2)).and_then(Value::as_u64) {
         Some(size) => u32::try_from(size).context("in `input_size`")?,
         None => usual.size,
@@ -137,6 +143,7 @@ fn shown(config: &Value, usual: &Shown) -> Result<Shown> {
     let shown = Shown {
         resize: (f64::from(size) / share).round() as u32,
         size,
+        interpolation,
         mean: three("mean", usual.mean)?,
         std: three("std", usual.std)?,
         grayscale: config.get("grayscale").and_then(Value::as_bool).unwrap_or(false),
@@ -162,6 +169,7 @@ pub fn built_by(encoder: &EncoderConfig) -> &'static str {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use portolan_augment::Interpolation;
 
     #[test]
     fn a_config_says_what_timm_needs() {
@@ -173,6 +181,13 @@ mod tests {
             (&vit["num_features"], &vit["pretrained_cfg"]["crop_pct"]),
             (&json!(192), &json!(0.875))
         );
+        let bicubic = Shown { interpolation: Interpolation::Bicubic, ..shown };
+        let config = hub_config(&EncoderConfig::named("resnet50").unwrap(), 2048, &bicubic);
+        assert_eq!(config["pretrained_cfg"]["interpolation"], "bicubic");
+        assert_eq!(super::shown(&config, &shown).unwrap(), bicubic, "and it is read back");
+        let other = json!({ "interpolation": "lanczos" });
+        let error = format!("{:#}", super::shown(&other, &shown).unwrap_err());
+        assert!(error.contains("lanczos") && error.contains("bicubic"), "{error}");
         let resnet = of("resnet50");
         assert_eq!(resnet["architecture"], "resnet50");
         assert!(resnet.get("model_args").is_none());

@@ -1,6 +1,7 @@
 //! Portolan's own files: safetensors whose metadata say what an encoder is and how an image is shown to it.
 
 use anyhow::{Context, Result, ensure};
+use portolan_augment::Interpolation;
 use portolan_encoders::{Encoder, EncoderConfig, Stem};
 use portolan_tensor::{Tensor, io};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ pub struct Shown {
     pub resize: u32,
     /// The side of the middle, in pixels.
     pub size: u32,
+    /// How it is resized.
+    #[serde(default)]
+    pub interpolation: Interpolation,
     /// What is taken off each channel (of pixels from 0 to 1).
     pub mean: [f32; 3],
     /// What each channel is divided by.
@@ -36,6 +40,7 @@ impl Shown {
         Shown {
             resize,
             size,
+            interpolation: Interpolation::Bilinear,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
             grayscale: false,

@@ -179,7 +179,7 @@ fn hub_folders_are_read_and_those_without_a_config_are_not() {
     assert!(refused(folder.path()).contains("model.safetensors"));
     std::fs::copy(file("vicreg_resnet50.pth"), folder.path().join("pytorch_model.bin")).unwrap();
     let found = Found::open(folder.path(), None).unwrap();
-    let shown = Shown { resize: 128, size: 96, mean: [0.5; 3], std: [0.25; 3], grayscale: false };
+    let shown = Shown { resize: 128, mean: [0.5; 3], std: [0.25; 3], ..Shown::imagenet(96) };
     assert_eq!((found.encoder.name().as_str(), found.shown), ("resnet50", shown));
     is_in_place(&found);
 }

@@ -26,15 +26,16 @@ impl Decoder {
         let places = sine_cosine(grid, grid, width, vars.device());
         let places = Tensor::cat(&[Tensor::zeros([1, 1, width], float), places], 1);
         let blocks = vars / "decoder_blocks";
-        let block = |i| Block::new(&(&blocks / i), width, config.decoder_heads, Init::Xavier, 0.0);
+        let init = Init::XavierFused; // models_mae.py: the encoder's and the decoder's alike
+        let block = |i| Block::new(&(&blocks / i), width, config.decoder_heads, init, 0.0);
         let numbers = 3 * encoder.patch * encoder.patch;
         Decoder {
-            embed: Init::Xavier.linear(&(vars / "decoder_embed"), encoder.width, width),
+            embed: init.linear(&(vars / "decoder_embed"), encoder.width, width),
             mask_token: vars.parameter("mask_token", Tensor::randn([1, 1, width], float) * 0.02),
             pos_embed: vars.buffer("decoder_pos_embed", places),
             blocks: (0..config.decoder_depth).map(block).collect(),
             norm: LayerNorm::new(&(vars / "decoder_norm"), width),
-            pred: Init::Xavier.linear(&(vars / "decoder_pred"), width, numbers),
+            pred: init.linear(&(vars / "decoder_pred"), width, numbers),
         }
     }
 

@@ -24,8 +24,9 @@ pub struct ColorizationConfig {
     pub hidden: i64,
     /// λ, how far rare colours are *not* given more weight: 0.5 (section 2.2); 1 weighs all colours alike.
     pub uniform: f64,
-    /// How much of the running share of each colour stays at a step. The paper counts colours on ImageNet beforehand;
-    /// here they are counted as training goes, and no data set has to be read twice.
+    /// How much of the running share of each color stays at a step: 0.99, about the last 100 steps. At first the share
+    /// is the plain mean over the steps so far, so that it describes the images from the first step on. The paper counts
+    /// colors on ImageNet beforehand (section 2.2); counting as training goes needs no pass over the data of its own.
     pub prior_momentum: f64,
 }
 
@@ -48,7 +49,7 @@ pub struct Colorization {
     xyz_of_rgb: Tensor,
     /// The middle of every class's cell, `[classes, 2]`.
     cells: Tensor,
-    /// How common each class has been of late, `[classes]`.
+    /// p, how common each class has been of late, `[classes]`; all alike until the first step is counted.
     prior: Tensor,
     encoder: Box<dyn Encoder>,
     /// Places of the encoder's last map, a side.
@@ -210,12 +211,15 @@ impl Method for Colorization {
         Ok(StepLoss { loss, figures: vec![("task_top1", StepLoss::share(&right))], outputs: None })
     }
 
-    /// The running share of each colour moves towards this step's.
+    /// p moves towards this step's shares: the mean over all steps so far, then a running one. A running mean alone
+    /// would keep some of its uniform start for hundreds of steps, and the weights would drift with it.
     fn after_update(&mut self, cx: &StepCx) -> Result<()> {
-        for share in self.counted.drain(..) {
-            let share = cx.mean(&share)?;
-            let _ = self.prior.lerp_(&share, 1.0 - self.config.prior_momentum);
-        }
+        let micro_batches = self.counted.len() as f64;
+        let Some(sum) = self.counted.drain(..).reduce(|a, b| a + b) else { return Ok(()) };
+        let share = cx.mean(&(sum / micro_batches))?;
+        let least = 1.0 - self.config.prior_momentum;
+        let weight = cx.number(move |cx| least.max(1.0 / (cx.step + 1) as f64));
+        let _ = self.prior.lerp_tensor_(&share, &weight);
         Ok(())
     }
 
@@ -229,6 +233,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use portolan_augment::presets;
+    use portolan_testing::trial;
 
     fn colorization(grid: i64) -> Result<Colorization> {
         let encoder = EncoderConfig::named("resnet18-w4").unwrap();
@@ -268,6 +273,29 @@ mod tests {
         assert!(weights.double_value(&[1]) > 5.0 * weights.double_value(&[0]));
         let mean = (&weights * &task.prior).sum(Kind::Float).double_value(&[]);
         assert!((mean - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn the_prior_is_the_mean_of_the_steps_so_far_then_a_running_mean() {
+        let mut task = colorization(4).unwrap();
+        task.config.prior_momentum = 0.6;
+        let classes = task.prior.size()[0];
+        let share_of = |class: i64| {
+            let share = Tensor::zeros([classes], (Kind::Float, Device::Cpu));
+            let _ = share.get(class).fill_(1.0);
+            share
+        };
+        // Weights of the new share: 1, 1/2, then 0.4, which is above 1/3.
+        for (step, shares, after) in [
+            (0, vec![share_of(0)], [1.0, 0.0, 0.0]),
+            (1, vec![share_of(1)], [0.5, 0.5, 0.0]),
+            (2, vec![share_of(1), share_of(2)], [0.3, 0.5, 0.2]), // two micro-batches
+        ] {
+            task.counted = shares;
+            task.after_update(&trial::step(step, 3)).unwrap();
+            let found: Vec<f64> = (0..3).map(|class| task.prior.double_value(&[class])).collect();
+            assert!(found.iter().zip(after).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
+        }
     }
 
     #[test]

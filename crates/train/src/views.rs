@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use image::RgbImage;
-use portolan_augment::{Draws, ViewSpec, cpu, device as on_device};
+use portolan_augment::{Draws, Op, ViewSpec, cpu, device as on_device};
 use portolan_data::Source;
 use portolan_random::{Purpose, Stream, stream};
 use portolan_tensor::{Device, Tensor, channels_last, distributed, page_locked, upload, written};
@@ -106,6 +106,10 @@ pub(crate) fn parts(
     if maker.augment == Augment::Cpu {
         return Ok((maker, finisher));
     }
+    ensure!(
+        !maker.specs.iter().flat_map(|spec| &spec.ops).any(|op| matches!(op, Op::RandAugment(_))),
+        "`rand_augment` is made by the CPU alone; set `augment` to \"cpu\""
+    );
     let resident = maker.one_tensor()?;
     let size_of = |images: &Tensor| (images.size()[2] as u32, images.size()[1] as u32);
     Ok((

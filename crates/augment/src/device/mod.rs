@@ -96,6 +96,7 @@ fn after_crop(spec: &ViewSpec, mut planes: Tensor, draws: &Draws) -> Tensor {
             Op::RandomResizedCrop { .. } | Op::CenterCrop { .. } => {
                 panic!("a view has one crop, its first operation")
             }
+            Op::RandAugment(_) => panic!("nothing can have been drawn for it"),
         };
     }
     debug_assert_eq!(planes.kind(), Kind::Float);

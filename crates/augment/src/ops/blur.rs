@@ -1,4 +1,4 @@
-//! A true Gaussian blur, one direction after the other.
+//! A true Gaussian blur, one direction after the other, and sharpening.
 
 use std::cell::RefCell;
 
@@ -26,6 +26,25 @@ pub fn gaussian_blur(planes: &mut [f32], width: usize, sigma: f64, kernel: u32) 
             blur_columns(blurred, width, &taps, plane);
         }
     });
+}
+
+/// Moves every value of planes `width` pixels wide away from the mean of its neighborhood (`factor` above 1) or towards
+/// it (below 1), as `PIL.ImageEnhance.Sharpness`: the mean of 3 × 3 pixels in which the middle counts five times. The
+/// outermost pixels stay as they are.
+pub fn sharpness(planes: &mut [f32], width: usize, factor: f32) {
+    let height = planes.len() / 3 / width;
+    for plane in planes.chunks_exact_mut(height * width) {
+        let source = plane.to_vec();
+        for y in 1..height.saturating_sub(1) {
+            for x in 1..width.saturating_sub(1) {
+                let at = y * width + x;
+                let row = |from: usize| source[from - 1] + source[from] + source[from + 1];
+                let sum = row(at - width) + row(at) + row(at + width) + 4.0 * source[at];
+                let smooth = sum / 13.0;
+                plane[at] = (smooth + factor * (source[at] - smooth)).clamp(0.0, 255.0);
+            }
+        }
+    }
 }
 
 /// The Gaussian from its middle outwards. Weights too small to move any pixel by 0.02 levels are left out, which

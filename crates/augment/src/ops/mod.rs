@@ -18,13 +18,15 @@ mod blur;
 mod color;
 mod crop;
 mod geometry;
+mod levels;
+mod rand_augment;
 
 use image::RgbImage;
 use multiversion::multiversion;
 use portolan_random::Stream;
 use rand::RngExt;
 
-pub use blur::gaussian_blur;
+pub use blur::{gaussian_blur, sharpness};
 pub use color::{Adjustment, brightness, contrast, grayscale, hue, saturation, solarize};
 #[cfg(feature = "device")]
 pub(crate) use crop::middle_span;
@@ -32,7 +34,9 @@ pub use crop::{
     Region, center_crop, center_crop_levels, random_region, resize_lanczos, resized_crop,
     resized_crop_levels,
 };
-pub use geometry::{horizontal_flip, rotate90};
+pub use geometry::{affine, horizontal_flip, rotate90};
+pub use levels::{autocontrast, equalize, invert, posterize, solarize_add};
+pub use rand_augment::{Change, RandAugment};
 
 /// Copies an image into planes of its size.
 ///
