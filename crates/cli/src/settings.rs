@@ -117,7 +117,7 @@ pub(crate) fn set(table: &mut Table, key: &str, value: Value) -> Result<String> 
     }
     let place = inner.get_mut(last).with_context(|| format!("`{path}` does not exist"))?;
     replace(place, value, path)?;
-    Ok(path.clone())
+    Ok(path.to_string())
 }
 
 /// Applies one `--set key=value`; the value is TOML, or a plain word. The key's whole path comes back.

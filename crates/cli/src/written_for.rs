@@ -122,7 +122,6 @@ fn place<'a>(table: &'a mut Table, path: &str) -> Option<&'a mut Value> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
     use crate::args::RunArgs;
     use crate::config::RunConfig;
     use crate::methods;
