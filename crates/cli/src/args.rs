@@ -204,13 +204,13 @@ pub(crate) struct EmbedArgs {
     /// What a file's encoder is, where its weights do not say: vit_small_patch16_224, for instance.
     #[arg(long)]
     pub(crate) encoder: Option<String>,
-    /// The images; the run's own otherwise.
+    /// The images: a folder, one image, or whatever pretrain takes; the run's own otherwise.
     #[arg(long)]
     pub(crate) data: Option<String>,
     /// Which split: train (also what an unsplit folder is) or test.
     #[arg(long, default_value = "train")]
     pub(crate) split: String,
-    /// The file to write; its ending says the form: .npy (features alone), .parquet or .safetensors.
+    /// The file to write; its ending says the form: .csv, .npy (features alone), .parquet or .safetensors.
     #[arg(long)]
     pub(crate) out: PathBuf,
     /// auto, cpu, cuda or cuda:N.
@@ -283,7 +283,7 @@ pub(crate) struct PackArgs {
 pub(crate) struct PicturesArgs {
     /// The run's folder.
     pub(crate) run: PathBuf,
-    /// Photographs to show it on: JPEG, PNG, WebP or BMP files.
+    /// Photographs to show it on: JPEG, PNG, WebP, BMP, GIF, TIFF or PNM files.
     #[arg(required_unless_present = "score")]
     pub(crate) images: Vec<PathBuf>,
     /// The folder for the pictures, made where it is missing.
@@ -301,7 +301,7 @@ pub(crate) struct PicturesArgs {
 pub(crate) struct PatchesArgs {
     /// The run's folder.
     pub(crate) run: PathBuf,
-    /// Photographs to show it on, together: JPEG, PNG, WebP or BMP files.
+    /// Photographs to show it on, together: JPEG, PNG, WebP, BMP, GIF, TIFF or PNM files.
     #[arg(required = true)]
     pub(crate) images: Vec<PathBuf>,
     /// The folder for the pictures, made where it is missing.

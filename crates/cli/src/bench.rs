@@ -162,7 +162,7 @@ fn settings(job: &Job, args: &BenchArgs) -> Result<RunConfig> {
         set,
         ..RunArgs::default()
     };
-    let mut config = resolve(methods::find(job.method)?.recipe(job.recipe)?, &changes)?;
+    let (mut config, _) = resolve(methods::find(job.method)?.recipe(job.recipe)?, &changes)?;
     config.device.clone_from(&args.device);
     Ok(config)
 }

@@ -10,16 +10,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::args::{EmbedArgs, ExportArgs, InspectArgs};
+use crate::run::tell_notes;
 use crate::trained::{Trained, tell};
 use crate::{embeddings, encoder, hub};
 
-/// The split of this name.
+/// The split of this name, with the images in no class folder that are trained on too.
 ///
 /// # Errors
 /// When the data has none.
 pub(crate) fn split_of(data: &Dataset, name: &str) -> Result<Arc<dyn Source>> {
     match name {
-        "train" => Ok(Arc::clone(&data.train)),
+        "train" => Ok(data.to_pretrain_on()),
         "test" => data.test.clone().with_context(|| format!("{} has no test split", data.name)),
         other => bail!("there is no split `{other}`; choose train or test"),
     }
@@ -30,11 +31,13 @@ pub(crate) fn embed(args: &EmbedArgs) -> Result<ExitCode> {
     let form = embeddings::Form::of(&args.out)?;
     let device = device::choose(&args.device)?;
     let trained = Trained::open(&args.of, args.encoder.as_deref())?;
-    let source = split_of(&trained.data(args.data.as_ref())?, &args.split)?;
+    let data = trained.data(args.data.as_ref())?;
+    tell_notes(&data.notes);
+    let source = split_of(&data, &args.split)?;
     let encoder = trained.build(&trained.config, device)?;
     let features = features(&*encoder, &*source, &trained.plain_view(), device, trained.precision)?;
-    let names: Vec<String> = features.ids.iter().map(|&id| source.describe(id)).collect();
-    form.write(&args.out, &features, &names)?;
+    let images = embeddings::Images::of(&*source, &features.ids);
+    form.write(&args.out, &features.x, &images)?;
     let [n, width] = features.x.size()[..] else { bail!("the features are no matrix") };
     println!("{n} images, {width} features each: {}", args.out.display());
     warn_of_skipped(&features);
@@ -78,7 +81,9 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode> {
 /// Whether a file is one that --data takes. MoCo's authors call their checkpoints `.pth.tar`.
 fn is_images(path: &Path) -> bool {
     let name = path.to_string_lossy();
-    name.ends_with(".parquet") || name.ends_with(".tar") && !name.ends_with(".pth.tar")
+    name.ends_with(".parquet")
+        || name.ends_with(".tar") && !name.ends_with(".pth.tar")
+        || portolan_data::is_image(path)
 }
 
 fn inspect_encoder(path: &Path) -> Result<()> {
@@ -153,5 +158,6 @@ fn inspect_data(what: &str) -> Result<()> {
         Err(error) => println!("first      cannot be read: {error:#}"),
     }
     println!("checksum   {}", data.sha256);
+    tell_notes(&data.notes);
     Ok(())
 }

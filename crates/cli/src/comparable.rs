@@ -95,13 +95,8 @@ fn changed(config: &RunConfig) -> Result<Vec<String>> {
     }
     let (recipe, run) = (Table::try_from(&recipe)?, Table::try_from(config)?);
     let mut changed = Vec::new();
-    let at = |table: &Table, path: &str| {
-        let mut parts = path.split('.');
-        let first = table.get(parts.next()?)?.clone();
-        parts.try_fold(first, |value, part| value.get(part).cloned())
-    };
     for path in settings::paths(&run).iter().filter(|path| *path != "published") {
-        match (at(&recipe, path), at(&run, path)) {
+        match (settings::at(&recipe, path), settings::at(&run, path)) {
             (before, now) if before == now => {}
             (_, Some(now)) if now.is_table() => {} // what is in it comes by itself
             (_, Some(now)) if now.is_array() => changed.push(format!("other {path}")),

@@ -9,15 +9,18 @@ use parquet::data_type::ByteArray;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
-use portolan_evaluate::Features;
-use portolan_tensor::{Kind, Tensor, io};
+use portolan_data::Source;
+use portolan_tensor::{Tensor, io};
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 /// How embeddings are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
+    /// A header and a line an image: `path`, `label` where there are labels, and the features, `f0` and so on.
+    Csv,
     /// NumPy: the features alone, `[n, width]` float32.
     Npy,
     /// A row an image: `item`, `name`, `label` where there are labels, and `embedding`, a list of floats.
@@ -33,60 +36,108 @@ impl Form {
     /// When the ending says none.
     pub(crate) fn of(path: &Path) -> Result<Self> {
         match path.extension().and_then(|ending| ending.to_str()) {
+            Some("csv") => Ok(Form::Csv),
             Some("npy") => Ok(Form::Npy),
             Some("parquet") => Ok(Form::Parquet),
             Some("safetensors") => Ok(Form::Safetensors),
-            _ => bail!("{} ends in none of .npy, .parquet and .safetensors", path.display()),
+            _ => bail!("{} ends in none of .csv, .npy, .parquet and .safetensors", path.display()),
         }
     }
 
-    /// Writes the features of images with these names to `path`, whole or not at all.
+    /// Writes features (`[n, width]`, float32) of these `n` images to `path`, whole or not at all.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(crate) fn write(self, path: &Path, features: &Features, names: &[String]) -> Result<()> {
+    pub(crate) fn write(self, path: &Path, features: &Tensor, images: &Images) -> Result<()> {
         let bytes = match self {
+            Form::Csv => csv(features, images)?.into_bytes(),
             Form::Npy => npy(features)?,
-            Form::Parquet => parquet(features, names)?,
-            Form::Safetensors => return safetensors(path, features),
+            Form::Parquet => parquet(features, images)?,
+            Form::Safetensors => return safetensors(path, features, images),
         };
         io::write_aside(path, &bytes)
     }
 }
 
+/// The images that features are of.
+pub(crate) struct Images {
+    /// Their places in the source.
+    items: Vec<i64>,
+    /// Where they lie.
+    names: Vec<String>,
+    /// Their labels, -1 for an image without one; none where no image has one.
+    labels: Option<Vec<i64>>,
+}
+
+impl Images {
+    /// Those of `source` with these indices.
+    pub(crate) fn of(source: &dyn Source, ids: &[usize]) -> Self {
+        let labels = || ids.iter().map(|&id| source.label(id));
+        Images {
+            items: ids.iter().map(|&id| id as i64).collect(),
+            names: ids.iter().map(|&id| source.describe(id)).collect(),
+            labels: labels()
+                .any(|label| label.is_some())
+                .then(|| labels().map(|label| label.map_or(-1, i64::from)).collect()),
+        }
+    }
+}
+
 /// All features, row after row.
-fn values(features: &Features) -> Result<(Vec<f32>, usize, usize)> {
-    let size = features.x.size();
-    let flat = Vec::try_from(features.x.contiguous().view([-1]))?;
+fn values(features: &Tensor) -> Result<(Vec<f32>, usize, usize)> {
+    let size = features.size();
+    let flat = Vec::try_from(features.contiguous().view([-1]))?;
     Ok((flat, size[0] as usize, size[1] as usize))
 }
 
-fn npy(features: &Features) -> Result<Vec<u8>> {
+fn csv(features: &Tensor, images: &Images) -> Result<String> {
+    let (flat, _, width) = values(features)?;
+    let mut text = String::from("path");
+    if images.labels.is_some() {
+        text.push_str(",label");
+    }
+    (0..width).try_for_each(|i| write!(text, ",f{i}"))?;
+    text.push('\n');
+    for (i, (name, row)) in images.names.iter().zip(flat.chunks(width)).enumerate() {
+        text.push_str(&quoted(name));
+        if let Some(labels) = &images.labels {
+            write!(text, ",{}", labels[i])?;
+        }
+        row.iter().try_for_each(|value| write!(text, ",{value}"))?;
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// A field of CSV: in quotes, and those within doubled, where it would be read as another otherwise (RFC 4180, section 2).
+fn quoted(field: &str) -> String {
+    match field.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field.to_owned(),
+    }
+}
+
+fn npy(features: &Tensor) -> Result<Vec<u8>> {
     let (flat, n, width) = values(features)?;
     let mut bytes = Vec::new();
     Array2::from_shape_vec((n, width), flat)?.write_npy(&mut bytes)?;
     Ok(bytes)
 }
 
-fn safetensors(path: &Path, features: &Features) -> Result<()> {
-    let items: Vec<i64> = features.ids.iter().map(|&id| id as i64).collect();
+fn safetensors(path: &Path, features: &Tensor, images: &Images) -> Result<()> {
     let mut tensors = vec![
-        ("features".to_owned(), features.x.shallow_clone()),
-        ("items".to_owned(), Tensor::from_slice(&items)),
+        ("features".to_owned(), features.shallow_clone()),
+        ("items".to_owned(), Tensor::from_slice(&images.items)),
     ];
-    if let Some(labels) = &features.labels {
-        tensors.push(("labels".to_owned(), labels.to_kind(Kind::Int64)));
+    if let Some(labels) = &images.labels {
+        tensors.push(("labels".to_owned(), Tensor::from_slice(labels)));
     }
     io::save(path, &tensors, &BTreeMap::new())
 }
 
-fn parquet(features: &Features, names: &[String]) -> Result<Vec<u8>> {
+fn parquet(features: &Tensor, images: &Images) -> Result<Vec<u8>> {
     let (flat, n, width) = values(features)?;
-    let labels: Option<Vec<i64>> = features
-        .labels
-        .as_ref()
-        .map(|labels| Vec::try_from(labels.to_kind(Kind::Int64)))
-        .transpose()?;
+    let Images { items, names, labels } = images;
     let mut bytes = Vec::new();
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let mut file = SerializedFileWriter::new(
@@ -103,8 +154,7 @@ fn parquet(features: &Features, names: &[String]) -> Result<Vec<u8>> {
         let mut column = group.next_column()?.context("the Parquet schema lacks a column")?;
         match (name, column.untyped()) {
             ("item", ColumnWriter::Int64ColumnWriter(writer)) => {
-                let items: Vec<i64> = features.ids.iter().map(|&id| id as i64).collect();
-                writer.write_batch(&items, None, None)?;
+                writer.write_batch(items, None, None)?;
             }
             ("name", ColumnWriter::ByteArrayColumnWriter(writer)) => {
                 let names: Vec<ByteArray> = names.iter().map(|name| name.as_str().into()).collect();
@@ -164,19 +214,28 @@ mod tests {
     use super::*;
     use parquet::file::reader::{FileReader, SerializedFileReader};
 
-    fn features() -> Features {
-        Features {
-            x: Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0, 5.0, 6.0]).view([2, 3]),
-            labels: Some(Tensor::from_slice(&[7i64, 8])),
-            ids: vec![0, 4],
-            skipped: Vec::new(),
-        }
+    fn features() -> Tensor {
+        Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0, 5.5, 6.0]).view([2, 3])
+    }
+
+    fn images(labels: Option<Vec<i64>>) -> Images {
+        let names = ["a.png", "b, \"c\".png"].map(str::to_owned).to_vec();
+        Images { items: vec![0, 4], names, labels }
+    }
+
+    #[test]
+    fn csv_has_a_header_and_quotes_what_needs_it() {
+        let labelled = csv(&features(), &images(Some(vec![7, -1]))).unwrap();
+        let wanted = "path,label,f0,f1,f2\na.png,7,1,2,3\n\"b, \"\"c\"\".png\",-1,4,5.5,6\n";
+        assert_eq!(labelled, wanted);
+        let plain = csv(&features(), &images(None)).unwrap();
+        assert!(plain.starts_with("path,f0,f1,f2\na.png,1,2,3\n"), "{plain}");
+        assert_eq!(Form::of(Path::new("x.csv")).unwrap(), Form::Csv);
     }
 
     #[test]
     fn parquet_rows_come_back() {
-        let names = ["a".to_owned(), "b".to_owned()];
-        let bytes = parquet(&features(), &names).unwrap();
+        let bytes = parquet(&features(), &images(Some(vec![7, 8]))).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         let reader = SerializedFileReader::new(file.reopen().unwrap()).unwrap();
@@ -194,9 +253,9 @@ mod tests {
         assert_eq!(&bytes[bytes.len() - 4..], 6f32.to_le_bytes());
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
-        Form::of(&path).unwrap().write(&path, &features(), &[]).unwrap();
+        Form::of(&path).unwrap().write(&path, &features(), &images(None)).unwrap();
         let (tensors, _) = io::load(&path).unwrap();
-        assert_eq!(tensors["features"], features().x);
-        assert!(Form::of(Path::new("x.csv")).is_err());
+        assert_eq!(tensors["features"], features());
+        assert!(Form::of(Path::new("x.xlsx")).is_err());
     }
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use crate::args::{EvaluateArgs, Protocol};
 use crate::commands::warn_of_skipped;
 use crate::measure::both_splits;
-use crate::run::{is_labelled, set_up};
+use crate::run::{is_labelled, set_up, tell_notes};
 use crate::trained::Trained;
 
 /// What `evaluate` leaves in the run's folder, or beside the encoder's file.
@@ -79,6 +79,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     let device = set_up(&args.device, None)?.device;
     let trained = Trained::open(&args.of, args.encoder.as_deref())?;
     let data = trained.data(args.data.as_ref())?;
+    tell_notes(&data.notes);
     ensure!(
         is_labelled(&data),
         "{} has no labelled test split to score on; give --data with train/ and test/ folders, a folder a class",

@@ -11,6 +11,7 @@ use portolan_random::{Purpose, stream};
 use portolan_report as report;
 use portolan_tensor::{Device, IndexOp, Precision, Tensor, device};
 use portolan_train::Outcome;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::comparable::compare;
@@ -165,7 +166,7 @@ fn summarise(
 
 /// A few training images and the views of them that training saw in its first epoch.
 fn views(config: &RunConfig, data: &Dataset) -> Vec<report::SourceViews> {
-    let ids = spread(data.train.len());
+    let ids = spread(data.train.len(), ROWS);
     ids.filter_map(|id| {
         let original = picture(&*data.train, id)?;
         let view = |(v, spec)| {
@@ -178,17 +179,39 @@ fn views(config: &RunConfig, data: &Dataset) -> Vec<report::SourceViews> {
     .collect()
 }
 
-/// `ROWS` indices, evenly spread over `0..n`.
-fn spread(n: usize) -> impl Iterator<Item = usize> {
-    let rows = ROWS.min(n);
-    (0..rows).map(move |i| i * n / rows)
+/// `some` indices (all where there are fewer), evenly spread over `0..n`.
+fn spread(n: usize, some: usize) -> impl Iterator<Item = usize> {
+    let some = some.min(n);
+    (0..some).map(move |i| i * n / some)
+}
+
+/// `ROWS` indices of items with these labels, of as many classes as possible: the first item of each class (of classes evenly spread
+/// over all, where there are more), then the second, and so on. By class.
+fn of_each_class(labels: &[i64]) -> Vec<usize> {
+    let mut classes: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for (index, &label) in labels.iter().enumerate() {
+        classes.entry(label).or_default().push(index);
+    }
+    let classes: Vec<Vec<usize>> = classes.into_values().collect();
+    let mut chosen = Vec::new();
+    let rounds = classes.iter().map(Vec::len).max().unwrap_or(0);
+    for round in 0..rounds {
+        let of_round: Vec<usize> =
+            classes.iter().filter_map(|class| class.get(round)).copied().collect();
+        chosen.extend(spread(of_round.len(), ROWS - chosen.len()).map(|i| of_round[i]));
+        if chosen.len() == ROWS {
+            break;
+        }
+    }
+    chosen.sort_by_key(|&index| (labels[index], index));
+    chosen
 }
 
 fn picture(source: &dyn Source, id: usize) -> Option<RgbImage> {
     source.picture(id).and_then(|picture| picture.decode()).ok()
 }
 
-/// A few test images with their nearest training images.
+/// A few test images, of different classes, with their nearest training images.
 fn nearest(
     config: &RunConfig,
     data: &Dataset,
@@ -197,7 +220,8 @@ fn nearest(
 ) -> Result<Vec<report::Neighbours>> {
     let Some(source) = &data.test else { return Ok(Vec::new()) };
     let Some(labels) = &bank.labels else { return Ok(Vec::new()) };
-    let rows: Vec<i64> = spread(test.ids.len()).map(|row| row as i64).collect();
+    let rows = of_each_class(&Vec::<i64>::try_from(test.labels()?)?);
+    let rows: Vec<i64> = rows.into_iter().map(|row| row as i64).collect();
     let queries = test.x.index_select(0, &Tensor::from_slice(&rows));
     let (similarities, indices) = neighbours(&bank.x, &queries, SHOWN_NEIGHBOURS)?;
     let classes = data.classes.len() as i64;
@@ -229,8 +253,10 @@ fn map(
     features: &Features,
     source: &dyn Source,
 ) -> Result<(Vec<report::MapPoint>, report::Layout)> {
-    let n = features.x.size()[0].min(MAP_POINTS as i64);
-    let x = features.x.narrow(0, 0, n);
+    // Spread over all: the first images of a folder are those of its first classes.
+    let rows: Vec<i64> = spread(features.ids.len(), MAP_POINTS).map(|row| row as i64).collect();
+    let x = features.x.index_select(0, &Tensor::from_slice(&rows));
+    let n = rows.len() as i64;
     let (points, layout) = match tsne(&x)? {
         Some(points) => (points, report::Layout::Tsne),
         None => (pca(&x, 2)?, report::Layout::PrincipalComponents),
@@ -238,11 +264,14 @@ fn map(
     // Spread over the images without a beat: classes may take turns.
     let has_picture =
         |i: i64| (i as f64 * 0.618_033_988_749_895).fract() < MAP_PICTURES as f64 / n as f64;
-    let point = |i: i64| report::MapPoint {
-        x: points.double_value(&[i, 0]) as f32,
-        y: points.double_value(&[i, 1]) as f32,
-        class: features.labels.as_ref().map(|labels| labels.int64_value(&[i]) as usize),
-        image: has_picture(i).then(|| picture(source, features.ids[i as usize])).flatten(),
+    let point = |i: i64| {
+        let row = rows[i as usize];
+        report::MapPoint {
+            x: points.double_value(&[i, 0]) as f32,
+            y: points.double_value(&[i, 1]) as f32,
+            class: features.labels.as_ref().map(|labels| labels.int64_value(&[row]) as usize),
+            image: has_picture(i).then(|| picture(source, features.ids[row as usize])).flatten(),
+        }
     };
     Ok(((0..n).map(point).collect(), layout))
 }
@@ -283,4 +312,24 @@ fn say(report: &report::Report, folder: &Path) {
         );
     }
     println!("report            {}", folder.join("report.html").display());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_are_shown_of_one_image_a_class() {
+        // A test split by class folders: 40 images of each of ten classes, and one image of an eleventh.
+        let labels: Vec<i64> = (0..400).map(|i| i / 40).chain([10]).collect();
+        let classes = |labels: &[i64]| -> Vec<i64> {
+            of_each_class(labels).into_iter().map(|index| labels[index]).collect()
+        };
+        assert_eq!(classes(&labels), [0, 1, 2, 4, 5, 6, 8, 9]);
+        // Most of the images are of one class.
+        let labels = [vec![0; 50], vec![1, 2, 1, 2, 2]].concat();
+        assert_eq!(of_each_class(&labels), [0, 1, 2, 50, 52, 51, 53, 54]);
+        assert_eq!(of_each_class(&[3, 3, 3]), [0, 1, 2]);
+        assert!(of_each_class(&[]).is_empty());
+    }
 }

@@ -38,6 +38,7 @@ mod reconstruct;
 mod run;
 mod settings;
 mod trained;
+mod written_for;
 
 use clap::Parser;
 use std::process::ExitCode;

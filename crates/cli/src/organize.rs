@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::args::OrganizeArgs;
+use crate::run::tell_notes;
 use crate::trained::Trained;
 
 /// Groups are found along so many principal components: in more, distances say less and take longer.
@@ -33,7 +34,8 @@ pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
     let device = device::choose(&args.device)?;
     let trained = open_encoder(args)?;
     let (encoder, view) = (trained.build(&trained.config, device)?, trained.plain_view());
-    let source = portolan_data::photographs(&args.folder)?;
+    let (source, notes) = portolan_data::photographs(&args.folder)?;
+    tell_notes(&notes);
     let out = prepare_out(args)?;
 
     eprintln!("embedding {} files", source.len());

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use crate::args::PackArgs;
 use crate::commands::split_of;
+use crate::run::tell_notes;
 
 pub(crate) fn pack(args: &PackArgs) -> Result<ExitCode> {
     ensure!(
@@ -15,6 +16,7 @@ pub(crate) fn pack(args: &PackArgs) -> Result<ExitCode> {
         args.out.display()
     );
     let data = open(&args.data, &Options::default())?;
+    tell_notes(&data.notes);
     let source = split_of(&data, &args.split)?;
     let bar = ProgressBar::new(source.len() as u64);
     let done = |n| bar.set_position(n as u64);

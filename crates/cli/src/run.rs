@@ -16,6 +16,7 @@ use toml::{Table, Value};
 
 use crate::args::RunArgs;
 use crate::config::{DataConfig, RunConfig};
+use crate::written_for::{Layers, adapt};
 use crate::{encoder, finish, init, job, methods, settings, trained};
 
 /// Images are kept decoded in memory up to this many bytes: all of CIFAR and `shapes`, not ImageNet.
@@ -63,8 +64,8 @@ fn run(
     args: RunArgs,
     default_recipe: impl Fn(&methods::Entry, &RunArgs) -> Result<String>,
 ) -> Result<ExitCode> {
-    let (mut config, folder) = match &args.resume {
-        Some(run) => (encoder::config_of(run)?, run.clone()),
+    let (mut config, notes, folder) = match &args.resume {
+        Some(run) => (encoder::config_of(run)?, Vec::new(), run.clone()),
         None => {
             let name = args.method.as_deref().context("name a method, for instance moco")?;
             let entry = methods::find(name)?;
@@ -74,9 +75,9 @@ fn run(
                 Some(recipe) => recipe,
                 None => default_recipe(entry, &args)?,
             };
-            let config = resolve(entry.recipe(&recipe)?, &args)?;
+            let (config, notes) = resolve(entry.recipe(&recipe)?, &args)?;
             let folder = folder_of(&args, &config);
-            (config, folder)
+            (config, notes, folder)
         }
     };
     if let (Some(method), Some(run)) = (&args.method, &args.resume) {
@@ -91,20 +92,25 @@ fn run(
         config.device.clone_from(device);
     }
     config.augment = config.augment.on(device::choose(&config.device)?);
-    let data = open_data(&config.data)?;
+    let mut data = open_data(&config.data)?;
+    data.notes.extend(notes);
     for op in config.views.iter_mut().flat_map(|views| &mut views.ops) {
         op.normalise_by(data.mean, data.std);
     }
     execute(&config, &data, &folder, &args)
 }
 
-/// The recipe with everything that file, flags and --set change, in this order.
-pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
+/// The recipe with everything that file, flags and --set change, in this order; and what that changed of the recipe besides, a sentence
+/// each.
+pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<(RunConfig, Vec<String>)> {
     // No recipe begins with a trained encoder, but any run can.
     table.entry("init").or_insert_with(|| Value::String(String::new()));
+    let recipe = table.clone();
+    let file = args.config.as_deref().map(settings::read).transpose()?;
     if let Some(file) = &args.config {
         settings::lay_over(&mut table, file)?;
     }
+    let mut given = Vec::new();
     let text = |value: &Option<String>| value.clone().map(Value::String);
     let flags = [
         ("data.source", text(&args.data)),
@@ -122,7 +128,7 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
     ];
     for (key, value) in flags {
         if let Some(value) = value {
-            settings::set(&mut table, key, value)?;
+            given.push(settings::set(&mut table, key, value)?);
         }
     }
     if let Some(name) = &args.encoder {
@@ -139,11 +145,16 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<RunConfig> {
         }
     }
     for text in &args.set {
-        settings::set_from_text(&mut table, text)?;
+        given.push(settings::set_from_text(&mut table, text)?);
     }
+    let layers = Layers { recipe: &recipe, file: file.as_ref(), given: &given };
+    let notes = adapt(&mut table, &layers);
     // Its message has a line for the value and one for the place.
     let one_line = |error: toml::de::Error| error.to_string().trim().replace('\n', " ");
-    table.try_into().map_err(|error| anyhow!("the settings cannot be used: {}", one_line(error)))
+    let config = table
+        .try_into()
+        .map_err(|error| anyhow!("the settings cannot be used: {}", one_line(error)))?;
+    Ok((config, notes))
 }
 
 /// Where the run's files go, unless --out says.
@@ -195,6 +206,7 @@ pub(crate) fn open_data(config: &DataConfig) -> Result<Dataset> {
         data.limit(config.limit);
     }
     data.train = in_memory(data.train, MEMORY);
+    data.unlabelled = data.unlabelled.map(|more| in_memory(more, MEMORY));
     data.test = data.test.map(|test| match config.limit_test {
         0 => in_memory(test, MEMORY),
         limit => in_memory(subset(test, limit), MEMORY),
@@ -308,6 +320,13 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says what a user should know of the data.
+pub(crate) fn tell_notes(notes: &[String]) {
+    for note in notes {
+        eprintln!("note     {note}");
+    }
+}
+
 /// What is about to run, in a few lines.
 fn announce(config: &RunConfig, data: &Dataset, folder: &Path, device: Device) {
     let training = &config.training;
@@ -327,6 +346,7 @@ fn announce(config: &RunConfig, data: &Dataset, folder: &Path, device: Device) {
         device::name(device)
     );
     eprintln!("run      {}", folder.display());
+    tell_notes(&data.notes);
     if !is_labelled(data) {
         eprintln!("note     no labelled test split: no accuracy will be measured");
     }

@@ -28,7 +28,11 @@ pub(crate) fn recipe_in(path: &Path) -> Result<Option<String>> {
     Ok(file.get("recipe").and_then(Value::as_str).map(str::to_owned))
 }
 
-fn read(path: &Path) -> Result<Table> {
+/// The settings in the TOML file at `path`.
+///
+/// # Errors
+/// When it cannot be read or is not TOML.
+pub(crate) fn read(path: &Path) -> Result<Table> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the settings in {}", path.display()))?;
     text.parse().with_context(|| format!("{} is not valid TOML", path.display()))
@@ -84,9 +88,11 @@ fn is_another(before: &Table, table: &Table) -> bool {
 /// Sets the value at `key`, a whole path (`training.epochs`) or its last part where that is unique. The
 /// method's own settings come first: `temperature` is `settings.temperature`, and kNN's has to be written whole.
 ///
+/// The whole path comes back.
+///
 /// # Errors
 /// When nothing, or more than one thing, has that name, or the value is of another type.
-pub(crate) fn set(table: &mut Table, key: &str, value: Value) -> Result<()> {
+pub(crate) fn set(table: &mut Table, key: &str, value: Value) -> Result<String> {
     let known = paths(table);
     let matches: Vec<&String> =
         known.iter().filter(|path| *path == key || path.ends_with(&format!(".{key}"))).collect();
@@ -110,11 +116,15 @@ pub(crate) fn set(table: &mut Table, key: &str, value: Value) -> Result<()> {
             .with_context(|| format!("`{folder}` of `{path}` is not a table"))?;
     }
     let place = inner.get_mut(last).with_context(|| format!("`{path}` does not exist"))?;
-    replace(place, value, path)
+    replace(place, value, path)?;
+    Ok(path.to_string())
 }
 
-/// Applies one `--set key=value`; the value is TOML, or a plain word.
-pub(crate) fn set_from_text(table: &mut Table, text: &str) -> Result<()> {
+/// Applies one `--set key=value`; the value is TOML, or a plain word. The key's whole path comes back.
+///
+/// # Errors
+/// As those of [`set`].
+pub(crate) fn set_from_text(table: &mut Table, text: &str) -> Result<String> {
     let Some((key, value)) = text.split_once('=') else {
         bail!("--set {text} has no value; write --set {text}=VALUE")
     };
@@ -126,10 +136,15 @@ pub(crate) fn set_from_text(table: &mut Table, text: &str) -> Result<()> {
     set(table, key, value).with_context(|| format!("--set {text}"))
 }
 
-/// Puts `value` in the place of another of the same type; a whole number will do for a fraction.
+/// Puts `value` in the place of another of the same type. A whole number will do for a fraction, and a fraction for a whole number: some
+/// settings may be either (`warmup_epochs`), and those that may not refuse it when they are read.
 fn replace(place: &mut Value, value: Value, path: &str) -> Result<()> {
     let value = match (&*place, value) {
         (Value::Float(_), Value::Integer(n)) => Value::Float(n as f64),
+        (Value::Integer(_), fraction @ Value::Float(_)) => {
+            *place = fraction;
+            return Ok(());
+        }
         (_, value) => value,
     };
     ensure!(
@@ -140,6 +155,13 @@ fn replace(place: &mut Value, value: Value, path: &str) -> Result<()> {
     );
     *place = value;
     Ok(())
+}
+
+/// The value at a whole path.
+pub(crate) fn at<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
+    let mut parts = path.split('.');
+    let first = table.get(parts.next()?)?;
+    parts.try_fold(first, |value, part| value.get(part))
 }
 
 /// The paths of everything that can be set: `training.epochs`; a list counts as one.

@@ -124,7 +124,7 @@ fn a_run_leaves_what_it_promises_and_its_commands_work() {
     let again = succeeded(&portolan(folder.path(), &["evaluate", "run"]));
     let percent = 100.0 * json["knn"]["top1"].as_f64().unwrap();
     assert!(again.contains(&format!("{percent:.1} %")), "{again} has not {percent}");
-    for out in ["x.npy", "x.parquet", "x.safetensors"] {
+    for out in ["x.csv", "x.npy", "x.parquet", "x.safetensors"] {
         let args = ["embed", "run", "--split", "test", "--out", out];
         assert!(succeeded(&portolan(folder.path(), &args)).contains("32 images, 32 features"));
     }
@@ -212,7 +212,7 @@ fn wrong_use_gets_one_clear_sentence() {
     refused(&reproduce(&["--config", "no.toml"]), &["no.toml"]);
     refused(&reproduce(&["--resume", "empty"]), &["empty", "not a run"]);
     refused(&portolan(here, &["pretrain", "--resume", "empty"]), &["empty", "not a run"]);
-    refused(&portolan(here, &["embed", "empty", "--out", "x.csv"]), &["x.csv", ".npy"]);
+    refused(&portolan(here, &["embed", "empty", "--out", "x.xlsx"]), &["x.xlsx", ".csv"]);
     refused(&portolan(here, &["doctor", "empty"]), &["empty", "config.toml"]);
     assert!(!here.join("runs").exists(), "a refused run leaves nothing behind");
 }
@@ -276,7 +276,8 @@ fn what_a_method_cannot_do_is_refused_by_name() {
     let other = |method, encoder, more: &[&str]| other(folder.path(), method, encoder, more);
     let short = ["--set", "warmup_epochs=0"];
     refused(&other("mae", resnet, &short), &["vision transformer", resnet]);
-    refused(&other("mae", "vit_w8d1h1_patch4_32", &[]), &["warmup_epochs", "2 epoch"]);
+    let long = ["--set", "warmup_epochs=2"];
+    refused(&other("mae", "vit_w8d1h1_patch4_32", &long), &["warmup_epochs", "2 epoch"]);
     let all_hidden = [&short[..], &["--set", "mask_ratio=1.0"]].concat();
     refused(&other("mae", "vit_w8d1h1_patch4_32", &all_hidden), &["mask_ratio is 1"]);
     refused(&other("simclr", "vit_w8d1h1_patch5_30", &[]), &["patches of 5 pixels", "32"]);

@@ -7,14 +7,16 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use crate::cifar::{Cifar, Layout};
+use crate::cifar::{self, Cifar};
 use crate::download;
 use crate::fingerprint::{fingerprint, hex};
-use crate::folder::Folder;
+use crate::folder::{Folder, Layout};
+use crate::listing::is_image;
 use crate::parquet::Parquet;
 use crate::registry::{self, Known, Normalisation};
 use crate::shapes::{self, Shapes};
 use crate::source::{Source, Split, joined, subset};
+use crate::splits;
 use crate::stl10::{self, Stl10};
 use crate::webdataset::WebDataset;
 
@@ -29,7 +31,7 @@ pub struct Dataset {
     pub name: String,
     /// The images to train on, and what classifiers are fitted on.
     pub train: Arc<dyn Source>,
-    /// More images to pretrain on, which have no labels (STL-10's).
+    /// More images to pretrain on, which have no labels: STL-10's, and those beside class folders.
     pub unlabelled: Option<Arc<dyn Source>>,
     /// The images to score on, where the data says which these are.
     pub test: Option<Arc<dyn Source>>,
@@ -44,6 +46,8 @@ pub struct Dataset {
     pub sha256: String,
     /// Whether these are known to be the published data: downloaded here, and of the published checksum.
     pub verified: bool,
+    /// What a user should know of it, a sentence each: `left out: 3 .heic, 1 .txt`.
+    pub notes: Vec<String>,
 }
 
 impl Dataset {
@@ -87,7 +91,8 @@ impl Default for Options {
 
 /// Opens `shapes`, a data set known by name (downloading it where necessary) or what lies at a path.
 ///
-/// A path is a Parquet or tar file, or a folder with such files, with CIFAR's or STL-10's binary files, or with images.
+/// A path is a Parquet or tar file or an image, or a folder with Parquet or tar files, with CIFAR's or STL-10's binary files, or
+/// with images.
 ///
 /// # Errors
 /// Where there is nothing such, or it cannot be read or downloaded; pictures are not looked at yet.
@@ -105,8 +110,9 @@ pub fn open(data: &str, options: &Options) -> Result<Dataset> {
         return match path {
             _ if has_extension(path, "parquet") => open_files(root, files, name_of(path), parquet),
             _ if has_extension(path, "tar") => open_files(root, files, name_of(path), tar),
+            _ if is_image(path) => open_image(path),
             _ => bail!(
-                "{data} is a file, but not a .parquet or .tar file; give a folder of images instead"
+                "{data} is a file, but not an image and not a .parquet or .tar file; give a folder of images instead"
             ),
         };
     }
@@ -151,6 +157,7 @@ fn open_shapes(options: &Options) -> Result<Dataset> {
         std: SHAPES_STD,
         sha256: hex(&digest.finalize()),
         verified: true,
+        notes: Vec::new(),
     })
 }
 
@@ -174,13 +181,13 @@ fn open_known(known: &Known, cache: &Path) -> Result<Dataset> {
 
 /// CIFAR's or STL-10's files, where `folder` holds them.
 fn open_binary(folder: &Path) -> Result<Option<Dataset>> {
-    if let Some((layout, files)) = Layout::find(folder) {
+    if let Some((layout, files)) = cifar::Layout::find(folder) {
         return open_cifar(layout, &files).map(Some);
     }
     stl10::find(folder).map(|files| open_stl10(&files)).transpose()
 }
 
-fn open_cifar(layout: &Layout, folder: &Path) -> Result<Dataset> {
+fn open_cifar(layout: &cifar::Layout, folder: &Path) -> Result<Dataset> {
     let classes = layout.classes(folder)?;
     let files: Vec<PathBuf> = [Split::Train, Split::Test]
         .iter()
@@ -198,6 +205,7 @@ fn open_cifar(layout: &Layout, folder: &Path) -> Result<Dataset> {
         std: known.normalisation.std,
         sha256: fingerprint(folder, &files),
         verified: false,
+        notes: Vec::new(),
     })
 }
 
@@ -215,44 +223,27 @@ fn open_stl10(folder: &Path) -> Result<Dataset> {
         std: known.normalisation.std,
         sha256: fingerprint(folder, &files),
         verified: false,
+        notes: Vec::new(),
     })
 }
 
-/// `train/` with `test/` or `val/`, or all of it for training.
+/// Images by the layout of their folder.
 fn open_folder(root: &Path) -> Result<Dataset> {
-    let split = |name: &str| Some(root.join(name)).filter(|folder| folder.is_dir());
-    let train = Folder::open(&split("train").unwrap_or(root.to_owned()))?;
-    let mut test = None;
-    if split("train").is_some() {
-        for folder in ["test", "val"].into_iter().filter_map(split) {
-            let found = Folder::open(&folder)?;
-            // The test images of some data sets (ImageNet's) are published without their labels: no use here.
-            if test.is_none() && found.is_labelled() == train.is_labelled() {
-                test = Some(found.with_classes(train.classes())?);
-            }
-        }
-    }
-    let all = train.paths().chain(test.iter().flat_map(Folder::paths));
-    let sha256 = fingerprint(root, &relative(root, all)?);
-    let classes = train.classes().to_vec();
-    assemble(name_of(root), Arc::new(train), test.map(|t| Arc::new(t) as _), classes, sha256)
+    let Layout { train, unlabelled, test, classes, notes } = Layout::of(root)?;
+    let all = [Some(&train), unlabelled.as_ref(), test.as_ref()];
+    let sha256 =
+        fingerprint(root, &relative(root, all.into_iter().flatten().flat_map(Folder::paths))?);
+    let test = test.map(|test| Arc::new(test) as _);
+    let dataset = assemble(name_of(root), Arc::new(train), test, classes, sha256)?;
+    let unlabelled = unlabelled.map(|more| Arc::new(more) as _);
+    Ok(Dataset { unlabelled, notes, ..dataset })
 }
 
-/// What files of a split are named by.
-const SPLITS: [&str; 5] = ["train", "test", "validation", "valid", "val"];
-
-/// Which files are for training and which for testing, by their names; those for testing in groups, the better first.
-fn splits(files: &[PathBuf]) -> (Vec<PathBuf>, Vec<Vec<PathBuf>>) {
-    let named = |names: &[&str]| -> Vec<PathBuf> {
-        let says = |file: &&PathBuf| split_of(file).is_some_and(|split| names.contains(&&*split));
-        files.iter().filter(says).cloned().collect()
-    };
-    let train = named(&["train"]);
-    if train.is_empty() {
-        return (files.to_vec(), Vec::new());
-    }
-    let tests = [named(&["test"]), named(&["validation", "valid", "val"])];
-    (train, tests.into_iter().filter(|files| !files.is_empty()).collect())
+/// One image, which has no label.
+fn open_image(path: &Path) -> Result<Dataset> {
+    let root = path.parent().unwrap_or(path);
+    let sha256 = fingerprint(root, &relative(root, [path.to_owned()].into_iter())?);
+    assemble(name_of(path), Arc::new(Folder::of_file(path)), None, Vec::new(), sha256)
 }
 
 /// A split of Parquet files or tar shards, and the names of its classes.
@@ -277,26 +268,28 @@ fn open_files(
     name: String,
     open: fn(&[PathBuf]) -> Result<Opened>,
 ) -> Result<Dataset> {
-    let (mut used, tests) = splits(&files);
+    let (mut used, tests) = splits::of_files(&files);
     let (train, classes) = open(&used)?;
-    let mut test = None;
+    let (mut test, mut notes) = (None, Vec::new());
     for files in tests {
         let (found, its_classes) = open(&files)?;
         // Test images are published without their labels, sometimes: no use here.
-        if test.is_none() && its_classes.is_empty() == classes.is_empty() {
-            ensure!(
-                its_classes.len() <= classes.len(),
-                "the test images have {} classes and those to train on {}: {}",
-                its_classes.len(),
-                classes.len(),
-                root.display()
-            );
-            used.extend(files);
-            test = Some(found);
+        if test.is_some() || its_classes.is_empty() != classes.is_empty() {
+            continue;
         }
+        if its_classes.len() > classes.len() {
+            notes.push(format!(
+                "the test images have {} classes and those to train on {}: they are not scored on",
+                its_classes.len(),
+                classes.len()
+            ));
+            continue;
+        }
+        used.extend(files);
+        test = Some(found);
     }
     let sha256 = fingerprint(root, &relative(root, used.into_iter())?);
-    assemble(name, train, test, classes, sha256)
+    Ok(Dataset { notes, ..assemble(name, train, test, classes, sha256)? })
 }
 
 fn assemble(
@@ -307,8 +300,8 @@ fn assemble(
     sha256: String,
 ) -> Result<Dataset> {
     let Normalisation { mean, std, .. } = registry::normalisation_for(&classes)?;
-    let unlabelled = None;
-    Ok(Dataset { name, train, unlabelled, test, classes, mean, std, sha256, verified: false })
+    let (unlabelled, verified, notes) = (None, false, Vec::new());
+    Ok(Dataset { name, train, unlabelled, test, classes, mean, std, sha256, verified, notes })
 }
 
 /// The files of `folder` with this extension, by name.
@@ -328,12 +321,6 @@ fn files_with(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
 
 fn has_extension(path: &Path, wanted: &str) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(wanted))
-}
-
-/// The first word of a file name that names a split: `train` of `imagenet-train-00000.tar`.
-fn split_of(file: &Path) -> Option<String> {
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_lowercase();
-    stem.split(['-', '_', '.']).find(|word| SPLITS.contains(word)).map(str::to_owned)
 }
 
 fn relative(root: &Path, paths: impl Iterator<Item = PathBuf>) -> Result<Vec<PathBuf>> {

@@ -11,12 +11,15 @@ use portolan_jpeg::{Area, Header};
 /// The largest picture that is decoded, in pixels: a forged header must not take all memory.
 pub const MAX_PIXELS: u64 = 100_000_000;
 
+/// The formats that are read, as messages name them.
+pub(crate) const FORMATS: &str = "JPEG, PNG, WebP, BMP, GIF, TIFF or PNM";
+
 /// A block of 64 pixels takes one bit at the least. A decoder would fill what is missing with grey, for seconds.
 const MAX_JPEG_PIXELS_PER_BYTE: u64 = 8 * 64;
 
-/// The pixels of a JPEG, PNG, WebP or BMP file, upright, eight bits a channel.
+/// The pixels of a JPEG, PNG, WebP, BMP, GIF, TIFF or PNM file, upright, eight bits a channel.
 ///
-/// The format is told by the content, not by a name. The EXIF orientation is applied. Grey and palette
+/// The format is told by the content, not by a name. Of several frames or pages the first is decoded. The EXIF orientation is applied. Grey and palette
 /// pictures become RGB, CMYK and YCCK JPEGs are converted without a colour profile (inverted values, as
 /// Adobe writes them), 16 bits are scaled to 8, and an alpha channel is dropped without compositing: all as
 /// Pillow's `convert("RGB")`, through which the published results read their pictures; of usual JPEGs to the level (`portolan_jpeg`).
@@ -38,6 +41,13 @@ pub fn decode_part(bytes: &[u8], wanted: impl FnOnce(u32, u32) -> Area) -> Resul
         Some(image) => Ok(image),
         None => any_image(bytes),
     }
+}
+
+/// The format of an image that begins with these bytes (16 are enough), if it is one that is read.
+pub(crate) fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, Pnm, Tiff, WebP};
+    let format = image::guess_format(bytes).ok()?;
+    matches!(format, Jpeg | Png | WebP | Bmp | Gif | Tiff | Pnm).then_some(format)
 }
 
 /// An image of the kind that most photographs are, decoded fast.
@@ -63,12 +73,12 @@ fn usual_jpeg(bytes: &[u8], wanted: impl FnOnce(u32, u32) -> Area) -> Option<Rgb
 
 /// Any image that can be decoded; what cannot is named.
 fn any_image(bytes: &[u8]) -> Result<RgbImage> {
-    let format = image::guess_format(bytes)
-        .ok()
-        .filter(|f| {
-            matches!(f, ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)
-        })
-        .context("its content is not a JPEG, PNG, WebP or BMP image")?;
+    let Some(format) = format_of(bytes) else {
+        // HEIC and AVIF are boxes of ISO's base media format, of which the first is `ftyp`.
+        let boxed = bytes.get(4..8) == Some(b"ftyp");
+        let hint = if boxed { " but HEIC, AVIF or a video; convert it to JPEG" } else { "" };
+        bail!("its content is not a {FORMATS} image{hint}")
+    };
     // The decoder fills what a cut JPEG lacks with grey and reports success.
     if format == ImageFormat::Jpeg {
         check_jpeg(bytes)?;
@@ -156,7 +166,8 @@ mod tests {
 
     #[test]
     fn lossless_formats_keep_every_pixel() {
-        for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP] {
+        use ImageFormat::{Bmp, Gif, Png, Pnm, Tiff, WebP};
+        for format in [Png, Bmp, WebP, Gif, Tiff, Pnm] {
             assert_eq!(decode(&encode(two_halves(), format)).unwrap(), two_halves(), "{format:?}");
         }
         let jpeg = decode(&encode(two_halves(), ImageFormat::Jpeg)).unwrap();
@@ -188,6 +199,76 @@ mod tests {
             decode(&encode(deep, ImageFormat::Png)).unwrap().get_pixel(0, 0).0,
             [0, 128, 255]
         );
+    }
+
+    #[test]
+    fn sixteen_bits_grey_alpha_and_orientation_of_tiff_and_pnm() {
+        let deep: ImageBuffer<Rgb<u16>, _> =
+            ImageBuffer::from_pixel(4, 4, Rgb([0, 32_896, 65_535]));
+        for format in [ImageFormat::Tiff, ImageFormat::Pnm] {
+            let image = decode(&encode(deep.clone(), format)).unwrap();
+            assert_eq!(image.get_pixel(3, 3).0, [0, 128, 255], "{format:?}");
+            let grey = encode(GrayImage::from_pixel(4, 4, Luma([90])), format);
+            assert_eq!(decode(&grey).unwrap().get_pixel(1, 1).0, [90, 90, 90], "{format:?}");
+        }
+        let clear = encode(RgbaImage::from_pixel(4, 4, Rgba([10, 20, 30, 0])), ImageFormat::Tiff);
+        assert_eq!(decode(&clear).unwrap().get_pixel(0, 0).0, [10, 20, 30]);
+        // Two pixels of ink: cyan, then nothing. PhotometricInterpretation 5 is CMYK.
+        let cmyk = tiff(5, 4, &[255, 0, 0, 0, 0, 0, 0, 0], 1);
+        let image = decode(&cmyk).unwrap();
+        assert_eq!(image.dimensions(), (2, 1));
+        assert_eq!((image.get_pixel(0, 0).0, image.get_pixel(1, 0).0), ([0, 255, 255], [255; 3]));
+        // PhotometricInterpretation 2 is RGB; orientation 6 is to be turned clockwise for viewing.
+        let turned = decode(&tiff(2, 3, &[1, 2, 3, 4, 5, 6], 6)).unwrap();
+        assert_eq!((turned.dimensions(), turned.get_pixel(0, 1).0), ((1, 2), [4, 5, 6]));
+    }
+
+    /// An uncompressed TIFF of two pixels beside each other with so many channels of eight bits.
+    fn tiff(photometric: u16, channels: u16, pixels: &[u8], orientation: u16) -> Vec<u8> {
+        let entries = [
+            (256, 2),           // ImageWidth
+            (257, 1),           // ImageLength
+            (259, 1),           // Compression: none
+            (262, photometric), // PhotometricInterpretation
+            (273, 8),           // StripOffsets: the pixels come first
+            (274, orientation),
+            (277, channels), // SamplesPerPixel
+            (278, 1),        // RowsPerStrip
+            (279, pixels.len() as u16),
+        ];
+        let directory = 8 + pixels.len();
+        let bits_at = directory + 2 + 12 * (entries.len() + 1) + 4;
+        let mut bytes = [b"II*\0".as_slice(), &(directory as u32).to_le_bytes(), pixels].concat();
+        bytes.extend((entries.len() as u16 + 1).to_le_bytes());
+        let mut field = |tag: u16, count: u32, value: u32| {
+            bytes.extend(tag.to_le_bytes());
+            bytes.extend(3u16.to_le_bytes()); // SHORT
+            bytes.extend(count.to_le_bytes());
+            bytes.extend(value.to_le_bytes());
+        };
+        for (tag, value) in entries {
+            // Fields are sorted by tag; 258 is BitsPerSample, a number for each channel, which lie behind the directory.
+            if tag == 259 {
+                field(258, channels.into(), bits_at as u32);
+            }
+            field(tag, 1, value.into());
+        }
+        bytes.extend([0; 4]); // no other page
+        bytes.extend([8, 0].repeat(channels.into()));
+        bytes
+    }
+
+    #[test]
+    fn the_first_frame_of_a_gif_is_decoded() {
+        let mut bytes = Vec::new();
+        let mut encoder = image::codecs::gif::GifEncoder::new(&mut bytes);
+        for level in [40, 200] {
+            let frame = RgbaImage::from_pixel(6, 5, Rgba([level, level, level, 255]));
+            encoder.encode_frame(image::Frame::new(frame)).unwrap();
+        }
+        drop(encoder);
+        let image = decode(&bytes).unwrap();
+        assert_eq!((image.dimensions(), image.get_pixel(2, 2).0), ((6, 5), [40; 3]));
     }
 
     /// Written by Pillow 12 from inks (0,0,0,0), (255,0,0,0), (0,200,100,0), (40,80,120,60), one to a quarter;
@@ -261,7 +342,8 @@ mod tests {
             let value = (x * 7919 + y * 104_729) % 251;
             Rgb([value as u8, (value / 2) as u8, (255 - value) as u8])
         });
-        for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP] {
+        use ImageFormat::{Bmp, Gif, Jpeg, Png, Pnm, Tiff, WebP};
+        for format in [Jpeg, Png, Bmp, WebP, Gif, Tiff, Pnm] {
             let bytes = encode(noise.clone(), format);
             assert!(decode(&bytes).is_ok(), "{format:?}");
             for part in [bytes.len() / 4, bytes.len() / 2, bytes.len() * 9 / 10] {
@@ -291,11 +373,17 @@ mod tests {
 
     #[test]
     fn what_is_no_image_says_so() {
-        for bytes in [b"just some text".as_slice(), b"", b"GIF89a\x01\0\x01\0\0\0\0;"] {
+        for bytes in [b"just some text".as_slice(), b"", b"#?RADIANCE"] {
+            let error = decode(bytes).unwrap_err().to_string();
             assert!(
-                decode(bytes).unwrap_err().to_string().contains("not a JPEG, PNG, WebP or BMP")
+                error.ends_with("not a JPEG, PNG, WebP, BMP, GIF, TIFF or PNM image"),
+                "{error}"
             );
         }
+        let heic = decode(b"\0\0\0\x18ftypheic\0\0\0\0").unwrap_err().to_string();
+        assert!(heic.contains("HEIC") && heic.contains("convert it to JPEG"), "{heic}");
+        let error = decode(b"GIF89a\x01\0\x01\0\0\0\0;").unwrap_err().to_string();
+        assert!(error.contains("the Gif image cannot be decoded"), "it has no frame: {error}");
     }
 
     #[test]

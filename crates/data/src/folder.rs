@@ -1,96 +1,49 @@
-//! Folders of image files: class folders give labels, a flat folder gives none.
+//! Folders of image files: which of them are trained on, which are scored on, and which have a class.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use walkdir::{DirEntry, WalkDir};
+use anyhow::{Context, Result, bail, ensure};
 
+use crate::decode::FORMATS;
+use crate::listing::{Listing, list};
 use crate::source::{Picture, Source};
+use crate::splits::{is_test, is_train, is_validation};
 
-const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
-
-/// The images below one folder, in torchvision's `ImageFolder` order: by folder, then by file name.
+/// Image files, with a class each or without any.
 pub(crate) struct Folder {
     root: PathBuf,
     /// Relative to `root`.
     files: Vec<PathBuf>,
-    /// One for each file; empty where the folder is flat.
+    /// One for each file; empty where the files have no classes.
     labels: Vec<u32>,
-    classes: Vec<String>,
+}
+
+/// What a folder of images holds, by its layout.
+pub(crate) struct Layout {
+    /// The images with a class; all of the split where none has one.
+    pub(crate) train: Folder,
+    /// Where there are classes, the images in no class folder.
+    pub(crate) unlabelled: Option<Folder>,
+    /// With labels where the training images have them.
+    pub(crate) test: Option<Folder>,
+    /// The class folders' names in the order of the labels; empty without classes.
+    pub(crate) classes: Vec<String>,
+    /// What a user should know of it, a sentence each.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Folder {
-    /// Finds the images below `root`.
-    ///
-    /// Links are followed, hidden files and folders left out, and what is no image by its extension too.
-    /// Where there are images in subfolders, the first level of these names the classes, numbered in
-    /// sorted order, and images beside them are left out with a warning.
-    pub(crate) fn open(root: &Path) -> Result<Self> {
-        let mut files = images_below(root)?;
-        if files.is_empty() {
-            bail!(
-                "there is no JPEG, PNG, WebP or BMP image and no other known data in {}",
-                root.display()
-            );
-        }
-        let count = files.len();
-        if files.iter().any(|file| class_of(file).is_some()) {
-            files.retain(|file| class_of(file).is_some());
-        }
-        if files.len() < count {
-            tracing::warn!(
-                "{} images beside the class folders of {} have no class and are left out",
-                count - files.len(),
-                root.display()
-            );
-        }
-        let classes: BTreeSet<String> = files.iter().filter_map(|file| class_of(file)).collect();
-        let classes: Vec<String> = classes.into_iter().collect();
-        let labels = number(&files, &classes, root)?;
-        Ok(Self { root: root.to_owned(), files, labels, classes })
-    }
-
-    /// Every image below `root`, however deep: the folders are no classes.
-    fn unlabelled(root: &Path) -> Result<Self> {
-        let files = images_below(root)?;
-        Ok(Self { root: root.to_owned(), files, labels: Vec::new(), classes: Vec::new() })
-    }
-
-    /// The same images with the labels that `classes` (another split's) gives to their class folders.
-    pub(crate) fn with_classes(mut self, classes: &[String]) -> Result<Self> {
-        self.labels = number(&self.files, classes, &self.root)?;
-        self.classes = classes.to_vec();
-        Ok(self)
-    }
-
-    pub(crate) fn classes(&self) -> &[String] {
-        &self.classes
-    }
-
-    pub(crate) fn is_labelled(&self) -> bool {
-        !self.labels.is_empty()
+    /// One image file by itself.
+    pub(crate) fn of_file(path: &Path) -> Self {
+        Folder { root: PathBuf::new(), files: vec![path.to_owned()], labels: Vec::new() }
     }
 
     /// Where each image lies.
     pub(crate) fn paths(&self) -> impl Iterator<Item = PathBuf> {
         self.files.iter().map(|file| self.root.join(file))
     }
-}
-
-/// Every image file below the folder `root`, however deep and without labels, each described by its path.
-///
-/// # Errors
-/// When `root` is no folder that can be listed, or holds no image file.
-pub fn photographs(root: &Path) -> Result<Box<dyn Source>> {
-    fs::read_dir(root).with_context(|| format!("cannot list the folder {}", root.display()))?;
-    let folder = Folder::unlabelled(root)?;
-    if folder.is_empty() {
-        bail!("there is no JPEG, PNG, WebP or BMP image in {}", root.display());
-    }
-    Ok(Box::new(folder))
 }
 
 impl Source for Folder {
@@ -114,6 +67,212 @@ impl Source for Folder {
     }
 }
 
+/// Every image file below the folder `root`, however deep and without labels, each described by its path; and what a user
+/// should know of them, a sentence each, such as what was left out.
+///
+/// # Errors
+/// When `root` is no folder that can be listed, or holds no image file.
+pub fn photographs(root: &Path) -> Result<(Box<dyn Source>, Vec<String>)> {
+    fs::read_dir(root).with_context(|| format!("cannot list the folder {}", root.display()))?;
+    let Listing { images, notes } = listed(root)?;
+    Ok((Box::new(Folder { root: root.to_owned(), files: images, labels: Vec::new() }), notes))
+}
+
+/// What is below `root`.
+///
+/// # Errors
+/// When that is no image.
+fn listed(root: &Path) -> Result<Listing> {
+    let listing = list(root)?;
+    ensure!(
+        !listing.images.is_empty(),
+        "there is no {FORMATS} image and no other known data in {}{}",
+        root.display(),
+        listing.notes.iter().map(|note| format!("; {note}")).collect::<String>()
+    );
+    Ok(listing)
+}
+
+impl Layout {
+    /// Reads the layout of the folder `root`.
+    ///
+    /// - `train/` beside `test/` or `val/` (or by another of their names) is trained on, and the others are not.
+    /// - Otherwise all images are trained on, however deep they lie.
+    /// - Images have classes where there are two or more class folders; those in none of them have no label, and are
+    ///   trained on all the same.
+    /// - A folder `images` that holds all images stands for the folder that it is in, and is never a class.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed, or holds nothing to train on.
+    pub(crate) fn of(root: &Path) -> Result<Self> {
+        let Listing { images, mut notes } = listed(root)?;
+        let whole = Part { root: root.to_owned(), files: images }.without_images_folder();
+        let (train, tests) = whole.splits(&mut notes)?;
+        let classes = train.classes();
+        let (labelled, others) = train.labelled_by(&classes);
+        let mut layout = match classes.is_empty() {
+            true => Layout { train: others, unlabelled: None, test: None, classes, notes },
+            false => Layout {
+                train: labelled,
+                unlabelled: Some(others).filter(|others| !others.files.is_empty()),
+                test: None,
+                classes,
+                notes,
+            },
+        };
+        if let Some(others) = &layout.unlabelled {
+            layout.notes.push(format!(
+                "{} image(s) in no class folder of {}: pretrained on, and without a label",
+                others.files.len(),
+                train.name()
+            ));
+        }
+        layout.choose_test(&tests);
+        Ok(layout)
+    }
+
+    /// The first of `tests` with labels, where the training images have them: some data sets (ImageNet) publish their test
+    /// images without, and are scored on validation images.
+    fn choose_test(&mut self, tests: &[Part]) {
+        if self.classes.is_empty() {
+            self.test = tests.first().map(|part| part.labelled_by(&[]).1);
+            return;
+        }
+        for part in tests {
+            let (labelled, others) = part.labelled_by(&self.classes);
+            let strangers: BTreeSet<String> =
+                others.files.iter().filter_map(|file| class_of(file)).collect();
+            let strangers: Vec<String> = strangers.into_iter().take(5).collect();
+            if labelled.files.is_empty() {
+                if !strangers.is_empty() {
+                    self.notes.push(format!(
+                        "{} is not scored on: none of its folders ({}) is a class folder of the training images",
+                        part.name(),
+                        strangers.join(", ")
+                    ));
+                }
+                continue;
+            }
+            if !others.files.is_empty() {
+                let of = match strangers.is_empty() {
+                    true => String::new(),
+                    false => format!(" (such as {})", strangers.join(", ")),
+                };
+                self.notes.push(format!(
+                    "{} image(s) of {} in no class folder of the training images{of}: not scored",
+                    others.files.len(),
+                    part.name()
+                ));
+            }
+            self.test = Some(labelled);
+            return;
+        }
+    }
+}
+
+/// Some of the images: those below one folder.
+struct Part {
+    root: PathBuf,
+    /// Relative to `root`.
+    files: Vec<PathBuf>,
+}
+
+impl Part {
+    /// The images below the folder `name` of this.
+    fn below(&self, name: &str) -> Part {
+        let files = self.files.iter().filter(|file| class_of(file).as_deref() == Some(name));
+        let files = files.filter_map(|file| file.strip_prefix(name).ok()).map(Path::to_owned);
+        Part { root: self.root.join(name), files: files.collect() }
+    }
+
+    /// The same, without a folder `images` around all of it: labeling tools put one beside `labels`.
+    fn without_images_folder(self) -> Part {
+        match &self.folders()[..] {
+            [only] if is_images_folder(only) && self.loose() == 0 => self.below(only),
+            _ => self,
+        }
+    }
+
+    /// The first folders on the paths of the images, sorted.
+    fn folders(&self) -> Vec<String> {
+        let folders: BTreeSet<String> =
+            self.files.iter().filter_map(|file| class_of(file)).collect();
+        folders.into_iter().collect()
+    }
+
+    /// How many of the images are in no folder.
+    fn loose(&self) -> usize {
+        self.files.iter().filter(|file| class_of(file).is_none()).count()
+    }
+
+    fn name(&self) -> String {
+        format!("{}/", self.root.display())
+    }
+
+    /// What to train on, and what to score on: test images, then validation images.
+    fn splits(self, notes: &mut Vec<String>) -> Result<(Part, Vec<Part>)> {
+        let folders = self.folders();
+        let named = |says: fn(&str) -> bool| folders.iter().filter(move |name| says(name));
+        let tests: Vec<&String> = named(is_test).chain(named(is_validation)).collect();
+        let Some(train) = named(is_train).next() else {
+            if tests.len() == folders.len() && !tests.is_empty() && self.loose() == 0 {
+                bail!(
+                    "{} holds no images to train on, and {} {} for scoring; give --data {} to use these images as they are",
+                    self.name(),
+                    tests.iter().map(|name| format!("{name}/")).collect::<Vec<_>>().join(" and "),
+                    if tests.len() == 1 { "is" } else { "are" },
+                    self.root.join(tests[0]).display()
+                );
+            }
+            return Ok((self, Vec::new()));
+        };
+        let part = |name: &str| self.below(name).without_images_folder();
+        let beside = self.files.len()
+            - tests.iter().map(|name| part(name).files.len()).sum::<usize>()
+            - part(train).files.len();
+        if tests.is_empty() && beside > 0 {
+            return Ok((self, Vec::new())); // `train` is one folder of many, and may hold locomotives
+        }
+        if beside > 0 {
+            notes.push(format!(
+                "{beside} image(s) of {} neither in {train}/ nor in {}/: left out",
+                self.name(),
+                tests[0]
+            ));
+        }
+        Ok((part(train), tests.into_iter().map(|name| part(name)).collect()))
+    }
+
+    /// The names of the class folders; none where there are fewer than two.
+    fn classes(&self) -> Vec<String> {
+        let folders = self.folders();
+        let are_classes =
+            folders.len() >= 2 && !folders.iter().any(|folder| is_images_folder(folder));
+        if are_classes { folders } else { Vec::new() }
+    }
+
+    /// The images in the folders of `classes`, which are sorted, with their labels; and the others.
+    fn labelled_by(&self, classes: &[String]) -> (Folder, Folder) {
+        let empty = || Folder { root: self.root.clone(), files: Vec::new(), labels: Vec::new() };
+        let (mut labelled, mut others) = (empty(), empty());
+        for file in &self.files {
+            let class = class_of(file).and_then(|class| classes.binary_search(&class).ok());
+            match class {
+                Some(label) => {
+                    labelled.files.push(file.clone());
+                    labelled.labels.push(label as u32);
+                }
+                None => others.files.push(file.clone()),
+            }
+        }
+        (labelled, others)
+    }
+}
+
+fn is_images_folder(name: &str) -> bool {
+    name.eq_ignore_ascii_case("images")
+}
+
 /// The first folder on a file's path; `None` for a file at the root.
 fn class_of(file: &Path) -> Option<String> {
     let mut parts = file.components();
@@ -122,152 +281,5 @@ fn class_of(file: &Path) -> Option<String> {
     Some(first.as_os_str().to_string_lossy().into_owned())
 }
 
-/// The labels of `files`: the places of their classes in `classes`, which are sorted.
-fn number(files: &[PathBuf], classes: &[String], root: &Path) -> Result<Vec<u32>> {
-    let mut labels = Vec::new();
-    for class in files.iter().filter_map(|file| class_of(file)) {
-        let Ok(label) = classes.binary_search(&class) else {
-            bail!(
-                "the class folder {} has no counterpart in the training split",
-                root.join(class).display()
-            );
-        };
-        labels.push(u32::try_from(label)?);
-    }
-    Ok(labels)
-}
-
-fn images_below(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in WalkDir::new(root).follow_links(true).into_iter().filter_entry(is_visible) {
-        match entry {
-            Ok(entry) if entry.file_type().is_file() && is_image(entry.path()) => {
-                files.push(entry.path().strip_prefix(root)?.to_owned());
-            }
-            Ok(_) => {}
-            Err(error) if leads_nowhere(&error) => tracing::warn!("left out: {error}"),
-            Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("cannot list the folder {}", root.display()));
-            }
-        }
-    }
-    files.sort_by(|a, b| (a.parent(), a.file_name()).cmp(&(b.parent(), b.file_name())));
-    Ok(files)
-}
-
-fn is_visible(entry: &DirEntry) -> bool {
-    entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.')
-}
-
-fn is_image(path: &Path) -> bool {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    EXTENSIONS.contains(&extension.as_str())
-}
-
-/// A link to one of its own parents, or to nothing.
-fn leads_nowhere(error: &walkdir::Error) -> bool {
-    error.loop_ancestor().is_some()
-        || error.io_error().is_some_and(|e| e.kind() == ErrorKind::NotFound)
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn folder_with(files: &[&str]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for file in files {
-            let path = folder.path().join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "no image, and nobody looks before decoding").unwrap();
-        }
-        folder
-    }
-
-    fn listed(folder: &Folder) -> Vec<(String, Option<u32>)> {
-        (0..folder.len())
-            .map(|i| (folder.files[i].to_string_lossy().into_owned(), folder.label(i)))
-            .collect()
-    }
-
-    #[test]
-    fn class_folders_are_numbered_and_ordered_as_in_torchvision() {
-        let folder = folder_with(&[
-            "dog/b.jpg",
-            "dog/a.JPEG",
-            "dog/sub/0.png",
-            "cat/z.webp",
-            "Ant/1.bmp", // a capital sorts first
-            "cat/notes.txt",
-            "cat/.hidden.png",
-            ".git/x.png",
-            "empty/readme.md",
-        ]);
-        let folder = Folder::open(folder.path()).unwrap();
-        assert_eq!(folder.classes(), ["Ant", "cat", "dog"]);
-        let wanted = [
-            ("Ant/1.bmp", 0),
-            ("cat/z.webp", 1),
-            ("dog/a.JPEG", 2),
-            ("dog/b.jpg", 2),
-            ("dog/sub/0.png", 2),
-        ];
-        assert_eq!(listed(&folder), wanted.map(|(path, label)| (path.to_owned(), Some(label))));
-    }
-
-    #[test]
-    fn a_flat_folder_has_no_labels() {
-        let folder = folder_with(&["b.png", "a.png"]);
-        let folder = Folder::open(folder.path()).unwrap();
-        assert_eq!(listed(&folder), [("a.png".to_owned(), None), ("b.png".to_owned(), None)]);
-        assert!(!folder.is_labelled());
-        assert!(folder.describe(1).ends_with("b.png"));
-    }
-
-    #[test]
-    fn images_beside_class_folders_are_left_out() {
-        let folder = folder_with(&["cover.png", "cat/1.png"]);
-        assert_eq!(
-            listed(&Folder::open(folder.path()).unwrap()),
-            [("cat/1.png".to_owned(), Some(0))]
-        );
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn links_are_followed_and_loops_and_broken_links_are_not() {
-        use std::os::unix::fs::symlink;
-        let other = folder_with(&["3.png"]);
-        let folder = folder_with(&["cat/1.png"]);
-        symlink(folder.path(), folder.path().join("cat/loop")).unwrap();
-        symlink("/nowhere/at/all.png", folder.path().join("cat/2.png")).unwrap();
-        symlink(other.path(), folder.path().join("dog")).unwrap();
-        assert_eq!(
-            listed(&Folder::open(folder.path()).unwrap()),
-            [("cat/1.png".to_owned(), Some(0)), ("dog/3.png".to_owned(), Some(1))]
-        );
-    }
-
-    #[test]
-    fn a_test_split_takes_the_training_classes() {
-        let folder = folder_with(&["dog/1.png"]);
-        let classes = ["cat".to_owned(), "dog".to_owned()];
-        let test = Folder::open(folder.path()).unwrap().with_classes(&classes).unwrap();
-        assert_eq!((test.label(0), test.classes()), (Some(1), classes.as_slice()));
-        let Err(error) = Folder::open(folder.path()).unwrap().with_classes(&classes[..1]) else {
-            panic!("an unknown class was accepted")
-        };
-        assert!(error.to_string().contains("dog has no counterpart"), "{error}");
-    }
-
-    #[test]
-    fn an_empty_folder_says_so() {
-        let folder = folder_with(&["readme.txt"]);
-        let Err(error) = Folder::open(folder.path()) else {
-            panic!("an empty folder was accepted")
-        };
-        assert!(error.to_string().contains("no JPEG, PNG, WebP or BMP image"));
-    }
-}
+mod tests;

@@ -26,7 +26,7 @@ pub enum Split {
 /// Loaders take encoded bytes to their own threads and decode them there, so reading stays cheap.
 #[derive(Clone, Debug)]
 pub enum Picture {
-    /// The bytes of a JPEG, PNG, WebP or BMP file.
+    /// The bytes of an image file, as [`decode`](crate::decode) takes them.
     Encoded(Vec<u8>),
     /// Pixels, eight bits a channel.
     Decoded(RgbImage),

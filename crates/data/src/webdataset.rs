@@ -13,9 +13,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 use tar::{Archive, EntryType};
 
+use crate::listing::EXTENSIONS;
 use crate::source::{MAX_LABEL, Picture, Source};
 
-const IMAGES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
 /// Holds the label as a number in text.
 const LABEL: &str = "cls";
 /// A label's file has a few digits.
@@ -61,7 +61,7 @@ impl WebDataset {
         }
         ensure!(
             images > 0,
-            "{} holds no image (a member KEY.jpg, .png, .webp or .bmp)",
+            "{} holds no image (a member KEY.jpg, .png, .webp, .tif or the like)",
             files[0].display()
         );
         let labels = || shards.iter().flat_map(|shard| &shard.members).map(|member| member.label);
@@ -139,7 +139,7 @@ fn read_headers(path: &Path) -> Result<Vec<Member>> {
             continue;
         }
         let Some((key, extension)) = split(&name) else { continue };
-        if IMAGES.contains(&extension.to_lowercase().as_str()) {
+        if EXTENSIONS.contains(&extension.to_lowercase().as_str()) {
             members.push(Member { key: key.to_owned(), bytes: start..end, label: None });
         } else if extension == LABEL {
             ensure!(entry.size() <= LABEL_BYTES, "{name} is longer than the number of a class");

@@ -106,11 +106,14 @@ impl Found {
     /// When the names or shapes are others.
     pub fn copy_into(&self, state: &[(String, Tensor)], config: &EncoderConfig) -> Result<()> {
         io::copy_into(state, &self.tensors).with_context(|| {
-            format!(
-                "its weights are those of {}, which do not fit {}",
-                self.encoder.name(),
-                config.name()
-            )
+            match (self.encoder.name(), config.name()) {
+                (own, wanted) if own == wanted => {
+                    format!("its weights are not those of a {own}, which they resemble most")
+                }
+                (own, wanted) => {
+                    format!("its weights are those of {own}, which do not fit {wanted}")
+                }
+            }
         })
     }
 }

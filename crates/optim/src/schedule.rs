@@ -64,9 +64,9 @@ pub enum Schedule {
     Constant,
     /// [`cosine_with_warmup`]. The rates `start` and `last` are not scaled with the batch.
     Cosine {
-        /// Epochs of linear warm-up; 0 is none.
+        /// Epochs of linear warm-up; 0 is none. By step it ends at the nearest step, by epoch it is a whole number.
         #[serde(default)]
-        warmup_epochs: u64,
+        warmup_epochs: f64,
         /// The rate at the first step of the warm-up; 0.
         #[serde(default)]
         start: f64,
@@ -89,7 +89,7 @@ pub enum Schedule {
 /// A cosine to zero without warm-up, at every step.
 impl Default for Schedule {
     fn default() -> Self {
-        Schedule::Cosine { warmup_epochs: 0, start: 0.0, last: 0.0, per: Per::Step }
+        Schedule::Cosine { warmup_epochs: 0.0, start: 0.0, last: 0.0, per: Per::Step }
     }
 }
 
@@ -105,8 +105,8 @@ impl Schedule {
                     Per::Step => (step, steps_per_epoch),
                     Per::Epoch => (epoch, 1),
                 };
-                let (total, warmup) = (epochs * in_epoch, warmup_epochs * in_epoch);
-                cosine_with_warmup(position, total, warmup, start, base, last)
+                let warmup = (warmup_epochs * in_epoch as f64).round() as u64;
+                cosine_with_warmup(position, epochs * in_epoch, warmup, start, base, last)
             }
             Schedule::Drops { ref epochs, factor } => {
                 let dropped = epochs.iter().filter(|&&at| epoch >= at).count();
@@ -118,15 +118,21 @@ impl Schedule {
     /// Refuses a schedule that a run of `epochs` epochs could not follow.
     ///
     /// # Errors
-    /// When the warm-up is not shorter than the run, or a rate or factor is negative.
+    /// When the warm-up is not shorter than the run, is a part of an epoch with one rate, or a rate or factor is negative.
     pub fn check(&self, epochs: u64) -> Result<()> {
         match *self {
             Schedule::Constant => {}
-            Schedule::Cosine { warmup_epochs, start, last, .. } => {
+            Schedule::Cosine { warmup_epochs, start, last, per } => {
+                crate::config::not_negative("warmup_epochs", warmup_epochs)?;
                 ensure!(
-                    warmup_epochs == 0 || warmup_epochs < epochs,
+                    warmup_epochs == 0.0 || warmup_epochs < epochs as f64,
                     "`warmup_epochs` is {warmup_epochs}, but the run has only {epochs} epoch(s): shorten \
                      the warm-up or train longer"
+                );
+                ensure!(
+                    per == Per::Step || warmup_epochs.fract() == 0.0,
+                    "`warmup_epochs` is {warmup_epochs}, but the rate changes once an epoch: choose a whole number, or \
+                     per = \"step\""
                 );
                 crate::config::not_negative("start", start)?;
                 crate::config::not_negative("last", last)?;
@@ -162,6 +168,19 @@ mod tests {
         assert!(rates[8..].windows(2).all(|pair| pair[1] < pair[0]));
         assert!((rates[39] - 0.5).abs() < 0.01);
         assert_eq!(schedule.at(4.0, 40, 4, 10), 0.5, "past the end");
+    }
+
+    #[test]
+    fn a_warmup_may_end_within_an_epoch() {
+        let schedule: Schedule = toml::from_str("kind = 'cosine'\nwarmup_epochs = 0.3").unwrap();
+        // 3 of 10 steps, from 0 to the base rate, then a half cosine over the other 7.
+        let rates: Vec<f64> = (0..10).map(|step| schedule.at(4.0, step, 10, 1)).collect();
+        assert_eq!(rates[..4], [0.0, 2.0, 4.0, 4.0]);
+        assert!((rates[4] - 2.0 * (1.0 + (PI / 7.0).cos())).abs() < 1e-12);
+        assert!(schedule.check(1).is_ok());
+        let by_epoch = "kind = 'cosine'\nwarmup_epochs = 0.3\nper = 'epoch'";
+        let schedule: Schedule = toml::from_str(by_epoch).unwrap();
+        assert!(schedule.check(1).unwrap_err().to_string().contains("whole number"));
     }
 
     #[test]

@@ -92,6 +92,51 @@ fn a_folder_without_splits_is_all_training() {
 }
 
 #[test]
+fn images_beside_class_folders_are_pretrained_on() {
+    let root = tempfile::tempdir().unwrap();
+    for file in ["cover.png", "cat/1.png", "dog/2.png"] {
+        png_at(&root.path().join(file));
+    }
+    fs::write(root.path().join("IMG_1.HEIC"), "no image").unwrap();
+    let mut data = open(root.path().to_str().unwrap(), &options()).unwrap();
+    let all = data.to_pretrain_on();
+    let labels: Vec<_> = (0..all.len()).map(|i| all.label(i)).collect();
+    assert_eq!((labels.as_slice(), data.train.len()), (&[Some(0), Some(1), None][..], 2));
+    assert_eq!(data.notes[0], "left out: 1 .heic");
+    let before = data.sha256.clone();
+    fs::remove_file(root.path().join("cover.png")).unwrap();
+    data = open(root.path().to_str().unwrap(), &options()).unwrap();
+    assert_ne!(data.sha256, before, "all that is trained on is in the checksum");
+}
+
+#[test]
+fn one_image_is_data() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("photo.png");
+    png_at(&path);
+    let unnamed = root.path().join("photo.HEIC");
+    fs::copy(&path, &unnamed).unwrap();
+    for path in [path, unnamed] {
+        let data = open(path.to_str().unwrap(), &options()).unwrap();
+        assert_eq!((data.train.len(), data.test.is_none(), data.classes.len()), (1, true, 0));
+        assert_eq!(data.train.describe(0), path.display().to_string());
+        assert_eq!(data.train.picture(0).unwrap().decode().unwrap().get_pixel(0, 0).0, [1, 2, 3]);
+    }
+}
+
+#[test]
+fn more_classes_in_the_test_split_stop_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    for (file, label) in [("train-0", b"1"), ("test-0", b"2")] {
+        let path = root.path().join(format!("{file}.tar"));
+        webdataset::tests::write(&path, &[("a.gif", b"x"), ("a.cls", label)]);
+    }
+    let data = open(root.path().to_str().unwrap(), &options()).unwrap();
+    assert!(data.test.is_none());
+    assert!(data.notes[0].contains("3 classes and those to train on 2"), "{:?}", data.notes);
+}
+
+#[test]
 fn parquet_files_are_told_apart_by_their_names() {
     let root = tempfile::tempdir().unwrap();
     let names = Some(r#"["cat", "dog"]"#);
@@ -161,7 +206,10 @@ fn what_is_not_there_is_named_with_what_there_is() {
     assert!(refusal("cifar11").contains("there are shapes, cifar10, cifar100, imagenet, stl10"));
     assert!(refusal("imagenet").contains("Accept its terms"));
     let root = tempfile::tempdir().unwrap();
-    assert!(refusal(root.path().to_str().unwrap()).contains("no JPEG, PNG, WebP or BMP image"));
+    assert!(
+        refusal(root.path().to_str().unwrap())
+            .contains("no JPEG, PNG, WebP, BMP, GIF, TIFF or PNM image")
+    );
     let text = root.path().join("list.txt");
     fs::write(&text, "x").unwrap();
     assert!(refusal(text.to_str().unwrap()).contains("not a .parquet or .tar file"));
