@@ -209,7 +209,9 @@ mod tests {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        for mut child in start("job::tests::a_process_that_fails_leaves_the_others", 2, folder.path()) {
+        for mut child in
+            start("job::tests::a_process_that_fails_leaves_the_others", 2, folder.path())
+        {
             assert!(child.wait().unwrap().success());
         }
     }

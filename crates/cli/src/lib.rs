@@ -23,6 +23,7 @@ mod encoder;
 mod evaluate;
 mod factors;
 mod finish;
+mod gpu_check;
 mod hub;
 mod init;
 mod job;
@@ -34,6 +35,7 @@ mod patches;
 mod pictures;
 mod reconstruct;
 mod run;
+mod self_test;
 mod settings;
 mod trained;
 
@@ -62,6 +64,8 @@ pub fn main() -> ExitCode {
         args::Command::Patches(args) => patches::patches(&args),
         args::Command::Compare(args) => compare::compare(&args),
         args::Command::Organize(args) => organize::organize(&args),
+        args::Command::SelfTest(args) => self_test::self_test(&args),
+        args::Command::GpuCheck(args) => gpu_check::gpu_check(&args),
     };
     match result {
         Ok(code) => code,

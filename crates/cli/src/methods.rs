@@ -171,6 +171,7 @@ impl Entry {
 /// # Errors
 /// When the settings contradict each other.
 pub(crate) fn build(config: &RunConfig, device: Device) -> Result<Box<dyn Method>> {
+    config.check()?;
     let entry = find(&config.method)?;
     let views = config.each_view();
     for (i, view) in views.iter().enumerate() {
@@ -183,12 +184,6 @@ pub(crate) fn build(config: &RunConfig, device: Device) -> Result<Box<dyn Method
             "a batch of {micro} cannot be split into {splits} groups of two or more images for batch \
              statistics; choose --batch-size {} or --set batch_norm_splits=1",
             (2 * splits).max(micro.next_multiple_of(splits))
-        );
-    }
-    if config.training.cuda_graph && config.encoder.recomputes() {
-        bail!(
-            "cuda_graph cannot be used with recompute, which looks at the random generator's state in each step; leave \
-             --cuda-graph out, or say --set recompute=false"
         );
     }
     config.encoder.check_size(i64::from(config.evaluation.size)).context("in the evaluation")?;
@@ -223,21 +218,6 @@ pub(crate) mod tests {
                 build(&config, Device::Cpu).unwrap();
             }
         }
-    }
-
-    #[test]
-    fn a_graph_of_recomputed_blocks_is_refused() {
-        let mut config: RunConfig = find("mae").unwrap().recipe("shapes").unwrap().try_into().unwrap();
-        shrink(&mut config);
-        config.training.cuda_graph = true;
-        assert!(build(&config, Device::Cpu).is_ok());
-        if let EncoderConfig::Vit(vit) = &mut config.encoder {
-            vit.recompute = true;
-        }
-        let error = build(&config, Device::Cpu).err().unwrap().to_string();
-        assert!(error.contains("cuda_graph") && error.contains("recompute=false"), "{error}");
-        config.training.cuda_graph = false;
-        assert!(build(&config, Device::Cpu).is_ok());
     }
 
     fn sorted(table: &toml::Table) -> Vec<String> {

@@ -30,10 +30,7 @@ unsafe extern "C" {
 ///
 /// # Errors
 /// When libtorch refuses, or the body panics.
-pub fn recomputed(
-    x: &Tensor,
-    body: impl Fn(&Tensor) -> Tensor + Send + 'static,
-) -> Result<Tensor> {
+pub fn recomputed(x: &Tensor, body: impl Fn(&Tensor) -> Tensor + Send + 'static) -> Result<Tensor> {
     let body: Box<Body> = Box::new(Box::new(body));
     let mut out = std::ptr::null_mut();
     // SAFETY: the body is handed over, to be released once by `release`; `out` becomes a new tensor, owned by the
@@ -126,7 +123,11 @@ mod tests {
         let weight = Tensor::full([2], 3.0, (Kind::Float, CPU));
         let x = Tensor::ones([2], (Kind::Float, CPU)).set_requires_grad(true);
         let of_body = (Arc::clone(&held), weight);
-        let y = recomputed(&x, move |x| x * &of_body.1).unwrap();
+        let body = move |x: &Tensor| {
+            let (_held, weight) = &of_body;
+            x * weight
+        };
+        let y = recomputed(&x, body).unwrap();
         let dropped = std::thread::spawn(move || y.sum(Kind::Float).backward());
         dropped.join().unwrap();
         assert_eq!(Arc::strong_count(&held), 1);

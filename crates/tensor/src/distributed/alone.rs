@@ -57,12 +57,20 @@ fn all_collectives(device: Device) -> Result<()> {
     same("the sum", &sum, &x)?;
     same("what is gathered", &rows, &x)?;
     let none = None::<Tensor>;
-    let expected =
-        x.batch_norm(none.as_ref(), none.as_ref(), none.as_ref(), none.as_ref(), true, 0.1, 1e-5, false);
+    let expected = x.batch_norm(
+        none.as_ref(),
+        none.as_ref(),
+        none.as_ref(),
+        none.as_ref(),
+        true,
+        0.1,
+        1e-5,
+        false,
+    );
     same("batch norm", &norm, &expected)?;
     let sent = x.copy();
     // SAFETY: the list and its tensor live until the call returns.
-    collective(unsafe { portolan_group_broadcast([sent.as_ptr().cast_const()].as_ptr(), 1) })?;
+    collective(unsafe { portolan_group_broadcast([sent.as_ptr()].as_ptr(), 1) })?;
     same("what is broadcast", &sent, &x)?;
     same("a gradient", &reduced_gradient(&x)?, &x)
 }
@@ -72,7 +80,7 @@ fn reduced_gradient(x: &Tensor) -> Result<Tensor> {
     let w = x.ones_like().set_requires_grad(true);
     let mut raw = std::ptr::null_mut();
     // SAFETY: on success `raw` is a new Reducer, which is dropped with the value made of it.
-    collective(unsafe { portolan_reducer_new([w.as_ptr().cast_const()].as_ptr(), 1, &mut raw) })?;
+    collective(unsafe { portolan_reducer_new([w.as_ptr()].as_ptr(), 1, &mut raw) })?;
     let reducer = Reducer { raw, _here: PhantomData };
     let loss = (&w * x).sum(Kind::Float);
     reducer.prepare(&loss)?;
