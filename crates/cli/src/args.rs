@@ -371,7 +371,7 @@ pub(crate) struct GpuCheckArgs {
     #[arg(long, value_enum, default_value = "full")]
     pub(crate) plan: Plan,
     /// CIFAR-10 as JPEG: the folder of its Parquet files.
-    #[arg(long, required_if_eq("plan", "full"))]
+    #[arg(long, value_name = "FOLDER")]
     pub(crate) data: Option<PathBuf>,
     /// The folder of gpu_lightly.py, which measures lightly on the same GPU in the time that is left.
     #[arg(long, value_name = "FOLDER")]

@@ -86,7 +86,7 @@ fn bench(args: &GpuCheckArgs, job: &str, graph: bool) -> Stage {
     }
     if args.plan == Plan::Toy {
         command.extend(words("--steps 1 --set width=4 --set batch_size=16 --set limit=64"));
-        command.extend(words("--set limit_test=32 --set k=5"));
+        command.extend(words("--set limit_test=32 --set k=5 --threads 1"));
     }
     Stage {
         name,
@@ -101,18 +101,19 @@ fn bench(args: &GpuCheckArgs, job: &str, graph: bool) -> Stage {
 /// 20 epochs by lightly's settings: those of the recipe `cifar10`, with lightly's values where MoCo's follows its authors.
 fn train(args: &GpuCheckArgs, method: &str, lightly: f64) -> Stage {
     let folder = args.out.join(method);
+    let recipe = if args.plan == Plan::Full { "cifar10" } else { "shapes" };
     let mut command =
-        words(&format!("pretrain {method} --recipe cifar10 --device {}", args.device));
+        words(&format!("pretrain {method} --recipe {recipe} --device {}", args.device));
     command.extend(["--data".to_owned(), data(args)]);
     command.extend(["--out".to_owned(), folder.display().to_string()]);
     command.extend(words(match args.plan {
         Plan::Full => "--epochs 20 --batch-size 512 --precision bf16 --set knn_every=0",
         Plan::Toy => {
             "--epochs 1 --batch-size 16 --limit 64 --limit-test 32 --set width=4 --set k=5 \
-             --set knn_every=0"
+             --set knn_every=0 --threads 1"
         }
     }));
-    if method == "moco" {
+    if method == "moco" && args.plan == Plan::Full {
         // gpu_lightly.py: MoCoProjectionHead, memory_bank_size=(8192, 128), lr=6e-2 * 4.
         command.extend(words("--set head=mlp --set queue=8192 --set learning_rate=0.24"));
     }
