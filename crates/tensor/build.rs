@@ -25,6 +25,7 @@ fn main() {
         .include(include.join("torch/csrc/api/include"))
         .include("cpp") // Gloo's names, which libtorch does not declare
         .file("cpp/portolan.cpp")
+        .file("cpp/cuda.cpp")
         .file("cpp/distributed.cpp");
 
     // The CUDA part wants libtorch's CUDA library and CUDA's own headers; `setup --cuda` brings both.

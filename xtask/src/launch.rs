@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::TcpListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,6 +117,13 @@ fn run(root: &Path, processes: u16, command: &[OsString], stop: &AtomicBool) -> 
     Ok(failed.map_or(0, |(code, _)| code))
 }
 
+/// Where [`build`] leaves portolan.
+pub(crate) fn program(root: &Path) -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    target.join("release/portolan")
+}
+
 /// One process of a job, as torchrun would start it.
 pub(crate) fn command(
     root: &Path,
@@ -125,9 +132,7 @@ pub(crate) fn command(
     port: u16,
     args: &[OsString],
 ) -> Command {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    let mut command = Command::new(target.join("release/portolan"));
+    let mut command = Command::new(program(root));
     command
         .args(args)
         .env("RANK", rank.to_string())

@@ -10,10 +10,12 @@
 //! | `wheels.rs` | knows which wheels make a set, and which of their files it keeps |
 //! | `pip.rs` | downloads wheels without installing them |
 //! | `launch.rs` | runs portolan in several processes |
+//! | `gpu.rs` | runs or packs everything that only a GPU can show |
 //! | `chaos.rs` | kills and resumes a run until nothing but its result is left to compare |
 
 mod cache;
 mod chaos;
+mod gpu;
 mod launch;
 mod pip;
 mod setup;
@@ -62,6 +64,8 @@ enum Task {
     Launch(launch::LaunchArgs),
     /// Set up, build in release mode, and kill, stop and resume a small run at random; it must end as one left alone.
     Chaos(chaos::ChaosArgs),
+    /// Set up with CUDA, build in release mode, and run everything that only a GPU can show, within twelve minutes.
+    Gpu(gpu::GpuArgs),
     /// Set up, and run all tests, doc tests included.
     Test(CargoArgs),
     /// Set up, and run the benchmarks.
@@ -102,6 +106,7 @@ fn run(task: Task) -> Result<ExitCode> {
     let wish = match &task {
         Task::Setup(SetupArgs { cuda: true, .. }) => Some(Flavour::Cuda),
         Task::Setup(SetupArgs { cpu: true, .. }) => Some(Flavour::Cpu),
+        Task::Gpu(args) if !args.toy => Some(Flavour::Cuda),
         _ => None,
     };
     setup::setup(&root, wish)?;
@@ -121,6 +126,7 @@ fn run(task: Task) -> Result<ExitCode> {
             let error = cargo_for_tests(&root).args(TESTS).args(args).exec();
             Err(error).context("cannot start cargo")
         }
+        Task::Gpu(args) => gpu::gpu(&root, &args),
         Task::Bench(CargoArgs { args }) => become_cargo(&root, &["bench", "--workspace"], &args),
         Task::Lint => {
             let format = cargo(&root).args(["fmt", "--all", "--check"]).status();

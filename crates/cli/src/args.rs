@@ -43,6 +43,12 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Group a folder of photographs, find its near-duplicates, and write a gallery to look through.
     Organize(OrganizeArgs),
+    /// Check what depends on the device: a line of JSON for each check.
+    #[command(hide = true)]
+    SelfTest(SelfTestArgs),
+    /// Run everything that only a GPU can show (`cargo xtask gpu`, docs/gpu.md).
+    #[command(hide = true, args_override_self = true)]
+    GpuCheck(GpuCheckArgs),
 }
 
 /// What `reproduce` and `pretrain` take: the recipe's most common values by name, any other by --set.
@@ -340,5 +346,40 @@ pub(crate) struct OrganizeArgs {
     pub(crate) groups: Option<usize>,
     /// auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+}
+
+#[derive(Args)]
+pub(crate) struct SelfTestArgs {
+    /// auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value = "auto")]
+    pub(crate) device: String,
+}
+
+/// How much of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Plan {
+    /// What fills twelve minutes on one large GPU.
+    Full,
+    /// The same stages at a size for two cores, to test the program itself.
+    Toy,
+}
+
+#[derive(Args)]
+pub(crate) struct GpuCheckArgs {
+    /// How much of it.
+    #[arg(long, value_enum, default_value = "full")]
+    pub(crate) plan: Plan,
+    /// CIFAR-10 as JPEG: the folder of its Parquet files.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+    /// The folder of gpu_lightly.py, which measures lightly on the same GPU in the time that is left.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) peers: Option<PathBuf>,
+    /// The folder for results.jsonl, summary.txt, the runs and what each stage printed; new or empty.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
+    /// cuda or cuda:N; cpu for the toy plan.
+    #[arg(long, default_value = "cuda")]
     pub(crate) device: String,
 }

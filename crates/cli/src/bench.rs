@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use portolan_data::Dataset;
 use portolan_evaluate::{features, knn_top1};
-use portolan_method::{Batch, Method, StepCx};
+use portolan_method::{Batch, Method, StepCx, StepLoss};
 use portolan_tensor::{Device, Kind, Tensor, device, peak_memory, report_waits};
 use portolan_train::{Clock, Feed, Loader, Place, Stage, Steps, Training, optimizer};
 use serde::Serialize;
@@ -168,7 +168,7 @@ fn settings(job: &Job, args: &BenchArgs) -> Result<RunConfig> {
 }
 
 /// A run without an end.
-struct Work<'a> {
+pub(crate) struct Work<'a> {
     config: &'a RunConfig,
     device: Device,
     place: Place,
@@ -186,7 +186,7 @@ enum Input {
 
 impl<'a> Work<'a> {
     /// Images are read by so many threads, if they are.
-    fn new(
+    pub(crate) fn new(
         config: &'a RunConfig,
         method: &dyn Method,
         device: Device,
@@ -227,31 +227,41 @@ impl<'a> Work<'a> {
     }
 
     fn steps(&mut self, method: &mut dyn Method, n: u64, clock: &mut Clock) -> Result<()> {
-        for _ in 0..n {
-            let cx = StepCx {
-                step: self.step,
-                total_steps: self.place.total_steps(),
-                epoch: self.place.epoch_of(self.step),
-                micro_batch: 0,
-                seed: self.config.seed,
-                device: self.device,
-                givens: None,
-            };
-            let input = &mut self.input;
-            let next_batch = |clock: &mut Clock| match input {
-                Input::Images(loader, _) => loader.next_batch(clock),
-                Input::Views(views) => Ok(Batch {
-                    views: views.iter().map(Tensor::shallow_clone).collect(),
-                    ids: (0..views[0].size()[0] as usize).collect(),
-                }),
-            };
-            let (config, optimizer) = (&self.config.training, &mut self.optimizer);
-            let mut training =
-                Training { method, optimizer, config, place: self.place, reducer: None };
-            self.steps.step(&mut training, &cx, next_batch, clock)?;
-            self.step += 1;
-        }
-        Ok(())
+        (0..n).try_for_each(|_| self.step(method, clock).map(drop))
+    }
+
+    /// The next step, and its losses.
+    pub(crate) fn step(
+        &mut self,
+        method: &mut dyn Method,
+        clock: &mut Clock,
+    ) -> Result<Vec<StepLoss>> {
+        let cx = StepCx {
+            step: self.step,
+            total_steps: self.place.total_steps(),
+            epoch: self.place.epoch_of(self.step),
+            micro_batch: 0,
+            seed: self.config.seed,
+            device: self.device,
+            givens: None,
+        };
+        let input = &mut self.input;
+        let next_batch = |clock: &mut Clock| match input {
+            Input::Images(loader, _) => loader.next_batch(clock),
+            Input::Views(views) => Ok(Batch {
+                views: views.iter().map(Tensor::shallow_clone).collect(),
+                ids: (0..views[0].size()[0] as usize).collect(),
+            }),
+        };
+        let (config, optimizer) = (&self.config.training, &mut self.optimizer);
+        let mut training = Training { method, optimizer, config, place: self.place, reducer: None };
+        self.step += 1;
+        self.steps.step(&mut training, &cx, next_batch, clock)
+    }
+
+    /// Whether steps are replays of a graph by now.
+    pub(crate) fn captured(&self) -> bool {
+        self.steps.captured()
     }
 
     /// Seconds of one kNN evaluation.

@@ -1,5 +1,6 @@
 //! Everything a run depends on: what `config.toml` in its folder holds.
 
+use anyhow::{Result, ensure};
 use portolan_augment::{Interpolation, ViewSpec, Views};
 use portolan_encoders::EncoderConfig;
 use portolan_evaluate::KnnConfig;
@@ -48,6 +49,19 @@ fn by_cpu() -> Augment {
 }
 
 impl RunConfig {
+    /// Whether settings of different parts go together.
+    ///
+    /// # Errors
+    /// When two do not; the message names both and the remedy.
+    pub(crate) fn check(&self) -> Result<()> {
+        ensure!(
+            !(self.training.cuda_graph && self.encoder.recomputes()),
+            "cuda_graph cannot be used with recompute, which reads the random generator's state back in each step; leave \
+             --cuda-graph out, or say --set recompute=false"
+        );
+        Ok(())
+    }
+
     /// Every view by itself.
     pub(crate) fn each_view(&self) -> Vec<ViewSpec> {
         Views::each(&self.views)
@@ -181,5 +195,21 @@ mod tests {
         let rate = |epoch| training.schedule.at(0.1, epoch * 195, 195, 200);
         assert_eq!(rate(0), 0.025, "VISSL's start_value");
         assert!((rate(4) - 0.1).abs() < 1e-12, "its end_value");
+    }
+
+    #[test]
+    fn a_graph_of_recomputed_blocks_is_refused() {
+        let recipe = crate::methods::find("mae").unwrap().recipe("shapes").unwrap();
+        let mut config: RunConfig = recipe.try_into().unwrap();
+        config.training.cuda_graph = true;
+        assert!(config.check().is_ok());
+        if let EncoderConfig::Vit(vit) = &mut config.encoder {
+            vit.recompute = true;
+        }
+        let error = crate::methods::build(&config, portolan_tensor::Device::Cpu).err().unwrap();
+        let error = error.to_string();
+        assert!(error.contains("cuda_graph") && error.contains("recompute=false"), "{error}");
+        config.training.cuda_graph = false;
+        assert!(config.check().is_ok());
     }
 }

@@ -30,18 +30,45 @@ pub(crate) fn place(
     Ok((device, threads.or(Some((cores / here.unwrap_or(1usize).max(1)).max(1)))))
 }
 
-/// Joins the other processes.
+/// This process's part in its job. Dropped before [`Membership::leave`], as an error or a panic does it, it leaves the
+/// others without waiting for them: libtorch would otherwise do so while the program ends, when it is too late for NCCL.
+#[must_use]
+pub(crate) struct Membership;
+
+impl Membership {
+    /// Leaves the others, once all are here; whether what is left to do is this process's.
+    ///
+    /// # Errors
+    /// When another process is gone.
+    pub(crate) fn leave(self) -> Result<bool> {
+        let first = distributed::rank() == 0;
+        let _all_here = distributed::sum(&Tensor::from(0i64))?;
+        distributed::leave()?;
+        Ok(first)
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        // Whatever libtorch has to say about it, the error that led here matters more.
+        let _ = distributed::abandon();
+    }
+}
+
+/// Joins the other processes, if there are any.
 ///
 /// # Errors
 /// When they do not all come.
-pub(crate) fn join(launch: &Launch, device: Device) -> Result<()> {
+pub(crate) fn join(launch: Option<&Launch>, device: Device) -> Result<Membership> {
+    let Some(launch) = launch else { return Ok(Membership) };
     // A layer that loses the others has no other way to say so than to panic: that is no fault of the program.
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| match info.payload().downcast_ref::<String>() {
         Some(text) if text.contains(distributed::LOST) => eprintln!("error: {text}"),
         _ => usual(info),
     }));
-    distributed::join(launch, device, PATIENCE)
+    distributed::join(launch, device, PATIENCE)?;
+    Ok(Membership)
 }
 
 /// Has all processes begin with the networks of the first, and draw what is random in them (stochastic depth) each for itself.
@@ -55,17 +82,6 @@ pub(crate) fn begin_alike(method: &dyn Method, run_seed: u64) -> Result<()> {
         seed(run_seed.wrapping_add(distributed::rank() as u64));
     }
     Ok(())
-}
-
-/// Leaves the others, once all are here; whether what is left to do is this process's.
-///
-/// # Errors
-/// When another process is gone.
-pub(crate) fn leave() -> Result<bool> {
-    let first = distributed::rank() == 0;
-    let _all_here = distributed::sum(&Tensor::from(0i64))?;
-    distributed::leave()?;
-    Ok(first)
 }
 
 #[cfg(test)]
@@ -176,18 +192,42 @@ mod tests {
         found
     }
 
+    /// A run that ends with an error in process 0 and, as where a layer loses the others, with a panic in process 1.
+    fn failing_run(launch: &Launch) -> Result<()> {
+        let _membership = join(Some(launch), Device::Cpu)?;
+        assert_eq!(distributed::world_size(), 2);
+        assert!(launch.rank == 0, "on purpose");
+        anyhow::bail!("on purpose")
+    }
+
+    #[test]
+    fn a_process_that_fails_leaves_the_others() {
+        if let Some(launch) = Launch::from_env().unwrap() {
+            let ended = std::panic::catch_unwind(|| failing_run(&launch));
+            assert_eq!(ended.is_err(), launch.rank == 1, "{ended:?}");
+            assert_eq!((distributed::rank(), distributed::world_size()), (0, 1));
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for mut child in
+            start("job::tests::a_process_that_fails_leaves_the_others", 2, folder.path())
+        {
+            assert!(child.wait().unwrap().success());
+        }
+    }
+
     #[test]
     fn many_processes_do_what_one_does_with_all_images() {
         let _turn = GENERATOR.lock();
         let cases = cases();
         if let Some(launch) = Launch::from_env().unwrap() {
-            join(&launch, Device::Cpu).unwrap();
+            let membership = join(Some(&launch), Device::Cpu).unwrap();
             let out = std::env::var(OUT).unwrap();
             for (name, config) in &cases {
                 let file = Path::new(&out).join(format!("{name}-{}", launch.rank));
                 io::save(&file, &two_steps(config), &Default::default()).unwrap();
             }
-            assert_eq!(leave().unwrap(), launch.rank == 0);
+            assert_eq!(membership.leave().unwrap(), launch.rank == 0);
             return;
         }
         for processes in [2, 4] {

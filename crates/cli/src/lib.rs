@@ -23,6 +23,7 @@ mod encoder;
 mod evaluate;
 mod factors;
 mod finish;
+mod gpu_check;
 mod hub;
 mod init;
 mod job;
@@ -36,6 +37,7 @@ mod pictures;
 mod recipe_tests;
 mod reconstruct;
 mod run;
+mod self_test;
 mod settings;
 mod trained;
 mod written_for;
@@ -65,6 +67,8 @@ pub fn main() -> ExitCode {
         args::Command::Patches(args) => patches::patches(&args),
         args::Command::Compare(args) => compare::compare(&args),
         args::Command::Organize(args) => organize::organize(&args),
+        args::Command::SelfTest(args) => self_test::self_test(&args),
+        args::Command::GpuCheck(args) => gpu_check::gpu_check(&args),
     };
     match result {
         Ok(code) => code,

@@ -106,7 +106,7 @@ const IMAGENET_ELSE: &[(&str, &[&str])] = &[
     ("simsiam", &["PIL"]),
     ("moco", &["PIL"]),
     ("moco-v3", &["PIL", "float16"]),
-    ("dino", &["PIL", "float16", "bicubically"]),
+    ("dino", &["PIL", "float16"]),
 ];
 
 fn recipe(method: &str, name: &str) -> Table {

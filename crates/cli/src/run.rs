@@ -251,9 +251,7 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
     let launch = Launch::from_env()?;
     let (device, threads) = job::place(launch.as_ref(), &config.device, args.threads)?;
     let Setup { device, threads } = set_up(&device, threads)?;
-    if let Some(launch) = &launch {
-        job::join(launch, device)?;
-    }
+    let membership = job::join(launch.as_ref(), device)?;
     let images = data.to_pretrain_on();
     config.training.validate(images.len(), device)?;
     if is_labelled(data) {
@@ -308,7 +306,7 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
     };
     let outcome = train(&mut *method, &job)?;
     // What follows is one process's work.
-    if !job::leave()? {
+    if !membership.leave()? {
         return Ok(if outcome.complete { ExitCode::SUCCESS } else { stopped() });
     }
     if !outcome.complete {

@@ -69,6 +69,11 @@ impl EncoderConfig {
         }
     }
 
+    /// Whether parts are run once more in the backward pass instead of keeping what it needs.
+    pub fn recomputes(&self) -> bool {
+        matches!(self, EncoderConfig::Vit(config) if config.recompute)
+    }
+
     /// Whether there can be such an encoder.
     ///
     /// # Errors

@@ -67,6 +67,12 @@ impl Linear {
         }
     }
 
+    /// A second handle on the same weights, which another thread may have.
+    pub(crate) fn shared(&self) -> Self {
+        let bias = self.bias.as_ref().map(Tensor::shallow_clone);
+        Linear { weight: self.weight.shallow_clone(), bias }
+    }
+
     /// `[…, inputs]` to `[…, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, self.bias.as_ref())
@@ -87,6 +93,11 @@ impl LayerNorm {
             weight: vars.parameter("weight", Tensor::ones([width], float)),
             bias: vars.parameter("bias", Tensor::zeros([width], float)),
         }
+    }
+
+    /// A second handle on the same weights, which another thread may have.
+    pub(crate) fn shared(&self) -> Self {
+        LayerNorm { weight: self.weight.shallow_clone(), bias: self.bias.shallow_clone() }
     }
 
     /// `[…, width]` to the same.

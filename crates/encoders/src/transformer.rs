@@ -137,6 +137,22 @@ impl Block {
         }
     }
 
+    /// A second handle on the same weights, which another thread may have.
+    pub(crate) fn shared(&self) -> Self {
+        Block {
+            norm1: self.norm1.shared(),
+            attn: Attention {
+                qkv: self.attn.qkv.shared(),
+                proj: self.attn.proj.shared(),
+                heads: self.attn.heads,
+            },
+            norm2: self.norm2.shared(),
+            fc1: self.fc1.shared(),
+            fc2: self.fc2.shared(),
+            drop_path: self.drop_path,
+        }
+    }
+
     /// `[batch, tokens, width]` to the same.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         let x = x + self.drop(self.attn.forward(&self.norm1.forward(x)), train);

@@ -7,7 +7,6 @@ use crate::transformer::Block;
 use crate::{Encoder, Pool, Positions, VitConfig};
 use anyhow::{Result, ensure};
 use portolan_tensor::{Kind, Tensor, Vars, recomputed};
-use std::sync::Arc;
 
 /// A vision transformer: patches projected to tokens, a class token, positions, blocks, a last norm.
 pub struct Vit {
@@ -17,8 +16,7 @@ pub struct Vit {
     pos_embed: Tensor,
     patch_weight: Tensor,
     patch_bias: Tensor,
-    /// Shared with what runs them once more, where they are recomputed.
-    blocks: Vec<Arc<Block>>,
+    blocks: Vec<Block>,
     norm: LayerNorm,
 }
 
@@ -57,11 +55,9 @@ impl Vit {
             false => (proj.parameter("weight", weight), proj.parameter("bias", bias)),
         };
         let last = (config.depth - 1).max(1) as f64;
-        #[allow(clippy::arc_with_non_send_sync)]
-        // libtorch may let go of a block on a thread of its own
         let block = |i: i64| {
             let drop_path = config.drop_path * i as f64 / last;
-            Arc::new(Block::new(&(&(vars / "blocks") / i), width, config.heads, init, drop_path))
+            Block::new(&(&(vars / "blocks") / i), width, config.heads, init, drop_path)
         };
         Ok(Vit {
             cls_token,
@@ -114,11 +110,11 @@ impl Vit {
         }
     }
 
-    fn through(&self, block: &Arc<Block>, x: &Tensor, train: bool) -> Tensor {
+    fn through(&self, block: &Block, x: &Tensor, train: bool) -> Tensor {
         if !(self.config.recompute && x.requires_grad()) {
             return block.forward(x, train);
         }
-        let block = Arc::clone(block);
+        let block = block.shared();
         recomputed(x, move |x| block.forward(x, train)).expect("a block that runs")
     }
 

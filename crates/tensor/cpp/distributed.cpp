@@ -167,8 +167,17 @@ const char *portolan_group_join(int64_t rank, int64_t size, const char *address,
   });
 }
 
-const char *portolan_group_leave() {
-  return guarded([] { group.reset(); });
+// Orderly where all leave; otherwise without waiting for the others, of which some may be gone.
+const char *portolan_group_leave(bool orderly) {
+  return guarded([&] {
+    auto leaving = std::move(group);
+    if (!leaving)
+      return;
+    if (orderly)
+      leaving->shutdown();
+    else
+      leaving->abort();
+  });
 }
 
 // out = the sum of all processes' x; carries gradients.

@@ -1,4 +1,4 @@
-// What tch lacks, and nothing else. Every function here is declared in src/native.rs.
+// What tch lacks, and nothing else. Every function here is declared in src/native.rs; what only a GPU has is in cuda.cpp.
 //
 // Each returns null, or a message (to be released with portolan_free) when libtorch threw: an exception
 // must not cross into Rust. A tensor is a `torch::Tensor *`, as tch has it.
@@ -12,18 +12,11 @@
 
 #ifdef PORTOLAN_CUDA
 #include <ATen/cuda/CUDAGeneratorImpl.h>
-#include <ATen/cuda/CUDAGraph.h>
-#include <c10/core/Event.h>
-#include <c10/core/StreamGuard.h>
-#include <c10/cuda/CUDACachingAllocator.h>
-#include <c10/cuda/CUDAFunctions.h>
-#include <c10/cuda/CUDAStream.h>
 #endif
 
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <vector>
 
 namespace {
@@ -234,103 +227,6 @@ void portolan_set_deterministic(bool on) {
   at::globalContext().setDeterministicFillUninitializedMemory(false);
   at::globalContext().setDeterministicAlgorithms(on, /*warn_only=*/false);
   at::globalContext().setDeterministicCuDNN(on);
-}
-
-// Copies a page-locked tensor to a GPU on a stream of its own, beside the work that is queued there; what is queued from
-// now on waits for the copy.
-const char *portolan_upload(at::Tensor *pinned, int64_t cuda_index, at::Tensor **out) {
-  return guarded([&] {
-#ifdef PORTOLAN_CUDA
-    auto index = static_cast<c10::DeviceIndex>(cuda_index);
-    thread_local std::map<c10::DeviceIndex, c10::cuda::CUDAStream> streams;
-    auto aside = streams.try_emplace(index, c10::cuda::getStreamFromPool(false, index)).first->second;
-    auto current = c10::cuda::getCurrentCUDAStream(index);
-    c10::Event arrived(c10::kCUDA);
-    at::Tensor copy;
-    {
-      c10::StreamGuard guard(aside.unwrap());
-      copy = pinned->to(c10::Device(c10::kCUDA, index), /*non_blocking=*/true);
-      arrived.record(aside.unwrap());
-    }
-    arrived.block(current.unwrap());
-    copy.record_stream(current.unwrap()); // its memory is the other stream's, and must outlive its use here
-    *out = new at::Tensor(copy);
-#else
-    throw std::runtime_error("this build of Portolan has no CUDA");
-#endif
-  });
-}
-
-// The most bytes that tensors of a GPU took at one time since the last call.
-const char *portolan_peak_memory(int64_t cuda_index, int64_t *bytes) {
-  return guarded([&] {
-#ifdef PORTOLAN_CUDA
-    auto device = static_cast<c10::DeviceIndex>(cuda_index);
-    *bytes = c10::cuda::CUDACachingAllocator::getDeviceStats(device).allocated_bytes[0].peak;
-    c10::cuda::CUDACachingAllocator::resetPeakStats(device);
-#else
-    throw std::runtime_error("this build of Portolan has no CUDA");
-#endif
-  });
-}
-
-// Has libtorch say on stderr where the program waits for a GPU.
-void portolan_report_waits(bool on) {
-#ifdef PORTOLAN_CUDA
-  c10::cuda::warning_state().set_sync_debug_mode(on ? c10::cuda::SyncDebugMode::L_WARN
-                                                    : c10::cuda::SyncDebugMode::L_DISABLED);
-#endif
-}
-
-// Makes a stream of its own the current one of this thread: what is queued from now on can be captured.
-const char *portolan_leave_default_stream(int64_t cuda_index) {
-  return guarded([&] {
-#ifdef PORTOLAN_CUDA
-    auto index = static_cast<c10::DeviceIndex>(cuda_index);
-    c10::cuda::device_synchronize();
-    c10::cuda::setCurrentCUDAStream(c10::cuda::getStreamFromPool(false, index));
-#else
-    throw std::runtime_error("this build of Portolan has no CUDA");
-#endif
-  });
-}
-
-// From here to portolan_graph_end what this thread queues is written down and not done. Other threads may go on taking
-// page-locked memory: only this thread is held to what a graph can hold.
-const char *portolan_graph_begin(void **graph) {
-  return guarded([&] {
-#ifdef PORTOLAN_CUDA
-    c10::cuda::device_synchronize();
-    c10::cuda::CUDACachingAllocator::emptyCache(); // the graph takes memory of its own
-    auto begun = std::make_unique<at::cuda::CUDAGraph>();
-    begun->capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
-    *graph = begun.release();
-#else
-    throw std::runtime_error("this build of Portolan has no CUDA");
-#endif
-  });
-}
-
-const char *portolan_graph_end(void *graph) {
-  return guarded([&] {
-#ifdef PORTOLAN_CUDA
-    static_cast<at::cuda::CUDAGraph *>(graph)->capture_end();
-#endif
-  });
-}
-
-const char *portolan_graph_replay(void *graph) {
-  return guarded([&] {
-#ifdef PORTOLAN_CUDA
-    static_cast<at::cuda::CUDAGraph *>(graph)->replay();
-#endif
-  });
-}
-
-void portolan_graph_free(void *graph) {
-#ifdef PORTOLAN_CUDA
-  delete static_cast<at::cuda::CUDAGraph *>(graph);
-#endif
 }
 
 // The state of libtorch's own generator (cuda_index < 0: the CPU's) as a byte tensor on the CPU.

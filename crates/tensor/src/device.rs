@@ -4,16 +4,18 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Cuda, Device, Kind, Tensor};
 
-use crate::native::upload_pinned;
+use crate::native::{full_float32, pinned, upload_pinned, use_gpu};
 
 /// The device of this name: `auto` (the first GPU when there is one, else the CPU), `cpu`, `cuda`
-/// or `cuda:1`.
+/// or `cuda:1`. A GPU becomes the current one of this thread, and computes float32 in float32: TF32, which PyTorch uses
+/// for convolutions unless it is told otherwise, is off.
 ///
 /// # Errors
 /// When the name is none of these, or names a GPU that is not there; the message says what to do.
 pub fn choose(name: &str) -> Result<Device> {
     match name {
-        "auto" => Ok(Device::cuda_if_available()),
+        "auto" if Cuda::is_available() => cuda(0),
+        "auto" => Ok(Device::Cpu),
         "cpu" => Ok(Device::Cpu),
         "cuda" => cuda(0),
         _ => match name.strip_prefix("cuda:") {
@@ -36,7 +38,10 @@ fn cuda(index: usize) -> Result<Device> {
         (index as i64) < count,
         "cuda:{index} was asked for, but there are {count} GPUs, counted from cuda:0"
     );
-    Ok(Device::Cuda(index))
+    let device = Device::Cuda(index);
+    use_gpu(device)?;
+    full_float32()?;
+    Ok(device)
 }
 
 /// A device's name as the user writes it.
@@ -74,9 +79,12 @@ pub fn number(value: f64, device: Device) -> Tensor {
 }
 
 /// A copy of a CPU tensor in memory from which `device` reads without the CPU's help; on the CPU, the tensor itself.
+///
+/// # Panics
+/// If the memory is exhausted, as tch's operations do.
 pub fn page_locked(tensor: &Tensor, device: Device) -> Tensor {
-    if device.is_cuda() && !tensor.is_pinned(device) {
-        return tensor.pin_memory(device);
+    if device.is_cuda() {
+        return pinned(tensor).expect("page-locked memory");
     }
     tensor.shallow_clone()
 }
@@ -92,7 +100,7 @@ pub fn channels_last(tensor: &Tensor) -> Tensor {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Everything in float32.
+    /// Everything in float32, convolutions on a GPU too ([`choose`] turns TF32 off).
     #[default]
     Fp32,
     /// bfloat16 autocast around the networks.

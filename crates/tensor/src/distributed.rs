@@ -16,6 +16,10 @@ use torch_sys::C_tensor;
 
 use crate::native::check;
 
+mod alone;
+
+pub use alone::check_alone;
+
 type List = *const *const C_tensor;
 
 /// c10d's Reducer, which only C++ looks into.
@@ -35,7 +39,7 @@ unsafe extern "C" {
         timeout_seconds: i64,
         cuda_index: i64,
     ) -> *const c_char;
-    fn portolan_group_leave() -> *const c_char;
+    fn portolan_group_leave(orderly: bool) -> *const c_char;
     fn portolan_group_sum(x: *const C_tensor, out: *mut *mut C_tensor) -> *const c_char;
     fn portolan_group_gather(x: *const C_tensor, out: *mut *mut C_tensor) -> *const c_char;
     fn portolan_group_batch_norm(
@@ -173,15 +177,27 @@ pub fn join(launch: &Launch, device: Device, timeout_seconds: u64) -> Result<()>
     Ok(())
 }
 
-/// Leaves the group: this process works alone from now on. Nothing else may be collective at that time.
+/// Leaves the group as all others do: this process works alone from now on. Nothing else may be collective at that time.
 ///
 /// # Errors
 /// When libtorch refuses.
 pub fn leave() -> Result<()> {
+    part(true)
+}
+
+/// Leaves the group without waiting for the others, because this process or another has failed; they notice.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn abandon() -> Result<()> {
+    part(false)
+}
+
+fn part(orderly: bool) -> Result<()> {
     RANK.store(0, Ordering::Relaxed);
     SIZE.store(1, Ordering::Relaxed);
     // SAFETY: lets go of the group, which nothing else holds but reducers, each by a count of its own.
-    check(unsafe { portolan_group_leave() })
+    check(unsafe { portolan_group_leave(orderly) })
 }
 
 /// What the error of something collective says when another process is gone.
@@ -361,50 +377,4 @@ impl Drop for Reducer {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn launch(set: &[(&str, &str)]) -> Result<Option<Launch>> {
-        let usual = [
-            ("RANK", "1"),
-            ("WORLD_SIZE", "2"),
-            ("MASTER_ADDR", "localhost"),
-            ("MASTER_PORT", "29500"),
-        ];
-        Launch::from(|name| {
-            let of = |list: &[(&str, &str)]| {
-                list.iter().find(|entry| entry.0 == name).map(|entry| entry.1.to_owned())
-            };
-            of(set).or_else(|| of(&usual)).filter(|value| !value.is_empty())
-        })
-    }
-
-    #[test]
-    fn the_environment_is_read_as_torchrun_writes_it() {
-        let read = launch(&[("LOCAL_RANK", "1")]).unwrap().unwrap();
-        assert_eq!((read.rank, read.local_rank, read.world_size, read.port), (1, 1, 2, 29500));
-        assert_eq!(read.agent_attempt, None);
-        let agent = [("TORCHELASTIC_USE_AGENT_STORE", "True"), ("TORCHELASTIC_RESTART_COUNT", "3")];
-        assert_eq!(launch(&agent).unwrap().unwrap().agent_attempt, Some(3));
-        assert_eq!(launch(&[("WORLD_SIZE", "")]).unwrap(), None);
-        assert_eq!(launch(&[("WORLD_SIZE", "1")]).unwrap(), None);
-        for (wrong, word) in [
-            (("RANK", "2"), "RANK is 2"),
-            (("MASTER_ADDR", ""), "MASTER_ADDR is not"),
-            (("MASTER_PORT", "x"), "MASTER_PORT"),
-        ] {
-            assert!(launch(&[wrong]).unwrap_err().to_string().contains(word));
-        }
-    }
-
-    #[test]
-    fn alone_what_is_collective_changes_nothing() {
-        let x = Tensor::from_slice(&[1f32, 2.0]);
-        assert_eq!((rank(), world_size()), (0, 1));
-        assert_eq!(sum(&x).unwrap(), x);
-        assert_eq!(all_gather(&x).unwrap(), x);
-        assert_eq!(all_gather_ragged(&x).unwrap(), x);
-        assert!(Reducer::new(&[x]).unwrap().is_none());
-    }
-}
+mod tests;

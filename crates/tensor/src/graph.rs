@@ -7,7 +7,7 @@ use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tch::Device;
 
-use crate::native::{check, generator_index};
+use crate::native::{check, generator_index, use_gpu};
 
 unsafe extern "C" {
     fn portolan_leave_default_stream(cuda_index: i64) -> *const c_char;
@@ -17,11 +17,13 @@ unsafe extern "C" {
     fn portolan_graph_free(graph: *mut c_void);
 }
 
-/// Has this thread queue its work on a stream of its own from now on: the default one cannot be captured.
+/// Has this thread queue its work on a stream of its own from now on: the default one cannot be captured. The device becomes
+/// the thread's current one.
 ///
 /// # Errors
 /// When the device is no GPU, or absent.
 pub fn leave_default_stream(device: Device) -> Result<()> {
+    use_gpu(device)?;
     // SAFETY: sets a thread-local setting of libtorch, after waiting for all work there is.
     check(unsafe { portolan_leave_default_stream(generator_index(device)) })
 }
@@ -37,7 +39,8 @@ impl Graph {
     /// [`Graph::replay`]. `body` must not wait for the GPU, nor copy anything to it.
     ///
     /// # Errors
-    /// When `body` fails, panics, or does what a graph cannot hold. Nothing has been done on the GPU then.
+    /// When `body` fails, panics, or does what a graph cannot hold. Nothing has been done on the GPU then, and generators and
+    /// memory are as before: work goes on, and another capture may succeed.
     pub fn capture<T>(body: impl FnOnce() -> Result<T>) -> Result<(Graph, T)> {
         let mut pointer = std::ptr::null_mut();
         // SAFETY: on success `pointer` is a new graph, owned by `Graph` from here on.
@@ -64,7 +67,7 @@ impl Graph {
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        // SAFETY: released once, by its owner.
+        // SAFETY: released once, by its owner. A capture that did not succeed is undone.
         unsafe { portolan_graph_free(self.pointer) }
     }
 }
@@ -100,5 +103,8 @@ mod tests {
         let failed = Graph::capture(|| Ok(x.double_value(&[0])));
         assert!(failed.is_err(), "waiting for the GPU cannot be captured");
         assert_eq!((&x + 1.0).double_value(&[0]), 3.5, "and work goes on");
+        assert!(x.rand_like().double_value(&[0]) < 1.0, "random numbers too");
+        let again = Graph::capture(|| Ok(x.rand_like())).map(|(graph, _)| graph.replay());
+        again.unwrap().unwrap();
     }
 }

@@ -176,7 +176,7 @@ pub fn copy_into(into: &[(String, Tensor)], from: &BTreeMap<String, Tensor>) -> 
     if let Some(extra) = from.keys().find(|name| !into.iter().any(|(known, _)| known == *name)) {
         return Err(anyhow!("the tensor `{extra}` has no place here"));
     }
-    tch::no_grad(|| {
+    crate::no_grad(|| {
         for (name, target) in into {
             target.shallow_clone().f_copy_(&from[name])?;
         }

@@ -15,12 +15,13 @@
 //!
 //! tch covers nearly all of libtorch's operations, so the rest (one operation on all tensors of a list, recomputed
 //! parts of a network, uploads that nothing waits for, CUDA graphs, bfloat16 autocast, deterministic algorithms, the generators'
-//! states, process groups) is two small C++ files rather than a binding of our own. They are the only C++ of the project, and this crate has
+//! states, process groups) is three small C++ files rather than a binding of our own. They are the only C++ of the project, and this crate has
 //! its only `unsafe`. Its CUDA part is compiled where libtorch's CUDA library is present.
 
 pub mod device;
 pub mod distributed;
 pub mod foreach;
+mod grad;
 mod graph;
 pub mod io;
 mod native;
@@ -28,11 +29,12 @@ mod recompute;
 mod vars;
 
 pub use device::{Precision, channels_last, number, page_locked, seed, upload, wide};
+pub use grad::no_grad;
 pub use graph::{Graph, leave_default_stream};
 pub use native::{
     autocast_bf16, clear_autocast_cache, deterministic, full_precision, generator_state,
-    peak_memory, report_waits, set_generator_state, written,
+    peak_memory, report_waits, set_generator_state, use_gpu, written,
 };
 pub use recompute::recomputed;
-pub use tch::{self, Device, IndexOp, Kind, Reduction, Tensor, no_grad};
+pub use tch::{self, Device, IndexOp, Kind, Reduction, Tensor};
 pub use vars::{Var, Vars, prefixed};

@@ -1,4 +1,4 @@
-//! What `cpp/portolan.cpp` adds to tch, and access to a tensor's memory, behind safe functions.
+//! What `cpp/portolan.cpp` and `cpp/cuda.cpp` add to tch, and access to a tensor's memory, behind safe functions.
 #![allow(unsafe_code)] // The one place of Portolan where foreign functions are called and foreign memory is written.
 
 use anyhow::{Result, bail};
@@ -14,6 +14,9 @@ unsafe extern "C" {
     fn portolan_autocast_leave(cuda: bool, previous: bool);
     fn portolan_autocast_clear_cache();
     fn portolan_set_deterministic(on: bool);
+    fn portolan_use_gpu(cuda_index: i64) -> *const c_char;
+    fn portolan_full_float32() -> *const c_char;
+    fn portolan_page_locked(x: *const C_tensor, out: *mut *mut C_tensor) -> *const c_char;
     fn portolan_upload(
         pinned: *const C_tensor,
         cuda_index: i64,
@@ -93,6 +96,40 @@ pub fn deterministic(on: bool) {
     unsafe { portolan_set_deterministic(on) }
 }
 
+/// Makes `device`, if it is a GPU, the current one of this thread: CUDA and libtorch put there what names no device of
+/// its own (streams, graphs, page-locked memory). To be called in every thread that works for a GPU;
+/// [`device::choose`](crate::device::choose) does it for the thread that calls it.
+///
+/// # Errors
+/// When the device is absent.
+pub fn use_gpu(device: Device) -> Result<()> {
+    if !device.is_cuda() {
+        return Ok(());
+    }
+    // SAFETY: sets a thread-local setting of CUDA.
+    check(unsafe { portolan_use_gpu(generator_index(device)) })
+}
+
+/// Turns TF32 off for convolutions, where PyTorch has it on by default, so that float32 means float32.
+///
+/// # Errors
+/// When libtorch refuses.
+pub(crate) fn full_float32() -> Result<()> {
+    // SAFETY: sets a global flag of libtorch.
+    check(unsafe { portolan_full_float32() })
+}
+
+/// A copy of a CPU tensor in page-locked memory, or the tensor itself if it lies there. Not tch's `pin_memory`, which hands
+/// on a device that libtorch 2.11 wants no more and warns of.
+pub(crate) fn pinned(tensor: &Tensor) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: on success `out` is a new tensor, owned by the `Tensor` made of it.
+    unsafe {
+        check(portolan_page_locked(tensor.as_ptr(), &mut out))?;
+        Ok(Tensor::from_ptr(out))
+    }
+}
+
 /// A copy on the GPU `device` of a CPU tensor in page-locked memory. Neither the CPU nor the work that is queued on the
 /// GPU waits for it; work queued from now on does.
 pub(crate) fn upload_pinned(pinned: &Tensor, device: Device) -> Result<Tensor> {
@@ -105,7 +142,8 @@ pub(crate) fn upload_pinned(pinned: &Tensor, device: Device) -> Result<Tensor> {
     }
 }
 
-/// The most bytes that tensors on this GPU took at one time since the last call.
+/// The most bytes that tensors on this GPU took at one time since the last call, and the memory that graphs captured
+/// before it keep for their replays. (What a graph captured since then needs is counted twice.)
 ///
 /// # Errors
 /// When `device` is no GPU, or absent.

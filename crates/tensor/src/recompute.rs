@@ -9,7 +9,7 @@ use torch_sys::C_tensor;
 
 use crate::native::check;
 
-type Body = Box<dyn Fn(&Tensor) -> Tensor>;
+type Body = Box<dyn Fn(&Tensor) -> Tensor + Send>;
 
 unsafe extern "C" {
     fn portolan_recomputed(
@@ -25,14 +25,17 @@ unsafe extern "C" {
 /// computed, with the same random numbers and the same autocast (activation checkpointing, Chen et al. 2016, arXiv
 /// 1604.06174). `x` has to require gradients; the body's parameters get theirs as usual.
 ///
+/// libtorch runs the body in whichever thread computes the gradients (on a GPU one of its own) and drops it with the last
+/// tensor whose gradient needs it, wherever that is: hence `Send`.
+///
 /// # Errors
 /// When libtorch refuses, or the body panics.
-pub fn recomputed(x: &Tensor, body: impl Fn(&Tensor) -> Tensor + 'static) -> Result<Tensor> {
+pub fn recomputed(x: &Tensor, body: impl Fn(&Tensor) -> Tensor + Send + 'static) -> Result<Tensor> {
     let body: Box<Body> = Box::new(Box::new(body));
     let mut out = std::ptr::null_mut();
     // SAFETY: the body is handed over, to be released once by `release`; `out` becomes a new tensor, owned by the
-    // `Tensor` made of it. libtorch calls the body while this thread waits for it, here or in `backward`, so that it is
-    // never run or released by two threads at a time.
+    // `Tensor` made of it. libtorch calls the body here and once in a backward pass, and a graph has one backward pass at a
+    // time: other threads may run and release it (it is `Send`), but never two at once.
     unsafe {
         check(portolan_recomputed(x.as_ptr(), Box::into_raw(body).cast(), run, release, &mut out))?;
         Ok(Tensor::from_ptr(out))
@@ -63,8 +66,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::autocast_bf16;
-    use std::cell::Cell;
-    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tch::{Device, Kind};
 
     const CPU: Device = Device::Cpu;
@@ -98,19 +101,36 @@ mod tests {
 
     #[test]
     fn the_body_runs_twice_and_is_let_go() {
-        let runs = Rc::new(Cell::new(0));
+        let runs = Arc::new(AtomicUsize::new(0));
         let x = Tensor::ones([2], (Kind::Float, CPU)).set_requires_grad(true);
-        let counted = Rc::clone(&runs);
+        let counted = Arc::clone(&runs);
         let y = recomputed(&x, move |x| {
-            counted.set(counted.get() + 1);
+            counted.fetch_add(1, Ordering::Relaxed);
             x * 3.0
         });
         let sum = y.unwrap().sum(Kind::Float);
-        assert_eq!(runs.get(), 1);
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
         sum.backward();
-        assert_eq!(runs.get(), 2);
+        assert_eq!(runs.load(Ordering::Relaxed), 2);
         drop(sum);
-        assert_eq!(Rc::strong_count(&runs), 1, "the body is released with the graph");
+        assert_eq!(Arc::strong_count(&runs), 1, "the body is released with the graph");
+        assert_eq!(x.grad(), Tensor::from_slice(&[3f32, 3.0]));
+    }
+
+    #[test]
+    fn another_thread_may_run_and_drop_the_body() {
+        let held = Arc::new(());
+        let weight = Tensor::full([2], 3.0, (Kind::Float, CPU));
+        let x = Tensor::ones([2], (Kind::Float, CPU)).set_requires_grad(true);
+        let of_body = (Arc::clone(&held), weight);
+        let body = move |x: &Tensor| {
+            let (_held, weight) = &of_body;
+            x * weight
+        };
+        let y = recomputed(&x, body).unwrap();
+        let dropped = std::thread::spawn(move || y.sum(Kind::Float).backward());
+        dropped.join().unwrap();
+        assert_eq!(Arc::strong_count(&held), 1);
         assert_eq!(x.grad(), Tensor::from_slice(&[3f32, 3.0]));
     }
 

@@ -34,6 +34,11 @@ impl Steps {
         Ok(Steps { wanted: config.cuda_graph, done: 0, captured: None })
     }
 
+    /// Whether steps are replays of a graph by now.
+    pub fn captured(&self) -> bool {
+        self.captured.is_some()
+    }
+
     /// The next step: as [`step`](fn@crate::step).
     ///
     /// # Errors

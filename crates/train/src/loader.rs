@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow};
 use portolan_augment::ViewSpec;
 use portolan_data::Source;
 use portolan_method::Batch;
-use portolan_tensor::{Device, distributed};
+use portolan_tensor::{Device, distributed, use_gpu};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -55,6 +55,8 @@ impl Loader {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("views-{i}"))
+            // They page-lock batches. An absent device is reported where the network is put there.
+            .start_handler(move |_| drop(use_gpu(device)))
             .build()
             .context("cannot start the loader's threads")?;
         let (maker, finisher) =

@@ -1,0 +1,185 @@
+//! `portolan gpu-check`: everything that only a GPU can show, each result written as it arrives.
+//!
+//! The list of stages is here and nowhere else: `cargo xtask gpu` and the folder that it packs for a machine without Rust
+//! both run this command. A stage is a process of its own, so that one which crashes or hangs costs no other.
+
+mod child;
+mod stages;
+
+use anyhow::{Context, Result, ensure};
+use portolan_report::Report;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use crate::args::{GpuCheckArgs, Plan};
+use stages::{Figures, Program, Stage, stages};
+
+/// How long all stages together may take.
+const BUDGET: Duration = Duration::from_secs(12 * 60);
+/// With less left than this, no stage is begun.
+const LEAST: Duration = Duration::from_secs(5);
+
+pub(crate) fn gpu_check(args: &GpuCheckArgs) -> Result<ExitCode> {
+    ensure!(
+        args.plan == Plan::Toy || args.data.is_some(),
+        "the full plan trains on CIFAR-10 as JPEG: give --data FOLDER, or --plan toy"
+    );
+    let taken = fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some());
+    ensure!(!taken, "the folder {} is not empty; choose another --out", args.out.display());
+    fs::create_dir_all(args.out.join("logs"))
+        .with_context(|| format!("cannot make the folder {}", args.out.display()))?;
+    let mut results = Results::create(&args.out)?;
+    let deadline = Instant::now() + BUDGET;
+    let mut failures = 0;
+    for stage in stages(args) {
+        let started = Instant::now();
+        let (state, detail) = run(&stage, args, deadline, &mut results)?;
+        failures += usize::from(!matches!(state, "passed" | "skipped"));
+        let seconds = started.elapsed().as_secs_f64();
+        results
+            .write(&stage.name, &json!({ "state": state, "detail": detail, "seconds": seconds }))?;
+    }
+    println!("results  {}", args.out.join("results.jsonl").display());
+    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs a stage and writes its figures; how it ended, and why.
+fn run(
+    stage: &Stage,
+    args: &GpuCheckArgs,
+    deadline: Instant,
+    results: &mut Results,
+) -> Result<(&'static str, String)> {
+    if stage.needs_gpu && args.device == "cpu" {
+        return Ok(("skipped", "no GPU".to_owned()));
+    }
+    let mut command = match &stage.program {
+        Program::Portolan => Command::new(std::env::current_exe()?),
+        Program::Python(_) if !has_lightly() => {
+            return Ok(("skipped", "python3 has no lightly".to_owned()));
+        }
+        Program::Python(images) => {
+            let mut python = Command::new("python3");
+            python.env("CIFAR", images);
+            python
+        }
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left < LEAST {
+        return Ok(("not run", "the twelve minutes are over".to_owned()));
+    }
+    let log = args.out.join("logs").join(format!("{}.txt", stage.name.replace(' ', "-")));
+    let limit = stage.limit.min(left);
+    let ended = child::run(command.args(&stage.args), File::create(&log)?, limit, |line| {
+        match (&stage.figures, serde_json::from_str::<Value>(line)) {
+            (Figures::Lines, Ok(figures)) => results.write(&stage.name, &figures),
+            (Figures::Text, _) => results.write(&stage.name, &json!({ "line": line })),
+            _ => Ok(()),
+        }
+    })?;
+    Ok(match ended {
+        None => ("timed out", "and was ended".to_owned()),
+        Some(status) if !status.success() => ("failed", last_line(&log, &status.to_string())),
+        Some(_) => match write_figures(stage, results) {
+            Ok(()) => ("passed", String::new()),
+            Err(error) => ("failed", format!("{error:#}")),
+        },
+    })
+}
+
+/// Writes the figures that a stage has left in files.
+fn write_figures(stage: &Stage, results: &mut Results) -> Result<()> {
+    match &stage.figures {
+        Figures::Lines | Figures::Text => Ok(()),
+        Figures::Table(file) => {
+            let text = fs::read_to_string(file)?;
+            let rows: Vec<Value> = serde_json::from_str(&text)?;
+            rows.iter().try_for_each(|row| results.write(&stage.name, row))
+        }
+        Figures::Run { folder, lightly } => {
+            let report = Report::read(folder)?;
+            let knn = report.knn.context("the run measured no kNN accuracy")?;
+            let figures = json!({
+                "knn": knn.top1,
+                "k": knn.k,
+                "lightly_knn": lightly,
+                "random_init_knn": knn.random_init_top1,
+                "epochs": report.epochs,
+                "images_per_second": report.images_per_second,
+                "training_seconds": report.seconds,
+            });
+            results.write(&stage.name, &figures)
+        }
+    }
+}
+
+fn has_lightly() -> bool {
+    let python = Command::new("python3").args(["-c", "import lightly"]).output();
+    python.is_ok_and(|output| output.status.success())
+}
+
+/// What a program said last, which is where an error is; else `otherwise`.
+fn last_line(log: &Path, otherwise: &str) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(otherwise).to_owned()
+}
+
+/// `results.jsonl` for programs and `summary.txt` for people: a line each for every result, written at once.
+struct Results {
+    json: File,
+    summary: File,
+}
+
+impl Results {
+    fn create(folder: &Path) -> Result<Self> {
+        let create = |name: &str| -> Result<File> {
+            let path: PathBuf = folder.join(name);
+            File::create(&path).with_context(|| format!("cannot write {}", path.display()))
+        };
+        Ok(Results { json: create("results.jsonl")?, summary: create("summary.txt")? })
+    }
+
+    fn write(&mut self, stage: &str, figures: &Value) -> Result<()> {
+        let mut row = figures.clone();
+        if let Some(row) = row.as_object_mut() {
+            row.insert("stage".to_owned(), json!(stage));
+        }
+        writeln!(self.json, "{row}")?;
+        let line = in_words(stage, figures);
+        println!("{line}");
+        Ok(writeln!(self.summary, "{line}")?)
+    }
+}
+
+/// A result in one line, for people.
+fn in_words(stage: &str, figures: &Value) -> String {
+    let text = |name: &str| figures[name].as_str().unwrap_or_default();
+    let number = |name: &str| figures[name].as_f64();
+    let percent = |name: &str| 100.0 * number(name).unwrap_or(f64::NAN);
+    let speed = |value: f64| format!("{value:.0} images/s");
+    let what = if let Some(check) = figures["check"].as_str() {
+        format!("{:9} {check}: {}", text("state"), text("detail"))
+    } else if figures["state"].is_string() {
+        let seconds = number("seconds").unwrap_or(0.0);
+        format!("{:9} the stage, after {seconds:.0} s {}", text("state"), text("detail"))
+    } else if let Some(line) = figures["line"].as_str() {
+        line.to_owned()
+    } else if figures["knn"].is_number() {
+        format!(
+            "kNN {:.1} % (lightly {:.1} %, untrained {:.1} %) at {}",
+            percent("knn"),
+            percent("lightly_knn"),
+            percent("random_init_knn"),
+            speed(number("images_per_second").unwrap_or(f64::NAN))
+        )
+    } else {
+        let memory = number("peak_bytes").map(|bytes| format!(", {:.2} GB", bytes / 1e9));
+        let speed = speed(number("images_per_second").unwrap_or(f64::NAN));
+        format!("{speed}{}", memory.unwrap_or_default())
+    };
+    format!("{stage:24} {}", what.trim_end())
+}

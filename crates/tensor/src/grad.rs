@@ -1,0 +1,23 @@
+//! Work that autograd does not record.
+
+/// Runs `body` without recording it for a backward pass. Recording goes on as before when it is done, also when it
+/// panicked: tch's own `no_grad` would leave it off then for the rest of the thread.
+pub fn no_grad<T>(body: impl FnOnce() -> T) -> T {
+    let _guard = tch::no_grad_guard();
+    body()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, Kind, Tensor};
+
+    #[test]
+    fn gradients_are_recorded_again_after_a_panic() {
+        let x = Tensor::ones([2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        assert!(!no_grad(|| &x * 2.0).requires_grad());
+        let panicked = std::panic::catch_unwind(|| no_grad(|| panic!("on purpose")));
+        assert!(panicked.is_err());
+        assert!((&x * 2.0).requires_grad());
+    }
+}
