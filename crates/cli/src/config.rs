@@ -60,7 +60,7 @@ impl RunConfig {
 }
 
 /// Which images.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DataConfig {
     /// shapes, cifar10, cifar100, or a path.

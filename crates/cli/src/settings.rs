@@ -28,7 +28,11 @@ pub(crate) fn recipe_in(path: &Path) -> Result<Option<String>> {
     Ok(file.get("recipe").and_then(Value::as_str).map(str::to_owned))
 }
 
-fn read(path: &Path) -> Result<Table> {
+/// The TOML file at `path`.
+///
+/// # Errors
+/// When it cannot be read, or is not TOML.
+pub(crate) fn read(path: &Path) -> Result<Table> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the settings in {}", path.display()))?;
     text.parse().with_context(|| format!("{} is not valid TOML", path.display()))

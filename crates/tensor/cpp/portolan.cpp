@@ -6,6 +6,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <torch/torch.h>
 
 #include "guarded.h"
@@ -271,6 +272,14 @@ const char *portolan_peak_memory(int64_t cuda_index, int64_t *bytes) {
 #else
     throw std::runtime_error("this build of Portolan has no CUDA");
 #endif
+  });
+}
+
+// The bytes of a GPU's memory that nobody has taken.
+const char *portolan_free_memory(int64_t cuda_index, int64_t *bytes) {
+  return guarded([&] {
+    auto device = static_cast<c10::DeviceIndex>(cuda_index);
+    *bytes = at::getDeviceAllocator(c10::kCUDA)->getMemoryInfo(device).first;
   });
 }
 
