@@ -98,7 +98,8 @@ pub(crate) fn choose(
     let (size, why) = case.size();
     all.push(Choice::new("evaluation.size", size, why)?.shown_as(format!("{size} px")));
     let resize = if photos { size * 256 / 224 } else { size };
-    all.push(Choice::new("evaluation.resize", resize, "evaluation cuts out the middle")?);
+    let why = if photos { "evaluation cuts out the middle" } else { "images are seen whole" };
+    all.push(Choice::new("evaluation.resize", resize, why)?.shown_as(format!("{resize} px")));
     let (encoder, why) = case.encoder(size);
     all.push(Choice::new("encoder", &encoder, why)?.shown_as(encoder.name()));
     let from = recipe(papers)?;
@@ -210,7 +211,6 @@ impl Case<'_> {
             _ => 96,
         };
         let size = most.min(side / 32 * 32);
-        let times = (224.0 / f64::from(size)).powi(2);
         let why = if size == 224 {
             "the papers' size".to_owned()
         } else if size < most {

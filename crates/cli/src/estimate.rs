@@ -105,10 +105,11 @@ fn seconds_of_a_step(
             let seconds = whole_step(&mut step, first, begun, device)?;
             return Ok((seconds, checkpoint_bytes(method, &work.optimizer)));
         }
+        // The first step also starts threads and takes memory.
+        let seconds = if first < PATIENCE { step(1)? } else { first };
         let next = (batch * GROWTH).min(whole);
-        let spent = started.elapsed().as_secs_f64();
-        if spent + 2.0 * first * next as f64 / batch as f64 > PATIENCE {
-            let seconds = if spent + first < PATIENCE { step(1)? } else { first };
+        let foreseen = 2.0 * seconds * next as f64 / batch as f64;
+        if started.elapsed().as_secs_f64() + foreseen > PATIENCE {
             let bytes = checkpoint_bytes(method, &work.optimizer);
             return Ok((seconds * whole as f64 / batch as f64, bytes));
         }
@@ -151,12 +152,16 @@ fn seconds_of_an_image(
 ) -> Result<f64> {
     let (view, precision) = (plain_view(config, data), config.training.precision);
     let all = data.train.len();
-    let mut count = all.min(8);
-    loop {
+    let seconds_of = |count: usize| -> Result<f64> {
         let some = subset(data.train.clone(), count);
         let started = Instant::now();
         features(method.encoder(), &*some, &view, device, precision)?;
-        let seconds = started.elapsed().as_secs_f64();
+        Ok(started.elapsed().as_secs_f64())
+    };
+    let mut count = all.min(8);
+    seconds_of(count)?; // starts threads and takes memory
+    loop {
+        let seconds = seconds_of(count)?;
         if seconds >= TIMED_EMBEDDING || count == all {
             return Ok(seconds / count as f64);
         }
