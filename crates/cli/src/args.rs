@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Self-supervised pretraining of vision encoders.
 #[derive(Parser)]
@@ -57,7 +58,8 @@ pub(crate) struct RunArgs {
     /// simclr, moco, moco-v3, byol, simsiam, barlow, vicreg, dino, mae, rotation, jigsaw or colorization.
     #[arg(required_unless_present_any = ["resume", "all"])]
     pub(crate) method: Option<String>,
-    /// The settings to start from: shapes, cifar10 or imagenet; dino has shapes-vit too.
+    /// The settings to start from: shapes, cifar10 or imagenet; dino has shapes-vit too. Without it `pretrain` chooses
+    /// settings for the images and the machine.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) recipe: Option<String>,
     /// Images: shapes, cifar10, cifar100, stl10, or a path to a folder of images, or of Parquet, tar, CIFAR or STL-10 files.
@@ -70,6 +72,10 @@ pub(crate) struct RunArgs {
     /// Passes over the training images.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) epochs: Option<i64>,
+    /// How long the run may take, its evaluation included, as in 30m or 2h: decides the epochs where --epochs does not. One
+    /// hour where neither that nor a recipe does.
+    #[arg(long, value_parser = humantime::parse_duration, conflicts_with = "resume")]
+    pub(crate) time: Option<Duration>,
     /// Images of one step, of all processes of a job together.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) batch_size: Option<i64>,

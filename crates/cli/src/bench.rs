@@ -3,9 +3,9 @@
 use anyhow::{Context, Result};
 use portolan_data::Dataset;
 use portolan_evaluate::{features, knn_top1};
-use portolan_method::{Batch, Method, StepCx, StepLoss};
-use portolan_tensor::{Device, Kind, Tensor, device, peak_memory, report_waits};
-use portolan_train::{Clock, Feed, Loader, Place, Stage, Steps, Training, optimizer};
+use portolan_method::Method;
+use portolan_tensor::{Device, device, peak_memory, report_waits};
+use portolan_train::{Clock, Stage};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ use crate::args::{BenchArgs, RunArgs};
 use crate::config::RunConfig;
 use crate::methods;
 use crate::run::{Setup, is_labelled, open_data, plain_view, resolve, set_up};
+use crate::work::Work;
 
 /// Steps before the clock starts: memory is taken, and cuDNN tries its algorithms.
 const WARM_UP: u64 = 8;
@@ -114,7 +115,9 @@ fn measure(job: &Job, args: &BenchArgs) -> Result<Row> {
     let config = settings(job, args)?;
     let Setup { device, threads } = set_up(&config.device, args.threads)?;
     let mut method = methods::build(&config, device)?;
-    let mut work = Work::new(&config, &*method, device, job.end_to_end.then_some(threads))?;
+    let data = job.end_to_end.then(|| open_data(&config.data)).transpose()?;
+    let images = data.as_ref().map(|data| (data, threads));
+    let mut work = Work::new(&config, &*method, device, images)?;
     work.steps(&mut *method, WARM_UP, &mut Clock::stopped())?;
     if device.is_cuda() {
         report_waits(true);
@@ -145,7 +148,10 @@ fn measure(job: &Job, args: &BenchArgs) -> Result<Row> {
         images_per_second: (args.steps as usize * config.training.batch_size) as f64 / seconds,
         peak_bytes,
         shares: Stage::ALL.iter().map(share).collect(),
-        evaluation_seconds: work.evaluation(&*method)?,
+        evaluation_seconds: match &data {
+            Some(data) => evaluation(&config, data, &*method, device)?,
+            None => None,
+        },
     })
 }
 
@@ -167,114 +173,20 @@ fn settings(job: &Job, args: &BenchArgs) -> Result<RunConfig> {
     Ok(config)
 }
 
-/// A run without an end.
-pub(crate) struct Work<'a> {
-    config: &'a RunConfig,
+/// Seconds of one kNN evaluation, where images are labelled.
+fn evaluation(
+    config: &RunConfig,
+    data: &Dataset,
+    method: &dyn Method,
     device: Device,
-    place: Place,
-    optimizer: portolan_optim::Optimizer,
-    steps: Steps,
-    input: Input,
-    step: u64,
-}
-
-enum Input {
-    /// The same views at every step.
-    Views(Vec<Tensor>),
-    Images(Box<Loader>, Dataset),
-}
-
-impl<'a> Work<'a> {
-    /// Images are read by so many threads, if they are.
-    pub(crate) fn new(
-        config: &'a RunConfig,
-        method: &dyn Method,
-        device: Device,
-        threads: Option<usize>,
-    ) -> Result<Self> {
-        let training = &config.training;
-        let batch_size = training.batch_size;
-        let mut place = Place { items: batch_size, batch_size, epochs: 1_000_000 };
-        let input = match threads {
-            None => {
-                let float = (Kind::Float, device);
-                let view = |size: i64| Tensor::randn([batch_size as i64, 3, size, size], float);
-                let sizes = method.views().iter().map(|spec| i64::from(spec.size()));
-                Input::Views(
-                    sizes.map(|size| portolan_tensor::channels_last(&view(size))).collect(),
-                )
-            }
-            Some(threads) => {
-                let data = open_data(&config.data)?;
-                let images = data.to_pretrain_on();
-                place.items = images.len();
-                training.validate(place.items, device)?;
-                let feed = Feed {
-                    images,
-                    views: method.views().to_vec(),
-                    place,
-                    accumulate: 1,
-                    seed: config.seed,
-                    augment: config.augment,
-                    device,
-                };
-                Input::Images(Box::new(Loader::start(feed, 0, threads)?), data)
-            }
-        };
-        let optimizer = optimizer(training, method)?;
-        let steps = Steps::new(training, device)?;
-        Ok(Work { config, device, place, optimizer, steps, input, step: 0 })
-    }
-
-    fn steps(&mut self, method: &mut dyn Method, n: u64, clock: &mut Clock) -> Result<()> {
-        (0..n).try_for_each(|_| self.step(method, clock).map(drop))
-    }
-
-    /// The next step, and its losses.
-    pub(crate) fn step(
-        &mut self,
-        method: &mut dyn Method,
-        clock: &mut Clock,
-    ) -> Result<Vec<StepLoss>> {
-        let cx = StepCx {
-            step: self.step,
-            total_steps: self.place.total_steps(),
-            epoch: self.place.epoch_of(self.step),
-            micro_batch: 0,
-            seed: self.config.seed,
-            device: self.device,
-            givens: None,
-        };
-        let input = &mut self.input;
-        let next_batch = |clock: &mut Clock| match input {
-            Input::Images(loader, _) => loader.next_batch(clock),
-            Input::Views(views) => Ok(Batch {
-                views: views.iter().map(Tensor::shallow_clone).collect(),
-                ids: (0..views[0].size()[0] as usize).collect(),
-            }),
-        };
-        let (config, optimizer) = (&self.config.training, &mut self.optimizer);
-        let mut training = Training { method, optimizer, config, place: self.place, reducer: None };
-        self.step += 1;
-        self.steps.step(&mut training, &cx, next_batch, clock)
-    }
-
-    /// Whether steps are replays of a graph by now.
-    pub(crate) fn captured(&self) -> bool {
-        self.steps.captured()
-    }
-
-    /// Seconds of one kNN evaluation.
-    fn evaluation(&self, method: &dyn Method) -> Result<Option<f64>> {
-        let Input::Images(_, data) = &self.input else { return Ok(None) };
-        let Some(test) = data.test.as_ref().filter(|_| is_labelled(data)) else { return Ok(None) };
-        let started = Instant::now();
-        let (view, precision) = (plain_view(self.config, data), self.config.training.precision);
-        let of = |source| features(method.encoder(), source, &view, self.device, precision);
-        let classes = data.classes.len() as i64;
-        knn_top1(&of(&*data.train)?, &of(&**test)?, classes, &self.config.evaluation.knn)?;
-        Ok(Some(started.elapsed().as_secs_f64()))
-    }
+) -> Result<Option<f64>> {
+    let Some(test) = data.test.as_ref().filter(|_| is_labelled(data)) else { return Ok(None) };
+    let started = Instant::now();
+    let (view, precision) = (plain_view(config, data), config.training.precision);
+    let of = |source| features(method.encoder(), source, &view, device, precision);
+    let classes = data.classes.len() as i64;
+    knn_top1(&of(&*data.train)?, &of(&**test)?, classes, &config.evaluation.knn)?;
+    Ok(Some(started.elapsed().as_secs_f64()))
 }
 
 fn name_of(stage: Stage) -> String {

@@ -53,7 +53,6 @@ pub(crate) fn finish(
     device: Device,
 ) -> Result<()> {
     encoder::write(method.encoder(), config, &folder.join(encoder::FILE))?;
-    eprintln!("evaluating");
     let measured = match is_labelled(data) {
         true => Some(measure(method.encoder(), config, data, device)?),
         false => None,

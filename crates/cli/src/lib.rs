@@ -12,6 +12,7 @@
 mod all;
 mod args;
 mod attention;
+mod automatic;
 mod bench;
 mod commands;
 mod comparable;
@@ -20,8 +21,10 @@ mod config;
 mod doctor;
 mod embeddings;
 mod encoder;
+mod estimate;
 mod evaluate;
 mod factors;
+mod facts;
 mod finish;
 mod gpu_check;
 mod hub;
@@ -33,6 +36,7 @@ mod organize;
 mod pack;
 mod patches;
 mod pictures;
+mod plan;
 #[cfg(test)]
 mod recipe_tests;
 mod reconstruct;
@@ -40,6 +44,7 @@ mod run;
 mod self_test;
 mod settings;
 mod trained;
+mod work;
 mod written_for;
 
 use clap::Parser;

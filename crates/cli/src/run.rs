@@ -5,19 +5,22 @@ use portolan_augment::ViewSpec;
 use portolan_data::{Dataset, Options, in_memory, subset};
 use portolan_tensor::distributed::{self, Launch};
 use portolan_tensor::{Device, device, tch};
-use portolan_train::{Job, KnnPoint, checkpoints, newest, pretrain as train};
+use portolan_train::{Job, KnnPoint, checkpoints, duration, newest, pretrain as train, step_of};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::Instant;
 use toml::{Table, Value};
 
 use crate::args::RunArgs;
 use crate::config::{DataConfig, RunConfig};
+use crate::estimate::{Counts, Estimate, Pace};
+use crate::plan::Plan;
 use crate::written_for::{Layers, adapt};
-use crate::{encoder, finish, init, job, methods, settings, trained};
+use crate::{automatic, finish, init, job, methods, settings, trained};
 
 /// Images are kept decoded in memory up to this many bytes: all of CIFAR and `shapes`, not ImageNet.
 const MEMORY: u64 = 1 << 30;
@@ -28,76 +31,44 @@ static SIGNAL: AtomicI32 = AtomicI32::new(SIGTERM);
 
 /// `portolan reproduce`: by a recipe, `shapes` if none is named.
 pub(crate) fn reproduce(args: RunArgs) -> Result<ExitCode> {
-    run(args, |entry, _| Ok(entry.recipes[0].0.to_owned()))
+    run(args, by_first_recipe)
 }
 
-/// `portolan pretrain`: on one's own images, with the recipe that suits their size if none is named.
+fn by_first_recipe(entry: &methods::Entry, _: &RunArgs) -> Result<String> {
+    Ok(entry.recipes[0].0.to_owned())
+}
+
+/// `portolan pretrain`: on one's own images, with settings that follow from them and the machine if no recipe is named.
 pub(crate) fn pretrain(args: RunArgs) -> Result<ExitCode> {
     ensure!(!args.all, "--all is for reproduce; name a method to pretrain with");
-    run(args, |_, args| {
-        let Some(data) = &args.data else {
-            bail!(
-                "say which images to train on: --data FOLDER (or --data shapes for built-in ones)"
-            )
-        };
-        recipe_for(data)
+    run(args, |_, args| match args.data.as_deref() {
+        None => bail!(
+            "say which images to train on: --data FOLDER (or --data shapes for built-in ones)"
+        ),
+        Some("shapes") => Ok("shapes".to_owned()),
+        Some(_) => Ok(automatic::NAME.to_owned()),
     })
-}
-
-/// The recipe for images of this size: ImageNet's settings would leave nothing of a small image, and the
-/// small ones' would see a stamp of a photograph.
-fn recipe_for(data: &str) -> Result<String> {
-    if data == "shapes" {
-        return Ok("shapes".to_owned());
-    }
-    let source = portolan_data::open(data, &Options::default())?.train;
-    let image = (0..source.len().min(100))
-        .find_map(|i| source.picture(i).and_then(|picture| picture.decode()).ok())
-        .with_context(|| format!("none of the first images of {data} can be read"))?;
-    let (width, height) = image.dimensions();
-    let recipe = if width.min(height) <= 64 { "cifar10" } else { "imagenet" };
-    eprintln!("recipe   {recipe}, since images are {width}×{height} (--recipe to choose another)");
-    Ok(recipe.to_owned())
 }
 
 fn run(
     args: RunArgs,
     default_recipe: impl Fn(&methods::Entry, &RunArgs) -> Result<String>,
 ) -> Result<ExitCode> {
-    let (mut config, notes, folder) = match &args.resume {
-        Some(run) => (encoder::config_of(run)?, Vec::new(), run.clone()),
-        None => {
-            let name = args.method.as_deref().context("name a method, for instance moco")?;
-            let entry = methods::find(name)?;
-            // A run's own settings say which recipe they changed.
-            let file = args.config.as_deref().map(settings::recipe_in).transpose()?.flatten();
-            let recipe = match args.recipe.clone().or(file) {
-                Some(recipe) => recipe,
-                None => default_recipe(entry, &args)?,
-            };
-            let (config, notes) = resolve(entry.recipe(&recipe)?, &args)?;
-            let folder = folder_of(&args, &config);
-            (config, notes, folder)
-        }
-    };
-    if let (Some(method), Some(run)) = (&args.method, &args.resume) {
-        ensure!(
-            *method == config.method,
-            "{} is a run of {}, not of {method}",
-            run.display(),
-            config.method
-        );
-    }
-    if let Some(device) = &args.device {
-        config.device.clone_from(device);
-    }
-    config.augment = config.augment.on(device::choose(&config.device)?);
-    let mut data = open_data(&config.data)?;
-    data.notes.extend(notes);
-    for op in config.views.iter_mut().flat_map(|views| &mut views.ops) {
-        op.normalise_by(data.mean, data.std);
-    }
-    execute(&config, &data, &folder, &args)
+    let started = Instant::now();
+    let plan = Plan::from_args(&args, default_recipe)?;
+    execute(plan, &args, started)
+}
+
+/// What `reproduce` with these arguments will take, measured.
+///
+/// # Errors
+/// When the settings contradict each other, or no image can be read.
+pub(crate) fn estimate(args: &RunArgs) -> Result<Estimate> {
+    let plan = Plan::from_args(args, by_first_recipe)?;
+    let Setup { device, threads } = set_up(&plan.config.device, args.threads)?;
+    plan.config.training.validate(plan.data.to_pretrain_on().len(), device)?;
+    let pace = Pace::measure(&plan.config, &plan.data, device, threads)?;
+    Ok(Estimate::new(&plan.config, Counts::of(&plan.data), pace, 0))
 }
 
 /// The recipe with everything that file, flags and --set change, in this order; and what that changed of the recipe besides, a sentence
@@ -180,8 +151,8 @@ pub(crate) fn stopping() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
-/// Makes the run's folder, which must be new or empty. A second run within the same second gets a number.
-fn make_folder(folder: &Path, chosen: bool) -> Result<()> {
+/// Refuses a folder for a new run that is not empty, as that of a second run within the same second would be.
+fn refuse_taken(folder: &Path, chosen: bool) -> Result<()> {
     let taken = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     ensure!(
         !taken,
@@ -190,6 +161,11 @@ fn make_folder(folder: &Path, chosen: bool) -> Result<()> {
         if chosen { "--out" } else { "--out (or wait a second)" },
         folder.display()
     );
+    Ok(())
+}
+
+/// Makes the run's folder.
+fn make_folder(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| {
         format!("cannot make the run's folder {}; choose a writable --out", folder.display())
     })
@@ -247,28 +223,34 @@ pub(crate) fn set_up(device: &str, threads: Option<usize>) -> Result<Setup> {
 }
 
 /// Trains, evaluates and reports.
-fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) -> Result<ExitCode> {
+fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Result<ExitCode> {
     let launch = Launch::from_env()?;
-    let (device, threads) = job::place(launch.as_ref(), &config.device, args.threads)?;
+    let (device, threads) = job::place(launch.as_ref(), &plan.config.device, args.threads)?;
     let Setup { device, threads } = set_up(&device, threads)?;
     let membership = job::join(launch.as_ref(), device)?;
-    let images = data.to_pretrain_on();
-    config.training.validate(images.len(), device)?;
-    if is_labelled(data) {
-        config.evaluation.knn.check(data.train.len())?;
-    }
-    let mut method = methods::build(config, device)?;
+    check(&plan.config, &plan.data, device)?;
     let resume = match &args.resume {
         Some(run) if !checkpoints(run)?.is_empty() => Some(newest(run)?),
         _ => None,
     };
+    let folder = match &args.resume {
+        Some(run) => run.clone(),
+        None => folder_of(args, &plan.config),
+    };
+    if args.resume.is_none() && distributed::rank() == 0 {
+        refuse_taken(&folder, args.out.is_some())?;
+    }
+    let estimate = foresee(&mut plan, resume.as_deref(), device, threads, started)?;
+    let Plan { config, data, .. } = &plan;
+    check(config, data, device)?;
+    let mut method = methods::build(config, device)?;
     if resume.is_none() && !config.init.is_empty() {
         init::start_from(Path::new(&config.init), config, &*method)?;
     }
     job::begin_alike(&*method, config.seed)?;
     // Only now, when the settings have proved possible: a refused run leaves nothing behind.
     if args.resume.is_none() && distributed::rank() == 0 {
-        make_folder(folder, args.out.is_some())?;
+        make_folder(&folder)?;
         let text = toml::to_string(config)?;
         portolan_tensor::io::write_aside(&folder.join("config.toml"), text.as_bytes())?;
     }
@@ -276,7 +258,13 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
         eprintln!("note     the run left no checkpoint: it starts from the beginning");
     }
     if distributed::rank() == 0 {
-        announce(config, data, folder, device);
+        announce(&plan, &folder, device);
+        if let Some(estimate) = &estimate {
+            eprintln!("{}", estimate.text());
+            if let Some(advice) = estimate.advice(config, device) {
+                eprintln!("{advice}");
+            }
+        }
     }
     listen_for_stop()?;
 
@@ -291,17 +279,18 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
     let job = Job {
         name: &config.method,
         config: &config.training,
-        images,
+        images: data.to_pretrain_on(),
         checksum: &data.sha256,
         seed: config.seed,
         device,
         augment: config.augment,
-        folder,
+        folder: &folder,
         threads,
         resume,
         stop: &STOP,
         plain_view: &view,
         knn,
+        afterwards: estimate.map_or(0.0, |estimate| estimate.evaluation),
         tensorboard: args.tensorboard,
     };
     let outcome = train(&mut *method, &job)?;
@@ -314,7 +303,11 @@ fn execute(config: &RunConfig, data: &Dataset, folder: &Path, args: &RunArgs) ->
         eprintln!("  portolan pretrain --resume {}", folder.display());
         return Ok(stopped());
     }
-    finish::finish(config, data, &*method, &outcome, folder, device)?;
+    match &estimate {
+        Some(estimate) => eprintln!("evaluating, about {}", duration(estimate.evaluation)),
+        None => eprintln!("evaluating"),
+    }
+    finish::finish(config, data, &*method, &outcome, &folder, device)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -325,8 +318,41 @@ pub(crate) fn tell_notes(notes: &[String]) {
     }
 }
 
+/// Refuses settings that these images, or the device, do not allow.
+fn check(config: &RunConfig, data: &Dataset, device: Device) -> Result<()> {
+    config.training.validate(data.to_pretrain_on().len(), device)?;
+    if is_labelled(data) {
+        config.evaluation.knn.check(data.train.len())?;
+    }
+    Ok(())
+}
+
+/// What the run will take; chooses its epochs, where the time is to decide. The processes of a job do not measure: they would have to
+/// agree on how many steps.
+fn foresee(
+    plan: &mut Plan,
+    resume: Option<&Path>,
+    device: Device,
+    threads: usize,
+    started: Instant,
+) -> Result<Option<Estimate>> {
+    if distributed::world_size() > 1 {
+        ensure!(
+            !plan.by_time(),
+            "a job of several processes cannot choose its epochs by time; give --epochs"
+        );
+        return Ok(None);
+    }
+    let pace = Pace::measure(&plan.config, &plan.data, device, threads)?;
+    let counts = Counts::of(&plan.data);
+    plan.choose_epochs(pace, counts, started)?;
+    let done = resume.and_then(step_of).unwrap_or(0);
+    Ok(Some(Estimate::new(&plan.config, counts, pace, done)))
+}
+
 /// What is about to run, in a few lines.
-fn announce(config: &RunConfig, data: &Dataset, folder: &Path, device: Device) {
+fn announce(plan: &Plan, folder: &Path, device: Device) {
+    let Plan { config, data, .. } = plan;
     let training = &config.training;
     let test = data.test.as_ref().map_or(0, |test| test.len());
     eprintln!("method   {} ({}), seed {}", config.method, config.recipe, config.seed);
@@ -344,6 +370,7 @@ fn announce(config: &RunConfig, data: &Dataset, folder: &Path, device: Device) {
         device::name(device)
     );
     eprintln!("run      {}", folder.display());
+    tell_notes(&plan.notes);
     tell_notes(&data.notes);
     if !is_labelled(data) {
         eprintln!("note     no labelled test split: no accuracy will be measured");

@@ -13,10 +13,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::args::{RunArgs, SelfTestArgs};
-use crate::bench::Work;
 use crate::config::RunConfig;
 use crate::methods::{self, METHODS};
 use crate::run::{resolve, set_up};
+use crate::work::Work;
 
 /// Images of a step.
 const BATCH: i64 = 32;
@@ -173,7 +173,7 @@ fn settings(method: &str, device: Device, precision: &str, cuda_graph: bool) -> 
         cuda_graph,
         ..RunArgs::default()
     };
-    let mut config = resolve(methods::find(method)?.recipe("shapes")?, &changes)?;
+    let (mut config, _) = resolve(methods::find(method)?.recipe("shapes")?, &changes)?;
     config.device = device::name(device);
     Ok(config)
 }

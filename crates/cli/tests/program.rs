@@ -181,6 +181,40 @@ fn own_images_with_bad_ones_among_them() {
 }
 
 #[test]
+fn own_images_need_no_recipe_and_end_on_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    pictures(&here.join("photos"), 12);
+    let small = ["--encoder", "resnet18-w4", "--device", "cpu", "--threads", "1"];
+    let args = ["pretrain", "simclr", "--data", "photos", "--time", "8s", "--out", "run"];
+    let started = Instant::now();
+    let output = portolan(here, &[&args[..], &small].concat());
+    succeeded(&output);
+    // On time, but on a machine that is busy with other tests.
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+    let said = text(&output.stderr);
+    for words in
+        ["24 images, so that an epoch has", "ends within 8 s", "estimate about", "on disk", " left"]
+    {
+        assert!(said.contains(words), "`{words}` is not in: {said}");
+    }
+    let config = std::fs::read_to_string(here.join("run/config.toml")).unwrap();
+    assert!(config.contains("recipe = \"auto\"") && config.contains("batch_size = 4"), "{config}");
+    assert!(here.join("run/report.html").exists());
+
+    // Its config.toml repeats it, whatever the measurement says now.
+    let again =
+        ["pretrain", "simclr", "--config", "run/config.toml", "--epochs", "2", "--threads", "1"];
+    for out in ["again", "once-more"] {
+        succeeded(&portolan(here, &[&again[..], &["--out", out]].concat()));
+    }
+    let encoder = |run: &str| {
+        portolan_tensor::io::load(&here.join(run).join("encoder.safetensors")).unwrap().0
+    };
+    assert!(encoder("again") == encoder("once-more"), "the measurement shows in the run");
+}
+
+#[test]
 fn wrong_use_gets_one_clear_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();

@@ -133,6 +133,18 @@ const char *portolan_peak_memory(int64_t cuda_index, int64_t *bytes) {
   });
 }
 
+// The bytes of a GPU's memory that nobody has taken.
+const char *portolan_free_memory(int64_t cuda_index, int64_t *bytes) {
+  return guarded([&] {
+#ifdef PORTOLAN_CUDA
+    auto device = static_cast<c10::DeviceIndex>(cuda_index);
+    *bytes = at::getDeviceAllocator(c10::kCUDA)->getMemoryInfo(device).first;
+#else
+    no_cuda();
+#endif
+  });
+}
+
 // Has libtorch say on stderr where the program waits for a GPU.
 void portolan_report_waits(bool on) {
 #ifdef PORTOLAN_CUDA

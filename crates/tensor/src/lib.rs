@@ -32,8 +32,8 @@ pub use device::{Precision, channels_last, number, page_locked, seed, upload, wi
 pub use grad::no_grad;
 pub use graph::{Graph, leave_default_stream};
 pub use native::{
-    autocast_bf16, clear_autocast_cache, deterministic, full_precision, generator_state,
-    peak_memory, report_waits, set_generator_state, use_gpu, written,
+    autocast_bf16, clear_autocast_cache, deterministic, free_memory, full_precision,
+    generator_state, peak_memory, report_waits, set_generator_state, use_gpu, written,
 };
 pub use recompute::recomputed;
 pub use tch::{self, Device, IndexOp, Kind, Reduction, Tensor};

@@ -23,6 +23,7 @@ unsafe extern "C" {
         out: *mut *mut C_tensor,
     ) -> *const c_char;
     fn portolan_peak_memory(cuda_index: i64, bytes: *mut i64) -> *const c_char;
+    fn portolan_free_memory(cuda_index: i64, bytes: *mut i64) -> *const c_char;
     fn portolan_report_waits(on: bool);
     fn portolan_generator_state(cuda_index: i64, out: *mut *mut C_tensor) -> *const c_char;
     fn portolan_set_generator_state(cuda_index: i64, state: *const C_tensor) -> *const c_char;
@@ -151,6 +152,17 @@ pub fn peak_memory(device: Device) -> Result<u64> {
     let mut bytes = 0;
     // SAFETY: writes one number.
     check(unsafe { portolan_peak_memory(generator_index(device), &mut bytes) })?;
+    Ok(bytes as u64)
+}
+
+/// The bytes of this GPU's memory that no program has taken.
+///
+/// # Errors
+/// When `device` is no GPU, or absent.
+pub fn free_memory(device: Device) -> Result<u64> {
+    let mut bytes = 0;
+    // SAFETY: writes one number.
+    check(unsafe { portolan_free_memory(generator_index(device), &mut bytes) })?;
     Ok(bytes as u64)
 }
 

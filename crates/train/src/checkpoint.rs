@@ -162,6 +162,19 @@ pub fn checkpoints(run: &Path) -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
+/// The step after which the checkpoint at this path was written, as its name says.
+pub fn step_of(checkpoint: &Path) -> Option<u64> {
+    checkpoint.file_stem()?.to_str()?.strip_prefix("step-")?.parse().ok()
+}
+
+/// About how many bytes a checkpoint of this training takes.
+pub fn checkpoint_bytes(method: &dyn Method, optimizer: &Optimizer) -> u64 {
+    let bytes = |(_, tensor): &(String, Tensor)| {
+        (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64
+    };
+    tensors(method, optimizer).iter().map(bytes).sum()
+}
+
 /// Removes the run's checkpoints but the last two and `kept`.
 ///
 /// # Errors

@@ -38,6 +38,8 @@ pub struct Job<'a> {
     pub plain_view: &'a ViewSpec,
     /// kNN on the way, where there are labels.
     pub knn: Option<KnnPoint<'a>>,
+    /// Seconds that the work after training will take, for the time that is shown as left; 0 where unknown.
+    pub afterwards: f64,
     /// Whether the journal is written for TensorBoard too, as an event file in the run's folder.
     pub tensorboard: bool,
 }

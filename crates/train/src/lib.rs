@@ -32,12 +32,13 @@ mod tensorboard;
 mod views;
 
 pub use captured::Steps;
-pub use checkpoint::{Checkpoint, checkpoints, newest};
+pub use checkpoint::{Checkpoint, checkpoint_bytes, checkpoints, newest, step_of};
 pub use clock::{Clock, Stage};
 pub use config::{OnDivergence, TrainConfig};
 pub use job::{Job, KnnPoint, Outcome};
 pub use loader::{Feed, Loader};
 pub use place::Place;
 pub use pretrain::{optimizer, pretrain};
+pub use progress::duration;
 pub use step::{Training, step};
 pub use views::Augment;

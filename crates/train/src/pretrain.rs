@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use crate::checkpoint::prune;
 use crate::journal::Journal;
-use crate::progress::Progress;
+use crate::progress::{Progress, Standing};
 use crate::{
     Checkpoint, Clock, Feed, Job, Loader, OnDivergence, Outcome, Place, Steps, TrainConfig,
     Training,
@@ -264,10 +264,23 @@ impl<'a> Run<'a> {
             row.insert("output_rank".to_owned(), json!(signs.effective_rank));
         }
         self.journal.write(row)?;
-        self.progress.steps(self.state.step, self.place.epoch_of(last), loss, speed);
         self.shown = (loss, speed);
+        self.progress.steps(self.standing());
         self.last_read = Instant::now();
         Ok(())
+    }
+
+    /// What is shown of the run: what is left goes by the pace so far, looks on the way included.
+    fn standing(&self) -> Standing {
+        let (done, total) = (self.state.step, self.place.total_steps());
+        let pace = self.started.elapsed().as_secs_f64() / (done - self.first).max(1) as f64;
+        Standing {
+            done,
+            epoch: self.place.epoch_of(done.max(1) - 1),
+            loss: self.shown.0,
+            speed: self.shown.1,
+            left: pace * (total - done) as f64 + self.job.afterwards,
+        }
     }
 
     /// The start of a journal row for what is known after step `last` (counted from 0).
@@ -283,9 +296,8 @@ impl<'a> Run<'a> {
     fn end_epoch(&mut self, method: &dyn Method) -> Result<()> {
         self.read_back()?;
         let (done, total) = (self.state.step, self.place.total_steps());
-        let pace = self.started.elapsed().as_secs_f64() / (done - self.first) as f64;
         let epoch = self.place.epoch_of(done - 1);
-        self.progress.epoch(epoch, self.shown.0, self.shown.1, pace * (total - done) as f64);
+        self.progress.epoch(self.standing());
         let every = self.job.config.knn_every;
         if every > 0 && ((epoch + 1).is_multiple_of(every) || done == total) {
             self.look(method)?;

@@ -3,13 +3,37 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use portolan_tensor::distributed;
 use std::io::IsTerminal;
+use std::time::Instant;
 
-/// Shows how far a run is. On a terminal a bar; otherwise a line at the end of each epoch.
+/// Lines follow each other no faster than this, in seconds; short epochs would fill the screen.
+const FASTEST: f64 = 2.0;
+/// After so many seconds there is a line, in the middle of an epoch if need be.
+const SLOWEST: f64 = 60.0;
+
+/// Shows how far a run is. On a terminal a bar; otherwise lines.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     epochs: u64,
+    /// When the last line was printed; nothing yet at the start.
+    last_line: Option<Instant>,
+    started: Instant,
     /// Nothing is shown, as in all processes of a job but the first.
     quiet: bool,
+}
+
+/// Where a run stands, as it is shown.
+#[derive(Clone, Copy)]
+pub(crate) struct Standing {
+    /// Steps done.
+    pub(crate) done: u64,
+    /// The epoch in progress, counted from 0.
+    pub(crate) epoch: u64,
+    /// The last loss that was read back.
+    pub(crate) loss: f64,
+    /// Images a second.
+    pub(crate) speed: f64,
+    /// Seconds until the whole run is over, the evaluation at the end included.
+    pub(crate) left: f64,
 }
 
 impl Progress {
@@ -17,35 +41,50 @@ impl Progress {
         let quiet = distributed::rank() > 0;
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(total).with_position(done);
-            let style = "{bar:32} {percent:>3} %  {msg}  {eta} left";
-            if let Ok(style) = ProgressStyle::with_template(style) {
+            if let Ok(style) = ProgressStyle::with_template("{bar:32} {percent:>3} %  {msg}") {
                 bar.set_style(style);
             }
-            bar.reset_eta();
             bar
         });
-        Progress { bar, epochs, quiet }
+        Progress { bar, epochs, last_line: None, started: Instant::now(), quiet }
     }
 
-    /// After `done` steps, in epoch `epoch` (counted from 0).
-    pub(crate) fn steps(&self, done: u64, epoch: u64, loss: f64, speed: f64) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(done);
-            bar.set_message(format!(
-                "epoch {}/{}  loss {loss:.4}  {speed:.0} images/s",
-                epoch + 1,
-                self.epochs
-            ));
+    /// After some steps.
+    pub(crate) fn steps(&mut self, now: Standing) {
+        let text = self.text(now);
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(now.done);
+                bar.set_message(text);
+            }
+            None if self.since_last_line() >= SLOWEST => self.print(&text),
+            None => {}
         }
     }
 
-    /// At the end of an epoch (counted from 0), with the seconds that are left where known.
-    pub(crate) fn epoch(&self, epoch: u64, loss: f64, speed: f64, left: f64) {
-        if self.bar.is_none() && !self.quiet {
-            let (epoch, epochs) = (epoch + 1, self.epochs);
-            let left = duration(left);
-            eprintln!("epoch {epoch}/{epochs}  loss {loss:.4}  {speed:.0} images/s  {left} left");
+    /// At the end of an epoch. The first and the last always get a line.
+    pub(crate) fn epoch(&mut self, now: Standing) {
+        let first_or_last = self.last_line.is_none() || now.epoch + 1 == self.epochs;
+        if self.bar.is_none() && (first_or_last || self.since_last_line() >= FASTEST) {
+            self.print(&self.text(now));
         }
+    }
+
+    fn text(&self, now: Standing) -> String {
+        let Standing { epoch, loss, speed, left, .. } = now;
+        let (epoch, epochs, left) = (epoch + 1, self.epochs, duration(left));
+        format!("epoch {epoch}/{epochs}  loss {loss:.4}  {speed:.0} images/s  {left} left")
+    }
+
+    fn since_last_line(&self) -> f64 {
+        self.last_line.unwrap_or(self.started).elapsed().as_secs_f64()
+    }
+
+    fn print(&mut self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+        self.last_line = Some(Instant::now());
     }
 
     /// A line of its own, above the bar.
@@ -66,24 +105,34 @@ impl Drop for Progress {
     }
 }
 
-/// Seconds as a person says them.
-fn duration(seconds: f64) -> String {
+/// Seconds as a person says them: `12 s`, `2 min 5 s`, `2 h 1 min`, `3 days 4 h`.
+pub fn duration(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match s {
         0..60 => format!("{s} s"),
         60..3600 => format!("{} min {} s", s / 60, s % 60),
-        _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
+        3600..172_800 => format!("{} h {} min", s / 3600, s % 3600 / 60),
+        _ => format!("{} days {} h", s / 86_400, s % 86_400 / 3600),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::duration;
+    use super::*;
 
     #[test]
     fn durations_read_as_said() {
         assert_eq!(duration(12.4), "12 s");
         assert_eq!(duration(125.0), "2 min 5 s");
         assert_eq!(duration(7_260.0), "2 h 1 min");
+        assert_eq!(duration(50.0 * 3600.0), "2 days 2 h");
+    }
+
+    #[test]
+    fn what_is_left_is_said_of_the_whole_run() {
+        let progress = Progress::new(0, 100, 10);
+        let now = Standing { done: 10, epoch: 0, loss: 1.5, speed: 99.6, left: 125.0 };
+        let said = "epoch 1/10  loss 1.5000  100 images/s  2 min 5 s left";
+        assert_eq!(progress.text(now), said);
     }
 }

@@ -97,6 +97,7 @@ fn run(
             stop: &stop,
             plain_view: &plain_view,
             knn: Some(KnnPoint { bank: &Gradients, test: &Gradients, config: &knn, classes: 2 }),
+            afterwards: 0.0,
             tensorboard: false,
         },
     )
@@ -228,6 +229,7 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
         stop: &stop,
         plain_view: &plain_view,
         knn: None,
+        afterwards: 0.0,
         tensorboard: false,
     };
     let error = pretrain(&mut other, &job("byol", "gradients")).unwrap_err().to_string();

@@ -1,0 +1,105 @@
+//! A recipe's views at another size.
+
+use portolan_augment::{Op, Views};
+use portolan_encoders::{Arch, EncoderConfig, Stem};
+
+/// From the size of a recipe's plain view to another.
+pub(super) struct Scale {
+    /// The side of the recipe's plain view, in pixels.
+    pub(super) own: u32,
+    /// What it becomes.
+    pub(super) size: u32,
+    /// What sides have to be multiples of.
+    pub(super) unit: u32,
+}
+
+impl Scale {
+    /// The views with their sides scaled. Blurs keep their width relative to the image; of gray images no colors are changed.
+    pub(super) fn apply(&self, views: &[Views], gray: bool) -> Vec<Views> {
+        let each = |views: &Views| Views {
+            count: views.count,
+            ops: views.ops.iter().filter_map(|op| self.op(op, gray)).collect(),
+        };
+        views.iter().map(each).collect()
+    }
+
+    fn op(&self, op: &Op, gray: bool) -> Option<Op> {
+        let share = f64::from(self.size) / f64::from(self.own);
+        Some(match op.clone() {
+            Op::RandomResizedCrop { size, scale, ratio, interpolation } => {
+                Op::RandomResizedCrop { size: self.side(size), scale, ratio, interpolation }
+            }
+            Op::GaussianBlur { p, sigma, kernel } => {
+                let kernel = (f64::from(kernel) * share) as u32 / 2 * 2 + 1;
+                Op::GaussianBlur { p, sigma: sigma.map(|s| s * share), kernel }
+            }
+            Op::Grayscale { .. } if gray => return None,
+            Op::ColorJitter { p, brightness, contrast, .. } if gray => {
+                Op::ColorJitter { p, brightness, contrast, saturation: 0.0, hue: 0.0 }
+            }
+            other => other,
+        })
+    }
+
+    fn side(&self, of: u32) -> u32 {
+        let &Scale { own, size, unit } = self;
+        if size == own {
+            return of;
+        }
+        ((of * size / own + unit / 2) / unit * unit).max(unit)
+    }
+}
+
+/// `2 of 96 px, 8 of 40 px`.
+pub(super) fn text(views: &[Views]) -> String {
+    let mut sides: Vec<(usize, u32)> = Vec::new();
+    for (count, side) in views.iter().map(|views| (views.count, side(views))) {
+        match sides.iter_mut().find(|(_, known)| *known == side) {
+            Some((sum, _)) => *sum += count,
+            None => sides.push((count, side)),
+        }
+    }
+    let texts: Vec<String> =
+        sides.iter().map(|(count, side)| format!("{count} of {side} px")).collect();
+    texts.join(", ")
+}
+
+fn side(views: &Views) -> u32 {
+    let crop = |op: &Op| match *op {
+        Op::RandomResizedCrop { size, .. } | Op::CenterCrop { size, .. } => Some(size),
+        _ => None,
+    };
+    views.ops.iter().find_map(crop).unwrap_or(0)
+}
+
+/// About how many bytes training keeps for the views of an image, in float32: what layers hand to each other.
+pub(super) fn bytes(views: &[Views], encoder: &EncoderConfig) -> u64 {
+    let of = |views: &Views| views.count as f64 * activations(encoder, f64::from(side(views)));
+    (4.0 * views.iter().map(of).sum::<f64>()) as u64
+}
+
+/// Numbers that the backward pass of a view of this side needs.
+fn activations(encoder: &EncoderConfig, side: f64) -> f64 {
+    match encoder {
+        // A ResNet-18 of width 64 at 224 px keeps some 20 million, a ResNet-50 some 4 times as many.
+        EncoderConfig::Resnet(resnet) => {
+            let deep = match resnet.arch {
+                Arch::ResNet18 => 1.0,
+                Arch::ResNet34 => 1.7,
+                Arch::ResNet50 => 4.0,
+            };
+            let stem = match resnet.stem {
+                Stem::Imagenet => 1.0,
+                Stem::CifarStrided => 4.0,
+                Stem::Cifar => 16.0,
+            };
+            2e7 * deep * stem * resnet.width as f64 / 64.0 * (side / 224.0).powi(2)
+        }
+        // A block keeps some 17 numbers for each one of a token, and the attention of every pair.
+        EncoderConfig::Vit(vit) => {
+            let tokens = (side / vit.patch as f64).powi(2) + 1.0;
+            let (width, heads) = (vit.width as f64, vit.heads as f64);
+            vit.depth as f64 * tokens * (17.0 * width + 2.0 * heads * tokens)
+        }
+    }
+}
