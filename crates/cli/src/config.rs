@@ -177,7 +177,7 @@ mod tests {
         }
         let jigsaw = find("jigsaw").unwrap().recipe("cifar10").unwrap();
         let training = jigsaw.try_into::<RunConfig>().unwrap().training;
-        let rate = |epoch| training.schedule.at(0.1, epoch * 195, 195, 200);
+        let rate = |epoch: u64| training.schedule.at(0.1, epoch * 195, 195, 200);
         assert_eq!(rate(0), 0.025, "VISSL's start_value");
         assert!((rate(4) - 0.1).abs() < 1e-12, "its end_value");
     }
