@@ -169,10 +169,11 @@ fn in_words(stage: &str, figures: &Value) -> String {
     } else if let Some(line) = figures["line"].as_str() {
         line.to_owned()
     } else if figures["knn"].is_number() {
+        let lightly = number("lightly_knn").map(|knn| format!("lightly {:.1} %, ", 100.0 * knn));
         format!(
-            "kNN {:.1} % (lightly {:.1} %, untrained {:.1} %) at {}",
+            "kNN {:.1} % ({}untrained {:.1} %) at {}",
             percent("knn"),
-            percent("lightly_knn"),
+            lightly.unwrap_or_default(),
             percent("random_init_knn"),
             speed(number("images_per_second").unwrap_or(f64::NAN))
         )

@@ -43,8 +43,9 @@ fn all_of_it_runs_at_toy_size_on_a_cpu() {
     assert_eq!(check("nccl, one process")["detail"], "no GPU");
     assert_eq!(check("gloo, one process")["state"], "passed");
     assert_eq!(check("moco fp32")["state"], "passed");
-    let trained = rows.iter().find(|row| row["lightly_knn"].is_number()).unwrap();
-    assert!(trained["knn"].as_f64().unwrap() > 0.0 && trained["lightly_knn"] == 0.63);
+    let trained = rows.iter().find(|row| row["knn"].is_number()).unwrap();
+    assert!(trained["images_per_second"].as_f64().unwrap() > 0.0);
+    assert!(trained["lightly_knn"].is_null(), "a toy is set beside nobody");
     let summary = std::fs::read_to_string(out.join("summary.txt")).unwrap();
     assert_eq!(summary.lines().count(), rows.len());
     assert!(summary.contains("skipped   nccl, one process: no GPU"), "{summary}");

@@ -34,8 +34,8 @@ pub(super) enum Figures {
     Text,
     /// An array of JSON objects in a file.
     Table(PathBuf),
-    /// A run's `report.json`, to be set beside this accuracy of lightly's.
-    Run { folder: PathBuf, lightly: f64 },
+    /// A run's `report.json`, to be set beside this accuracy of lightly's where the settings are the same.
+    Run { folder: PathBuf, lightly: Option<f64> },
 }
 
 /// All stages of a plan, in order.
@@ -122,7 +122,7 @@ fn train(args: &GpuCheckArgs, method: &str, lightly: f64) -> Stage {
         limit: Duration::from_secs(150),
         program: Program::Portolan,
         args: command,
-        figures: Figures::Run { folder, lightly },
+        figures: Figures::Run { folder, lightly: (args.plan == Plan::Full).then_some(lightly) },
         needs_gpu: false,
     }
 }
