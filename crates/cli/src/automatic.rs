@@ -14,6 +14,7 @@ mod tests;
 
 use anyhow::{Result, ensure};
 use portolan_encoders::{Arch, EncoderConfig, ResNetConfig, Stem, VitConfig};
+use portolan_optim::schedule::Per;
 use portolan_optim::{OptimizerConfig, Schedule};
 use portolan_tensor::Precision;
 use serde::Serialize;
@@ -151,7 +152,11 @@ impl Automatic {
         let scaled = |n: u64| (n as f64 * share).round() as u64;
         let schedule = match base.training.schedule {
             Schedule::Cosine { warmup_epochs, start, last, per } => {
-                Schedule::Cosine { warmup_epochs: warmup_epochs * share, start, last, per }
+                let warmup_epochs = match per {
+                    Per::Step => warmup_epochs * share,
+                    Per::Epoch => (warmup_epochs * share).floor(),
+                };
+                Schedule::Cosine { warmup_epochs, start, last, per }
             }
             Schedule::Drops { epochs, factor } => {
                 Schedule::Drops { epochs: epochs.into_iter().map(scaled).collect(), factor }
