@@ -15,7 +15,7 @@ use crate::encoder;
 use crate::estimate::{Counts, Estimate, Pace, most_epochs};
 use crate::facts::{Images, Machine};
 use crate::methods::{self, Entry};
-use crate::run::{open_data, resolve};
+use crate::run::{Resolved, open_data, resolve};
 use crate::settings;
 
 /// How long an automatic run may take where `--time` does not say, in seconds.
@@ -39,7 +39,7 @@ enum Epochs {
     /// The settings.
     Fixed,
     /// The time that the run may take, in seconds; what is made of a number of epochs.
-    ByTime(f64, Box<dyn Fn(u64) -> Result<(RunConfig, Vec<String>)>>),
+    ByTime(f64, Box<dyn Fn(u64) -> Result<Resolved>>),
 }
 
 impl Plan {

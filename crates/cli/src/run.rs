@@ -71,9 +71,11 @@ pub(crate) fn estimate(args: &RunArgs) -> Result<Estimate> {
     Ok(Estimate::new(&plan.config, Counts::of(&plan.data), pace, 0))
 }
 
-/// The recipe with everything that file, flags and --set change, in this order; and what that changed of the recipe besides, a sentence
-/// each.
-pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<(RunConfig, Vec<String>)> {
+/// Settings, and what the data set or the number of epochs changed of the recipe, a sentence each.
+pub(crate) type Resolved = (RunConfig, Vec<String>);
+
+/// The recipe with everything that file, flags and --set change, in this order.
+pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<Resolved> {
     // No recipe begins with a trained encoder, but any run can.
     table.entry("init").or_insert_with(|| Value::String(String::new()));
     let recipe = table.clone();

@@ -63,7 +63,8 @@ fn drop_limits(table: &mut Table, layers: &Layers) -> Option<String> {
 fn scale_spans(table: &mut Table, layers: &Layers) -> Option<String> {
     let epochs = at(table, "training.epochs").and_then(number)?;
     let by_step = at(table, "training.schedule.per").and_then(Value::as_str) == Some("step");
-    let spans: [(&str, fn(f64) -> f64); 4] = [
+    type Round = fn(f64) -> f64;
+    let spans: [(&str, Round); 4] = [
         ("training.schedule.warmup_epochs", if by_step { |span: f64| span } else { f64::floor }),
         ("settings.teacher_temperature_epochs", f64::floor),
         ("settings.freeze_last_layer", f64::floor),
