@@ -21,17 +21,20 @@
 pub mod device;
 pub mod distributed;
 pub mod foreach;
+pub mod fused;
 mod graph;
 pub mod io;
+mod memory;
 mod native;
 mod recompute;
 mod vars;
 
 pub use device::{Precision, channels_last, number, page_locked, seed, upload, wide};
 pub use graph::{Graph, leave_default_stream};
+pub use memory::keep_freed_memory;
 pub use native::{
-    autocast_bf16, clear_autocast_cache, deterministic, full_precision, generator_state,
-    peak_memory, report_waits, set_generator_state, written,
+    autocast_bf16, deterministic, full_precision, generator_state, peak_memory, report_waits,
+    set_generator_state, written,
 };
 pub use recompute::recomputed;
 pub use tch::{self, Device, IndexOp, Kind, Reduction, Tensor, no_grad};
