@@ -24,9 +24,11 @@ fn main() {
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .include("cpp") // Gloo's names, which libtorch does not declare
-        .file("cpp/portolan.cpp")
-        .file("cpp/cuda.cpp")
-        .file("cpp/distributed.cpp");
+        .file("cpp/all.cpp");
+    let x86 = std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
+    if x86 {
+        build.define("PORTOLAN_X86", None);
+    }
 
     // The CUDA part wants libtorch's CUDA library and CUDA's own headers; `setup --cuda` brings both.
     let cuda = lib.join("libtorch_cuda.so");
@@ -36,6 +38,11 @@ fn main() {
         build.define("PORTOLAN_CUDA", None).include(root.join("cuda/include"));
     }
     build.compile("portolan");
+    loops("portolan_loops_any", &[]);
+    if x86 {
+        loops("portolan_loops_avx2", &["-mavx2", "-mfma"]);
+        loops("portolan_loops_avx512", &["-mavx512f", "-mfma"]);
+    }
 
     // After our own object file, so that the linker sees what that needs of them.
     println!("cargo:rustc-link-search=native={}", lib.display());
@@ -46,4 +53,14 @@ fn main() {
         println!("cargo:rustc-link-lib=torch_cuda");
         println!("cargo:rustc-link-lib=c10_cuda");
     }
+}
+
+/// Compiles the loops of batch norm for an instruction set, optimized whatever the profile: they are what training waits for.
+fn loops(name: &str, flags: &[&str]) {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").opt_level(3).warnings(false).flag_if_supported("-Wno-psabi");
+    for flag in flags {
+        build.flag(flag);
+    }
+    build.define("LOOPS", name).file("cpp/loops.cpp").compile(name);
 }

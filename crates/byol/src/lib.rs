@@ -31,7 +31,7 @@ use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::byol;
 use portolan_method::{Batch, Method, MomentumTwin, Network, StepCx, StepLoss, check_views};
 use portolan_optim::{ParamGroup, schedule::momentum_cosine};
-use portolan_tensor::{Device, Tensor, Vars, clear_autocast_cache, no_grad, prefixed};
+use portolan_tensor::{Device, Tensor, Vars, no_grad, prefixed};
 
 /// BYOL, ready to train.
 pub struct Byol {
@@ -106,11 +106,7 @@ impl Method for Byol {
     /// Equation 2, both directions.
     fn loss(&mut self, batch: &Batch, _cx: &StepCx) -> Result<StepLoss> {
         let (v, w) = batch.pair()?;
-        let targets = self.config.target.then(|| {
-            let targets = (self.target(v), self.target(w)); // z′_ξ of each view
-            clear_autocast_cache();
-            targets
-        });
+        let targets = self.config.target.then(|| (self.target(v), self.target(w))); // z′_ξ of each view
         let (z_v, z_w) = (self.online.forward(v), self.online.forward(w));
         let predict = |z: &Tensor| match self.config.predictor {
             true => self.predictor.forward(z, true),

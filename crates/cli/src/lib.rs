@@ -54,6 +54,7 @@ pub use settings::check_text as check_settings;
 
 /// Does what the command line says; an error is told in one line and is the exit code's 1.
 pub fn main() -> ExitCode {
+    portolan_tensor::keep_freed_memory();
     tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
     let result = match args::Cli::parse().command {
         args::Command::Reproduce(args) if args.all => all::reproduce_all(&args),

@@ -2,7 +2,7 @@
 
 use crate::DinoConfig;
 use portolan_encoders::Init;
-use portolan_encoders::layers::{BatchNorm, Linear};
+use portolan_encoders::layers::{BatchNorm, Linear, count_batch};
 use portolan_losses::unit;
 use portolan_tensor::{Kind, Tensor, Vars};
 
@@ -11,6 +11,8 @@ use portolan_tensor::{Kind, Tensor, Vars};
 /// `mlp.0` …, `last_layer.weight_g`, `last_layer.weight_v`.
 pub(crate) struct DinoHead {
     layers: Vec<(Linear, Option<BatchNorm>)>,
+    /// The batch norms' counters.
+    counters: Vec<Tensor>,
     /// Lengths of the last layer's rows, `[dim, 1]`.
     g: Tensor,
     /// Directions of the last layer's rows, `[dim, bottleneck]`.
@@ -31,7 +33,10 @@ impl DinoHead {
                 .then(|| BatchNorm::new(&(&mlp / (i * stride + 1)), pair[1], 1));
             (Init::Normal.linear(&(&mlp / (i * stride)), pair[0], pair[1]), norm)
         };
-        let layers = widths.windows(2).enumerate().map(layer).collect();
+        let layers: Vec<(Linear, Option<BatchNorm>)> =
+            widths.windows(2).enumerate().map(layer).collect();
+        let norms = layers.iter().filter_map(|(_, norm)| norm.as_ref());
+        let counters = norms.map(BatchNorm::counter).collect();
         let last = vars / "last_layer";
         let float = (Kind::Float, vars.device());
         let ones = Tensor::ones([config.dim, 1], float);
@@ -40,6 +45,7 @@ impl DinoHead {
             Tensor::empty([config.dim, config.bottleneck], float).uniform_(-bound, bound);
         DinoHead {
             layers,
+            counters,
             g: match config.norm_last_layer {
                 true => last.buffer("weight_g", ones),
                 false => last.parameter("weight_g", ones),
@@ -50,6 +56,9 @@ impl DinoHead {
 
     /// `[n, inputs]` to `[n, dim]`.
     pub(crate) fn forward(&self, features: &Tensor, train: bool) -> Tensor {
+        if train {
+            count_batch(&self.counters);
+        }
         let mut x = features.shallow_clone();
         for (i, (linear, norm)) in self.layers.iter().enumerate() {
             x = linear.forward(&x);

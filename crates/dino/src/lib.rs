@@ -36,7 +36,7 @@ use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_losses::dino;
 use portolan_method::{Batch, Method, MomentumTwin, StepCx, StepLoss};
 use portolan_optim::{ParamGroup, clip_each_grad, schedule::momentum_cosine};
-use portolan_tensor::{Device, Kind, Tensor, Vars, clear_autocast_cache, no_grad, prefixed, wide};
+use portolan_tensor::{Device, Kind, Tensor, Vars, no_grad, prefixed, wide};
 
 /// An encoder and its head: g_θs or g_θt.
 struct Network {
@@ -168,7 +168,6 @@ impl Method for Dino {
             batch.views.len()
         );
         let (teacher, features) = no_grad(|| self.teacher.forward(&batch.views[..GLOBAL]));
-        clear_autocast_cache();
         let (student, _) = self.student.forward(&batch.views);
         let config = self.config.clone();
         let temperature = cx.number(move |cx| config.teacher_temperature(cx.epoch));

@@ -1,6 +1,7 @@
 //! Projection heads: the small networks between an encoder and a loss, thrown away afterwards.
 
-use crate::layers::{BatchNorm, Linear};
+use crate::layers::{BatchNorm, Linear, count_batch};
+use portolan_tensor::fused::Then;
 use portolan_tensor::{Tensor, Vars};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,8 @@ pub enum HeadNorm {
 /// MoCo v2's head has the names `0.weight`, `0.bias`, `2.weight`, `2.bias`.
 pub struct ProjectionHead {
     layers: Vec<(Linear, Option<BatchNorm>)>,
+    /// The batch norms' counters.
+    counters: Vec<Tensor>,
 }
 
 impl ProjectionHead {
@@ -52,20 +55,25 @@ impl ProjectionHead {
             next(); // the ReLU's place
             layers.push((linear, batch_norm));
         }
-        ProjectionHead { layers }
+        let norms = layers.iter().filter_map(|(_, norm)| norm.as_ref());
+        let counters = norms.map(BatchNorm::counter).collect();
+        ProjectionHead { layers, counters }
     }
 
     /// `[batch, widths[0]]` to `[batch, last width]`, not normalised.
     pub fn forward(&self, features: &Tensor, train: bool) -> Tensor {
+        if train {
+            count_batch(&self.counters);
+        }
         let mut x = features.shallow_clone();
         for (i, (linear, norm)) in self.layers.iter().enumerate() {
             x = linear.forward(&x);
-            if let Some(norm) = norm {
-                x = norm.forward(&x, train);
-            }
-            if i + 1 < self.layers.len() {
-                x = x.relu();
-            }
+            let relu = i + 1 < self.layers.len();
+            x = match norm {
+                Some(norm) => norm.forward_then(&x, train, Then { add: None, relu }),
+                None if relu => x.relu_(),
+                None => x,
+            };
         }
         x
     }

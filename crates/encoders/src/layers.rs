@@ -1,7 +1,8 @@
 //! The layers, with torchvision's names and PyTorch's initial values.
 
 use portolan_tensor::distributed::{self, Running};
-use portolan_tensor::{Kind, Tensor, Vars, channels_last, no_grad};
+use portolan_tensor::fused::{self, Then};
+use portolan_tensor::{Kind, Tensor, Vars, channels_last, foreach, no_grad};
 
 /// A convolution without bias.
 pub struct Conv2d {
@@ -26,6 +27,11 @@ impl Conv2d {
         // cuDNN would lay it out this way at every call. On the CPU the layout is the images' to choose.
         let weight = if vars.device().is_cuda() { channels_last(&weight) } else { weight };
         Conv2d { weight: vars.parameter("weight", weight * std), stride, padding }
+    }
+
+    /// Weight, stride and padding.
+    pub(crate) fn parts(&self) -> (&Tensor, i64, i64) {
+        (&self.weight, self.stride, self.padding)
     }
 
     /// `[batch, inputs, h, w]` to `[batch, outputs, h', w']`.
@@ -165,58 +171,103 @@ impl BatchNorm {
     /// Normalises each channel by the batch's statistics and records them (`train`), or by the
     /// recorded ones. In a job of several processes the batch is that of all of them.
     ///
+    /// The batch is counted by [`count_batch`], for all layers of a network at once.
+    ///
     /// # Panics
     /// When another process is gone.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        if !train {
-            return self.normalise(x, &self.running_mean, &self.running_var, false);
-        }
-        let _ = no_grad(|| self.num_batches_tracked.shallow_clone().g_add_scalar_(1));
+        self.forward_then(x, train, Then::default())
+    }
+
+    /// [`BatchNorm::forward`] and what follows it.
+    ///
+    /// # Panics
+    /// When another process is gone.
+    pub fn forward_then(&self, x: &Tensor, train: bool, then: Then) -> Tensor {
         let processes = distributed::world_size() as i64;
-        if self.splits == 1 {
-            return match processes {
-                1 => self.normalise(x, &self.running_mean, &self.running_var, true),
-                _ => self.synchronised(x),
-            };
-        }
         // The groups are the whole batch's, of which each process has its part.
         let splits = (self.splits / processes).max(1);
-        // Each group records into its own copy of the statistics; their mean is what is kept.
-        let means = self.running_mean.repeat([splits, 1]);
-        let vars = self.running_var.repeat([splits, 1]);
-        let groups: Vec<Tensor> = x
-            .chunk(splits, 0)
-            .iter()
-            .enumerate()
-            .map(|(i, group)| {
-                self.normalise(group, &means.get(i as i64), &vars.get(i as i64), true)
-            })
-            .collect();
-        no_grad(|| {
-            let used = groups.len() as i64;
-            let mean = |rows: &Tensor| {
-                let own = rows.narrow(0, 0, used).mean_dim(0, false, rows.kind());
-                together(distributed::mean(&own))
-            };
-            self.running_mean.shallow_clone().copy_(&mean(&means));
-            self.running_var.shallow_clone().copy_(&mean(&vars));
-        });
-        Tensor::cat(&groups, 0)
+        if train && (self.splits > 1 || processes == 1 && is_fused(x)) {
+            return self.grouped(x, splits, then);
+        }
+        let mut y = match train && processes > 1 {
+            true => self.synchronised(x),
+            false => self.normalise(x, train),
+        };
+        if let Some(add) = then.add {
+            y += add;
+        }
+        if then.relu { y.relu_() } else { y }
+    }
+
+    /// By the statistics of as many equal groups as were asked for, or as the batch can be parted into.
+    fn grouped(&self, x: &Tensor, splits: i64, then: Then) -> Tensor {
+        let batch = x.size()[0];
+        let groups = (1..=splits).rev().find(|groups| batch % groups == 0).unwrap_or(1);
+        let affine = self.affine.as_ref().map(|(weight, bias)| (weight, bias));
+        let y = together(fused::batch_norm(x, affine, &self.running(), groups, EPS, then));
+        if distributed::world_size() > 1 {
+            for own in [&self.running_mean, &self.running_var] {
+                no_grad(|| own.shallow_clone().copy_(&together(distributed::mean(own))));
+            }
+        }
+        y
     }
 
     /// Batch statistics over all processes (synchronised batch norm): as if one process had the whole batch, gradients too.
     fn synchronised(&self, x: &Tensor) -> Tensor {
-        let running =
-            Running { mean: &self.running_mean, var: &self.running_var, momentum: MOMENTUM };
         let affine = self.affine.as_ref().map(|(weight, bias)| (weight, bias));
-        together(distributed::batch_norm(x, affine, &running, EPS))
+        together(distributed::batch_norm(x, affine, &self.running(), EPS))
     }
 
-    fn normalise(&self, x: &Tensor, mean: &Tensor, var: &Tensor, train: bool) -> Tensor {
+    fn running(&self) -> Running<'_> {
+        Running { mean: &self.running_mean, var: &self.running_var, momentum: MOMENTUM }
+    }
+
+    fn normalise(&self, x: &Tensor, train: bool) -> Tensor {
         let weight = self.affine.as_ref().map(|(weight, _)| weight);
         let bias = self.affine.as_ref().map(|(_, bias)| bias);
-        x.batch_norm(weight, bias, Some(mean), Some(var), train, MOMENTUM, EPS, true)
+        let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
+        x.batch_norm(weight, bias, mean, var, train, MOMENTUM, EPS, true)
     }
+
+    /// How many batches were recorded, `[]`, int64: for [`count_batch`].
+    pub fn counter(&self) -> Tensor {
+        self.num_batches_tracked.shallow_clone()
+    }
+
+    /// What the layer does in evaluation mode, as `scale · x + shift`: both `[channels]`, without gradients, in float64.
+    pub(crate) fn scale_and_shift(&self) -> (Tensor, Tensor) {
+        no_grad(|| {
+            let mean = self.running_mean.to_kind(Kind::Double);
+            let scale = (self.running_var.to_kind(Kind::Double) + EPS).rsqrt();
+            match &self.affine {
+                Some((weight, bias)) => {
+                    let scale = scale * weight;
+                    let shift = bias - mean * &scale;
+                    (scale, shift)
+                }
+                None => {
+                    let shift = -mean * &scale;
+                    (scale, shift)
+                }
+            }
+        })
+    }
+}
+
+/// Whether batch norm has loops of its own for `x`: float32 on the CPU with channels last, or without places.
+fn is_fused(x: &Tensor) -> bool {
+    let last = x.dim() == 2 || x.permute([0, 2, 3, 1]).is_contiguous();
+    !x.device().is_cuda() && x.kind() == Kind::Float && last
+}
+
+/// Counts a batch that went through these layers, in `num_batches_tracked`.
+///
+/// # Panics
+/// When libtorch refuses.
+pub fn count_batch(counters: &[Tensor]) {
+    foreach::increment(counters).unwrap_or_else(|error| panic!("{error:#}"));
 }
 
 /// A layer has no way to fail, and none to go on without the other processes.
@@ -284,8 +335,14 @@ mod tests {
             let mean = |t: &[Tensor]| Tensor::stack(t, 0).mean_dim(0, false, Kind::Float);
             assert!(close(named("running_mean"), &mean(&means)));
             assert!(close(named("running_var"), &mean(&vars)));
-            assert_eq!(named("num_batches_tracked").int64_value(&[]), 1);
         }
+    }
+
+    #[test]
+    fn a_batch_that_the_groups_do_not_divide_is_parted_into_fewer() {
+        let x = ramp(&[6, 3, 2, 2]);
+        let of = |splits| BatchNorm::new(&Vars::new(Device::Cpu), 3, splits).forward(&x, true);
+        assert!(close(&of(4), &of(3)) && !close(&of(4), &of(2)));
     }
 
     #[test]
@@ -295,7 +352,6 @@ mod tests {
         let x = ramp(&[4, 3, 2, 2]) + 5.0;
         let expected = &x / (1.0 + EPS).sqrt();
         assert!(close(&norm.forward(&x, false), &expected));
-        assert_eq!(norm.num_batches_tracked.int64_value(&[]), 0);
         assert_eq!(norm.running_mean.abs().sum(Kind::Float).double_value(&[]), 0.0);
     }
 }

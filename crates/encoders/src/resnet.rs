@@ -1,7 +1,9 @@
 //! ResNet (He et al. 2015, arXiv 1512.03385) as torchvision builds it, without the classifier.
 
-use crate::layers::{BatchNorm, Conv2d};
+use crate::folded::{FoldedBlock, FoldedConv, FoldedResNet};
+use crate::layers::{BatchNorm, Conv2d, count_batch};
 use crate::{Arch, Encoder, ResNetConfig, Stem};
+use portolan_tensor::fused::Then;
 use portolan_tensor::{Tensor, Vars};
 
 /// A ResNet: stem, four stages of residual blocks, global average pooling.
@@ -11,6 +13,8 @@ pub struct ResNet {
     bn1: BatchNorm,
     pool: bool,
     blocks: Vec<Block>,
+    /// The batch norms' counters.
+    counters: Vec<Tensor>,
     width: i64,
 }
 
@@ -46,9 +50,15 @@ impl ResNet {
             }
         }
         let pool = config.stem == Stem::Imagenet;
-        ResNet { vars: vars.clone(), conv1, bn1, pool, blocks, width: inputs }
+        let norms = blocks.iter().flat_map(|block| block.branch.iter().chain(&block.shortcut));
+        let counters = std::iter::once(&bn1).chain(norms.map(|(_, norm)| norm));
+        let counters = counters.map(BatchNorm::counter).collect();
+        ResNet { vars: vars.clone(), conv1, bn1, pool, blocks, counters, width: inputs }
     }
 }
+
+/// What follows most batch norms.
+const RELU: Then = Then { add: None, relu: true };
 
 impl Encoder for ResNet {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
@@ -56,7 +66,10 @@ impl Encoder for ResNet {
     }
 
     fn map(&self, images: &Tensor, train: bool) -> Tensor {
-        let mut x = self.bn1.forward(&self.conv1.forward(images), train).relu_();
+        if train {
+            count_batch(&self.counters);
+        }
+        let mut x = self.bn1.forward_then(&self.conv1.forward(images), train, RELU);
         if self.pool {
             x = x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
         }
@@ -64,6 +77,15 @@ impl Encoder for ResNet {
             x = block.forward(&x, train);
         }
         x
+    }
+
+    fn frozen(&self) -> Box<dyn Fn(&Tensor) -> Tensor + '_> {
+        let folded = FoldedResNet {
+            stem: FoldedConv::new(&self.conv1, &self.bn1),
+            pool: self.pool,
+            blocks: self.blocks.iter().map(Block::folded).collect(),
+        };
+        Box::new(move |images| folded.forward(images))
     }
 
     fn width(&self) -> i64 {
@@ -128,12 +150,19 @@ impl Block {
         };
         let mut y = x.shallow_clone();
         for (i, (conv, norm)) in self.branch.iter().enumerate() {
-            y = norm.forward(&conv.forward(&y), train);
-            if i + 1 < self.branch.len() {
-                y = y.relu_();
-            }
+            let last = i + 1 == self.branch.len();
+            let then = Then { add: last.then_some(&shortcut), relu: true };
+            y = norm.forward_then(&conv.forward(&y), train, then);
         }
-        (y + shortcut).relu_()
+        y
+    }
+
+    fn folded(&self) -> FoldedBlock {
+        let fold = |(conv, norm): &(Conv2d, BatchNorm)| FoldedConv::new(conv, norm);
+        FoldedBlock {
+            branch: self.branch.iter().map(fold).collect(),
+            shortcut: self.shortcut.as_ref().map(fold),
+        }
     }
 }
 
@@ -154,6 +183,19 @@ mod tests {
                 assert_eq!(net.width(), width);
             }
         }
+    }
+
+    #[test]
+    fn a_training_pass_counts_one_batch_in_every_batch_norm() {
+        let vars = Vars::new(Device::Cpu);
+        let net = ResNet::new(&ResNetConfig::named("resnet18-w4").unwrap(), &vars);
+        let x = Tensor::rand([2, 3, 32, 32], (Kind::Float, Device::Cpu));
+        let _ = net.forward(&x, true);
+        let _ = net.forward(&x, false);
+        let state = vars.state();
+        let counters = state.iter().filter(|(name, _)| name.ends_with("num_batches_tracked"));
+        let counts: Vec<i64> = counters.map(|(_, count)| count.int64_value(&[])).collect();
+        assert_eq!(counts, [1; 20]);
     }
 
     #[test]

@@ -94,7 +94,8 @@ impl Attention {
             .forward(x)
             .view([batch, tokens, 3, self.heads, width / self.heads])
             .permute([2, 0, 3, 1, 4]);
-        [qkv.get(0), qkv.get(1), qkv.get(2)]
+        // One operation, whose backward pass stacks three gradients; `select` would fill and add three of the whole.
+        <[Tensor; 3]>::try_from(qkv.unbind(0)).expect("three parts of qkv")
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {

@@ -2,8 +2,8 @@
 //! Weights and inputs come from the formula in the golden folder's README.
 #![allow(clippy::unwrap_used)]
 
-use portolan_encoders::{EncoderConfig, build};
-use portolan_tensor::{Device, Kind, Tensor, Vars, io, no_grad};
+use portolan_encoders::{EncoderConfig, ResNetConfig, Stem, build};
+use portolan_tensor::{Device, Kind, Tensor, Vars, channels_last, io, no_grad};
 use portolan_testing::golden::{difference, path};
 use serde_json::Value;
 
@@ -56,11 +56,16 @@ fn outputs(name: &str, meta: &Value) -> Vec<(&'static str, Tensor)> {
     let images = Tensor::from_slice(&unit(base + 999, (batch * 3 * size * size) as usize))
         .to_kind(Kind::Float)
         .view([batch, 3, size, size]);
+    let frozen = encoder.frozen()(&images);
     let features = encoder.forward(&images, false);
     features.square().mean(Kind::Float).backward();
     let convolution = |name: &str| name == "conv1.weight" || name == "patch_embed.proj.weight";
     let first = vars.parameters().into_iter().find(|(name, _)| convolution(name)).unwrap().1;
-    let mut all = vec![("features", features), ("first_weight_grad", first.grad())];
+    let mut all = vec![
+        ("features", features),
+        ("features", frozen), // batch norms folded
+        ("first_weight_grad", first.grad()),
+    ];
     if name.starts_with("resnet") {
         all.push(("features_train_mode", no_grad(|| encoder.forward(&images, true))));
     }
@@ -79,7 +84,7 @@ fn golden_formula_gives_the_values_of_the_readme() {
 fn golden_encoders() {
     let Some(path) = path("encoders.safetensors") else { return };
     let (tensors, metadata) = io::load(&path).unwrap();
-    let mut read = 0;
+    let mut read = std::collections::BTreeSet::new();
     for (case, json) in &metadata {
         assert!(EncoderConfig::named(case).is_ok(), "the golden case `{case}` is not known here");
         let meta: Value = serde_json::from_str(json).unwrap();
@@ -90,10 +95,38 @@ fn golden_encoders() {
             // Values moved by three times the tolerance must be told apart.
             let moved = difference(&got, &(expected * (1.0 + 3.0 * TOLERANCE))).unwrap();
             assert!(moved > TOLERANCE, "{case}: a wrong {what} would not be noticed");
-            read += 1;
+            read.insert(format!("{case}.{what}"));
         }
     }
-    assert_eq!(read, tensors.len(), "every expected tensor is compared");
+    assert_eq!(read.len(), tensors.len(), "every expected tensor is compared");
+}
+
+#[test]
+fn folded_batch_norms_change_no_features() {
+    for (name, stem) in [
+        ("resnet18-w8", Stem::CifarStrided),
+        ("resnet18-w16", Stem::Imagenet),
+        ("resnet50-w8", Stem::Imagenet),
+        ("resnet50-w4", Stem::Cifar),
+    ] {
+        let vars = Vars::new(Device::Cpu);
+        let config = ResNetConfig { stem, ..ResNetConfig::named(name).unwrap() };
+        let encoder = build(&config.into(), &vars).unwrap();
+        fill(&vars, 7);
+        let frozen = encoder.frozen();
+        for (batch, size) in [(3, 64), (2, 48)] {
+            let images = Tensor::from_slice(&unit(5, batch * 3 * size * size)).to_kind(Kind::Float);
+            let size = size as i64;
+            let images = images.view([batch as i64, 3, size, size]);
+            for images in [images.shallow_clone(), channels_last(&images)] {
+                let expected = no_grad(|| encoder.forward(&images, false));
+                let got = frozen(&images);
+                assert!(!got.requires_grad());
+                let off = ((got - &expected).norm() / expected.norm()).double_value(&[]);
+                assert!(off < 1e-5, "{name}: {off:.1e}");
+            }
+        }
+    }
 }
 
 #[test]

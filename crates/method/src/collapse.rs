@@ -21,12 +21,24 @@ pub struct Signs {
 /// # Errors
 /// When there are fewer than two outputs.
 pub fn signs_of_collapse(outputs: &Tensor) -> Result<Signs> {
-    let rank = effective_rank(outputs)?.double_value(&[]);
+    Ok(Signs { deviation: output_deviation(outputs), effective_rank: output_rank(outputs)? })
+}
+
+/// [`Signs::effective_rank`] alone, which takes the eigenvalues of a matrix.
+///
+/// # Errors
+/// When there are fewer than two outputs.
+pub fn output_rank(outputs: &Tensor) -> Result<f64> {
+    Ok(effective_rank(outputs)?.double_value(&[]))
+}
+
+/// [`Signs::deviation`] alone, which takes little time.
+pub fn output_deviation(outputs: &Tensor) -> f64 {
     let outputs = outputs.detach().to_kind(Kind::Float);
     let deviation =
         no_grad(|| unit(&outputs).std_dim([0i64].as_slice(), true, false).mean(Kind::Float));
     let dim = outputs.size()[1] as f64;
-    Ok(Signs { deviation: deviation.double_value(&[]) * dim.sqrt(), effective_rank: rank })
+    deviation.double_value(&[]) * dim.sqrt()
 }
 
 #[cfg(test)]

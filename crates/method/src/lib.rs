@@ -29,7 +29,7 @@ mod network;
 mod queue;
 mod step;
 
-pub use collapse::{Signs, signs_of_collapse};
+pub use collapse::{Signs, output_deviation, output_rank, signs_of_collapse};
 pub use givens::Givens;
 pub use loss_scale::check_loss_scale;
 pub use momentum::MomentumTwin;

@@ -39,7 +39,7 @@ use portolan_encoders::{Encoder, EncoderConfig, HeadNorm};
 use portolan_losses::{info_nce, unit};
 use portolan_method::{Batch, Method, MomentumTwin, Network, Queue, StepCx, StepLoss, check_views};
 use portolan_optim::ParamGroup;
-use portolan_tensor::{Device, Kind, Tensor, clear_autocast_cache, no_grad, prefixed, wide};
+use portolan_tensor::{Device, Kind, Tensor, no_grad, prefixed, wide};
 
 /// MoCo, ready to train.
 pub struct Moco {
@@ -84,7 +84,7 @@ impl Moco {
     /// k = f_k(x), of length one and without gradients. Shuffled batch norm (v1, section 3.3): each group of
     /// keys is normalised among other images than its queries, or the statistics would give the pairs away.
     fn keys(&self, x: &Tensor, cx: &StepCx, draw: u64) -> Result<Tensor> {
-        let keys = no_grad(|| -> Result<Tensor> {
+        no_grad(|| -> Result<Tensor> {
             if !self.split_batch_norm {
                 return Ok(unit(&wide(&self.key.forward(x))));
             }
@@ -94,9 +94,7 @@ impl Moco {
             let keys = self.key.forward(&images.index_select(0, &cx.own(&shuffle, 0)));
             let keys = cx.all_gather(&unit(&wide(&keys)))?;
             Ok(keys.index_select(0, &cx.own(&shuffle.argsort(0, false), 0)))
-        });
-        clear_autocast_cache();
-        keys
+        })
     }
 
     /// The mean cosine of this step's keys and those in the queue: near 1 where all keys are alike.

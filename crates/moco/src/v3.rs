@@ -7,7 +7,7 @@ use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::moco_v3;
 use portolan_method::{Batch, Method, MomentumTwin, Network, StepCx, StepLoss, check_views};
 use portolan_optim::{ParamGroup, schedule::momentum_cosine};
-use portolan_tensor::{Device, Tensor, Vars, clear_autocast_cache, no_grad, prefixed};
+use portolan_tensor::{Device, Tensor, Vars, no_grad, prefixed};
 use serde::{Deserialize, Serialize};
 
 /// What MoCo v3 can be set to. The defaults are the paper's for vision transformers, whose config should have fixed
@@ -145,7 +145,6 @@ impl Method for MocoV3 {
     fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
         let (x_1, x_2) = batch.pair()?;
         let (k_1, k_2) = no_grad(|| (self.key.forward(x_1), self.key.forward(x_2)));
-        clear_autocast_cache();
         let query = |x| self.predictor.forward(&self.query.forward(x), true);
         // The other images' keys, of all processes, are the negatives.
         let (q_1, q_2) = (cx.all_gather(&query(x_1))?, cx.all_gather(&query(x_2))?);

@@ -128,12 +128,22 @@ impl Optimizer {
         self.groups.iter().filter(|group| group.frozen).count()
     }
 
-    /// Sets all gradients to zero. Their memory is kept: a parameter that the loss no longer reaches has,
-    /// from then on, a gradient of zeros and not none.
+    /// Lets go of all gradients, as `torch.optim.Optimizer.zero_grad` does: the backward pass makes new ones, where it
+    /// would otherwise add to zeros. A parameter that the loss does not reach has none.
     ///
     /// # Errors
     /// When libtorch refuses.
     pub fn zero_grad(&mut self) -> Result<()> {
+        foreach::clear_grad(&self.params().map(Tensor::shallow_clone).collect::<Vec<_>>())
+    }
+
+    /// Sets all gradients to zero and keeps their memory, which a reducer
+    /// ([`portolan_tensor::distributed::Reducer`]) would otherwise copy them to. A parameter that the loss no longer
+    /// reaches has, from then on, a gradient of zeros and not none.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn zero_grad_in_place(&mut self) -> Result<()> {
         let gradients: Vec<Tensor> =
             self.params().map(Tensor::grad).filter(Tensor::defined).collect();
         foreach::zero(&gradients)

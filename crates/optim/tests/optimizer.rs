@@ -95,6 +95,21 @@ fn a_saved_optimizer_continues_to_the_same_bits() {
 }
 
 #[test]
+fn gradients_are_let_go_of_or_set_to_zero_in_place() {
+    let params = params();
+    let mut optimizer =
+        Optimizer::new(SGD, BASE, vec![ParamGroup::all("model", clones(&params))]).unwrap();
+    optimizer.zero_grad().unwrap(); // nothing is there yet
+    give_gradients(&params);
+    let place = params[0].1.grad().data_ptr();
+    optimizer.zero_grad_in_place().unwrap();
+    assert_eq!(params[0].1.grad(), params[0].1.detach().zeros_like());
+    assert_eq!(params[0].1.grad().data_ptr(), place);
+    optimizer.zero_grad().unwrap();
+    assert!(params.iter().all(|(_, param)| !param.grad().defined()));
+}
+
+#[test]
 fn without_a_gradient_nothing_moves() {
     for config in every_kind() {
         let params = params();

@@ -1,8 +1,9 @@
 // What only a GPU has: the current device, page-locked memory, streams and graphs. Declared in src/native.rs and
 // src/graph.rs. A build without CUDA refuses all of it.
 
+#include <ATen/ATen.h>
 #include <ATen/Context.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "guarded.h"
 

@@ -3,11 +3,12 @@
 // Each returns null, or a message (to be released with portolan_free) when libtorch threw: an exception
 // must not cross into Rust. A tensor is a `torch::Tensor *`, as tch has it.
 
+#include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <c10/core/CachingDeviceAllocator.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "guarded.h"
 
@@ -131,6 +132,22 @@ const char *portolan_foreach_zero(at::Tensor *const *items, size_t n) {
   });
 }
 
+// Adds one to each.
+const char *portolan_foreach_increment(at::Tensor *const *items, size_t n) {
+  return guarded([&] {
+    torch::NoGradGuard no_grad;
+    at::_foreach_add_(tensors(items, n), 1);
+  });
+}
+
+// Lets go of each tensor's gradient.
+const char *portolan_foreach_clear_grad(at::Tensor *const *items, size_t n) {
+  return guarded([&] {
+    for (auto &tensor : tensors(items, n))
+      tensor.mutable_grad().reset();
+  });
+}
+
 // out = the Euclidean norm of each, [n].
 const char *portolan_foreach_norms(at::Tensor *const *items, size_t n, at::Tensor **out) {
   return guarded([&] {
@@ -219,8 +236,6 @@ void portolan_autocast_leave(bool cuda, bool previous) {
     at::autocast::clear_cache();
   at::autocast::set_autocast_enabled(device_type(cuda), previous);
 }
-
-void portolan_autocast_clear_cache() { at::autocast::clear_cache(); }
 
 // libtorch would, besides, fill every new tensor with NaN, to show who reads what was never written: a pass over
 // memory for each operation, and by OpenMP's threads also where a single thread asked for memory.

@@ -15,6 +15,8 @@ type List = *const *const C_tensor;
 
 unsafe extern "C" {
     fn portolan_foreach_zero(items: List, n: usize) -> *const c_char;
+    fn portolan_foreach_increment(items: List, n: usize) -> *const c_char;
+    fn portolan_foreach_clear_grad(items: List, n: usize) -> *const c_char;
     fn portolan_foreach_lerp(
         targets: List,
         sources: List,
@@ -77,6 +79,27 @@ pub fn zero(tensors: &[Tensor]) -> Result<()> {
     let items = pointers(tensors);
     // SAFETY: here and below, a list is as many valid tensors as is said, borrowed for the call.
     check(unsafe { portolan_foreach_zero(items.as_ptr(), items.len()) })
+}
+
+/// Adds one to every value.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn increment(tensors: &[Tensor]) -> Result<()> {
+    if tensors.is_empty() {
+        return Ok(());
+    }
+    let items = pointers(tensors);
+    check(unsafe { portolan_foreach_increment(items.as_ptr(), items.len()) })
+}
+
+/// Lets go of every tensor's gradient: it has none until the next backward pass makes one.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn clear_grad(tensors: &[Tensor]) -> Result<()> {
+    let items = pointers(tensors);
+    check(unsafe { portolan_foreach_clear_grad(items.as_ptr(), items.len()) })
 }
 
 /// `targets[i] += weight · (sources[i] − targets[i])`, the weight a scalar tensor.
@@ -250,6 +273,19 @@ mod tests {
         assert_eq!(items, pair(&[2.5, 3.0], &[-0.5]));
         zero(&items).unwrap();
         assert_eq!(items, pair(&[0.0, 0.0], &[0.0]));
+        increment(&items).unwrap();
+        assert_eq!(items, pair(&[1.0, 1.0], &[1.0]));
+    }
+
+    #[test]
+    fn a_cleared_gradient_is_none_and_the_next_is_as_before() {
+        let x = Tensor::from_slice(&[3f32]).set_requires_grad(true);
+        for _ in 0..2 {
+            x.square().sum(Kind::Float).backward();
+            assert_eq!(x.grad().double_value(&[0]), 6.0);
+            clear_grad(&[x.shallow_clone()]).unwrap();
+            assert!(!x.grad().defined());
+        }
     }
 
     #[test]

@@ -21,9 +21,11 @@
 pub mod device;
 pub mod distributed;
 pub mod foreach;
+pub mod fused;
 mod grad;
 mod graph;
 pub mod io;
+mod memory;
 mod native;
 mod recompute;
 mod vars;
@@ -31,9 +33,10 @@ mod vars;
 pub use device::{Precision, channels_last, number, page_locked, seed, upload, wide};
 pub use grad::no_grad;
 pub use graph::{Graph, leave_default_stream};
+pub use memory::keep_freed_memory;
 pub use native::{
-    autocast_bf16, clear_autocast_cache, deterministic, free_memory, full_precision,
-    generator_state, peak_memory, report_waits, set_generator_state, use_gpu, written,
+    autocast_bf16, deterministic, free_memory, full_precision, generator_state, peak_memory,
+    report_waits, set_generator_state, use_gpu, written,
 };
 pub use recompute::recomputed;
 pub use tch::{self, Device, IndexOp, Kind, Reduction, Tensor};

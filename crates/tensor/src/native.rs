@@ -12,7 +12,6 @@ unsafe extern "C" {
     fn portolan_autocast_enabled(cuda: bool) -> bool;
     fn portolan_autocast_enter(cuda: bool, enabled: bool) -> *const c_char;
     fn portolan_autocast_leave(cuda: bool, previous: bool);
-    fn portolan_autocast_clear_cache();
     fn portolan_set_deterministic(on: bool);
     fn portolan_use_gpu(cuda_index: i64) -> *const c_char;
     fn portolan_full_float32() -> *const c_char;
@@ -69,6 +68,10 @@ fn in_region<T>(device: Device, enabled: bool, body: impl FnOnce() -> T) -> Resu
 /// Runs `body` with bfloat16 autocast on `device`: matrix products and convolutions in bfloat16,
 /// sums and norms in float32.
 ///
+/// Within the outermost region libtorch keeps the bfloat16 copies of weights that require gradients, and of no others: an
+/// EMA network's are not kept. A pass under `no_grad` over trained weights therefore needs a region of its own; its
+/// copies carry no gradient, and a pass after it in the same region would train nothing.
+///
 /// # Errors
 /// When libtorch refuses autocast on this device.
 pub fn autocast_bf16<T>(device: Device, body: impl FnOnce() -> T) -> Result<T> {
@@ -82,13 +85,6 @@ pub fn autocast_bf16<T>(device: Device, body: impl FnOnce() -> T) -> Result<T> {
 /// When libtorch refuses autocast on this device.
 pub fn full_precision<T>(device: Device, body: impl FnOnce() -> T) -> Result<T> {
     in_region(device, false, body)
-}
-
-/// Drops autocast's cached bfloat16 copies of the weights. To be called between a pass without
-/// gradients and one with, over the same weights: the copy cached by the first carries no gradient.
-pub fn clear_autocast_cache() {
-    // SAFETY: clears a cache of libtorch under its own lock.
-    unsafe { portolan_autocast_clear_cache() }
 }
 
 /// Asks libtorch for algorithms that give the same bits each time; an operation that has none fails.
@@ -268,6 +264,21 @@ mod tests {
         let nested = autocast_bf16(CPU, || full_precision(CPU, || x.matmul(&x)).unwrap()).unwrap();
         assert_eq!(nested.kind(), Kind::Float);
         assert_eq!(x.matmul(&x).kind(), Kind::Float);
+    }
+
+    /// What lets an EMA network run in the region of the network that it follows.
+    #[test]
+    fn autocast_keeps_no_copies_of_weights_without_gradients() {
+        let x = Tensor::ones([4, 4], (Kind::Float, CPU));
+        let (followed, ema) = (x.copy().set_requires_grad(true), x.copy());
+        autocast_bf16(CPU, || {
+            let before = tch::no_grad(|| x.matmul(&ema));
+            let _ = ema.shallow_clone().fill_(2.0);
+            assert_eq!(x.matmul(&ema), before * 2.0, "a kept copy would be the old one");
+            x.matmul(&followed).sum(Kind::Float).backward();
+        })
+        .unwrap();
+        assert_eq!(followed.grad(), &x * 4.0);
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod looks;
 mod setbacks;
 
 use anyhow::{Context, Result, bail};
-use portolan_method::{Method, StepCx, StepLoss, signs_of_collapse};
+use portolan_method::{Method, StepCx, StepLoss, output_deviation, output_rank};
 use portolan_optim::Optimizer;
 use portolan_tensor::distributed::{self, Reducer};
 use portolan_tensor::{Device, Kind, Tensor};
@@ -24,6 +24,8 @@ use crate::{
 
 /// Losses are read back from the device every so many steps, since reading waits for it.
 const LOG_EVERY: usize = 10;
+/// The outputs' rank takes the eigenvalues of a matrix: it is read every so many steps, and at the end of an epoch.
+const RANK_EVERY: u64 = 100;
 
 /// Trains `method` until its epochs are done or `job.stop` is set, leaving `metrics.jsonl` and
 /// `checkpoints/` in the run's folder.
@@ -259,9 +261,11 @@ impl<'a> Run<'a> {
             row.insert((*name).to_owned(), json!(values.iter().sum::<f64>() / values.len() as f64));
         }
         if let Some(outputs) = pending.last().and_then(|last| last.outputs.as_ref()) {
-            let signs = signs_of_collapse(outputs)?;
-            row.insert("output_deviation".to_owned(), json!(signs.deviation));
-            row.insert("output_rank".to_owned(), json!(signs.effective_rank));
+            row.insert("output_deviation".to_owned(), json!(output_deviation(outputs)));
+            let hundreds = self.state.step / RANK_EVERY > first / RANK_EVERY;
+            if hundreds || self.place.ends_epoch(self.state.step) {
+                row.insert("output_rank".to_owned(), json!(output_rank(outputs)?));
+            }
         }
         self.journal.write(row)?;
         self.shown = (loss, speed);

@@ -57,7 +57,10 @@ pub(crate) fn work(
     let Training { method, optimizer, config, reducer, .. } = training;
     let mut losses: Vec<StepLoss> = Vec::with_capacity(config.accumulate);
     let mut cx = *cx;
-    optimizer.zero_grad()?;
+    match reducer {
+        Some(_) => optimizer.zero_grad_in_place()?,
+        None => optimizer.zero_grad()?,
+    }
     for micro_batch in 0..config.accumulate as u64 {
         cx.micro_batch = micro_batch;
         let batch = next_batch(clock)?;

@@ -157,6 +157,20 @@ fn accumulated_micro_batches_are_one_step() {
 }
 
 #[test]
+fn the_rank_of_the_outputs_is_journalled_once_an_epoch() {
+    let _turn = GENERATOR.lock();
+    let folder = tempfile::tempdir().unwrap();
+    run(&mut moco(), &config(), folder.path(), None, false).unwrap();
+    let rows = lines(folder.path());
+    let steps = |name: &str| -> Vec<u64> {
+        let having = rows.iter().filter(|row| row[name].is_f64());
+        having.filter_map(|row| row["step"].as_u64()).collect()
+    };
+    assert_eq!(steps("output_rank"), [3, 6, 9]);
+    assert_eq!(steps("output_deviation"), [3, 6, 9]);
+}
+
+#[test]
 fn a_loss_that_is_not_finite_stops_the_run_and_names_the_way_back() {
     let _turn = GENERATOR.lock();
     let folder = tempfile::tempdir().unwrap();
