@@ -109,16 +109,10 @@ pub fn features_of_draw(
     let pixels = (view.size() as usize).pow(2).max(1);
     let most = if device.is_cuda() { BATCH_PIXELS } else { BATCH_PIXELS_ON_CPU };
     let batch = (most / pixels).clamp(1, BATCH);
-    let forward: Box<dyn Fn(&Tensor) -> Result<Tensor> + '_> = match precision {
-        Precision::Fp32 => {
-            let frozen = encoder.frozen();
-            Box::new(move |x| Ok(frozen(x)))
-        }
-        Precision::Bf16 => {
-            Box::new(|x| {
-                no_grad(|| precision.run(device, || encoder.forward(x, /* train */ false)))
-            })
-        }
+    let frozen = (precision == Precision::Fp32).then(|| encoder.frozen());
+    let forward = |x: &Tensor| match &frozen {
+        Some(frozen) => Ok(frozen(x)),
+        None => no_grad(|| precision.run(device, || encoder.forward(x, /* train */ false))),
     };
     let mut blocks = Vec::new();
     let (mut ids, mut skipped) = (Vec::new(), Vec::new());
