@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use crate::args::RunArgs;
 use crate::methods;
-use crate::run::{estimate, reproduce, stopping, time_for_names};
+use crate::run::{estimate, reproduce, time_for_names};
+use crate::stop::stopping;
 
 /// Runs every method with these options, each in a folder of its name, and compares what came out. A method that fails is
 /// named at the end and does not keep the others from running; one that was stopped goes on from its checkpoint.

@@ -43,6 +43,7 @@ mod reconstruct;
 mod run;
 mod self_test;
 mod settings;
+mod stop;
 mod trained;
 mod work;
 mod written_for;

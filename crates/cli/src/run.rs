@@ -6,12 +6,8 @@ use portolan_data::{Dataset, Options, in_memory, subset};
 use portolan_tensor::distributed::{self, Launch};
 use portolan_tensor::{Device, device, tch};
 use portolan_train::{Job, KnnPoint, checkpoints, duration, newest, pretrain as train, step_of};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Instant;
 use toml::{Table, Value};
 
@@ -19,16 +15,12 @@ use crate::args::RunArgs;
 use crate::config::{DataConfig, RunConfig};
 use crate::estimate::{Counts, Estimate, Pace};
 use crate::plan::Plan;
+use crate::stop::{STOP, listen_for_stop, stopped};
 use crate::written_for::{Layers, adapt};
 use crate::{automatic, finish, init, job, methods, settings, trained};
 
 /// Images are kept decoded in memory up to this many bytes: all of CIFAR and `shapes`, not ImageNet.
 const MEMORY: u64 = 1 << 30;
-/// Set by Ctrl-C and SIGTERM.
-static STOP: AtomicBool = AtomicBool::new(false);
-/// Which of the two it was.
-static SIGNAL: AtomicI32 = AtomicI32::new(SIGTERM);
-
 /// `portolan reproduce`: by a recipe, `shapes` if none is named.
 pub(crate) fn reproduce(args: RunArgs) -> Result<ExitCode> {
     run(args, by_first_recipe)
@@ -140,17 +132,6 @@ fn folder_of(args: &RunArgs, config: &RunConfig) -> PathBuf {
 /// This moment as a part of a folder's name: 20261122-194500.
 pub(crate) fn time_for_names() -> String {
     portolan_report::now().replace(['-', ':'], "").replace('T', "-").replace('Z', "")
-}
-
-/// What a program that was asked to stop exits with, as schedulers expect it: 130 after Ctrl-C; 143 after SIGTERM, and where another
-/// process of the job was asked.
-fn stopped() -> ExitCode {
-    ExitCode::from(128 + SIGNAL.load(Ordering::Relaxed) as u8)
-}
-
-/// Whether the program was asked to stop.
-pub(crate) fn stopping() -> bool {
-    STOP.load(Ordering::Relaxed)
 }
 
 /// Refuses a folder for a new run that is not empty, as that of a second run within the same second would be.
@@ -387,24 +368,4 @@ fn announce(plan: &Plan, folder: &Path, device: Device) {
             training.batch_size / distributed::world_size()
         );
     }
-}
-
-/// Ctrl-C and SIGTERM end the run after the step in progress; a second one ends it at once.
-fn listen_for_stop() -> Result<()> {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    if ONCE.set(()).is_err() {
-        return Ok(());
-    }
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for Ctrl-C")?;
-    let listen = move || {
-        for signal in signals.forever() {
-            SIGNAL.store(signal, Ordering::Relaxed);
-            if STOP.swap(true, Ordering::Relaxed) {
-                std::process::exit(128 + signal);
-            }
-            eprintln!("stopping after this step, to leave a checkpoint (again to stop at once)");
-        }
-    };
-    std::thread::Builder::new().name("signals".to_owned()).spawn(listen)?;
-    Ok(())
 }

@@ -339,6 +339,17 @@ mod tests {
     }
 
     #[test]
+    fn passes_of_either_layout_can_share_a_layer() {
+        let norm = BatchNorm::new(&Vars::new(Device::Cpu), 3, 1);
+        let x = ramp(&[4, 3, 2, 2]);
+        let last = channels_last(&x);
+        assert!(!is_fused(&x) && is_fused(&last));
+        let (first, second) = (norm.forward(&x, true), norm.forward(&last, true));
+        assert!(close(&first, &second));
+        (first.square() + second.square()).sum(Kind::Float).backward();
+    }
+
+    #[test]
     fn a_batch_that_the_groups_do_not_divide_is_parted_into_fewer() {
         let x = ramp(&[6, 3, 2, 2]);
         let of = |splits| BatchNorm::new(&Vars::new(Device::Cpu), 3, splits).forward(&x, true);

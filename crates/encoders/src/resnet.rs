@@ -4,7 +4,7 @@ use crate::folded::{FoldedBlock, FoldedConv, FoldedResNet};
 use crate::layers::{BatchNorm, Conv2d, count_batch};
 use crate::{Arch, Encoder, ResNetConfig, Stem};
 use portolan_tensor::fused::Then;
-use portolan_tensor::{Tensor, Vars};
+use portolan_tensor::{Kind, Tensor, Vars, no_grad};
 
 /// A ResNet: stem, four stages of residual blocks, global average pooling.
 pub struct ResNet {
@@ -57,6 +57,11 @@ impl ResNet {
     }
 }
 
+/// Whether all values are finite numbers; infinity and NaN make the sum one of them.
+fn is_finite(tensor: &Tensor) -> bool {
+    no_grad(|| tensor.sum(Kind::Double)).double_value(&[]).is_finite()
+}
+
 /// What follows most batch norms.
 const RELU: Then = Then { add: None, relu: true };
 
@@ -80,6 +85,10 @@ impl Encoder for ResNet {
     }
 
     fn frozen(&self) -> Box<dyn Fn(&Tensor) -> Tensor + '_> {
+        // oneDNN's ReLU makes zeros of NaN, which would hide that the encoder has diverged.
+        if !self.vars.state().iter().all(|(_, tensor)| is_finite(tensor)) {
+            return Box::new(|images| no_grad(|| self.forward(images, false)));
+        }
         let folded = FoldedResNet {
             stem: FoldedConv::new(&self.conv1, &self.bn1),
             pool: self.pool,
@@ -170,7 +179,7 @@ impl Block {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use portolan_tensor::{Device, Kind};
+    use portolan_tensor::Device;
 
     #[test]
     fn stems_and_widths_give_the_shapes_they_say() {

@@ -111,9 +111,10 @@ struct GroupedBatchNorm : torch::autograd::Function<GroupedBatchNorm> {
     auto other = add ? grouped(*add, groups) : at::Tensor();
     auto [mean, var] = statistics(x);
     double rows = x.size(1);
-    // Each group moves the running statistics from where they were; the mean of the groups is kept.
-    running_mean.lerp_(mean.mean(0).to(running_mean.scalar_type()), momentum);
-    running_var.lerp_((var.mean(0) * (rows / (rows - 1))).to(running_var.scalar_type()), momentum);
+    // Each group moves the running statistics from where they were; the mean of the groups is kept. As in libtorch's own batch
+    // norm, which keeps them for its backward pass but reads them in evaluation mode alone, this does not count as a change.
+    running_mean.variable_data().lerp_(mean.mean(0).to(running_mean.scalar_type()), momentum);
+    running_var.variable_data().lerp_((var.mean(0) * (rows / (rows - 1))).to(running_var.scalar_type()), momentum);
     auto deviation = (var + eps).rsqrt();
     auto scale = weight ? deviation * *weight : deviation;
     auto shift = -mean * scale;
