@@ -187,7 +187,7 @@ impl BatchNorm {
         let processes = distributed::world_size() as i64;
         // The groups are the whole batch's, of which each process has its part.
         let splits = (self.splits / processes).max(1);
-        if train && (self.splits > 1 || processes == 1 && is_fused(x)) {
+        if train && self.splits > 1 {
             return self.grouped(x, splits, then);
         }
         let mut y = match train && processes > 1 {
@@ -254,12 +254,6 @@ impl BatchNorm {
             }
         })
     }
-}
-
-/// Whether batch norm has loops of its own for `x`: float32 on the CPU with channels last, or without places.
-fn is_fused(x: &Tensor) -> bool {
-    let last = x.dim() == 2 || x.permute([0, 2, 3, 1]).is_contiguous();
-    !x.device().is_cuda() && x.kind() == Kind::Float && last
 }
 
 /// Counts a batch that went through these layers, in `num_batches_tracked`.
@@ -339,14 +333,15 @@ mod tests {
     }
 
     #[test]
-    fn passes_of_either_layout_can_share_a_layer() {
+    fn statistics_can_move_between_passes_of_either_kind() {
         let norm = BatchNorm::new(&Vars::new(Device::Cpu), 3, 1);
         let x = ramp(&[4, 3, 2, 2]);
-        let last = channels_last(&x);
-        assert!(!is_fused(&x) && is_fused(&last));
-        let (first, second) = (norm.forward(&x, true), norm.forward(&last, true));
-        assert!(close(&first, &second));
-        (first.square() + second.square()).sum(Kind::Float).backward();
+        let affine = norm.affine.as_ref().map(|(weight, bias)| (weight, bias));
+        let whole = norm.forward(&x, true);
+        let grouped = fused::batch_norm(&x, affine, &norm.running(), 1, EPS, Then::default());
+        let grouped = grouped.unwrap();
+        assert!(close(&whole, &grouped));
+        (whole.square() + grouped.square()).sum(Kind::Float).backward();
     }
 
     #[test]
