@@ -14,7 +14,7 @@ use crate::run::{is_labelled, plain_view};
 use crate::work::Work;
 
 /// Measuring steps ends after about so many seconds.
-const PATIENCE: f64 = 5.0;
+const PATIENCE: f64 = 7.0;
 /// Seconds of whole steps that are timed, if they are short enough.
 const TIMED: f64 = 2.0;
 /// Images of the first step: even with a ResNet-50 at 224 pixels on two cores it takes a second.
@@ -87,6 +87,7 @@ fn seconds_of_a_step(
     let whole = config.training.batch_size;
     let splits = config.encoder.batch_norm_splits().max(1) as usize;
     let mut batch = whole.min(FIRST_BATCH.max(2 * splits));
+    let mut smaller = None;
     loop {
         let mut part = config.clone();
         if batch < whole {
@@ -106,15 +107,27 @@ fn seconds_of_a_step(
             return Ok((seconds, checkpoint_bytes(method, &work.optimizer)));
         }
         // The first step also starts threads and takes memory.
-        let seconds = if first < PATIENCE { step(1)? } else { first };
+        let seconds = if first < PATIENCE / 2.0 { step(1)? } else { first };
+        let judged = |n: usize| judge((batch, seconds), smaller, n);
         let next = (batch * GROWTH).min(whole);
-        let foreseen = 2.0 * seconds * next as f64 / batch as f64;
-        if started.elapsed().as_secs_f64() + foreseen > PATIENCE {
-            let bytes = checkpoint_bytes(method, &work.optimizer);
-            return Ok((seconds * whole as f64 / batch as f64, bytes));
+        // One step of it must do as long as there is nothing to compare with.
+        let steps = if smaller.is_some() { 2.0 } else { 1.0 };
+        if started.elapsed().as_secs_f64() + steps * judged(next) > PATIENCE {
+            return Ok((judged(whole), checkpoint_bytes(method, &work.optimizer)));
         }
+        smaller = Some((batch, seconds));
         batch = next;
     }
+}
+
+/// Seconds of a step with `n` images, from those of a smaller batch and of one still smaller: of a few images most is what any
+/// step takes, on a busy machine above all, so that what counts is by how much more images took longer.
+fn judge((images, seconds): (usize, f64), smaller: Option<(usize, f64)>, n: usize) -> f64 {
+    let an_image = match smaller {
+        Some((fewer, less)) => (seconds - less).max(0.0) / (images - fewer) as f64,
+        None => seconds / images as f64,
+    };
+    seconds + an_image * (n - images) as f64
 }
 
 /// Seconds of a whole step, of which one has been done in `first` seconds since `begun`.
@@ -312,6 +325,14 @@ mod tests {
         config.training.knn_every = knn_every;
         config.training.batch_size = 100;
         config
+    }
+
+    #[test]
+    fn a_large_step_is_judged_by_how_much_more_images_took() {
+        assert!((judge((4, 0.8), None, 128) - 25.6).abs() < 1e-9);
+        let judged = judge((16, 1.0), Some((4, 0.8)), 128);
+        assert!((judged - (1.0 + 112.0 / 60.0)).abs() < 1e-9, "{judged}");
+        assert_eq!(judge((16, 0.7), Some((4, 0.8)), 128), 0.7, "noise");
     }
 
     const PACE: Pace =
