@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use portolan_augment::ViewSpec;
 use portolan_data::{Dataset, Options, in_memory, subset};
 use portolan_tensor::distributed::{self, Launch};
-use portolan_tensor::{Device, device, tch};
+use portolan_tensor::{Device, device, release_freed_memory, tch};
 use portolan_train::{Job, KnnPoint, checkpoints, duration, newest, pretrain as train, step_of};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -290,6 +290,8 @@ fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Result<ExitCode>
         Some(estimate) => eprintln!("evaluating, about {}", duration(estimate.evaluation)),
         None => eprintln!("evaluating"),
     }
+    // What a step needed is of no use to the evaluation, whose batches are of another size.
+    release_freed_memory();
     finish::finish(config, data, &*method, &outcome, &folder, device)?;
     Ok(ExitCode::SUCCESS)
 }

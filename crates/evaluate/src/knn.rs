@@ -5,8 +5,8 @@ use anyhow::{Result, ensure};
 use portolan_tensor::{Kind, Tensor, no_grad};
 use serde::{Deserialize, Serialize};
 
-/// Similarities that are held at a time, however many images there are: 128 MiB.
-const SIMILARITIES: i64 = 1 << 25;
+/// Similarities that are held at a time, however many images there are: 16 MiB.
+const SIMILARITIES: i64 = 1 << 22;
 
 /// How many neighbours vote, and how much the nearer ones count for more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -33,7 +33,7 @@ mod vars;
 pub use device::{Precision, channels_last, number, page_locked, seed, upload, wide};
 pub use grad::no_grad;
 pub use graph::{Graph, leave_default_stream};
-pub use memory::keep_freed_memory;
+pub use memory::{keep_freed_memory, release_freed_memory};
 pub use native::{
     autocast_bf16, deterministic, free_memory, full_precision, generator_state, peak_memory,
     report_waits, set_generator_state, use_gpu, written,
