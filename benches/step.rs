@@ -3,7 +3,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use portolan_augment::presets;
 use portolan_encoders::{ResNetConfig, Stem};
-use portolan_method::{Batch, Method, StepCx};
+use portolan_method::{Batch, Method, StepContext};
 use portolan_moco::{Moco, MocoConfig};
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, Kind, Tensor};
@@ -29,14 +29,14 @@ fn moco_step(c: &mut Criterion) {
         let batch = Batch { views: vec![view(), view()], ids: (0..BATCH as usize).collect() };
         let mut step = 0;
         b.iter(|| {
-            let cx = StepCx {
+            let cx = StepContext {
                 step,
                 total_steps: 1,
                 epoch: 0,
                 micro_batch: 0,
                 seed: 0,
                 device: Device::Cpu,
-                givens: None,
+                inputs: None,
             };
             let loss = moco.loss(&batch, &cx).expect("a fitting batch").loss;
             optimizer.zero_grad().expect("gradients on one device");

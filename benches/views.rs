@@ -51,7 +51,7 @@ fn measure(c: &mut Criterion, name: &str, images: &[RgbImage], presets: &[(&str,
     group.finish();
 }
 
-/// A picture with smooth and busy parts of all colours, another one for each `i`.
+/// A picture with smooth and busy parts of all colors, another one for each `i`.
 fn picture(i: u32, width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         Rgb([x * 255 / width + i, y * 255 / height, (x * (y + i)) % 251]

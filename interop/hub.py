@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 
 def encoder(folder):
-    """Images, normalised, to features; with torchvision for ResNets (any stem), timm for vision transformers."""
+    """Images, normalized, to features; with torchvision for ResNets (any stem), timm for vision transformers."""
     folder = Path(folder)
     config = json.loads((folder / "config.json").read_text())
     own = config["portolan"]

@@ -52,7 +52,7 @@ fn read_all(path: &Path) {
         return;
     };
     for source in
-        [Some(&data.train), data.unlabelled.as_ref(), data.test.as_ref()].into_iter().flatten()
+        [Some(&data.train), data.unlabeled.as_ref(), data.test.as_ref()].into_iter().flatten()
     {
         read_source(&**source);
     }

@@ -73,7 +73,7 @@ pub fn cropped(spec: &ViewSpec, image: &RgbImage, region: Option<Region>, out: &
     }
 }
 
-/// The same view before its normalisation, as a picture to look at.
+/// The same view before its normalization, as a picture to look at.
 ///
 /// # Panics
 /// As [`view`] does.
@@ -214,10 +214,10 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_the_view_before_normalisation() {
+    fn a_picture_is_the_view_before_normalization() {
         let (mean, std) = ([0.5, 0.4, 0.3], [0.2, 0.25, 0.3]);
         let (spec, image) =
-            (presets::moco_v2(24).with_normalisation(mean, std), photograph(50, 40));
+            (presets::moco_v2(24).with_normalization(mean, std), photograph(50, 40));
         let mut out = vec![0.0; 3 * 24 * 24];
         for item in 0..20 {
             view(&spec, &image, &mut rng(item), &mut out);

@@ -14,11 +14,11 @@ use crate::{Op, ViewSpec};
 pub struct Draws {
     /// The region that each image's random crop keeps; empty where the crop is not random.
     pub regions: Vec<Region>,
-    /// The order of each colour jitter's four changes (0 brightness, 1 contrast, 2 saturation, 3 hue): one for all
+    /// The order of each color jitter's four changes (0 brightness, 1 contrast, 2 saturation, 3 hue): one for all
     /// images, so that a change is one operation on the batch.
     pub orders: Vec<[usize; 4]>,
-    /// The other draws, operation after operation, `[rows, batch]`: 1 or 0 (applied or not) for flip, grey and
-    /// solarising; brightness, contrast, saturation and hue for a jitter; the deviation for a blur.
+    /// The other draws, operation after operation, `[rows, batch]`: 1 or 0 (applied or not) for flip, gray and
+    /// solarizing; brightness, contrast, saturation and hue for a jitter; the deviation for a blur.
     pub rows: Vec<Vec<f32>>,
 }
 

@@ -1,7 +1,7 @@
 //! The views of the papers, each as its authors' code has them.
 //!
-//! All normalise by ImageNet's mean and standard deviation (SimCLR's authors only scale to 0 to 1); for other
-//! data say [`ViewSpec::with_normalisation`].
+//! All normalize by ImageNet's mean and standard deviation (SimCLR's authors only scale to 0 to 1); for other
+//! data say [`ViewSpec::with_normalization`].
 
 use crate::ops::RandAugment;
 use crate::spec::default_ratio;
@@ -38,7 +38,7 @@ pub fn moco_v2(size: u32) -> ViewSpec {
     ])
 }
 
-/// SimCLR (Chen et al. 2020, arXiv:2002.05709, appendix A) at colour strength 1: crops from 0.08, resized
+/// SimCLR (Chen et al. 2020, arXiv:2002.05709, appendix A) at color strength 1: crops from 0.08, resized
 /// bicubically, and a blur whose kernel is a tenth of the view's side. `data_util.py` of the authors' code,
 /// at 224 px; resizing antialiases here, and there it does not.
 pub fn simclr(size: u32) -> ViewSpec {
@@ -53,8 +53,8 @@ pub fn simclr(size: u32) -> ViewSpec {
 }
 
 /// BYOL (Grill et al. 2020, arXiv:2006.07733, appendix B, table 6): its two views differ. The first is always
-/// blurred and never solarised; the second is blurred one time in ten and solarised one time in five. Barlow
-/// Twins (section 2.2) and MoCo v3 use the same; VICReg (appendix C.1) blurs and solarises both views alike.
+/// blurred and never solarized; the second is blurred one time in ten and solarized one time in five. Barlow
+/// Twins (section 2.2) and MoCo v3 use the same; VICReg (appendix C.1) blurs and solarizes both views alike.
 pub fn byol(size: u32) -> [ViewSpec; 2] {
     [(1.0, 0.0), (0.1, 0.2)].map(|(blur, solarize)| {
         view(vec![
@@ -90,13 +90,13 @@ pub fn mae(size: u32) -> ViewSpec {
     view(vec![crop(size, [0.2, 1.0], Interpolation::Bicubic), Op::HorizontalFlip { p: 0.5 }])
 }
 
-/// The form on which benchmarks of small images agree, at 32 px: SimCLR's operations at half its colour
+/// The form on which benchmarks of small images agree, at 32 px: SimCLR's operations at half its color
 /// strength and without blur.
 ///
-/// - The MoCo authors' CIFAR-10 demonstration (`colab/moco_cifar10_demo.ipynb`), which normalises by
+/// - The MoCo authors' CIFAR-10 demonstration (`colab/moco_cifar10_demo.ipynb`), which normalizes by
 ///   mean 0.4914, 0.4822, 0.4465 and standard deviation 0.2023, 0.1994, 0.2010.
 /// - lightly's CIFAR-10 benchmark at commit 42a6a924, `SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0)`, which
-///   normalises as this does.
+///   normalizes as this does.
 /// - SimCLR itself on CIFAR-10 (appendix B.9), but for its bicubic resizing.
 pub fn small_images(size: u32) -> ViewSpec {
     view(vec![
@@ -128,7 +128,7 @@ fn crop(size: u32, scale: [f64; 2], interpolation: Interpolation) -> Op {
     Op::RandomResizedCrop { size, scale, ratio: default_ratio(), interpolation }
 }
 
-/// These operations, then ImageNet's normalisation.
+/// These operations, then ImageNet's normalization.
 fn view(mut ops: Vec<Op>) -> ViewSpec {
     ops.push(Op::Normalize { mean: IMAGENET_MEAN, std: IMAGENET_STD });
     ViewSpec { ops }
@@ -173,9 +173,9 @@ mod tests {
         let views = dino(224, 96, 8);
         let sizes: Vec<u32> = views.iter().map(ViewSpec::size).collect();
         assert_eq!(sizes, [224, 224, 96, 96, 96, 96, 96, 96, 96, 96]);
-        let solarised = |view: &ViewSpec| {
+        let solarized = |view: &ViewSpec| {
             view.ops.iter().any(|op| matches!(op, Op::Solarize { p, .. } if *p > 0.0))
         };
-        assert_eq!(views.iter().filter(|view| solarised(view)).count(), 1, "the second alone");
+        assert_eq!(views.iter().filter(|view| solarized(view)).count(), 1, "the second alone");
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ops::RandAugment;
 
-/// One view: operations on an RGB8 image, in order, that end in a normalised `[3, size, size]` image.
+/// One view: operations on an RGB8 image, in order, that end in a normalized `[3, size, size]` image.
 ///
 /// In a recipe:
 ///
@@ -95,10 +95,10 @@ pub enum Op {
         contrast: f64,
         /// Strength, at least 0.
         saturation: f64,
-        /// Strength, 0 to 0.5 turns of the colour circle.
+        /// Strength, 0 to 0.5 turns of the color circle.
         hue: f64,
     },
-    /// Colours replaced by their luminance.
+    /// Colors replaced by their luminance.
     Grayscale {
         /// Probability.
         p: f64,
@@ -152,16 +152,16 @@ impl ViewSpec {
         self.ops.iter().find_map(Op::crop_size).unwrap_or(0)
     }
 
-    /// The same view with another normalisation, such as the data set's own.
-    pub fn with_normalisation(mut self, new_mean: [f32; 3], new_std: [f32; 3]) -> Self {
+    /// The same view with another normalization, such as the data set's own.
+    pub fn with_normalization(mut self, new_mean: [f32; 3], new_std: [f32; 3]) -> Self {
         for op in &mut self.ops {
-            op.normalise_by(new_mean, new_std);
+            op.normalize_by(new_mean, new_std);
         }
         self
     }
 
-    /// Mean and standard deviation that it normalises by.
-    pub fn normalisation(&self) -> Option<([f32; 3], [f32; 3])> {
+    /// Mean and standard deviation that it normalizes by.
+    pub fn normalization(&self) -> Option<([f32; 3], [f32; 3])> {
         self.ops.iter().find_map(|op| match op {
             Op::Normalize { mean, std } => Some((*mean, *std)),
             _ => None,
@@ -195,8 +195,8 @@ impl ViewSpec {
 }
 
 impl Op {
-    /// Puts another normalisation in the place of this one, if it is one. RandAugment fills with the new mean.
-    pub fn normalise_by(&mut self, new_mean: [f32; 3], new_std: [f32; 3]) {
+    /// Puts another normalization in the place of this one, if it is one. RandAugment fills with the new mean.
+    pub fn normalize_by(&mut self, new_mean: [f32; 3], new_std: [f32; 3]) {
         match self {
             Op::Normalize { mean, std } => (*mean, *std) = (new_mean, new_std),
             Op::RandAugment(changes) => changes.fill_with(new_mean),
@@ -379,12 +379,12 @@ mod tests {
         assert!(unknown.to_string().contains("unknown field `q`"), "{unknown}");
         let unknown =
             toml::from_str::<ViewSpec>(r#"ops = [{ op = "greyscale", p = 0.2 }]"#).unwrap_err();
-        assert!(unknown.to_string().contains("unknown variant `greyscale`"), "{unknown}");
+        assert!(unknown.to_string().contains("unknown variant `grayscale`"), "{unknown}");
     }
 
     #[test]
-    fn normalisation_is_replaced() {
-        let spec = presets::simclr(32).with_normalisation([0.1; 3], [0.2; 3]);
+    fn normalization_is_replaced() {
+        let spec = presets::simclr(32).with_normalization([0.1; 3], [0.2; 3]);
         assert_eq!(spec.ops.last(), Some(&Op::Normalize { mean: [0.1; 3], std: [0.2; 3] }));
         assert_eq!(spec.ops.len(), presets::simclr(32).ops.len());
     }

@@ -76,7 +76,7 @@ fn check_normalize(golden: &Golden, case: &str, moved: f64) -> Result<(), String
     if worst <= tolerance { Ok(()) } else { Err(format!("{case}: differs by {worst}")) }
 }
 
-/// Photograph-like images of one size, whose colours and edges differ.
+/// Photograph-like images of one size, whose colors and edges differ.
 fn photographs(n: u32, size: u32) -> Vec<RgbImage> {
     let pixel = |i: u32, x: u32, y: u32| {
         let wave = |a: u32, b: u32| ((a * x + b * y + 37 * i) % 97) as f32 / 97.0 * 255.0;
@@ -157,14 +157,14 @@ fn the_same_draws_make_the_cpu_engines_views() {
     specs.extend(presets::byol(32));
     specs.push(presets::evaluation(36, 32));
     for (v, mut spec) in specs.into_iter().enumerate() {
-        spec.ops.pop(); // levels are easier to compare than normalised values
+        spec.ops.pop(); // levels are easier to compare than normalized values
         let mut rng = stream(3, Purpose::BatchViews, &[v as u64]);
         let draws = Draws::new(&spec, &[(40, 40); 24], &mut rng);
         let made = device::views(&spec, &pixels, &draws);
         for (i, image) in images.iter().enumerate() {
             let expected = Tensor::from_slice(&on_the_cpu(&spec, image, &draws, i));
             let difference = (made.get(i as i64).reshape([-1]) - expected).abs();
-            // Resizing may round a level the other way, which hue's steps and solarising turn into more, now and then.
+            // Resizing may round a level the other way, which hue's steps and solarizing turn into more, now and then.
             let mean = difference.mean(Kind::Float).double_value(&[]);
             assert!(mean < 0.5, "view {v} of image {i} differs by {mean} levels on average");
         }
@@ -254,7 +254,7 @@ fn draws_are_those_of_the_recipe() {
     let share = |row: usize, is: fn(f32) -> bool| {
         rows[row].iter().filter(|&&value| is(value)).count() as f64 / 4000.0
     };
-    // Flip, jitter (not applied one time in five), grey, blur, solarise: each within three standard deviations.
+    // Flip, jitter (not applied one time in five), gray, blur, solarize: each within three standard deviations.
     for (row, is, expected) in [
         (0, (|v| v == 1.0) as fn(f32) -> bool, 0.5),
         (1, |v| v == 1.0, 0.2),

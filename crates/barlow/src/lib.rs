@@ -29,7 +29,7 @@ use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::barlow_twins;
-use portolan_method::{Batch, Method, Network, StepCx, StepLoss, check_views};
+use portolan_method::{Batch, Method, Network, StepContext, StepLoss, check_views};
 use portolan_optim::{LrRule, ParamGroup};
 use portolan_tensor::{Device, Tensor, prefixed};
 
@@ -79,7 +79,7 @@ impl Method for Barlow {
     }
 
     /// Algorithm 1.
-    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+    fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let (y_a, y_b) = batch.pair()?;
         let z_a = cx.all_gather(&self.network.forward(y_a))?;
         let z_b = cx.all_gather(&self.network.forward(y_b))?;
@@ -88,7 +88,7 @@ impl Method for Barlow {
     }
 
     /// Nothing follows an update: there is no second network.
-    fn after_update(&mut self, _cx: &StepCx) -> Result<()> {
+    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
         Ok(())
     }
 

@@ -29,7 +29,7 @@ use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::byol;
-use portolan_method::{Batch, Method, MomentumTwin, Network, StepCx, StepLoss, check_views};
+use portolan_method::{Batch, EmaUpdater, Method, Network, StepContext, StepLoss, check_views};
 use portolan_optim::{ParamGroup, schedule::momentum_cosine};
 use portolan_tensor::{Device, Tensor, Vars, no_grad, prefixed};
 
@@ -41,7 +41,7 @@ pub struct Byol {
     online: Network,
     /// f_ξ and g_ξ.
     target: Network,
-    twin: MomentumTwin,
+    twin: EmaUpdater,
     /// q_θ.
     predictor: ProjectionHead,
     predictor_vars: Vars,
@@ -63,7 +63,7 @@ impl Byol {
         let widths = |_| vec![config.hidden, config.dim];
         let network = || Network::new(encoder, widths, HeadNorm::Hidden, config.last_bias, device);
         let (online, target) = (network()?, network()?);
-        let twin = MomentumTwin::new(&online.vars, &target.vars)?;
+        let twin = EmaUpdater::new(&online.vars, &target.vars)?;
         let predictor_vars = Vars::new(device);
         let widths = [config.dim, config.hidden, config.dim];
         let splits = encoder.batch_norm_splits();
@@ -104,7 +104,7 @@ impl Method for Byol {
     }
 
     /// Equation 2, both directions.
-    fn loss(&mut self, batch: &Batch, _cx: &StepCx) -> Result<StepLoss> {
+    fn loss(&mut self, batch: &Batch, _cx: &StepContext) -> Result<StepLoss> {
         let (v, w) = batch.pair()?;
         let targets = self.config.target.then(|| (self.target(v), self.target(w))); // z′_ξ of each view
         let (z_v, z_w) = (self.online.forward(v), self.online.forward(w));
@@ -130,10 +130,10 @@ impl Method for Byol {
     }
 
     /// ξ ← τ ξ + (1 − τ) θ (equation 1), τ rising from its base to 1 over training (section 3.3).
-    fn after_update(&mut self, cx: &StepCx) -> Result<()> {
+    fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let first = self.config.momentum;
-        let momentum = move |cx: &StepCx| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
-        self.twin.update(&cx.number(momentum))
+        let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
+        self.twin.update(&cx.scalar_input(momentum))
     }
 
     fn encoder(&self) -> &dyn Encoder {

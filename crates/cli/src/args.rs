@@ -38,7 +38,7 @@ pub(crate) enum Command {
     Attention(PicturesArgs),
     /// Show what a run of MAE paints in the place of hidden patches; or score that on the test split.
     Reconstruct(PicturesArgs),
-    /// Show the patch features of a run's vision transformer as colours.
+    /// Show the patch features of a run's vision transformer as colors.
     Patches(PatchesArgs),
     /// Set finished runs side by side: a table, and their curves over one another.
     Compare(CompareArgs),
@@ -174,7 +174,7 @@ pub(crate) struct EvaluateArgs {
 /// How an encoder is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Protocol {
-    /// Weighted nearest neighbours, for several numbers of them.
+    /// Weighted nearest neighbors, for several numbers of them.
     Knn,
     /// Logistic regression on frozen features, solved to convergence.
     Linear,

@@ -75,9 +75,9 @@ fn row(maps: &Tensor, draw: impl Fn(&RgbImage) -> RgbImage) -> Result<Vec<RgbIma
     let picture = |i| {
         let levels: Vec<u8> =
             Vec::try_from(maps.get(0).get(i).round().to_kind(Kind::Uint8).contiguous().view([-1]))?;
-        let grey = image::GrayImage::from_raw(columns, rows, levels)
+        let gray = image::GrayImage::from_raw(columns, rows, levels)
             .context("a map has another size than its grid")?;
-        Ok(draw(&DynamicImage::ImageLuma8(grey).into_rgb8()))
+        Ok(draw(&DynamicImage::ImageLuma8(gray).into_rgb8()))
     };
     (0..maps.size()[1]).map(picture).collect()
 }

@@ -14,7 +14,7 @@ use std::time::Instant;
 use crate::args::{BenchArgs, RunArgs};
 use crate::config::RunConfig;
 use crate::methods;
-use crate::run::{Setup, is_labelled, open_data, plain_view, resolve, set_up};
+use crate::run::{Setup, eval_view, is_labeled, open_data, resolve, set_up};
 use crate::work::Work;
 
 /// Steps before the clock starts: memory is taken, and cuDNN tries its algorithms.
@@ -78,7 +78,7 @@ struct Row {
     peak_bytes: Option<u64>,
     /// Share of a step by stage, where every stage waits for the device.
     shares: BTreeMap<String, f64>,
-    /// Seconds of one kNN evaluation, where images are labelled.
+    /// Seconds of one kNN evaluation, where images are labeled.
     evaluation_seconds: Option<f64>,
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<ExitCode> {
     }
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&rows)?;
-        portolan_tensor::io::write_aside(path, text.as_bytes())?;
+        portolan_tensor::io::write_atomic(path, text.as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -173,16 +173,16 @@ fn settings(job: &Job, args: &BenchArgs) -> Result<RunConfig> {
     Ok(config)
 }
 
-/// Seconds of one kNN evaluation, where images are labelled.
+/// Seconds of one kNN evaluation, where images are labeled.
 fn evaluation(
     config: &RunConfig,
     data: &Dataset,
     method: &dyn Method,
     device: Device,
 ) -> Result<Option<f64>> {
-    let Some(test) = data.test.as_ref().filter(|_| is_labelled(data)) else { return Ok(None) };
+    let Some(test) = data.test.as_ref().filter(|_| is_labeled(data)) else { return Ok(None) };
     let started = Instant::now();
-    let (view, precision) = (plain_view(config, data), config.training.precision);
+    let (view, precision) = (eval_view(config, data), config.training.precision);
     let of = |source| features(method.encoder(), source, &view, device, precision);
     let classes = data.classes.len() as i64;
     knn_top1(&of(&*data.train)?, &of(&**test)?, classes, &config.evaluation.knn)?;

@@ -35,7 +35,7 @@ pub(crate) fn embed(args: &EmbedArgs) -> Result<ExitCode> {
     tell_notes(&data.notes);
     let source = split_of(&data, &args.split)?;
     let encoder = trained.build(&trained.config, device)?;
-    let features = features(&*encoder, &*source, &trained.plain_view(), device, trained.precision)?;
+    let features = features(&*encoder, &*source, &trained.eval_view(), device, trained.precision)?;
     let images = embeddings::Images::of(&*source, &features.ids);
     form.write(&args.out, &features.x, &images)?;
     let [n, width] = features.x.size()[..] else { bail!("the features are no matrix") };
@@ -91,10 +91,10 @@ fn inspect_encoder(path: &Path) -> Result<()> {
     tell(&found, path);
     let Shown { resize, size, interpolation, mean, std, grayscale } = found.shown;
     let how = format!("{interpolation:?}").to_lowercase();
-    let grey = if grayscale { ", in grey" } else { "" };
+    let gray = if grayscale { ", in gray" } else { "" };
     println!("encoder    {}, {} tensors", found.encoder.name(), found.tensors.len());
-    println!("images     short side to {resize} ({how}), middle {size} × {size}{grey}");
-    println!("normalised mean {mean:?}, deviation {std:?}");
+    println!("images     short side to {resize} ({how}), middle {size} × {size}{gray}");
+    println!("normalized mean {mean:?}, deviation {std:?}");
     Ok(())
 }
 
@@ -137,8 +137,8 @@ fn inspect_data(what: &str) -> Result<()> {
     let data = portolan_data::open(what, &portolan_data::Options::default())?;
     println!("data       {}", data.name);
     println!("train      {} images", data.train.len());
-    if let Some(more) = &data.unlabelled {
-        println!("unlabelled {} images, for pretraining", more.len());
+    if let Some(more) = &data.unlabeled {
+        println!("unlabeled {} images, for pretraining", more.len());
     }
     println!(
         "test       {}",

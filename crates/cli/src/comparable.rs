@@ -89,9 +89,9 @@ fn changed(config: &RunConfig) -> Result<Vec<String>> {
     ours.on_divergence = training.on_divergence;
     ours.cuda_graph = training.cuda_graph;
     // The data set's are put in the place of the recipe's.
-    if let Some((mean, std)) = config.normalisation() {
+    if let Some((mean, std)) = config.normalization() {
         let ops = recipe.views.iter_mut().flat_map(|views| &mut views.ops);
-        ops.for_each(|op| op.normalise_by(mean, std));
+        ops.for_each(|op| op.normalize_by(mean, std));
     }
     let (recipe, run) = (Table::try_from(&recipe)?, Table::try_from(config)?);
     let mut changed = Vec::new();
@@ -156,7 +156,7 @@ mod tests {
         let mut config: RunConfig = table.try_into().unwrap();
         config.init = "other.pth".to_owned();
         for op in config.views.iter_mut().flat_map(|views| &mut views.ops) {
-            op.normalise_by([0.1; 3], [0.2; 3]);
+            op.normalize_by([0.1; 3], [0.2; 3]);
         }
         let found = changed(&config).unwrap();
         assert_eq!(found.len(), 3, "{found:?}");

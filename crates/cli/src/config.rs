@@ -67,9 +67,9 @@ impl RunConfig {
         Views::each(&self.views)
     }
 
-    /// Mean and standard deviation that the views normalise by; they all use the data set's.
-    pub(crate) fn normalisation(&self) -> Option<([f32; 3], [f32; 3])> {
-        self.each_view().first()?.normalisation()
+    /// Mean and standard deviation that the views normalize by; they all use the data set's.
+    pub(crate) fn normalization(&self) -> Option<([f32; 3], [f32; 3])> {
+        self.each_view().first()?.normalization()
     }
 }
 
@@ -98,9 +98,9 @@ pub(crate) struct EvaluationConfig {
     /// How images are resized. Runs from before there was a choice did so bilinearly.
     #[serde(default)]
     pub(crate) interpolation: Interpolation,
-    /// Whether images are shown in grey: to an encoder that was trained on grey ones.
+    /// Whether images are shown in gray: to an encoder that was trained on gray ones.
     pub(crate) grayscale: bool,
-    /// Neighbours and temperature.
+    /// Neighbors and temperature.
     pub(crate) knn: KnnConfig,
 }
 
@@ -128,7 +128,7 @@ pub(crate) struct PublishedFigure {
     pub(crate) encoder: String,
     /// Epochs of pretraining.
     pub(crate) epochs: u64,
-    /// Neighbours, of a kNN figure.
+    /// Neighbors, of a kNN figure.
     #[serde(default)]
     pub(crate) k: usize,
     /// Temperature, of a kNN figure.

@@ -26,7 +26,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     let run = patient(&config, &rows);
     let finding = examine(&run);
     if args.brief {
-        println!("{}", finding.map_or("well", |finding| finding.name));
+        println!("{}", finding.map_or("healthy", |finding| finding.name));
         return Ok(ExitCode::SUCCESS);
     }
     match finding {

@@ -55,7 +55,7 @@ impl Form {
             Form::Parquet => parquet(features, images)?,
             Form::Safetensors => return safetensors(path, features, images),
         };
-        io::write_aside(path, &bytes)
+        io::write_atomic(path, &bytes)
     }
 }
 
@@ -178,7 +178,7 @@ fn parquet(features: &Tensor, images: &Images) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn schema(labelled: bool) -> Result<Type> {
+fn schema(labeled: bool) -> Result<Type> {
     let plain = |name: &str, physical, logical| {
         Type::primitive_type_builder(name, physical)
             .with_repetition(Repetition::REQUIRED)
@@ -189,7 +189,7 @@ fn schema(labelled: bool) -> Result<Type> {
         plain("item", Physical::INT64, None)?,
         plain("name", Physical::BYTE_ARRAY, Some(LogicalType::String))?,
     ];
-    if labelled {
+    if labeled {
         fields.push(plain("label", Physical::INT64, None)?);
     }
     // The three levels that Parquet's specification asks of a list.
@@ -225,9 +225,9 @@ mod tests {
 
     #[test]
     fn csv_has_a_header_and_quotes_what_needs_it() {
-        let labelled = csv(&features(), &images(Some(vec![7, -1]))).unwrap();
+        let labeled = csv(&features(), &images(Some(vec![7, -1]))).unwrap();
         let wanted = "path,label,f0,f1,f2\na.png,7,1,2,3\n\"b, \"\"c\"\".png\",-1,4,5.5,6\n";
-        assert_eq!(labelled, wanted);
+        assert_eq!(labeled, wanted);
         let plain = csv(&features(), &images(None)).unwrap();
         assert!(plain.starts_with("path,f0,f1,f2\na.png,1,2,3\n"), "{plain}");
         assert_eq!(Form::of(Path::new("x.csv")).unwrap(), Form::Csv);

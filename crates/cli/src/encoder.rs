@@ -26,12 +26,12 @@ pub(crate) fn config_of(run: &Path) -> Result<RunConfig> {
     toml::from_str(&text).with_context(|| format!("{} is not a run's settings", path.display()))
 }
 
-/// How images are shown to a run's encoder: as in its evaluation, normalised as in its views.
+/// How images are shown to a run's encoder: as in its evaluation, normalized as in its views.
 ///
 /// # Errors
-/// When the views have no normalisation.
+/// When the views have no normalization.
 pub(crate) fn shown(config: &RunConfig) -> Result<Shown> {
-    let (mean, std) = config.normalisation().context("the run's views have no normalisation")?;
+    let (mean, std) = config.normalization().context("the run's views have no normalization")?;
     Ok(config.evaluation.shown(mean, std))
 }
 

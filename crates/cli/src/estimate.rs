@@ -5,12 +5,12 @@ use portolan_data::{Dataset, subset};
 use portolan_evaluate::features;
 use portolan_method::Method;
 use portolan_tensor::{Device, device, release_freed_memory};
-use portolan_train::{Clock, Place, checkpoint_bytes, duration};
+use portolan_train::{Clock, StepPlan, checkpoint_bytes, duration};
 use std::time::Instant;
 
 use crate::config::RunConfig;
 use crate::methods;
-use crate::run::{is_labelled, plain_view};
+use crate::run::{eval_view, is_labeled};
 use crate::work::Work;
 
 /// Measuring steps ends after about so many seconds.
@@ -167,7 +167,7 @@ fn seconds_of_an_image(
     method: &dyn Method,
     device: Device,
 ) -> Result<f64> {
-    let (view, precision) = (plain_view(config, data), config.training.precision);
+    let (view, precision) = (eval_view(config, data), config.training.precision);
     let all = data.train.len();
     let seconds_of = |count: usize| -> Result<f64> {
         let some = subset(data.train.clone(), count);
@@ -200,7 +200,7 @@ pub(crate) struct Counts {
 
 impl Counts {
     pub(crate) fn of(data: &Dataset) -> Self {
-        let test = data.test.as_ref().filter(|_| is_labelled(data));
+        let test = data.test.as_ref().filter(|_| is_labeled(data));
         Counts {
             images: data.to_pretrain_on().len(),
             bank: data.train.len(),
@@ -226,9 +226,9 @@ impl Estimate {
     pub(crate) fn new(config: &RunConfig, counts: Counts, pace: Pace, done: u64) -> Self {
         let training = &config.training;
         let (batch_size, epochs) = (training.batch_size, training.epochs);
-        let place = Place { items: counts.images, batch_size, epochs };
-        let left = place.total_steps().saturating_sub(done);
-        let epochs_left = left as f64 / place.steps_per_epoch().max(1) as f64;
+        let plan = StepPlan { items: counts.images, batch_size, epochs };
+        let left = plan.total_steps().saturating_sub(done);
+        let epochs_left = left as f64 / plan.steps_per_epoch().max(1) as f64;
         let looks = match training.knn_every {
             0 => 0.0,
             every => (epochs_left / every as f64).ceil(),

@@ -15,14 +15,14 @@ use std::process::ExitCode;
 use crate::args::{EvaluateArgs, Protocol};
 use crate::commands::warn_of_skipped;
 use crate::measure::both_splits;
-use crate::run::{is_labelled, set_up, tell_notes};
+use crate::run::{is_labeled, set_up, tell_notes};
 use crate::trained::Trained;
 
 /// What `evaluate` leaves in the run's folder, or beside the encoder's file.
 const FILE: &str = "evaluation.json";
 
-/// Neighbours that papers report (DINO, section 4.1), besides the run's own number.
-const NEIGHBOURS: [usize; 4] = [10, 20, 100, 200];
+/// Neighbors that papers report (DINO, section 4.1), besides the run's own number.
+const NEIGHBORS: [usize; 4] = [10, 20, 100, 200];
 
 /// A figure, as it is printed and written.
 #[derive(Serialize)]
@@ -30,7 +30,7 @@ struct Figure {
     /// The protocol and its settings in words.
     protocol: String,
     top1: f64,
-    /// Over draws of the labelled images, where there are several.
+    /// Over draws of the labeled images, where there are several.
     deviation: Option<f64>,
     scores: Option<Scores>,
 }
@@ -81,13 +81,13 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     let data = trained.data(args.data.as_ref())?;
     tell_notes(&data.notes);
     ensure!(
-        is_labelled(&data),
-        "{} has no labelled test split to score on; give --data with train/ and test/ folders, a folder a class",
+        is_labeled(&data),
+        "{} has no labeled test split to score on; give --data with train/ and test/ folders, a folder a class",
         data.name
     );
     let encoder = trained.build(&trained.config, device)?;
     let (bank, test) =
-        both_splits(&*encoder, &data, &trained.plain_view(), device, trained.precision)?;
+        both_splits(&*encoder, &data, &trained.eval_view(), device, trained.precision)?;
     println!(
         "data  {}: {} images to fit to, {} to score on",
         data.name,
@@ -112,7 +112,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         new.iter().for_each(|figure| say(figure, &subject.data));
         figures.extend(new);
         // After each: a later one may take hours, and fail.
-        io::write_aside(&path, serde_json::to_string(&figures)?.as_bytes())?;
+        io::write_atomic(&path, serde_json::to_string(&figures)?.as_bytes())?;
         let shown: Vec<ProtocolFigure> = figures.iter().map(Figure::shown).collect();
         write_evaluation(&of, &subject.data.classes, &shown, &page)?;
     }
@@ -129,7 +129,7 @@ fn figure(protocol: String, votes: &Tensor, test: &Features) -> Result<Figure> {
 fn knn(on: &Subject) -> Result<Vec<Figure>> {
     let own = &on.trained.knn;
     let mut ks: Vec<usize> =
-        NEIGHBOURS.into_iter().filter(|&k| k <= on.bank.ids.len() && k != own.k).collect();
+        NEIGHBORS.into_iter().filter(|&k| k <= on.bank.ids.len() && k != own.k).collect();
     ks.push(own.k);
     ks.sort_unstable();
     let (bank, labels) = (&on.bank.x, on.bank.labels()?);
@@ -182,7 +182,7 @@ fn low_shots(on: &Subject) -> Result<Vec<Figure>> {
             Shots::Share(share) => format!("linear probe, {:.0} % of the labels", 100.0 * share),
             Shots::PerClass(n) => format!("linear probe, {n} of each class"),
         };
-        let protocol = format!("{name} ({} images)", shown.labelled);
+        let protocol = format!("{name} ({} images)", shown.labeled);
         figures.push(Figure { protocol, top1, deviation: Some(deviation), scores: None });
     }
     Ok(figures)

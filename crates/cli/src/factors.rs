@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use crate::args::FactorsArgs;
 use crate::encoder;
 use crate::run::open_data;
-use crate::trained::plain_view;
+use crate::trained::eval_view;
 
 /// The tables of one run.
 #[derive(Serialize)]
@@ -33,7 +33,7 @@ pub(crate) fn factors(args: &FactorsArgs) -> Result<ExitCode> {
         print(&tables);
         all.push(tables);
     }
-    io::write_aside(
+    io::write_atomic(
         &args.out.with_extension("json"),
         serde_json::to_string_pretty(&all)?.as_bytes(),
     )?;
@@ -58,7 +58,7 @@ fn tables_of(run: &Path, device: Device) -> Result<RunTables> {
     let train = split(Split::Train, data.train.len())?;
     let test = split(Split::Test, data.test.as_ref().map_or(0, |test| test.len()))?;
     let method = encoder::load_method(run, &config, device)?;
-    let view = plain_view(&encoder::shown(&config)?);
+    let view = eval_view(&encoder::shown(&config)?);
     let precision = config.training.precision;
     let embed =
         |source: &dyn Source| Ok(features(method.encoder(), source, &view, device, precision)?.x);

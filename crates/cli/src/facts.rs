@@ -5,7 +5,7 @@ use image::RgbImage;
 use portolan_data::Dataset;
 use portolan_tensor::{Device, free_memory};
 
-use crate::run::is_labelled;
+use crate::run::is_labeled;
 
 /// Images that are looked at, spread over the data set.
 const SAMPLE: usize = 64;
@@ -50,7 +50,7 @@ impl Images {
             count: images.len(),
             side,
             gray: seen.iter().all(is_gray),
-            bank: if is_labelled(data) { data.train.len() } else { 0 },
+            bank: if is_labeled(data) { data.train.len() } else { 0 },
         })
     }
 }

@@ -5,7 +5,7 @@ use image::RgbImage;
 use portolan_augment::cpu;
 use portolan_data::{Dataset, Source};
 use portolan_doctor::{examine, read_metrics};
-use portolan_evaluate::{Features, features, knn_predict, neighbours, pca, tsne};
+use portolan_evaluate::{Features, features, knn_predict, neighbors, pca, tsne};
 use portolan_method::Method;
 use portolan_random::{Purpose, stream};
 use portolan_report as report;
@@ -17,7 +17,7 @@ use std::path::Path;
 use crate::comparable::compare;
 use crate::config::RunConfig;
 use crate::measure::{beside_untrained, measure};
-use crate::run::{is_labelled, plain_view};
+use crate::run::{eval_view, is_labeled};
 use crate::{doctor, encoder, methods};
 
 /// What a reader must know of a run that accumulates gradients.
@@ -29,8 +29,8 @@ const MAP_POINTS: usize = 2_000;
 const MAP_PICTURES: usize = 120;
 /// Rows of the galleries.
 const ROWS: usize = 8;
-/// Neighbours shown of each test image.
-const SHOWN_NEIGHBOURS: usize = 6;
+/// Neighbors shown of each test image.
+const SHOWN_NEIGHBORS: usize = 6;
 
 /// How precision is written.
 pub(crate) fn precision_name(precision: Precision) -> &'static str {
@@ -53,7 +53,7 @@ pub(crate) fn finish(
     device: Device,
 ) -> Result<()> {
     encoder::write(method.encoder(), config, &folder.join(encoder::FILE))?;
-    let measured = match is_labelled(data) {
+    let measured = match is_labeled(data) {
         true => Some(measure(method.encoder(), config, data, device)?),
         false => None,
     };
@@ -64,7 +64,7 @@ pub(crate) fn finish(
         }
         None => (None, None),
     };
-    let report = summarise(config, data, method, outcome, (knn, linear_probe), device);
+    let report = summarize(config, data, method, outcome, (knn, linear_probe), device);
     report.write(folder)?;
 
     let bank_and_test = measured.as_ref().map(|measured| (&measured.bank, &measured.test));
@@ -75,7 +75,7 @@ pub(crate) fn finish(
     let (map, layout) = match (bank_and_test, &data.test) {
         (Some((_, test)), Some(source)) => map(test, &**source)?,
         _ => {
-            let view = plain_view(config, data);
+            let view = eval_view(config, data);
             let precision = config.training.precision;
             let some = portolan_data::subset(data.train.clone(), MAP_POINTS);
             map(&features(method.encoder(), &*some, &view, device, precision)?, &*some)?
@@ -90,7 +90,7 @@ pub(crate) fn finish(
         metrics: &metrics,
         finding: finding.as_ref(),
         views: &views,
-        neighbours: &gallery,
+        neighbors: &gallery,
         map: &map,
         layout,
         classes: &data.classes,
@@ -101,7 +101,7 @@ pub(crate) fn finish(
     Ok(())
 }
 
-fn summarise(
+fn summarize(
     config: &RunConfig,
     data: &Dataset,
     method: &dyn Method,
@@ -216,13 +216,13 @@ fn nearest(
     data: &Dataset,
     bank: &Features,
     test: &Features,
-) -> Result<Vec<report::Neighbours>> {
+) -> Result<Vec<report::Neighbors>> {
     let Some(source) = &data.test else { return Ok(Vec::new()) };
     let Some(labels) = &bank.labels else { return Ok(Vec::new()) };
     let rows = of_each_class(&Vec::<i64>::try_from(test.labels()?)?);
     let rows: Vec<i64> = rows.into_iter().map(|row| row as i64).collect();
     let queries = test.x.index_select(0, &Tensor::from_slice(&rows));
-    let (similarities, indices) = neighbours(&bank.x, &queries, SHOWN_NEIGHBOURS)?;
+    let (similarities, indices) = neighbors(&bank.x, &queries, SHOWN_NEIGHBORS)?;
     let classes = data.classes.len() as i64;
     let predicted = knn_predict(&bank.x, labels, &queries, classes, &config.evaluation.knn)?;
     let mut gallery = Vec::new();
@@ -231,13 +231,13 @@ fn nearest(
         let Some(image) = picture(&**source, id) else { continue };
         let near = |n: i64| {
             let id = bank.ids[indices.i((i as i64, n)).int64_value(&[]) as usize];
-            Some(report::Neighbour {
+            Some(report::Neighbor {
                 image: picture(&*data.train, id)?,
                 label: data.train.label(id).map(|label| label as usize),
                 similarity: similarities.i((i as i64, n)).double_value(&[]),
             })
         };
-        gallery.push(report::Neighbours {
+        gallery.push(report::Neighbors {
             image,
             label: source.label(id).map(|label| label as usize),
             predicted: Some(predicted.int64_value(&[i as i64]) as usize),
@@ -318,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_are_shown_of_one_image_a_class() {
+    fn neighbors_are_shown_of_one_image_a_class() {
         // A test split by class folders: 40 images of each of ten classes, and one image of an eleventh.
         let labels: Vec<i64> = (0..400).map(|i| i / 40).chain([10]).collect();
         let classes = |labels: &[i64]| -> Vec<i64> {

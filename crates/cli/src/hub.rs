@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use portolan_encoders::Encoder;
 use portolan_interchange::{Shown, built_by, hub_config};
 use portolan_report::Report;
-use portolan_tensor::io::write_aside;
+use portolan_tensor::io::write_atomic;
 use std::path::Path;
 
 use crate::config::RunConfig;
@@ -28,9 +28,12 @@ pub(crate) fn write(
     let shown = encoder::shown(config)?;
     encoder::write(encoder, config, &folder.join("model.safetensors"))?;
     let described = hub_config(&config.encoder, encoder.width(), &shown);
-    write_aside(&folder.join("config.json"), serde_json::to_string_pretty(&described)?.as_bytes())?;
+    write_atomic(
+        &folder.join("config.json"),
+        serde_json::to_string_pretty(&described)?.as_bytes(),
+    )?;
     let card = card(encoder, config, &shown, Report::read(run).ok().as_ref());
-    write_aside(&folder.join("README.md"), card.as_bytes())
+    write_atomic(&folder.join("README.md"), card.as_bytes())
 }
 
 /// The model card: what it is, what it was made of, what it reached, how to load it.
@@ -74,7 +77,7 @@ fn card(
     if builder.starts_with("timm") {
         card += "\n```python\nimport timm\nencoder = timm.create_model(\"local-dir:THIS_FOLDER\", pretrained=True)\n```\n";
     }
-    card + "\nThe licence is the publisher's to choose.\n"
+    card + "\nThe license is the publisher's to choose.\n"
 }
 
 fn figures(report: &Report) -> String {

@@ -92,7 +92,7 @@ mod tests {
     use crate::methods::tests::{GENERATOR, shrink};
     use crate::methods::{METHODS, build};
     use portolan_encoders::{EncoderConfig, Stem};
-    use portolan_method::{Batch, StepCx};
+    use portolan_method::{Batch, StepContext};
     use portolan_tensor::distributed::Reducer;
     use portolan_tensor::{Kind, channels_last, io, tch};
     use std::path::Path;
@@ -119,7 +119,7 @@ mod tests {
         (0..processes).map(process).collect()
     }
 
-    /// Every method; MoCo also with the shuffled batch norm of its first form, which is not synchronised.
+    /// Every method; MoCo also with the shuffled batch norm of its first form, which is not synchronized.
     fn cases() -> Vec<(String, RunConfig)> {
         let mut cases = Vec::new();
         for method in METHODS {
@@ -157,21 +157,24 @@ mod tests {
         let mut found = Vec::new();
         seed(2);
         for step in 0..2 {
-            let cx = StepCx {
+            let cx = StepContext {
                 step,
                 total_steps: 4,
                 epoch: step,
                 micro_batch: 0,
                 seed: 0,
                 device: Device::Cpu,
-                givens: None,
+                inputs: None,
             };
             let whole = |view: &portolan_augment::ViewSpec| {
                 let size = i64::from(view.size());
                 Tensor::randn([IMAGES, 3, size, size], (Kind::Double, Device::Cpu))
             };
-            let views =
-                method.views().iter().map(|view| channels_last(&cx.own(&whole(view), 0))).collect();
+            let views = method
+                .views()
+                .iter()
+                .map(|view| channels_last(&cx.shard(&whole(view), 0)))
+                .collect();
             let batch = Batch { views, ids: vec![0; (IMAGES / cx.processes()) as usize] };
             optimizer.zero_grad().unwrap();
             let loss = method.loss(&batch, &cx).unwrap().loss;

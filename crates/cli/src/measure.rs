@@ -12,7 +12,7 @@ use portolan_train::Outcome;
 
 use crate::config::RunConfig;
 use crate::methods;
-use crate::run::plain_view;
+use crate::run::eval_view;
 
 /// Images that bring an untrained encoder's batch statistics up to date.
 const RECALIBRATION: usize = 5_000;
@@ -49,14 +49,14 @@ pub(crate) fn both_splits(
 /// kNN and linear probe of an encoder: the training split for fitting, the test split for scoring.
 ///
 /// # Errors
-/// When images cannot be read, or the data has no labelled test split.
+/// When images cannot be read, or the data has no labeled test split.
 pub(crate) fn measure(
     encoder: &dyn Encoder,
     config: &RunConfig,
     data: &Dataset,
     device: Device,
 ) -> Result<Measured> {
-    let view = plain_view(config, data);
+    let view = eval_view(config, data);
     let (bank, test) = both_splits(encoder, data, &view, device, config.training.precision)?;
     let classes = data.classes.len() as i64;
     let knn = knn_top1(&bank, &test, classes, &config.evaluation.knn)?;
@@ -73,7 +73,7 @@ fn knn_of(
     device: Device,
 ) -> Result<f64> {
     let (bank, test) =
-        both_splits(encoder, data, &plain_view(config, data), device, config.training.precision)?;
+        both_splits(encoder, data, &eval_view(config, data), device, config.training.precision)?;
     let classes = data.classes.len() as i64;
     knn_top1(&bank, &test, classes, &config.evaluation.knn)
 }
@@ -114,7 +114,7 @@ struct Untrained {
 fn untrained(config: &RunConfig, data: &Dataset, device: Device) -> Result<Untrained> {
     let method = methods::build(config, device)?;
     let as_built = knn_of(method.encoder(), config, data, device)?;
-    let view = plain_view(config, data);
+    let view = eval_view(config, data);
     recalibrate(method.encoder(), &*data.train, &view, device, RECALIBRATION, config.seed)?;
     let recalibrated = measure(method.encoder(), config, data, device)?.figures;
     Ok(Untrained { as_built, recalibrated })

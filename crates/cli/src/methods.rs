@@ -123,7 +123,7 @@ pub(crate) const METHODS: &[Entry] = &[
     },
     Entry {
         name: "colorization",
-        title: "Colourisation",
+        title: "Colorization",
         recipes: &portolan_pretext::recipes::COLORIZATION,
         build: |settings, encoder, views, device| {
             Ok(Box::new(Colorization::new(parse(settings)?, encoder, views, device)?))
@@ -196,7 +196,7 @@ pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use portolan_encoders::Stem;
-    use portolan_method::{Batch, Givens, StepCx};
+    use portolan_method::{Batch, StepContext, StepInputs};
     use portolan_tensor::{Kind, Precision, Tensor};
     use std::sync::Mutex;
 
@@ -294,42 +294,42 @@ pub(crate) mod tests {
                 (resnet.stem, resnet.batch_norm_splits) = (Stem::CifarStrided, 2); // MoCo shuffles
             }
             shrink(&mut config);
-            let givens = Givens::default();
-            let (each, again) = (four_steps(&config, None), four_steps(&config, Some(&givens)));
+            let inputs = StepInputs::default();
+            let (each, again) = (four_steps(&config, None), four_steps(&config, Some(&inputs)));
             assert_eq!(each.len(), again.len());
             for ((name, a), (_, b)) in each.iter().zip(&again) {
                 assert!(a.equal(b), "{name} of {} differs", method.name);
             }
             let changing = ["moco-v3", "byol", "dino", "mae", "jigsaw", "moco", "colorization"];
-            let given = format!("{givens:?}");
+            let given = format!("{inputs:?}");
             assert_eq!(given.contains("(0 values"), !changing.contains(&method.name), "{given}");
         }
     }
 
-    /// The method's and the optimiser's state after four steps of four epochs; with `givens` by the first step's context
+    /// The method's and the optimizer's state after four steps of four epochs; with `inputs` by the first step's context
     /// and what they hold.
-    fn four_steps(config: &RunConfig, givens: Option<&Givens>) -> Vec<(String, Tensor)> {
+    fn four_steps(config: &RunConfig, inputs: Option<&StepInputs>) -> Vec<(String, Tensor)> {
         portolan_tensor::seed(1);
         let mut method = build(config, Device::Cpu).unwrap();
         let mut optimizer = portolan_train::optimizer(&config.training, &*method).unwrap();
         for step in 0..4 {
             let device = Device::Cpu;
-            let now = StepCx {
+            let now = StepContext {
                 step,
                 total_steps: 4,
                 epoch: step,
                 micro_batch: 0,
                 seed: 0,
                 device,
-                givens: None,
+                inputs: None,
             };
-            let cx = match givens {
-                Some(_) => StepCx { step: 0, epoch: 0, givens, ..now },
+            let cx = match inputs {
+                Some(_) => StepContext { step: 0, epoch: 0, inputs, ..now },
                 None => now,
             };
-            if let Some(givens) = givens {
-                givens.refresh(&now);
-                givens.rewind();
+            if let Some(inputs) = inputs {
+                inputs.refresh(&now);
+                inputs.restart();
             }
             let size = |spec: &ViewSpec| i64::from(spec.size());
             let view = |spec| Tensor::rand([4, 3, size(spec), size(spec)], (Kind::Float, device));
@@ -354,14 +354,14 @@ pub(crate) mod tests {
         let views = method.views().iter().map(view).collect();
         let batch = Batch { views, ids: (0..4).collect() };
         let device = Device::Cpu;
-        let cx = StepCx {
+        let cx = StepContext {
             step: 0,
             total_steps: 2,
             epoch: 0,
             micro_batch: 0,
             seed: 0,
             device,
-            givens: None,
+            inputs: None,
         };
         let mut optimizer = portolan_train::optimizer(&config.training, method).unwrap();
         optimizer.zero_grad().unwrap();

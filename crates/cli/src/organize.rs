@@ -33,7 +33,7 @@ const TABLE: &str = "groups.parquet";
 pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
     let device = device::choose(&args.device)?;
     let trained = open_encoder(args)?;
-    let (encoder, view) = (trained.build(&trained.config, device)?, trained.plain_view());
+    let (encoder, view) = (trained.build(&trained.config, device)?, trained.eval_view());
     let (source, notes) = portolan_data::photographs(&args.folder)?;
     tell_notes(&notes);
     let out = prepare_out(args)?;
@@ -80,8 +80,8 @@ pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
         duplicate_of: &duplicate_of,
         unreadable: &unreadable,
     })?;
-    io::write_aside(&out.join(TABLE), &table(&names, &found, &clusters, &duplicate_of)?)?;
-    io::write_aside(&out.join(GALLERY), page.as_bytes())?;
+    io::write_atomic(&out.join(TABLE), &table(&names, &found, &clusters, &duplicate_of)?)?;
+    io::write_atomic(&out.join(GALLERY), page.as_bytes())?;
 
     let dense = clusters.iter().max().map_or(0, |last| last + 1);
     let outside = clusters.iter().filter(|&&cluster| cluster < 0).count();

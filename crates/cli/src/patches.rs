@@ -1,8 +1,8 @@
-//! `portolan patches`: the patch features of a run's vision transformer as colours, beside the images.
+//! `portolan patches`: the patch features of a run's vision transformer as colors, beside the images.
 
 use anyhow::Result;
 use portolan_encoders::Encoder;
-use portolan_evaluate::patch_colours;
+use portolan_evaluate::patch_colors;
 use portolan_tensor::{Tensor, device, no_grad};
 use std::process::ExitCode;
 
@@ -19,11 +19,11 @@ pub(crate) fn patches(args: &PatchesArgs) -> Result<ExitCode> {
     make_folder(&args.out)?;
     let maps: Vec<Tensor> =
         shown.iter().map(|one| no_grad(|| vit.map(&one.x, /* train */ false))).collect();
-    let colours = patch_colours(&Tensor::cat(&maps, 0))?;
+    let colors = patch_colors(&Tensor::cat(&maps, 0))?;
     for (i, one) in shown.iter().enumerate() {
-        let colours = enlarged(&to_picture(&colours.get(i as i64))?, one.image.width());
+        let colors = enlarged(&to_picture(&colors.get(i as i64))?, one.image.width());
         let path = args.out.join(format!("{}-patches.png", one.name));
-        save(&sheet(&[vec![one.image.clone(), colours]]), &path)?;
+        save(&sheet(&[vec![one.image.clone(), colors]]), &path)?;
     }
     Ok(ExitCode::SUCCESS)
 }

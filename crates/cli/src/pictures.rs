@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::RunConfig;
 use crate::encoder::shown;
-use crate::trained::plain_view;
+use crate::trained::eval_view;
 
 /// Pictures are enlarged by a whole factor to at least this many pixels a side.
 const SIDE: u32 = 192;
@@ -23,18 +23,18 @@ const GAP: u32 = 6;
 pub(crate) struct Shown {
     /// The file's name without its ending, or that and a number where two files have one name.
     pub(crate) name: String,
-    /// Cut and resized, before its normalisation.
+    /// Cut and resized, before its normalization.
     pub(crate) image: RgbImage,
-    /// The same, normalised: `[1, 3, size, size]`, on the device.
+    /// The same, normalized: `[1, 3, size, size]`, on the device.
     pub(crate) x: Tensor,
 }
 
-/// The view of evaluation, normalised as the run's data.
+/// The view of evaluation, normalized as the run's data.
 ///
 /// # Errors
-/// When the run's views have no normalisation.
+/// When the run's views have no normalization.
 pub(crate) fn view_of(config: &RunConfig) -> Result<ViewSpec> {
-    Ok(plain_view(&shown(config)?))
+    Ok(eval_view(&shown(config)?))
 }
 
 /// Reads photographs and brings them to the encoder's size.
@@ -120,7 +120,7 @@ pub(crate) fn make_folder(folder: &Path) -> Result<()> {
 pub(crate) fn save(picture: &RgbImage, path: &Path) -> Result<()> {
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, ImageFormat::Png)?;
-    io::write_aside(path, bytes.get_ref())?;
+    io::write_atomic(path, bytes.get_ref())?;
     println!("{}", path.display());
     Ok(())
 }

@@ -215,7 +215,7 @@ fn whole(file: &Path, entry: &Entry) -> Result<Table> {
 fn adapt(config: &mut RunConfig, data: &Dataset) -> Result<()> {
     config.augment = config.augment.on(device::choose(&config.device)?);
     for op in config.views.iter_mut().flat_map(|views| &mut views.ops) {
-        op.normalise_by(data.mean, data.std);
+        op.normalize_by(data.mean, data.std);
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use portolan_data::Dataset;
 use portolan_evaluate::images;
 use portolan_mae::{Mae, Reconstruction};
-use portolan_method::StepCx;
+use portolan_method::StepContext;
 use portolan_tensor::{Device, Tensor, device, no_grad, upload};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -47,15 +47,15 @@ fn load(run: &Path, config: &RunConfig, device: Device) -> Result<Mae> {
 }
 
 /// The `draw`-th draw of masks.
-fn draw(draw: usize, config: &RunConfig, device: Device) -> StepCx<'static> {
-    StepCx {
+fn draw(draw: usize, config: &RunConfig, device: Device) -> StepContext<'static> {
+    StepContext {
         step: draw as u64,
         total_steps: 1,
         epoch: 0,
         micro_batch: 0,
         seed: config.seed,
         device,
-        givens: None,
+        inputs: None,
     }
 }
 
@@ -67,7 +67,7 @@ fn show(
     device: Device,
 ) -> Result<()> {
     let view = view_of(config)?;
-    let (mean, std) = view.normalisation().context("the view has no normalisation")?;
+    let (mean, std) = view.normalization().context("the view has no normalization")?;
     let shown = read(paths, &view, device)?;
     make_folder(out)?;
     let column = |values: [f32; 3]| Tensor::from_slice(&values).view([3, 1, 1]);
@@ -103,9 +103,9 @@ fn score(mae: &Mae, config: &RunConfig, data: &Dataset, device: Device) -> Resul
         count += n;
     }
     ensure!(count > 0.0, "none of the test images of {} can be read", data.name);
-    let space = match mae.config().normalise_patches {
-        true => "numbers of patches, each normalised by its own mean and deviation",
-        false => "pixels, normalised by the data set's mean and deviation",
+    let space = match mae.config().normalize_patches {
+        true => "numbers of patches, each normalized by its own mean and deviation",
+        false => "pixels, normalized by the data set's mean and deviation",
     };
     println!("mean squared error on the hidden patches of {count} test images of {}", data.name);
     println!("in {space}\n");

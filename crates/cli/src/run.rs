@@ -165,7 +165,7 @@ pub(crate) fn open_data(config: &DataConfig) -> Result<Dataset> {
         data.limit(config.limit);
     }
     data.train = in_memory(data.train, MEMORY);
-    data.unlabelled = data.unlabelled.map(|more| in_memory(more, MEMORY));
+    data.unlabeled = data.unlabeled.map(|more| in_memory(more, MEMORY));
     data.test = data.test.map(|test| match config.limit_test {
         0 => in_memory(test, MEMORY),
         limit => in_memory(subset(test, limit), MEMORY),
@@ -173,13 +173,13 @@ pub(crate) fn open_data(config: &DataConfig) -> Result<Dataset> {
     Ok(data)
 }
 
-/// The plain view of evaluation, normalised as the run's data.
-pub(crate) fn plain_view(config: &RunConfig, data: &Dataset) -> ViewSpec {
-    trained::plain_view(&config.evaluation.shown(data.mean, data.std))
+/// The plain view of evaluation, normalized as the run's data.
+pub(crate) fn eval_view(config: &RunConfig, data: &Dataset) -> ViewSpec {
+    trained::eval_view(&config.evaluation.shown(data.mean, data.std))
 }
 
 /// Whether accuracies can be measured: labels, and a test split.
-pub(crate) fn is_labelled(data: &Dataset) -> bool {
+pub(crate) fn is_labeled(data: &Dataset) -> bool {
     data.test.is_some() && !data.classes.is_empty()
 }
 
@@ -235,7 +235,7 @@ fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Result<ExitCode>
     if args.resume.is_none() && distributed::rank() == 0 {
         make_folder(&folder)?;
         let text = toml::to_string(config)?;
-        portolan_tensor::io::write_aside(&folder.join("config.toml"), text.as_bytes())?;
+        portolan_tensor::io::write_atomic(&folder.join("config.toml"), text.as_bytes())?;
     }
     if args.resume.is_some() && resume.is_none() {
         eprintln!("note     the run left no checkpoint: it starts from the beginning");
@@ -251,8 +251,8 @@ fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Result<ExitCode>
     }
     listen_for_stop()?;
 
-    let view = plain_view(config, data);
-    let test = data.test.clone().filter(|_| is_labelled(data));
+    let view = eval_view(config, data);
+    let test = data.test.clone().filter(|_| is_labeled(data));
     let knn = test.as_ref().map(|test| KnnPoint {
         bank: &*data.train,
         test: &**test,
@@ -271,7 +271,7 @@ fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Result<ExitCode>
         threads,
         resume,
         stop: &STOP,
-        plain_view: &view,
+        eval_view: &view,
         knn,
         afterwards: estimate.map_or(0.0, |estimate| estimate.evaluation),
         tensorboard: args.tensorboard,
@@ -306,7 +306,7 @@ pub(crate) fn tell_notes(notes: &[String]) {
 /// Refuses settings that these images, or the device, do not allow.
 fn check(config: &RunConfig, data: &Dataset, device: Device) -> Result<()> {
     config.training.validate(data.to_pretrain_on().len(), device)?;
-    if is_labelled(data) {
+    if is_labeled(data) {
         config.evaluation.knn.check(data.train.len())?;
     }
     Ok(())
@@ -357,8 +357,8 @@ fn announce(plan: &Plan, folder: &Path, device: Device) {
     eprintln!("run      {}", folder.display());
     tell_notes(&plan.notes);
     tell_notes(&data.notes);
-    if !is_labelled(data) {
-        eprintln!("note     no labelled test split: no accuracy will be measured");
+    if !is_labeled(data) {
+        eprintln!("note     no labeled test split: no accuracy will be measured");
     }
     if training.accumulate > 1 {
         eprintln!("note     {}", finish::ACCUMULATION);

@@ -35,7 +35,23 @@ pub(crate) fn recipe_in(path: &Path) -> Result<Option<String>> {
 pub(crate) fn read(path: &Path) -> Result<Table> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the settings in {}", path.display()))?;
-    text.parse().with_context(|| format!("{} is not valid TOML", path.display()))
+    let mut table =
+        text.parse().with_context(|| format!("{} is not valid TOML", path.display()))?;
+    rename(&mut table);
+    Ok(table)
+}
+
+/// Settings that had another name up to version 0.1, in every table.
+const RENAMED: [(&str, &str); 1] = [("normalise_patches", "normalize_patches")];
+
+/// Gives settings from an older version the names that they have now.
+fn rename(table: &mut Table) {
+    for (old, new) in RENAMED {
+        if let Some(value) = table.remove(old) {
+            table.insert(new.to_owned(), value);
+        }
+    }
+    table.iter_mut().filter_map(|(_, value)| value.as_table_mut()).for_each(rename);
 }
 
 fn lay_text_over(base: &mut Table, text: &str) -> Result<()> {
@@ -61,7 +77,7 @@ fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Resul
     for (key, value) in over {
         let path = format!("{prefix}{key}");
         match (base.get_mut(&key), value) {
-            // Another kind of optimiser, or family of encoders, has other settings: the file gives them all.
+            // Another kind of optimizer, or family of encoders, has other settings: the file gives them all.
             (Some(Value::Table(base)), Value::Table(over)) if is_another(base, &over) => {
                 *base = over
             }
@@ -248,5 +264,18 @@ mod tests {
         std::fs::write(file.path(), "[training]\nepoch = 9").unwrap();
         let error = format!("{:#}", lay_over(&mut table, file.path()).unwrap_err());
         assert!(error.contains("training.epochs"), "{error}");
+    }
+
+    #[test]
+    fn settings_of_older_versions_are_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let old = "[settings]\nnormalise_patches = false\n[training]\non_divergence = \"tell\"\n";
+        std::fs::write(file.path(), old).unwrap();
+        let mut table = methods::find("mae").unwrap().recipe("shapes").unwrap();
+        set_from_text(&mut table, "normalize_patches=true").unwrap();
+        lay_over(&mut table, file.path()).unwrap();
+        let config: RunConfig = table.try_into().unwrap();
+        assert_eq!(config.settings["normalize_patches"].as_bool(), Some(false));
+        assert_eq!(config.training.on_divergence, portolan_train::OnDivergence::Warn);
     }
 }

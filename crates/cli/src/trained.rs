@@ -13,7 +13,7 @@ use crate::config::{DataConfig, RunConfig};
 use crate::encoder;
 use crate::run::open_data;
 
-/// Of a file nothing else is known: neighbours and temperature of InstDisc and DINO, as in the recipes.
+/// Of a file nothing else is known: neighbors and temperature of InstDisc and DINO, as in the recipes.
 const KNN: KnnConfig = KnnConfig { k: 20, temperature: 0.07 };
 
 /// A trained encoder that can be built.
@@ -103,11 +103,11 @@ impl Trained {
     /// transformer as in MAE's `util/datasets.py`, for a ResNet and for small images as everywhere.
     pub(crate) fn finetuning_views(&self) -> [ViewSpec; 2] {
         if self.shows_small_images() || matches!(self.config, EncoderConfig::Resnet(_)) {
-            return [self.training_view(), self.plain_view()];
+            return [self.training_view(), self.eval_view()];
         }
         let shown = Shown { interpolation: Interpolation::Bicubic, ..self.shown };
-        let train = presets::finetuning(shown.size).with_normalisation(shown.mean, shown.std);
-        [in_grey(train, &shown), plain_view(&shown)]
+        let train = presets::finetuning(shown.size).with_normalization(shown.mean, shown.std);
+        [in_gray(train, &shown), eval_view(&shown)]
     }
 
     /// It as a network on `device`; `config` is its own, or that with other settings of training.
@@ -141,14 +141,14 @@ impl Trained {
         open_data(&data)
     }
 
-    /// The plain view, normalised as the images it was trained on.
-    pub(crate) fn plain_view(&self) -> ViewSpec {
-        plain_view(&self.shown)
+    /// The plain view, normalized as the images it was trained on.
+    pub(crate) fn eval_view(&self) -> ViewSpec {
+        eval_view(&self.shown)
     }
 
-    /// Crops and flips without colours: what papers train classifiers on.
+    /// Crops and flips without colors: what papers train classifiers on.
     pub(crate) fn training_view(&self) -> ViewSpec {
-        let plain = self.plain_view();
+        let plain = self.eval_view();
         let Some(crop) = &self.crop else { return plain };
         let mut ops = vec![crop.clone(), Op::HorizontalFlip { p: 0.5 }];
         ops.extend(plain.ops.into_iter().skip(1)); // all but the crop of evaluation
@@ -169,16 +169,16 @@ impl Trained {
 }
 
 /// The plain view of evaluation of an encoder that images are shown to so.
-pub(crate) fn plain_view(shown: &Shown) -> ViewSpec {
+pub(crate) fn eval_view(shown: &Shown) -> ViewSpec {
     let &Shown { resize, size, interpolation, .. } = shown;
     let view = presets::evaluation(resize, size);
-    let mut view = view.with_normalisation(shown.mean, shown.std);
+    let mut view = view.with_normalization(shown.mean, shown.std);
     view.ops[0] = Op::CenterCrop { resize, size, interpolation };
-    in_grey(view, shown)
+    in_gray(view, shown)
 }
 
-/// The view in grey, where the encoder is shown images so.
-fn in_grey(mut view: ViewSpec, shown: &Shown) -> ViewSpec {
+/// The view in gray, where the encoder is shown images so.
+fn in_gray(mut view: ViewSpec, shown: &Shown) -> ViewSpec {
     if shown.grayscale {
         view.ops.insert(1, Op::Grayscale { p: 1.0 });
     }
@@ -222,14 +222,14 @@ mod tests {
         for (method, recipe) in [("mae", "imagenet"), ("moco-v3", "imagenet")] {
             let trained = of_recipe(method, recipe);
             let [train, test] = trained.finetuning_views();
-            let (mean, std) = train.normalisation().unwrap();
-            assert_eq!(train, presets::finetuning(224).with_normalisation(mean, std));
+            let (mean, std) = train.normalization().unwrap();
+            assert_eq!(train, presets::finetuning(224).with_normalization(mean, std));
             assert!(bicubic(&test), "{method}");
-            assert_eq!(bicubic(&trained.plain_view()), method == "mae");
+            assert_eq!(bicubic(&trained.eval_view()), method == "mae");
         }
         for (method, recipe) in [("mae", "shapes"), ("simclr", "imagenet")] {
             let trained = of_recipe(method, recipe);
-            let views = [trained.training_view(), trained.plain_view()];
+            let views = [trained.training_view(), trained.eval_view()];
             assert_eq!(trained.finetuning_views(), views, "{method}");
         }
     }

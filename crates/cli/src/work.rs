@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 use portolan_data::Dataset;
-use portolan_method::{Batch, Method, StepCx, StepLoss};
+use portolan_method::{Batch, Method, StepContext, StepLoss};
 use portolan_optim::Optimizer;
 use portolan_tensor::{Device, Kind, Tensor};
-use portolan_train::{Clock, Feed, Loader, Place, Steps, Training, optimizer};
+use portolan_train::{Clock, Loader, LoaderConfig, StepPlan, Steps, Training, optimizer};
 
 use crate::config::RunConfig;
 
@@ -13,7 +13,7 @@ use crate::config::RunConfig;
 pub(crate) struct Work<'a> {
     config: &'a RunConfig,
     device: Device,
-    place: Place,
+    plan: StepPlan,
     pub(crate) optimizer: Optimizer,
     steps: Steps,
     input: Input,
@@ -39,7 +39,7 @@ impl<'a> Work<'a> {
     ) -> Result<Self> {
         let training = &config.training;
         let batch_size = training.batch_size;
-        let mut place = Place { items: batch_size, batch_size, epochs: 1_000_000 };
+        let mut plan = StepPlan { items: batch_size, batch_size, epochs: 1_000_000 };
         let input = match images {
             None => {
                 let float = (Kind::Float, device);
@@ -51,12 +51,12 @@ impl<'a> Work<'a> {
             }
             Some((data, threads)) => {
                 let images = data.to_pretrain_on();
-                place.items = images.len();
-                training.validate(place.items, device)?;
-                let feed = Feed {
+                plan.items = images.len();
+                training.validate(plan.items, device)?;
+                let feed = LoaderConfig {
                     images,
                     views: method.views().to_vec(),
-                    place,
+                    plan,
                     accumulate: training.accumulate,
                     seed: config.seed,
                     augment: config.augment,
@@ -67,7 +67,7 @@ impl<'a> Work<'a> {
         };
         let optimizer = optimizer(training, method)?;
         let steps = Steps::new(training, device)?;
-        Ok(Work { config, device, place, optimizer, steps, input, step: 0 })
+        Ok(Work { config, device, plan, optimizer, steps, input, step: 0 })
     }
 
     /// Does `n` steps.
@@ -92,14 +92,14 @@ impl<'a> Work<'a> {
         method: &mut dyn Method,
         clock: &mut Clock,
     ) -> Result<Vec<StepLoss>> {
-        let cx = StepCx {
+        let cx = StepContext {
             step: self.step,
-            total_steps: self.place.total_steps(),
-            epoch: self.place.epoch_of(self.step),
+            total_steps: self.plan.total_steps(),
+            epoch: self.plan.epoch_of(self.step),
             micro_batch: 0,
             seed: self.config.seed,
             device: self.device,
-            givens: None,
+            inputs: None,
         };
         let input = &mut self.input;
         let next_batch = |clock: &mut Clock| match input {
@@ -110,7 +110,7 @@ impl<'a> Work<'a> {
             }),
         };
         let (config, optimizer) = (&self.config.training, &mut self.optimizer);
-        let mut training = Training { method, optimizer, config, place: self.place, reducer: None };
+        let mut training = Training { method, optimizer, config, plan: self.plan, reducer: None };
         self.step += 1;
         self.steps.step(&mut training, &cx, next_batch, clock)
     }

@@ -122,5 +122,5 @@ fn splits_of_labeling_tools_and_classes_of_one_split_alone() {
     let output = portolan(here, "evaluate run --data export --protocol knn");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    has(&said, &["error: export has no labelled test split", "a folder a class"]);
+    has(&said, &["error: export has no labeled test split", "a folder a class"]);
 }

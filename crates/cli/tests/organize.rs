@@ -34,7 +34,7 @@ fn photographs(root: &Path) {
 }
 
 #[test]
-fn photographs_are_organised_and_nothing_is_overwritten() {
+fn photographs_are_organized_and_nothing_is_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     photographs(&here.join("photos"));

@@ -177,7 +177,7 @@ fn own_images_with_bad_ones_among_them() {
     assert!(report.contains("03.jpg") && report.contains("05.jpg"), "{report}");
     let embedded = succeeded(&portolan(folder.path(), &["embed", "run", "--out", "x.npy"]));
     assert!(embedded.contains("22 images"), "{embedded}");
-    refused(&portolan(folder.path(), &["evaluate", "run"]), &["no labelled test split"]);
+    refused(&portolan(folder.path(), &["evaluate", "run"]), &["no labeled test split"]);
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn all_methods_end_in_one_table_and_only_those_without_a_report_are_run() {
     let run = text(&output.stderr);
     assert_eq!(run.matches("== ").count(), 2, "SimCLR goes on and MoCo is run: {run}");
     assert!(folder.path().join("all/simclr/report.json").exists());
-    for title in ["SimCLR", "MoCo v3", "Barlow Twins", "MAE", "Colourisation"] {
+    for title in ["SimCLR", "MoCo v3", "Barlow Twins", "MAE", "Colorization"] {
         assert!(said.lines().any(|line| line.starts_with(title)), "{title} is not in: {said}");
     }
     let page = std::fs::read_to_string(folder.path().join("all/comparison.html")).unwrap();

@@ -13,14 +13,14 @@ use crate::fingerprint::{fingerprint, hex};
 use crate::folder::{Folder, Layout};
 use crate::listing::is_image;
 use crate::parquet::Parquet;
-use crate::registry::{self, Known, Normalisation};
+use crate::registry::{self, Known, Normalization};
 use crate::shapes::{self, Shapes};
 use crate::source::{Source, Split, joined, subset};
 use crate::splits;
 use crate::stl10::{self, Stl10};
 use crate::webdataset::WebDataset;
 
-/// Of 10,000 training images of `shapes` at 32 pixels; `shapes_are_normalised` holds it to 0.02.
+/// Of 10,000 training images of `shapes` at 32 pixels; `shapes_are_normalized` holds it to 0.02.
 const SHAPES_MEAN: [f32; 3] = [0.467, 0.467, 0.466];
 const SHAPES_STD: [f32; 3] = [0.109, 0.109, 0.110];
 
@@ -32,12 +32,12 @@ pub struct Dataset {
     /// The images to train on, and what classifiers are fitted on.
     pub train: Arc<dyn Source>,
     /// More images to pretrain on, which have no labels: STL-10's, and those beside class folders.
-    pub unlabelled: Option<Arc<dyn Source>>,
+    pub unlabeled: Option<Arc<dyn Source>>,
     /// The images to score on, where the data says which these are.
     pub test: Option<Arc<dyn Source>>,
     /// Names in the order of the labels; empty where there are no labels.
     pub classes: Vec<String>,
-    /// Mean of each channel, of pixel values in [0, 1]; [`registry::normalisation_for`] says whose.
+    /// Mean of each channel, of pixel values in [0, 1]; [`registry::normalization_for`] says whose.
     pub mean: [f32; 3],
     /// Standard deviation of each channel, likewise.
     pub std: [f32; 3],
@@ -53,7 +53,7 @@ pub struct Dataset {
 impl Dataset {
     /// What is pretrained on: the training images, and after them those without labels.
     pub fn to_pretrain_on(&self) -> Arc<dyn Source> {
-        match &self.unlabelled {
+        match &self.unlabeled {
             Some(more) => joined(Arc::clone(&self.train), Arc::clone(more)),
             None => Arc::clone(&self.train),
         }
@@ -63,8 +63,7 @@ impl Dataset {
     pub fn limit(&mut self, limit: usize) {
         let rest = limit.saturating_sub(self.train.len());
         self.train = subset(Arc::clone(&self.train), limit);
-        self.unlabelled =
-            self.unlabelled.take().filter(|_| rest > 0).map(|more| subset(more, rest));
+        self.unlabeled = self.unlabeled.take().filter(|_| rest > 0).map(|more| subset(more, rest));
     }
 }
 
@@ -150,7 +149,7 @@ fn open_shapes(options: &Options) -> Result<Dataset> {
     Ok(Dataset {
         name: "shapes".to_owned(),
         train: Arc::new(train),
-        unlabelled: None,
+        unlabeled: None,
         test: Some(Arc::new(test)),
         classes: shapes::CLASSES.map(str::to_owned).to_vec(),
         mean: SHAPES_MEAN,
@@ -198,11 +197,11 @@ fn open_cifar(layout: &cifar::Layout, folder: &Path) -> Result<Dataset> {
     Ok(Dataset {
         name: layout.name.to_owned(),
         train: Arc::new(Cifar::open(layout, folder, Split::Train, classes.len())?),
-        unlabelled: None,
+        unlabeled: None,
         test: Some(Arc::new(Cifar::open(layout, folder, Split::Test, classes.len())?)),
         classes,
-        mean: known.normalisation.mean,
-        std: known.normalisation.std,
+        mean: known.normalization.mean,
+        std: known.normalization.std,
         sha256: fingerprint(folder, &files),
         verified: false,
         notes: Vec::new(),
@@ -215,12 +214,12 @@ fn open_stl10(folder: &Path) -> Result<Dataset> {
     let files: Vec<PathBuf> = stl10::FILES.iter().map(PathBuf::from).collect();
     Ok(Dataset {
         name: "stl10".to_owned(),
-        train: Arc::new(Stl10::labelled(folder, "train", classes.len())?),
-        unlabelled: Some(Arc::new(Stl10::unlabelled(folder, "unlabeled")?)),
-        test: Some(Arc::new(Stl10::labelled(folder, "test", classes.len())?)),
+        train: Arc::new(Stl10::labeled(folder, "train", classes.len())?),
+        unlabeled: Some(Arc::new(Stl10::unlabeled(folder, "unlabeled")?)),
+        test: Some(Arc::new(Stl10::labeled(folder, "test", classes.len())?)),
         classes,
-        mean: known.normalisation.mean,
-        std: known.normalisation.std,
+        mean: known.normalization.mean,
+        std: known.normalization.std,
         sha256: fingerprint(folder, &files),
         verified: false,
         notes: Vec::new(),
@@ -229,14 +228,14 @@ fn open_stl10(folder: &Path) -> Result<Dataset> {
 
 /// Images by the layout of their folder.
 fn open_folder(root: &Path) -> Result<Dataset> {
-    let Layout { train, unlabelled, test, classes, notes } = Layout::of(root)?;
-    let all = [Some(&train), unlabelled.as_ref(), test.as_ref()];
+    let Layout { train, unlabeled, test, classes, notes } = Layout::of(root)?;
+    let all = [Some(&train), unlabeled.as_ref(), test.as_ref()];
     let sha256 =
         fingerprint(root, &relative(root, all.into_iter().flatten().flat_map(Folder::paths))?);
     let test = test.map(|test| Arc::new(test) as _);
     let dataset = assemble(name_of(root), Arc::new(train), test, classes, sha256)?;
-    let unlabelled = unlabelled.map(|more| Arc::new(more) as _);
-    Ok(Dataset { unlabelled, notes, ..dataset })
+    let unlabeled = unlabeled.map(|more| Arc::new(more) as _);
+    Ok(Dataset { unlabeled, notes, ..dataset })
 }
 
 /// One image, which has no label.
@@ -299,9 +298,9 @@ fn assemble(
     classes: Vec<String>,
     sha256: String,
 ) -> Result<Dataset> {
-    let Normalisation { mean, std, .. } = registry::normalisation_for(&classes)?;
-    let (unlabelled, verified, notes) = (None, false, Vec::new());
-    Ok(Dataset { name, train, unlabelled, test, classes, mean, std, sha256, verified, notes })
+    let Normalization { mean, std, .. } = registry::normalization_for(&classes)?;
+    let (unlabeled, verified, notes) = (None, false, Vec::new());
+    Ok(Dataset { name, train, unlabeled, test, classes, mean, std, sha256, verified, notes })
 }
 
 /// The files of `folder` with this extension, by name.

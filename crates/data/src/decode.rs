@@ -14,13 +14,13 @@ pub const MAX_PIXELS: u64 = 100_000_000;
 /// The formats that are read, as messages name them.
 pub(crate) const FORMATS: &str = "JPEG, PNG, WebP, BMP, GIF, TIFF or PNM";
 
-/// A block of 64 pixels takes one bit at the least. A decoder would fill what is missing with grey, for seconds.
+/// A block of 64 pixels takes one bit at the least. A decoder would fill what is missing with gray, for seconds.
 const MAX_JPEG_PIXELS_PER_BYTE: u64 = 8 * 64;
 
 /// The pixels of a JPEG, PNG, WebP, BMP, GIF, TIFF or PNM file, upright, eight bits a channel.
 ///
-/// The format is told by the content, not by a name. Of several frames or pages the first is decoded. The EXIF orientation is applied. Grey and palette
-/// pictures become RGB, CMYK and YCCK JPEGs are converted without a colour profile (inverted values, as
+/// The format is told by the content, not by a name. Of several frames or pages the first is decoded. The EXIF orientation is applied. Gray and palette
+/// pictures become RGB, CMYK and YCCK JPEGs are converted without a color profile (inverted values, as
 /// Adobe writes them), 16 bits are scaled to 8, and an alpha channel is dropped without compositing: all as
 /// Pillow's `convert("RGB")`, through which the published results read their pictures; of usual JPEGs to the level (`portolan_jpeg`).
 ///
@@ -79,7 +79,7 @@ fn any_image(bytes: &[u8]) -> Result<RgbImage> {
         let hint = if boxed { " but HEIC, AVIF or a video; convert it to JPEG" } else { "" };
         bail!("its content is not a {FORMATS} image{hint}")
     };
-    // The decoder fills what a cut JPEG lacks with grey and reports success.
+    // The decoder fills what a cut JPEG lacks with gray and reports success.
     if format == ImageFormat::Jpeg {
         check_jpeg(bytes)?;
     }
@@ -184,10 +184,10 @@ mod tests {
     }
 
     #[test]
-    fn grey_alpha_and_sixteen_bits_become_rgb() {
-        let grey =
+    fn gray_alpha_and_sixteen_bits_become_rgb() {
+        let gray =
             decode(&encode(GrayImage::from_pixel(8, 8, Luma([90])), ImageFormat::Jpeg)).unwrap();
-        assert_near(grey.get_pixel(3, 3), [90, 90, 90]);
+        assert_near(gray.get_pixel(3, 3), [90, 90, 90]);
         let clear = RgbaImage::from_pixel(4, 4, Rgba([10, 20, 30, 0]));
         assert_eq!(
             decode(&encode(clear, ImageFormat::Png)).unwrap().get_pixel(0, 0).0,
@@ -202,14 +202,14 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_bits_grey_alpha_and_orientation_of_tiff_and_pnm() {
+    fn sixteen_bits_gray_alpha_and_orientation_of_tiff_and_pnm() {
         let deep: ImageBuffer<Rgb<u16>, _> =
             ImageBuffer::from_pixel(4, 4, Rgb([0, 32_896, 65_535]));
         for format in [ImageFormat::Tiff, ImageFormat::Pnm] {
             let image = decode(&encode(deep.clone(), format)).unwrap();
             assert_eq!(image.get_pixel(3, 3).0, [0, 128, 255], "{format:?}");
-            let grey = encode(GrayImage::from_pixel(4, 4, Luma([90])), format);
-            assert_eq!(decode(&grey).unwrap().get_pixel(1, 1).0, [90, 90, 90], "{format:?}");
+            let gray = encode(GrayImage::from_pixel(4, 4, Luma([90])), format);
+            assert_eq!(decode(&gray).unwrap().get_pixel(1, 1).0, [90, 90, 90], "{format:?}");
         }
         let clear = encode(RgbaImage::from_pixel(4, 4, Rgba([10, 20, 30, 0])), ImageFormat::Tiff);
         assert_eq!(decode(&clear).unwrap().get_pixel(0, 0).0, [10, 20, 30]);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     /// Written by Pillow 12 from inks (0,0,0,0), (255,0,0,0), (0,200,100,0), (40,80,120,60), one to a quarter;
-    /// ycck.jpg is the same file with Adobe's colour transform set to 2. Expected: Pillow's `convert("RGB")`.
+    /// ycck.jpg is the same file with Adobe's color transform set to 2. Expected: Pillow's `convert("RGB")`.
     #[test]
     fn cmyk_and_ycck_are_as_pillow_reads_them() {
         let quarters = [(8, 8), (24, 8), (8, 24), (24, 24)];
@@ -280,10 +280,10 @@ mod tests {
             (include_bytes!("../tests/pictures/cmyk.jpg"), CMYK_AS_PILLOW),
             (include_bytes!("../tests/pictures/ycck.jpg"), YCCK_AS_PILLOW),
         ];
-        for (bytes, colours) in cases {
+        for (bytes, colors) in cases {
             let image = decode(bytes).unwrap();
-            for ((x, y), colour) in quarters.into_iter().zip(colours) {
-                assert_near(image.get_pixel(x, y), colour);
+            for ((x, y), color) in quarters.into_iter().zip(colors) {
+                assert_near(image.get_pixel(x, y), color);
             }
         }
     }

@@ -117,7 +117,7 @@ fn get(download: &Download, part: &Path) -> Result<()> {
         }
         status => bail!("the server answered with status {status}"),
     }
-    // A page to log in or to apologise is no beginning of the archive.
+    // A page to log in or to apologize is no beginning of the archive.
     let length = response.body().content_length().unwrap_or(download.bytes - have);
     ensure!(
         have + length == download.bytes,

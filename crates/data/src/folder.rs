@@ -25,7 +25,7 @@ pub(crate) struct Layout {
     /// The images with a class; all of the split where none has one.
     pub(crate) train: Folder,
     /// Where there are classes, the images in no class folder.
-    pub(crate) unlabelled: Option<Folder>,
+    pub(crate) unlabeled: Option<Folder>,
     /// With labels where the training images have them.
     pub(crate) test: Option<Folder>,
     /// The class folders' names in the order of the labels; empty without classes.
@@ -109,18 +109,18 @@ impl Layout {
         let whole = Part { root: root.to_owned(), files: images }.without_images_folder();
         let (train, tests) = whole.splits(&mut notes)?;
         let classes = train.classes();
-        let (labelled, others) = train.labelled_by(&classes);
+        let (labeled, others) = train.labeled_by(&classes);
         let mut layout = match classes.is_empty() {
-            true => Layout { train: others, unlabelled: None, test: None, classes, notes },
+            true => Layout { train: others, unlabeled: None, test: None, classes, notes },
             false => Layout {
-                train: labelled,
-                unlabelled: Some(others).filter(|others| !others.files.is_empty()),
+                train: labeled,
+                unlabeled: Some(others).filter(|others| !others.files.is_empty()),
                 test: None,
                 classes,
                 notes,
             },
         };
-        if let Some(others) = &layout.unlabelled {
+        if let Some(others) = &layout.unlabeled {
             layout.notes.push(format!(
                 "{} image(s) in no class folder of {}: pretrained on, and without a label",
                 others.files.len(),
@@ -135,15 +135,15 @@ impl Layout {
     /// images without, and are scored on validation images.
     fn choose_test(&mut self, tests: &[Part]) {
         if self.classes.is_empty() {
-            self.test = tests.first().map(|part| part.labelled_by(&[]).1);
+            self.test = tests.first().map(|part| part.labeled_by(&[]).1);
             return;
         }
         for part in tests {
-            let (labelled, others) = part.labelled_by(&self.classes);
+            let (labeled, others) = part.labeled_by(&self.classes);
             let strangers: BTreeSet<String> =
                 others.files.iter().filter_map(|file| class_of(file)).collect();
             let strangers: Vec<String> = strangers.into_iter().take(5).collect();
-            if labelled.files.is_empty() {
+            if labeled.files.is_empty() {
                 if !strangers.is_empty() {
                     self.notes.push(format!(
                         "{} is not scored on: none of its folders ({}) is a class folder of the training images",
@@ -164,7 +164,7 @@ impl Layout {
                     part.name()
                 ));
             }
-            self.test = Some(labelled);
+            self.test = Some(labeled);
             return;
         }
     }
@@ -252,20 +252,20 @@ impl Part {
     }
 
     /// The images in the folders of `classes`, which are sorted, with their labels; and the others.
-    fn labelled_by(&self, classes: &[String]) -> (Folder, Folder) {
+    fn labeled_by(&self, classes: &[String]) -> (Folder, Folder) {
         let empty = || Folder { root: self.root.clone(), files: Vec::new(), labels: Vec::new() };
-        let (mut labelled, mut others) = (empty(), empty());
+        let (mut labeled, mut others) = (empty(), empty());
         for file in &self.files {
             let class = class_of(file).and_then(|class| classes.binary_search(&class).ok());
             match class {
                 Some(label) => {
-                    labelled.files.push(file.clone());
-                    labelled.labels.push(label as u32);
+                    labeled.files.push(file.clone());
+                    labeled.labels.push(label as u32);
                 }
                 None => others.files.push(file.clone()),
             }
         }
-        (labelled, others)
+        (labeled, others)
     }
 }
 

@@ -10,7 +10,7 @@
 //! let shapes = open("shapes", &Options { train: 100, test: 20, ..Options::default() })?;
 //! let image = shapes.train.picture(7)?.decode()?;
 //! assert_eq!(image.dimensions(), (32, 32));
-//! let label = shapes.train.label(7).expect("shapes are labelled");
+//! let label = shapes.train.label(7).expect("shapes are labeled");
 //! println!("{}: a {}", shapes.train.describe(7), shapes.classes[label as usize]);
 //! # anyhow::Ok(())
 //! ```

@@ -26,7 +26,7 @@ use crate::source::{Picture, Source};
 
 /// Rows of a row group, which is held in memory while it is written.
 const GROUP: usize = 1000;
-/// Of the new JPEGs. At 90 and above the encoder keeps colour at full resolution, which would cost what packing saves.
+/// Of the new JPEGs. At 90 and above the encoder keeps color at full resolution, which would cost what packing saves.
 const QUALITY: u8 = 89;
 
 /// What [`pack`] wrote.

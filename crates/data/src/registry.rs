@@ -25,7 +25,7 @@ pub struct Known {
     /// Class names in the order of their labels; empty where they are too many to list.
     pub classes: Vec<String>,
     /// Of the training images.
-    pub normalisation: Normalisation,
+    pub normalization: Normalization,
     /// Absent where it cannot be downloaded without a person.
     pub download: Option<Download>,
 }
@@ -33,7 +33,7 @@ pub struct Known {
 /// Mean and standard deviation of each channel, of pixel values in [0, 1].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Normalisation {
+pub struct Normalization {
     /// Red, green, blue.
     pub mean: [f32; 3],
     /// Red, green, blue.
@@ -88,21 +88,21 @@ pub fn known(name: &str) -> Result<Option<Known>> {
     Ok(Some(Known { name, ..known }))
 }
 
-/// The normalisation for data with these classes: that of the known data set with the same class names
+/// The normalization for data with these classes: that of the known data set with the same class names
 /// (it is that data set in another container), otherwise ImageNet's.
 ///
 /// # Errors
 /// As [`known`].
-pub fn normalisation_for(classes: &[String]) -> Result<Normalisation> {
+pub fn normalization_for(classes: &[String]) -> Result<Normalization> {
     for name in names() {
         if let Some(known) = known(name)?
             && !classes.is_empty()
             && known.classes == classes
         {
-            return Ok(known.normalisation);
+            return Ok(known.normalization);
         }
     }
-    Ok(known("imagenet")?.context("datasets/imagenet.toml is missing")?.normalisation)
+    Ok(known("imagenet")?.context("datasets/imagenet.toml is missing")?.normalization)
 }
 
 #[cfg(test)]
@@ -115,7 +115,7 @@ mod tests {
         for name in names() {
             let known = known(name).unwrap().unwrap();
             assert_eq!(known.name, name);
-            for (mean, std) in known.normalisation.mean.into_iter().zip(known.normalisation.std) {
+            for (mean, std) in known.normalization.mean.into_iter().zip(known.normalization.std) {
                 assert!((0.3..0.6).contains(&mean) && (0.1..0.4).contains(&std), "{name}");
             }
             let mut distinct = known.classes.clone();
@@ -131,12 +131,12 @@ mod tests {
     }
 
     #[test]
-    fn normalisation_goes_by_class_names() {
+    fn normalization_goes_by_class_names() {
         let cifar = known("cifar10").unwrap().unwrap();
-        assert_eq!(normalisation_for(&cifar.classes).unwrap().mean, cifar.normalisation.mean);
+        assert_eq!(normalization_for(&cifar.classes).unwrap().mean, cifar.normalization.mean);
         let imagenet = known("imagenet").unwrap().unwrap();
         for classes in [vec![], vec!["airplane".to_owned()]] {
-            assert_eq!(normalisation_for(&classes).unwrap().mean, imagenet.normalisation.mean);
+            assert_eq!(normalization_for(&classes).unwrap().mean, imagenet.normalization.mean);
         }
     }
 }

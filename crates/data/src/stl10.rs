@@ -45,8 +45,8 @@ pub(crate) struct Stl10 {
 
 impl Stl10 {
     /// Checks the lengths of `train`'s or `test`'s files, and the labels.
-    pub(crate) fn labelled(folder: &Path, split: &str, classes: usize) -> Result<Self> {
-        let source = Self::unlabelled(folder, split)?;
+    pub(crate) fn labeled(folder: &Path, split: &str, classes: usize) -> Result<Self> {
+        let source = Self::unlabeled(folder, split)?;
         let path = folder.join(format!("{split}_y.bin"));
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         ensure!(
@@ -64,7 +64,7 @@ impl Stl10 {
     }
 
     /// The images of `unlabeled`, or of a split whose labels are read elsewhere.
-    pub(crate) fn unlabelled(folder: &Path, split: &str) -> Result<Self> {
+    pub(crate) fn unlabeled(folder: &Path, split: &str) -> Result<Self> {
         let pixels = folder.join(format!("{split}_X.bin"));
         let bytes =
             pixels.metadata().with_context(|| format!("cannot read {}", pixels.display()))?.len()
@@ -107,12 +107,12 @@ impl Source for Stl10 {
     }
 }
 
-/// Writes a small STL-10: `train` and `test` labelled images, `unlabelled` others.
+/// Writes a small STL-10: `train` and `test` labeled images, `unlabeled` others.
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub(crate) fn write(folder: &Path, train: usize, test: usize, unlabelled: usize) {
+pub(crate) fn write(folder: &Path, train: usize, test: usize, unlabeled: usize) {
     fs::create_dir_all(folder).unwrap();
-    for (name, images) in [("train", train), ("test", test), ("unlabeled", unlabelled)] {
+    for (name, images) in [("train", train), ("test", test), ("unlabeled", unlabeled)] {
         let pixels: Vec<u8> = (0..images).flat_map(image_of).collect();
         fs::write(folder.join(format!("{name}_X.bin")), pixels).unwrap();
         let labels: Vec<u8> = (0..images).map(|i| (i % 10) as u8 + 1).collect();
@@ -143,13 +143,13 @@ mod tests {
     fn pixels_lie_column_after_column_and_labels_begin_with_one() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), 12, 3, 4);
-        let train = Stl10::labelled(folder.path(), "train", 10).unwrap();
+        let train = Stl10::labeled(folder.path(), "train", 10).unwrap();
         assert_eq!((train.len(), train.label(0), train.label(11)), (12, Some(0), Some(1)));
         let image = train.picture(11).unwrap().decode().unwrap();
         assert_eq!(image.get_pixel(0, 5).0, [200, 0, 0]);
         assert_eq!(image.get_pixel(7, 1).0, [0, 100, 0]);
         assert_eq!(image.get_pixel(95, 95).0, [0, 0, 11]);
-        let more = Stl10::unlabelled(folder.path(), "unlabeled").unwrap();
+        let more = Stl10::unlabeled(folder.path(), "unlabeled").unwrap();
         assert_eq!((more.len(), more.label(0)), (4, None));
     }
 
@@ -157,7 +157,7 @@ mod tests {
     fn files_cut_short_and_wrong_labels_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let refusal = || {
-            let opened = Stl10::labelled(folder.path(), "train", 10);
+            let opened = Stl10::labeled(folder.path(), "train", 10);
             format!("{:#}", opened.err().expect("it was accepted"))
         };
         write(folder.path(), 3, 1, 1);

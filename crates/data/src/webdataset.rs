@@ -121,7 +121,7 @@ impl Source for WebDataset {
     }
 }
 
-/// The pictures of a shard, in the order in which they lie. A key's members are neighbours, mostly; they need not be here.
+/// The pictures of a shard, in the order in which they lie. A key's members are neighbors, mostly; they need not be here.
 fn read_headers(path: &Path) -> Result<Vec<Member>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();

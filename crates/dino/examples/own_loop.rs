@@ -6,7 +6,7 @@ use anyhow::Result;
 use portolan_augment::presets;
 use portolan_dino::{Dino, DinoConfig};
 use portolan_encoders::VitConfig;
-use portolan_method::{Batch, Method, StepCx};
+use portolan_method::{Batch, Method, StepContext};
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, Kind, Tensor, seed};
 
@@ -26,14 +26,14 @@ pub(crate) fn main() -> Result<()> {
         let view = || -> Tensor { &images + 0.1 * images.randn_like() };
         let local = || view().avg_pool2d([2, 2], [2, 2], [0, 0], false, true, None);
         let batch = Batch { views: vec![view(), view(), local(), local()], ids: (0..16).collect() };
-        let cx = StepCx {
+        let cx = StepContext {
             step,
             total_steps: 30,
             epoch: 1,
             micro_batch: 0,
             seed: 0,
             device,
-            givens: None,
+            inputs: None,
         };
         let out = method.loss(&batch, &cx)?;
         optimizer.zero_grad()?;

@@ -30,7 +30,7 @@ pub struct DinoConfig {
     pub teacher_temperature_start: f64,
     /// Epochs over which τ_t rises: 30 (section 3.2).
     pub teacher_temperature_epochs: u64,
-    /// m of the centre: 0.9 (appendix D). 1 leaves the centre at zero: without centring one output takes all.
+    /// m of the center: 0.9 (appendix D). 1 leaves the center at zero: without centering one output takes all.
     pub center_momentum: f64,
     /// λ, how much of the teacher stays at the first update; it rises to 1 along a cosine: 0.996 (section 3.1).
     pub momentum: f64,

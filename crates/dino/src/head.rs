@@ -3,11 +3,11 @@
 use crate::DinoConfig;
 use portolan_encoders::Init;
 use portolan_encoders::layers::{BatchNorm, Linear, count_batch};
-use portolan_losses::unit;
+use portolan_losses::l2_normalize;
 use portolan_tensor::{Kind, Tensor, Vars};
 
 /// Layers with GELU between them, a bottleneck brought to length one, and a last layer without bias whose rows are
-/// normalised by weights of their own (Salimans, Kingma 2016, arXiv 1602.07868). Named as in the authors' code:
+/// normalized by weights of their own (Salimans, Kingma 2016, arXiv 1602.07868). Named as in the authors' code:
 /// `mlp.0` …, `last_layer.weight_g`, `last_layer.weight_v`.
 pub(crate) struct DinoHead {
     layers: Vec<(Linear, Option<BatchNorm>)>,
@@ -69,7 +69,7 @@ impl DinoHead {
                 x = x.gelu("none");
             }
         }
-        unit(&x).linear(&(unit(&self.v) * &self.g), None::<Tensor>)
+        l2_normalize(&x).linear(&(l2_normalize(&self.v) * &self.g), None::<Tensor>)
     }
 }
 

@@ -20,7 +20,7 @@
 //! A student learns to give the output that a teacher, its own slow average, gives of another view; the teacher sees
 //! the large views only, the student the small ones too, and so learns to tell the whole from its parts. The outputs
 //! are distributions over K prototypes that nobody named. Two opposite forces on the teacher keep them from
-//! collapsing: subtracting a running centre spreads them, a low temperature sharpens them. The teacher is what is
+//! collapsing: subtracting a running center spreads them, a low temperature sharpens them. The teacher is what is
 //! evaluated, since it is the better of the two throughout training (section 5.2).
 
 mod config;
@@ -34,9 +34,9 @@ use head::DinoHead;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_losses::dino;
-use portolan_method::{Batch, Method, MomentumTwin, StepCx, StepLoss};
+use portolan_method::{Batch, EmaUpdater, Method, StepContext, StepLoss};
 use portolan_optim::{ParamGroup, clip_each_grad, schedule::momentum_cosine};
-use portolan_tensor::{Device, Kind, Tensor, Vars, no_grad, prefixed, wide};
+use portolan_tensor::{Device, Kind, Tensor, Vars, at_least_f32, no_grad, prefixed};
 
 /// An encoder and its head: g_θs or g_θt.
 struct Network {
@@ -72,10 +72,10 @@ pub struct Dino {
     views: Vec<ViewSpec>,
     student: Network,
     teacher: Network,
-    twin: MomentumTwin,
+    twin: EmaUpdater,
     /// C, `[dim]`.
     center: Tensor,
-    /// The teacher's outputs of this step, which move the centre once the step is done.
+    /// The teacher's outputs of this step, which move the center once the step is done.
     outputs: Vec<Tensor>,
 }
 
@@ -98,7 +98,7 @@ impl Dino {
         check_views(&views, encoder)?;
         let student = Network::new(&config, encoder, device)?;
         let teacher = Network::new(&config, &without_drop_path(encoder), device)?;
-        let twin = MomentumTwin::new(&student.vars, &teacher.vars)?;
+        let twin = EmaUpdater::new(&student.vars, &teacher.vars)?;
         let center = Tensor::zeros([config.dim], (Kind::Float, device));
         Ok(Dino { config, views, student, teacher, twin, center, outputs: Vec::new() })
     }
@@ -139,7 +139,7 @@ impl Method for Dino {
         &self.views
     }
 
-    /// The last layer keeps still at first, "which stabilises training" (authors' code).
+    /// The last layer keeps still at first, "which stabilizes training" (authors' code).
     fn params(&self) -> Vec<ParamGroup> {
         let all = prefixed("student", self.student.vars.parameters()).into_iter();
         let (last, rest): (Vec<_>, Vec<_>) = all.partition(|(name, _)| name.contains("last_layer"));
@@ -156,7 +156,7 @@ impl Method for Dino {
     }
 
     /// Algorithm 1 with multi-crop (equation 3).
-    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+    fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         batch.check()?;
         if cx.micro_batch == 0 {
             self.outputs.clear(); // of a step that came to nothing
@@ -170,7 +170,7 @@ impl Method for Dino {
         let (teacher, features) = no_grad(|| self.teacher.forward(&batch.views[..GLOBAL]));
         let (student, _) = self.student.forward(&batch.views);
         let config = self.config.clone();
-        let temperature = cx.number(move |cx| config.teacher_temperature(cx.epoch));
+        let temperature = cx.scalar_input(move |cx| config.teacher_temperature(cx.epoch));
         let loss =
             dino(&student, &teacher, &self.center, self.config.student_temperature, &temperature)?;
         let entropy = no_grad(|| entropy(&teacher, &self.center, &temperature));
@@ -188,7 +188,7 @@ impl Method for Dino {
     }
 
     /// Clipping, each parameter's gradient for itself.
-    fn before_update(&mut self, _cx: &StepCx) -> Result<()> {
+    fn before_update(&mut self, _cx: &StepContext) -> Result<()> {
         if self.config.clip == 0.0 {
             return Ok(());
         }
@@ -196,16 +196,17 @@ impl Method for Dino {
         clip_each_grad(params.iter().map(|(_, param)| param), self.config.clip)
     }
 
-    /// The teacher follows the student, λ rising from its base to 1 (section 3.1), and the centre the teacher's
+    /// The teacher follows the student, λ rising from its base to 1 (section 3.1), and the center the teacher's
     /// outputs (equation 4).
-    fn after_update(&mut self, cx: &StepCx) -> Result<()> {
+    fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let first = self.config.momentum;
-        let momentum = move |cx: &StepCx| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
-        self.twin.update(&cx.number(momentum))?;
+        let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
+        self.twin.update(&cx.scalar_input(momentum))?;
         // All processes have as many images: the mean of their means is that of the batch.
         let outputs: Vec<Tensor> =
             self.outputs.drain(..).map(|views| views.flatten(0, 1)).collect();
-        let own = wide(&Tensor::cat(&outputs, 0)).mean_dim([0i64].as_slice(), true, None::<Kind>);
+        let own =
+            at_least_f32(&Tensor::cat(&outputs, 0)).mean_dim([0i64].as_slice(), true, None::<Kind>);
         let mean = cx.mean(&own)?.unsqueeze(0);
         portolan_losses::dino::update_center(&mut self.center, &mean, self.config.center_momentum)
     }

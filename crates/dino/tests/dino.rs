@@ -105,7 +105,7 @@ fn each_parameters_gradient_is_clipped_for_itself() {
 }
 
 #[test]
-fn teacher_and_centre_follow_after_the_update() {
+fn teacher_and_center_follow_after_the_update() {
     let _turn = trial::GENERATOR.lock();
     seed(4);
     let mut method = dino(&trial::small(), |config| config.center_momentum = 0.75);
@@ -130,14 +130,14 @@ fn entropy(change: impl Fn(&mut DinoConfig)) -> f64 {
 }
 
 #[test]
-fn without_centring_one_output_takes_all_and_without_sharpening_none_does() {
+fn without_centering_one_output_takes_all_and_without_sharpening_none_does() {
     let _turn = trial::GENERATOR.lock();
-    let uncentred = entropy(|config| config.center_momentum = 1.0);
+    let uncentered = entropy(|config| config.center_momentum = 1.0);
     let unsharpened = entropy(|config| {
         (config.teacher_temperature, config.teacher_temperature_start) = (1.0, 1.0);
     });
     let guarded = entropy(|_| ());
-    assert!(uncentred < 0.05, "without centring {uncentred}");
+    assert!(uncentered < 0.05, "without centering {uncentered}");
     assert!(unsharpened > 0.99, "without sharpening {unsharpened}");
     assert!((0.05..0.99).contains(&guarded), "with both {guarded}");
 }

@@ -1,4 +1,4 @@
-//! Whether a run of self-supervised pretraining is healthy, read off what it logged and without labels.
+//! Finds problems of self-supervised pretraining, such as collapse, in what a run logged, without labels.
 //!
 //! People ask of a loss that is flat whether that is normal, of an encoder whether it has collapsed, and which checkpoint
 //! to take. [`examine`] answers in sentences, each with the signal, its threshold and where that comes from, and with what

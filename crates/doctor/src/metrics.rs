@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 /// All figures logged at one step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MetricsRow {
-    /// Optimiser steps done.
+    /// Optimizer steps done.
     pub step: u64,
     /// Epochs done, where the row says so.
     pub epoch: Option<f64>,

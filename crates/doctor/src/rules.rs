@@ -98,7 +98,7 @@ fn collapsed(run: &Run, seen: String) -> Option<Finding> {
             "raise `lambda`, the term that keeps dimensions apart; then lower the learning rate"
         }
         "dino" => {
-            "keep the centre moving (`center_momentum` below 1) and warm up the teacher's temperature"
+            "keep the center moving (`center_momentum` below 1) and warm up the teacher's temperature"
         }
         _ => "lower the learning rate, and lengthen its warm-up",
     };
@@ -116,7 +116,7 @@ fn no_variance(run: &Run) -> Option<Finding> {
 }
 
 /// DINO's two ways to collapse (section 5.3 and figure 7 of arXiv 2104.14294): the teacher says the same of every image,
-/// either nothing at all (uniform; without sharpening) or one prototype (without centring); student and teacher then agree.
+/// either nothing at all (uniform; without sharpening) or one prototype (without centering); student and teacher then agree.
 fn teacher_without_information(run: &Run) -> Option<Finding> {
     let entropy = run.end("teacher_entropy")?;
     let divergence = run.end("teacher_student_divergence")?;
@@ -139,7 +139,7 @@ fn teacher_without_information(run: &Run) -> Option<Finding> {
                  student {divergence:.4} (DINO, figure 7; thresholds ours: 10 %, 0.001)",
                 100.0 * entropy
             ),
-            "keep the centre moving (`center_momentum` 0.9), and do not go below a temperature of 0.04",
+            "keep the center moving (`center_momentum` 0.9), and do not go below a temperature of 0.04",
         );
     }
     None
@@ -204,8 +204,8 @@ fn batch_too_small(run: &Run) -> Option<Finding> {
     )
 }
 
-/// Views that share what tells images apart: the other view is found at once, by colour or place, and nothing is learned
-/// (SimCLR, section 3.1, on crops without colour distortion).
+/// Views that share what tells images apart: the other view is found at once, by color or place, and nothing is learned
+/// (SimCLR, section 3.1, on crops without color distortion).
 fn views_too_weak(run: &Run) -> Option<Finding> {
     if !run.is(&JOINT) {
         return None;
@@ -236,7 +236,7 @@ fn views_too_weak(run: &Run) -> Option<Finding> {
                 100.0 * top1
             ))
         ),
-        "strengthen the views: colour jitter first, then smaller crops",
+        "strengthen the views: color jitter first, then smaller crops",
     )
 }
 
@@ -246,7 +246,7 @@ fn no_better_than_the_mean(run: &Run) -> Option<Finding> {
     found(
         "reconstruction",
         format!(
-            "the decoder does no better than painting every hidden patch in its mean colour: it explains {:.0} % of what \
+            "the decoder does no better than painting every hidden patch in its mean color: it explains {:.0} % of what \
              that leaves, below 10 % by our threshold",
             100.0 * explained
         ),

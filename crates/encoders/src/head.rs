@@ -60,7 +60,7 @@ impl ProjectionHead {
         ProjectionHead { layers, counters }
     }
 
-    /// `[batch, widths[0]]` to `[batch, last width]`, not normalised.
+    /// `[batch, widths[0]]` to `[batch, last width]`, not normalized.
     pub fn forward(&self, features: &Tensor, train: bool) -> Tensor {
         if train {
             count_batch(&self.counters);

@@ -168,7 +168,7 @@ impl BatchNorm {
         }
     }
 
-    /// Normalises each channel by the batch's statistics and records them (`train`), or by the
+    /// Normalizes each channel by the batch's statistics and records them (`train`), or by the
     /// recorded ones. In a job of several processes the batch is that of all of them.
     ///
     /// The batch is counted by [`count_batch`], for all layers of a network at once.
@@ -191,8 +191,8 @@ impl BatchNorm {
             return self.grouped(x, splits, then);
         }
         let mut y = match train && processes > 1 {
-            true => self.synchronised(x),
-            false => self.normalise(x, train),
+            true => self.synchronized(x),
+            false => self.normalize(x, train),
         };
         if let Some(add) = then.add {
             y += add;
@@ -214,8 +214,8 @@ impl BatchNorm {
         y
     }
 
-    /// Batch statistics over all processes (synchronised batch norm): as if one process had the whole batch, gradients too.
-    fn synchronised(&self, x: &Tensor) -> Tensor {
+    /// Batch statistics over all processes (synchronized batch norm): as if one process had the whole batch, gradients too.
+    fn synchronized(&self, x: &Tensor) -> Tensor {
         let affine = self.affine.as_ref().map(|(weight, bias)| (weight, bias));
         together(distributed::batch_norm(x, affine, &self.running(), EPS))
     }
@@ -224,7 +224,7 @@ impl BatchNorm {
         Running { mean: &self.running_mean, var: &self.running_var, momentum: MOMENTUM }
     }
 
-    fn normalise(&self, x: &Tensor, train: bool) -> Tensor {
+    fn normalize(&self, x: &Tensor, train: bool) -> Tensor {
         let weight = self.affine.as_ref().map(|(weight, _)| weight);
         let bias = self.affine.as_ref().map(|(_, bias)| bias);
         let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
@@ -293,9 +293,9 @@ mod tests {
         let x = x.set_requires_grad(true);
         let y = conv.forward(&x);
         y.square().sum(Kind::Float).backward(); // libtorch's own ends the process here
-        let wide =
+        let double =
             |t: &Tensor| t.detach().to_kind(Kind::Double).contiguous().set_requires_grad(true);
-        let (x64, w64) = (wide(&x), wide(&conv.weight));
+        let (x64, w64) = (double(&x), double(&conv.weight));
         let y64 = x64.conv2d(&w64, None::<Tensor>, [2, 2], [0, 0], [1, 1], 1);
         y64.square().sum(Kind::Double).backward();
         for (a, b) in [(y, y64), (x.grad(), x64.grad()), (conv.weight.grad(), w64.grad())] {

@@ -41,7 +41,7 @@ use portolan_tensor::{Tensor, Vars};
 
 /// A network that turns images into features: what pretraining is for.
 pub trait Encoder {
-    /// `[batch, 3, height, width]`, normalised, to `[batch, self.width()]`. With `train`, batch norms
+    /// `[batch, 3, height, width]`, normalized, to `[batch, self.width()]`. With `train`, batch norms
     /// use and record the batch's statistics; without, the recorded ones.
     fn forward(&self, images: &Tensor, train: bool) -> Tensor;
 

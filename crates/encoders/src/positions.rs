@@ -54,7 +54,7 @@ mod tests {
         let positions = sine_cosine(2, 3, 8, Device::Cpu);
         assert_eq!(positions.size(), [1, 6, 8]);
         let at = |place: i64, i: i64| positions.double_value(&[0, place, i]);
-        // Place 5 is row 1, column 2: sin 2, sin 0.02, cos 2, cos 0.02; then sin 1, sin 0.01, cos 1, cos 0.01.
+        // StepPlan 5 is row 1, column 2: sin 2, sin 0.02, cos 2, cos 0.02; then sin 1, sin 0.01, cos 1, cos 0.01.
         let expected = [2f64.sin(), 0.02f64.sin(), 2f64.cos(), 0.02f64.cos()];
         for (i, value) in expected.into_iter().enumerate() {
             assert!((at(5, i as i64) - value).abs() < 1e-6);

@@ -9,7 +9,7 @@ use portolan_augment::{ViewSpec, Views, cpu, presets};
 use portolan_data::{Dataset, Options, Source, in_memory, open, subset};
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
 use portolan_evaluate::{
-    Features, KnnConfig, colour_histogram, features, knn_top1, pixels, recalibrate,
+    Features, KnnConfig, color_histogram, features, knn_top1, pixels, recalibrate,
 };
 use portolan_optim::{Optimizer, OptimizerConfig, ParamGroup, Schedule};
 use portolan_random::{Purpose, stream};
@@ -99,7 +99,7 @@ struct Study {
     test: Arc<dyn Source>,
     classes: i64,
     training_view: ViewSpec,
-    plain_view: ViewSpec,
+    eval_view: ViewSpec,
     device: Device,
 }
 
@@ -119,8 +119,8 @@ impl Study {
             train: first(train, recipe.data.limit),
             test: first(test, recipe.data.limit_test),
             classes: classes.len() as i64,
-            training_view: view.with_normalisation(mean, std),
-            plain_view: presets::evaluation(resize, size).with_normalisation(mean, std),
+            training_view: view.with_normalization(mean, std),
+            eval_view: presets::evaluation(resize, size).with_normalization(mean, std),
             recipe,
             device,
         })
@@ -128,11 +128,10 @@ impl Study {
 
     /// The baselines that look at pixels.
     fn without_network(&self) -> Result<()> {
-        let of = |source: &Arc<dyn Source>| pixels(&**source, &self.plain_view);
+        let of = |source: &Arc<dyn Source>| pixels(&**source, &self.eval_view);
         let raw = self.knn(&of(&self.train)?, &of(&self.test)?)?;
-        let colours =
-            self.knn(&colour_histogram(&*self.train)?, &colour_histogram(&*self.test)?)?;
-        println!("kNN on raw pixels {raw:.4}, on colour histograms {colours:.4}");
+        let colors = self.knn(&color_histogram(&*self.train)?, &color_histogram(&*self.test)?)?;
+        println!("kNN on raw pixels {raw:.4}, on color histograms {colors:.4}");
         Ok(())
     }
 
@@ -144,7 +143,7 @@ impl Study {
         let head = Linear::new(&head_vars, encoder.width(), self.classes, true);
 
         let fresh = self.encoder_knn(&*encoder)?;
-        recalibrate(&*encoder, &*self.train, &self.plain_view, self.device, 10_000, number)?;
+        recalibrate(&*encoder, &*self.train, &self.eval_view, self.device, 10_000, number)?;
         let recalibrated = self.encoder_knn(&*encoder)?;
 
         let started = Instant::now();
@@ -222,7 +221,7 @@ impl Study {
     }
 
     fn features(&self, encoder: &dyn Encoder, source: &Arc<dyn Source>) -> Result<Features> {
-        features(encoder, &**source, &self.plain_view, self.device, Precision::Fp32)
+        features(encoder, &**source, &self.eval_view, self.device, Precision::Fp32)
     }
 
     fn encoder_knn(&self, encoder: &dyn Encoder) -> Result<f64> {

@@ -13,7 +13,7 @@ pub const ATTENTION_MASS: f64 = 0.6;
 /// What the class token of the last block looks at, a map a head: `[batch, heads, rows, columns]`. The attention that it
 /// pays to itself is left out, so a map sums to less than one.
 ///
-/// `images`: `[batch, 3, height, width]`, normalised.
+/// `images`: `[batch, 3, height, width]`, normalized.
 ///
 /// # Errors
 /// When the transformer's patch does not divide the images.

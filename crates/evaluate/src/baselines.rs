@@ -7,10 +7,10 @@ use image::RgbImage;
 use portolan_augment::ViewSpec;
 use portolan_data::Source;
 
-/// Bins of each colour channel.
+/// Bins of each color channel.
 const BINS: usize = 4;
 
-/// The pixels of each image's view, normalised: `[n, 3 · size · size]`.
+/// The pixels of each image's view, normalized: `[n, 3 · size · size]`.
 ///
 /// # Errors
 /// When no image can be read, or the view is not a possible one.
@@ -21,11 +21,11 @@ pub fn pixels(source: &dyn Source, view: &ViewSpec) -> Result<Features> {
     Features::new(source, read)
 }
 
-/// The shares of an image's pixels that have each of 4 × 4 × 4 colours: `[n, 64]`. Nothing of it says where.
+/// The shares of an image's pixels that have each of 4 × 4 × 4 colors: `[n, 64]`. Nothing of it says where.
 ///
 /// # Errors
 /// When no image can be read.
-pub fn colour_histogram(source: &dyn Source) -> Result<Features> {
+pub fn color_histogram(source: &dyn Source) -> Result<Features> {
     let indices: Vec<usize> = (0..source.len()).collect();
     Features::new(source, rows(source, &indices, BINS.pow(3), |_, image, row| count(image, row)))
 }

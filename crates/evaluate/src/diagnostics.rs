@@ -11,7 +11,7 @@ use portolan_tensor::{Device, Kind, Precision, Tensor, no_grad};
 /// Images that are looked at, evenly spread over the source.
 const IMAGES: usize = 512;
 
-/// Signs of how features spread over the sphere. None of them is a figure of merit by itself.
+/// CollapseMetrics of how features spread over the sphere. None of them is a figure of merit by itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Diagnostics {
     /// Mean squared distance of two random views of an image: 0 where views do not matter (Wang, Isola 2020).
@@ -24,14 +24,14 @@ pub struct Diagnostics {
     pub effective_rank: f64,
 }
 
-/// Reads the signs off some images of `source`: alignment on two draws of `training_view`, the others on `plain_view`.
+/// Reads the signs off some images of `source`: alignment on two draws of `training_view`, the others on `eval_view`.
 ///
 /// # Errors
 /// When fewer than two images can be read.
 pub fn diagnose(
     encoder: &dyn Encoder,
     source: &dyn Source,
-    plain_view: &ViewSpec,
+    eval_view: &ViewSpec,
     training_view: &ViewSpec,
     device: Device,
     precision: Precision,
@@ -45,7 +45,7 @@ pub fn diagnose(
         let features = no_grad(|| precision.run(device, || encoder.forward(&x, false)))?;
         Ok(features.to_device(Device::Cpu).to_kind(Kind::Float))
     };
-    let plain = features(plain_view, 0)?;
+    let plain = features(eval_view, 0)?;
     let (first, second) = (features(training_view, 0)?, features(training_view, 1)?);
     let number = |x: Tensor| x.double_value(&[]);
     Ok(Diagnostics {

@@ -138,16 +138,16 @@ impl Ridge {
 
     /// The weights that predict `wanted`, `[n, numbers]`, but for its mean: `[width, numbers]`.
     fn fit(&self, wanted: &Tensor) -> Tensor {
-        let centred = wanted - wanted.mean_dim(0, true, Number::Double);
-        self.x.tr().matmul(&centred).cholesky_solve(&self.root, false)
+        let centered = wanted - wanted.mean_dim(0, true, Number::Double);
+        self.x.tr().matmul(&centered).cholesky_solve(&self.root, false)
     }
 
     /// R² of the prediction on test features: the share of the variance about the training split's mean.
     fn explained(&self, weights: &Tensor, fitted: &Tensor, x: &Tensor, wanted: &Tensor) -> f64 {
         let x = (x.to_kind(Number::Double) - &self.mean) / &self.deviation;
-        let centred = wanted - fitted.mean_dim(0, true, Number::Double);
+        let centered = wanted - fitted.mean_dim(0, true, Number::Double);
         let square = |x: Tensor| x.square().sum(Number::Double).double_value(&[]);
-        1.0 - square(&centred - x.matmul(weights)) / square(centred)
+        1.0 - square(&centered - x.matmul(weights)) / square(centered)
     }
 }
 
@@ -234,8 +234,8 @@ mod tests {
     #[test]
     fn a_factor_moves_what_shows_it() {
         let (train, test) = splits();
-        // The mean colour of an image: blind to a mirror, not to its exposure.
-        let colour = |source: &dyn Source| {
+        // The mean color of an image: blind to a mirror, not to its exposure.
+        let color = |source: &dyn Source| {
             let mean = |index| {
                 let image = source.picture(index)?.decode()?;
                 let sum = |c: usize| {
@@ -246,7 +246,7 @@ mod tests {
             let rows = (0..source.len()).map(mean).collect::<Result<Vec<_>>>()?.concat();
             Ok(Tensor::from_slice(&rows).view([-1, 3]))
         };
-        let images = FactorImages::embed(&train, &test, 32, colour).unwrap();
+        let images = FactorImages::embed(&train, &test, 32, color).unwrap();
         let table = factor_table(&images, &train, &test).unwrap();
         let moved = |name| row(&table, name).moved.unwrap();
         assert!(moved("mirrored") < 0.1, "{}", moved("mirrored"));

@@ -91,7 +91,7 @@ impl Source for Changed<'_> {
 
     fn picture(&self, index: usize) -> Result<Picture> {
         let mut changed = scene(self.shapes, index);
-        // Kinds take turns: 13 further on is another kind, of other colours and surface.
+        // Kinds take turns: 13 further on is another kind, of other colors and surface.
         (self.change)(&mut changed, &scene(self.shapes, (index + 13) % self.shapes.len()));
         Ok(Picture::Decoded(draw(changed.kind, &changed.factors, self.size).image))
     }

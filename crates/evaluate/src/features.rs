@@ -53,7 +53,7 @@ impl Features {
     /// When the images have none; the message says how folders give them.
     pub fn labels(&self) -> Result<&Tensor> {
         self.labels.as_ref().context(
-            "accuracies need labelled images, and these have no labels: \
+            "accuracies need labeled images, and these have no labels: \
              put each class's images into a folder of its own",
         )
     }

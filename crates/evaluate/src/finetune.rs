@@ -153,7 +153,7 @@ pub fn to_finetune(encoder: Box<dyn Encoder>, config: &EncoderConfig) -> Result<
 
 /// Where fine-tuning reads, and on what it works.
 pub struct Finetuning<'a> {
-    /// Labelled images to train on.
+    /// Labeled images to train on.
     pub train: &'a dyn Source,
     /// How they are seen in training.
     pub train_view: &'a ViewSpec,
@@ -292,7 +292,7 @@ fn mixed(
     let labels = labels.filter(|labels| labels.len() >= 2);
     let Some(labels) = labels else {
         anyhow::bail!(
-            "fine-tuning needs batches of labelled images; put each class's into a folder of its own"
+            "fine-tuning needs batches of labeled images; put each class's into a folder of its own"
         )
     };
     let targets = smoothed(&labels, on.classes, config.label_smoothing);

@@ -1,4 +1,4 @@
-//! Weighted k-nearest-neighbour classification.
+//! Weighted k-nearest-neighbor classification.
 
 use crate::Features;
 use anyhow::{Result, ensure};
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 /// Similarities that are held at a time, however many images there are: 16 MiB.
 const SIMILARITIES: i64 = 1 << 22;
 
-/// How many neighbours vote, and how much the nearer ones count for more.
+/// How many neighbors vote, and how much the nearer ones count for more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KnnConfig {
-    /// How many neighbours vote; 200 in InstDisc and MoCo's CIFAR-10 demonstration, 20 in DINO.
+    /// How many neighbors vote; 200 in InstDisc and MoCo's CIFAR-10 demonstration, 20 in DINO.
     pub k: usize,
-    /// τ: a neighbour of cosine similarity s has exp(s / τ) votes. 0.07 in InstDisc and DINO, 0.1 in MoCo's
+    /// τ: a neighbor of cosine similarity s has exp(s / τ) votes. 0.07 in InstDisc and DINO, 0.1 in MoCo's
     /// CIFAR-10 demonstration.
     pub temperature: f64,
 }
@@ -25,7 +25,7 @@ impl KnnConfig {
     /// # Errors
     /// When it is not; the message says what to set.
     pub fn check(&self, bank: usize) -> Result<()> {
-        ensure!(self.k >= 1, "kNN with k = 0 has no neighbours; choose at least 1");
+        ensure!(self.k >= 1, "kNN with k = 0 has no neighbors; choose at least 1");
         ensure!(
             self.k <= bank,
             "kNN with k = {} needs as many training images, and there are {bank}; choose k = {bank} or less",
@@ -45,11 +45,11 @@ impl KnnConfig {
 ///
 /// # Errors
 /// When the widths differ, or the bank has fewer than `k` rows.
-pub fn neighbours(bank: &Tensor, queries: &Tensor, k: usize) -> Result<(Tensor, Tensor)> {
+pub fn neighbors(bank: &Tensor, queries: &Tensor, k: usize) -> Result<(Tensor, Tensor)> {
     let (n, width) = bank.size2()?;
     let (m, other) = queries.size2()?;
     ensure!(width == other, "the bank has {width} features and the queries {other}");
-    ensure!(k as i64 <= n, "{k} neighbours cannot be found among {n}");
+    ensure!(k as i64 <= n, "{k} neighbors cannot be found among {n}");
     no_grad(|| {
         let (bank, queries) = (directions(bank).tr(), directions(queries));
         let (mut similarities, mut indices) = (Vec::new(), Vec::new());
@@ -84,7 +84,7 @@ pub fn knn_predict(
     Ok(votes[0].argmax(1, false))
 }
 
-/// The votes behind [`knn_predict`], `[m, classes]`, for each of several numbers of neighbours, which are looked for once.
+/// The votes behind [`knn_predict`], `[m, classes]`, for each of several numbers of neighbors, which are looked for once.
 ///
 /// # Errors
 /// As [`knn_predict`].
@@ -101,7 +101,7 @@ pub fn knn_votes(
         KnnConfig { k, temperature }.check(bank.size2()?.0 as usize)?;
     }
     check_labels(bank_labels, bank, classes)?;
-    let (similarities, indices) = neighbours(bank, test, most)?;
+    let (similarities, indices) = neighbors(bank, test, most)?;
     let labels = bank_labels.take(&indices);
     let of = |&k: &usize| {
         // exp(s / τ), but for a factor of each row's own that keeps small temperatures from overflowing.
@@ -131,7 +131,7 @@ pub(crate) fn accuracy(predicted: &Tensor, truth: &Tensor) -> f64 {
 pub(crate) fn check_labels(labels: &Tensor, x: &Tensor, classes: i64) -> Result<()> {
     let (n, given) = (x.size()[0], labels.size());
     ensure!(given == [n], "{n} rows of features need as many labels, and the labels are {given:?}");
-    ensure!(n > 0, "there are no labelled images");
+    ensure!(n > 0, "there are no labeled images");
     let (least, greatest) = labels.aminmax(None, false);
     let (least, greatest) = (least.int64_value(&[]), greatest.int64_value(&[]));
     ensure!(

@@ -1,4 +1,4 @@
-//! L-BFGS: minimises a smooth function of one tensor (Nocedal, Wright, Numerical Optimization, 2006, algorithm 7.5).
+//! L-BFGS: minimizes a smooth function of one tensor (Nocedal, Wright, Numerical Optimization, 2006, algorithm 7.5).
 
 use anyhow::{Result, ensure};
 use portolan_tensor::{Kind, Tensor};
@@ -18,7 +18,7 @@ const ENOUGH: f64 = 1e-4;
 ///
 /// # Errors
 /// When the gradient has not fallen to a ten-thousandth of its start within 2000 steps, or is not finite.
-pub(crate) fn minimise(
+pub(crate) fn minimize(
     objective: impl Fn(&Tensor) -> (f64, Tensor),
     start: Tensor,
 ) -> Result<Tensor> {
@@ -125,16 +125,16 @@ mod tests {
 
     /// ½ Σ cᵢ (xᵢ − i)², ill-conditioned, plus Σ (xᵢ − i)⁴.
     fn bowl(x: &Tensor) -> (f64, Tensor) {
-        let centre = Tensor::arange(5, (Kind::Double, x.device()));
+        let center = Tensor::arange(5, (Kind::Double, x.device()));
         let steepness = Tensor::from_slice(&[1f64, 10.0, 100.0, 1e3, 1e4]);
-        let off = x - centre;
+        let off = x - center;
         let value = (off.square() * &steepness * 0.5 + off.pow_tensor_scalar(4)).sum(Kind::Double);
         (value.double_value(&[]), &off * steepness + off.pow_tensor_scalar(3) * 4.0)
     }
 
     #[test]
     fn finds_the_bottom_of_a_narrow_bowl() {
-        let bottom = minimise(bowl, Tensor::from_slice(&[9f64; 5])).unwrap();
+        let bottom = minimize(bowl, Tensor::from_slice(&[9f64; 5])).unwrap();
         for (i, got) in Vec::<f64>::try_from(bottom).unwrap().into_iter().enumerate() {
             assert!((got - i as f64).abs() < 0.05, "{got} is not {i}");
         }
@@ -144,9 +144,9 @@ mod tests {
     fn says_when_there_is_no_bottom() {
         let zero = || Tensor::zeros([1], (Kind::Double, Device::Cpu));
         let slope = |x: &Tensor| (-x.double_value(&[0]), -x.ones_like());
-        let error = minimise(slope, zero()).unwrap_err();
+        let error = minimize(slope, zero()).unwrap_err();
         assert!(error.to_string().contains("did not converge"), "{error}");
         let nan = |x: &Tensor| (f64::NAN, x.ones_like());
-        assert!(minimise(nan, zero()).is_err());
+        assert!(minimize(nan, zero()).is_err());
     }
 }

@@ -9,7 +9,7 @@
 //! use portolan_tensor::{Device, Precision, Vars};
 //!
 //! let shapes = open("shapes", &Options { train: 60, test: 20, ..Options::default() })?;
-//! let view = presets::evaluation(32, 32).with_normalisation(shapes.mean, shapes.std);
+//! let view = presets::evaluation(32, 32).with_normalization(shapes.mean, shapes.std);
 //! let config = ResNetConfig { width: 4, ..ResNetConfig::named("resnet18")? };
 //! let encoder = build(&config.into(), &Vars::new(Device::Cpu))?;
 //!
@@ -51,17 +51,17 @@ mod scores;
 mod tsne;
 
 pub use attention::{ATTENTION_MASS, best_head_jaccard, class_attention, heaviest, jaccard};
-pub use baselines::{colour_histogram, pixels};
+pub use baselines::{color_histogram, pixels};
 pub use diagnostics::{Diagnostics, diagnose};
 pub use factor_table::{FactorRow, FactorTable, factor_table};
 pub use factors::FactorImages;
 pub use features::{Features, NotFinite, features, features_of_draw, recalibrate};
 pub use finetune::{FinetuneConfig, Finetuning, finetune, to_finetune};
 pub use images::{Readable, images};
-pub use knn::{KnnConfig, knn_predict, knn_top1, knn_votes, neighbours};
+pub use knn::{KnnConfig, knn_predict, knn_top1, knn_votes, neighbors};
 pub use linear::{LinearConfig, Swept, linear_sweep};
 pub use low_shot::{LowShot, Shots, low_shot};
-pub use patches::patch_colours;
+pub use patches::patch_colors;
 pub use pca::pca;
 pub use probe::{LinearProbe, linear_probe_top1};
 pub use scores::Scores;

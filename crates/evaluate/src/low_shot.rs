@@ -16,14 +16,14 @@ pub enum Shots {
     PerClass(usize),
 }
 
-/// Draws of the labelled images: figures of a single one scatter.
+/// Draws of the labeled images: figures of a single one scatter.
 const DRAWS: u64 = 5;
 
 /// What came of the draws.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LowShot {
-    /// Labelled images of a draw.
-    pub labelled: usize,
+    /// Labeled images of a draw.
+    pub labeled: usize,
     /// The accuracy of each draw.
     pub top1: Vec<f64>,
 }
@@ -38,7 +38,7 @@ impl LowShot {
     }
 }
 
-/// Fits a [`LinearProbe`] to the frozen features of a few labelled images, five times to others, and scores it on all of
+/// Fits a [`LinearProbe`] to the frozen features of a few labeled images, five times to others, and scores it on all of
 /// `test`. Papers fine-tune on them or fit a classifier as here (MSN, section 4.1, arXiv 2204.07141); the latter has no
 /// settings to tune on so few labels.
 ///
@@ -47,16 +47,16 @@ impl LowShot {
 pub fn low_shot(bank: &Features, test: &Features, classes: i64, shots: Shots) -> Result<LowShot> {
     let labels = Vec::<i64>::try_from(bank.labels()?)?;
     let mut top1 = Vec::new();
-    let mut labelled = 0;
+    let mut labeled = 0;
     for draw in 0..DRAWS {
         let rows = drawn(&labels, classes, shots, draw)?;
-        labelled = rows.len();
+        labeled = rows.len();
         let rows = Tensor::from_slice(&rows);
         let of = (bank.x.index_select(0, &rows), bank.labels()?.index_select(0, &rows));
         let probe = LinearProbe::fit(&of.0, &of.1, classes)?;
         top1.push(Scores::of(&probe.votes(&test.x)?, test.labels()?)?.top1);
     }
-    Ok(LowShot { labelled, top1 })
+    Ok(LowShot { labeled, top1 })
 }
 
 /// Rows of the images whose labels may be used, drawn by lot in each class.
@@ -74,7 +74,7 @@ fn drawn(labels: &[i64], classes: i64, shots: Shots, draw: u64) -> Result<Vec<i6
         };
         ensure!(
             wanted >= 1 && wanted <= rows.len(),
-            "{wanted} labelled images of each class are asked for, and class {class} has {}",
+            "{wanted} labeled images of each class are asked for, and class {class} has {}",
             rows.len()
         );
         rows.shuffle(&mut stream(draw, Purpose::Subset, &[class as u64]));

@@ -1,4 +1,4 @@
-//! What a vision transformer makes of each patch, as colours.
+//! What a vision transformer makes of each patch, as colors.
 
 use anyhow::{Result, ensure};
 use portolan_tensor::{Kind, Tensor};
@@ -9,21 +9,21 @@ use crate::pca;
 /// to the encoder. Oquab et al. 2023 (DINOv2, arXiv 2304.07193, figure 1) show features so.
 ///
 /// `maps`: `[n, width, rows, columns]`, as [`Encoder::map`](portolan_encoders::Encoder::map) gives them; the components
-/// are those of all the patches together, so that colours mean the same in all images. Returns
-/// `[n, 3, rows, columns]`, float64 from 0 to 1: the mean is grey, and two standard deviations reach the ends.
+/// are those of all the patches together, so that colors mean the same in all images. Returns
+/// `[n, 3, rows, columns]`, float64 from 0 to 1: the mean is gray, and two standard deviations reach the ends.
 ///
 /// # Errors
 /// When there are fewer than three features, or they are not finite.
-pub fn patch_colours(maps: &Tensor) -> Result<Tensor> {
+pub fn patch_colors(maps: &Tensor) -> Result<Tensor> {
     let &[n, width, rows, columns] = &maps.size()[..] else {
         anyhow::bail!("the maps must be [n, width, rows, columns], but are {:?}", maps.size())
     };
-    ensure!(width >= 3, "features of {width} numbers have no three components to colour by");
+    ensure!(width >= 3, "features of {width} numbers have no three components to color by");
     let patches = maps.permute([0, 2, 3, 1]).reshape([-1, width]);
     let components = pca(&patches, 3)?;
     let deviations = components.square().mean_dim(0, true, Kind::Double).sqrt();
-    let colours = (components / (deviations * 4.0).clamp_min(1e-12) + 0.5).clamp(0.0, 1.0);
-    Ok(colours.view([n, rows, columns, 3]).permute([0, 3, 1, 2]))
+    let colors = (components / (deviations * 4.0).clamp_min(1e-12) + 0.5).clamp(0.0, 1.0);
+    Ok(colors.view([n, rows, columns, 3]).permute([0, 3, 1, 2]))
 }
 
 #[cfg(test)]
@@ -33,7 +33,7 @@ mod tests {
     use portolan_tensor::{Device, tch};
 
     #[test]
-    fn patches_that_are_alike_have_one_colour_in_all_images() {
+    fn patches_that_are_alike_have_one_color_in_all_images() {
         tch::set_num_threads(1);
         // Three kinds of patch in two images of 2 × 2.
         let kinds = Tensor::from_slice(&[0i64, 1, 2, 0, 1, 1, 2, 0]);
@@ -41,19 +41,19 @@ mod tests {
             Tensor::from_slice(&[5f32, 0.0, 1.0, 0.0, 0.0, 3.0, 0.0, -2.0, 0.0, 0.0, -1.0, 1.0]);
         let features = each.view([3, 4]).index_select(0, &kinds);
         let maps = features.view([2, 2, 2, 4]).permute([0, 3, 1, 2]);
-        let colours = patch_colours(&maps).unwrap();
-        assert_eq!(colours.size(), [2, 3, 2, 2]);
-        let flat = colours.permute([0, 2, 3, 1]).reshape([8, 3]);
+        let colors = patch_colors(&maps).unwrap();
+        assert_eq!(colors.size(), [2, 3, 2, 2]);
+        let flat = colors.permute([0, 2, 3, 1]).reshape([8, 3]);
         let differ = |a, b| (flat.get(a) - flat.get(b)).abs().max().double_value(&[]) > 0.1;
         assert!(!differ(0, 3) && !differ(0, 7) && !differ(1, 4) && !differ(2, 6));
         assert!(differ(0, 1) && differ(1, 2) && differ(0, 2));
-        assert!(colours.min().double_value(&[]) >= 0.0 && colours.max().double_value(&[]) <= 1.0);
-        assert!(patch_colours(&maps.narrow(1, 0, 2)).is_err());
+        assert!(colors.min().double_value(&[]) >= 0.0 && colors.max().double_value(&[]) <= 1.0);
+        assert!(patch_colors(&maps.narrow(1, 0, 2)).is_err());
     }
 
     #[test]
-    fn features_that_are_all_the_same_are_grey() {
+    fn features_that_are_all_the_same_are_gray() {
         let maps = Tensor::ones([1, 4, 2, 2], (Kind::Double, Device::Cpu));
-        assert_eq!(patch_colours(&maps).unwrap(), Tensor::full_like(&maps.narrow(1, 0, 3), 0.5));
+        assert_eq!(patch_colors(&maps).unwrap(), Tensor::full_like(&maps.narrow(1, 0, 3), 0.5));
     }
 }

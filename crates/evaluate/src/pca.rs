@@ -15,14 +15,14 @@ pub fn pca(x: &Tensor, dims: i64) -> Result<Tensor> {
     ensure!((1..=width).contains(&dims), "{width} features have no {dims} principal components");
     no_grad(|| {
         let x = x.to_kind(Kind::Double);
-        let centred = &x - x.mean_dim(0, true, Kind::Double);
-        ensure!(bool::try_from(centred.isfinite().all())?, "the features are not finite numbers");
-        let covariance = centred.tr().matmul(&centred) / n as f64;
+        let centered = &x - x.mean_dim(0, true, Kind::Double);
+        ensure!(bool::try_from(centered.isfinite().all())?, "the features are not finite numbers");
+        let covariance = centered.tr().matmul(&centered) / n as f64;
         let (_, directions) = covariance.linalg_eigh("L"); // in columns, the largest variance last
         let leading = directions.narrow(1, width - dims, dims).flip([1]);
         let at = leading.abs().argmax(0, true);
         let leading = &leading * leading.gather(0, &at, false).sign();
-        Ok(centred.matmul(&leading))
+        Ok(centered.matmul(&leading))
     })
 }
 

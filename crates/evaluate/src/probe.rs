@@ -2,12 +2,12 @@
 
 use crate::Features;
 use crate::knn::{accuracy, check_labels};
-use crate::lbfgs::minimise;
+use crate::lbfgs::minimize;
 use anyhow::{Context, Result, ensure};
 use portolan_tensor::{Kind, Tensor, no_grad};
 
-/// Multinomial logistic regression on features as they are given: the W and b that minimise
-/// ½ ‖W‖² + Σᵢ cross-entropy(W xᵢ + b, yᵢ). The bias is not penalised. It is scikit-learn's
+/// Multinomial logistic regression on features as they are given: the W and b that minimize
+/// ½ ‖W‖² + Σᵢ cross-entropy(W xᵢ + b, yᵢ). The bias is not penalized. It is scikit-learn's
 /// `LogisticRegression` with its default C = 1.
 #[derive(Debug)]
 pub struct LinearProbe {
@@ -29,7 +29,7 @@ impl LinearProbe {
         no_grad(|| {
             let x = bank.to_kind(Kind::Double);
             // Features are often far from zero, which makes the problem ill-conditioned. A shift of them is
-            // no more than another bias, which is not penalised: W is the same.
+            // no more than another bias, which is not penalized: W is the same.
             let mean = x.mean_dim(0, true, Kind::Double);
             let solution = solve(&(x - &mean), labels, classes)?;
             let weight = solution.narrow(1, 0, mean.size()[1]);
@@ -72,12 +72,12 @@ fn solve(x: &Tensor, labels: &Tensor, classes: i64) -> Result<Tensor> {
     let options = (Kind::Double, x.device());
     let x = Tensor::cat(&[x, &Tensor::ones([n, 1], options)], 1);
     let wanted = labels.one_hot(classes).to_kind(Kind::Double);
-    let penalised = Tensor::cat(&[Tensor::ones([width], options), Tensor::zeros([1], options)], 0);
+    let penalized = Tensor::cat(&[Tensor::ones([width], options), Tensor::zeros([1], options)], 0);
 
     // Features vary a thousand times more in some directions than in others. The solver sees coordinates in which
     // the curvature at W = 0, which is the same for each class, is the identity.
     let chance = 1.0 / classes as f64;
-    let curvature = x.tr().matmul(&x) * (chance * (1.0 - chance)) + penalised.diag(0);
+    let curvature = x.tr().matmul(&x) * (chance * (1.0 - chance)) + penalized.diag(0);
     let root = curvature
         .f_linalg_cholesky(false)
         .context("the features are too large to fit a classifier to, or not finite")?;
@@ -86,13 +86,13 @@ fn solve(x: &Tensor, labels: &Tensor, classes: i64) -> Result<Tensor> {
 
     let objective = |point: &Tensor| {
         let solution = point.matmul(&whitened);
-        let penalty = &solution * &penalised;
+        let penalty = &solution * &penalized;
         let log_p = x.matmul(&solution.tr()).log_softmax(1, None);
         let fit = (&wanted * &log_p).sum(Kind::Double) - penalty.square().sum(Kind::Double) * 0.5;
         let gradient = (log_p.exp() - &wanted).tr().matmul(&x) + penalty;
         (-fit.double_value(&[]), gradient.matmul(&whitened.tr()))
     };
-    let solution = minimise(objective, Tensor::zeros([classes, width + 1], options))?;
+    let solution = minimize(objective, Tensor::zeros([classes, width + 1], options))?;
     Ok(solution.matmul(&whitened))
 }
 

@@ -6,9 +6,9 @@ use portolan_tensor::{Kind, Tensor};
 
 use crate::pca;
 
-/// About how many neighbours each point keeps near: 30 (5 to 50 are usual, section 2 of the paper).
+/// About how many neighbors each point keeps near: 30 (5 to 50 are usual, section 2 of the paper).
 const PERPLEXITY: f32 = 30.0;
-/// Fewer points have no neighbourhoods to show.
+/// Fewer points have no neighborhoods to show.
 const FEWEST: i64 = 100;
 /// Features are brought to this many dimensions by principal components first, as the paper does (section 4.2).
 const DIMENSIONS: i64 = 30;
@@ -20,7 +20,7 @@ const THETA: f32 = 0.5;
 /// components too).
 const BEGIN: f64 = 1e-4;
 
-/// The rows of `x` (`[n, width]`) laid out in the plane so that neighbours by direction, as in kNN, stay neighbours:
+/// The rows of `x` (`[n, width]`) laid out in the plane so that neighbors by direction, as in kNN, stay neighbors:
 /// `[n, 2]`, float32. Distances between far groups mean little. It begins at the first two principal components, so that
 /// the same features give the same map but for rounding. Nothing where there are fewer than 100 rows, or the features do
 /// not differ.
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_neighbourhoods_has_no_map() {
+    fn what_has_no_neighborhoods_has_no_map() {
         assert!(tsne(&groups().narrow(0, 0, 50)).unwrap().is_none());
         assert!(tsne(&groups().ones_like()).unwrap().is_none());
         assert!(tsne(&(groups() / 0.0)).is_err());

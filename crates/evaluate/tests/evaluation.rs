@@ -1,4 +1,4 @@
-//! That evaluation measures what it says: frozen encoders, no leaks, unreadable and unlabelled images.
+//! That evaluation measures what it says: frozen encoders, no leaks, unreadable and unlabeled images.
 #![allow(clippy::unwrap_used)]
 
 use anyhow::{Result, ensure};
@@ -7,7 +7,7 @@ use portolan_augment::{ViewSpec, presets};
 use portolan_data::{Picture, Source};
 use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_evaluate::{
-    Features, FinetuneConfig, Finetuning, KnnConfig, Scores, colour_histogram, features, finetune,
+    Features, FinetuneConfig, Finetuning, KnnConfig, Scores, color_histogram, features, finetune,
     images, knn_top1, linear_probe_top1, pixels, recalibrate,
 };
 use portolan_random::{Purpose, stream};
@@ -18,15 +18,15 @@ use std::sync::Mutex;
 const CPU: Device = Device::Cpu;
 const KNN: KnnConfig = KnnConfig { k: 5, temperature: 0.07 };
 
-/// Pictures of a class's own colour and place, with a pattern of each picture's own.
-struct Colours {
+/// Pictures of a class's own color and place, with a pattern of each picture's own.
+struct Colors {
     n: usize,
     classes: usize,
     bad: Vec<usize>,
-    labelled: bool,
+    labeled: bool,
 }
 
-impl Source for Colours {
+impl Source for Colors {
     fn len(&self) -> usize {
         self.n
     }
@@ -45,15 +45,15 @@ impl Source for Colours {
         Ok(Picture::Decoded(image))
     }
     fn label(&self, index: usize) -> Option<u32> {
-        self.labelled.then_some((index % self.classes) as u32)
+        self.labeled.then_some((index % self.classes) as u32)
     }
     fn describe(&self, index: usize) -> String {
         format!("picture {index}")
     }
 }
 
-fn colours(n: usize, bad: &[usize]) -> Colours {
-    Colours { n, classes: 4, bad: bad.to_vec(), labelled: true }
+fn colors(n: usize, bad: &[usize]) -> Colors {
+    Colors { n, classes: 4, bad: bad.to_vec(), labeled: true }
 }
 
 fn view() -> ViewSpec {
@@ -91,7 +91,7 @@ fn a_frozen_encoder_is_frozen() {
     let encoder = encoder();
     // As in the middle of training: gradients are there, and statistics have been recorded.
     let all: Vec<usize> = (0..8).collect();
-    let images = images(&colours(8, &[]), &all, &view()).unwrap().x;
+    let images = images(&colors(8, &[]), &all, &view()).unwrap().x;
     encoder.forward(&images, true).square().sum(Kind::Float).backward();
     let before = everything(&*encoder);
     assert!(
@@ -99,7 +99,7 @@ fn a_frozen_encoder_is_frozen() {
     );
     assert!(before.iter().any(|(_, _, _, gradient)| gradient.is_some()));
 
-    let (bank, test) = (colours(40, &[]), colours(12, &[]));
+    let (bank, test) = (colors(40, &[]), colors(12, &[]));
     for precision in [Precision::Fp32, Precision::Bf16] {
         let of = |source| features(&*encoder, source, &view(), CPU, precision).unwrap();
         let (bank, test) = (of(&bank), of(&test));
@@ -115,7 +115,7 @@ fn a_frozen_encoder_is_frozen() {
 
 #[test]
 fn features_are_the_encoder_s_in_the_order_of_the_source() {
-    let (encoder, source) = (encoder(), colours(11, &[0, 4]));
+    let (encoder, source) = (encoder(), colors(11, &[0, 4]));
     let all = of(&*encoder, &source).unwrap();
     assert_eq!(all.ids, [1, 2, 3, 5, 6, 7, 8, 9, 10]);
     assert_eq!(all.skipped, ["picture 0: cut short", "picture 4: cut short"]);
@@ -130,15 +130,15 @@ fn features_are_the_encoder_s_in_the_order_of_the_source() {
 fn what_cannot_be_measured_is_refused_in_a_sentence() {
     let encoder = encoder();
     let complaint =
-        |n: usize, bad: &[usize]| of(&*encoder, &colours(n, bad)).unwrap_err().to_string();
+        |n: usize, bad: &[usize]| of(&*encoder, &colors(n, bad)).unwrap_err().to_string();
     assert!(
         complaint(2, &[0, 1])
             .contains("none of the 2 images can be read; the first: picture 0: cut short")
     );
     assert!(complaint(0, &[]).contains("no image"));
 
-    let bank = of(&*encoder, &colours(8, &[])).unwrap();
-    let flat = of(&*encoder, &Colours { labelled: false, ..colours(8, &[]) }).unwrap();
+    let bank = of(&*encoder, &colors(8, &[])).unwrap();
+    let flat = of(&*encoder, &Colors { labeled: false, ..colors(8, &[]) }).unwrap();
     for (bank, test) in [(&bank, &flat), (&flat, &bank)] {
         let knn = knn_top1(bank, test, 4, &KNN).unwrap_err().to_string();
         let probe = linear_probe_top1(bank, test, 4).unwrap_err().to_string();
@@ -158,12 +158,12 @@ fn an_encoder_that_diverged_is_named() {
     let encoder = encoder();
     let _ =
         portolan_tensor::no_grad(|| encoder.vars().state()[0].1.shallow_clone().fill_(f64::NAN));
-    assert!(of(&*encoder, &colours(4, &[])).unwrap_err().to_string().contains("not finite"));
+    assert!(of(&*encoder, &colors(4, &[])).unwrap_err().to_string().contains("not finite"));
 }
 
 #[test]
 fn recalibration_moves_batch_statistics_alone_and_the_same_way_for_a_seed() {
-    let source = colours(20, &[3]);
+    let source = colors(20, &[3]);
     let recalibrated = |seed| {
         let encoder = encoder();
         recalibrate(&*encoder, &source, &view(), CPU, 50, seed).unwrap();
@@ -180,13 +180,13 @@ fn recalibration_moves_batch_statistics_alone_and_the_same_way_for_a_seed() {
         assert!(after.requires_grad() != statistic && !after.grad().defined(), "{name}");
     }
     assert_ne!(state(&*first)[3].1, state(&*other)[3].1, "another seed draws other images");
-    let error = recalibrate(&*untouched, &colours(2, &[0, 1]), &view(), CPU, 4, 0).unwrap_err();
+    let error = recalibrate(&*untouched, &colors(2, &[0, 1]), &view(), CPU, 4, 0).unwrap_err();
     assert!(error.to_string().contains("none of the"), "{error}");
 }
 
 #[test]
 fn test_labels_reach_nothing_but_the_count() {
-    let (bank, test) = (colours(200, &[]), colours(200, &[]));
+    let (bank, test) = (colors(200, &[]), colors(200, &[]));
     let (bank, mut test) = (pixels(&bank, &view()).unwrap(), pixels(&test, &view()).unwrap());
     let score = |test: &Features| {
         [knn_top1(&bank, test, 4, &KNN).unwrap(), linear_probe_top1(&bank, test, 4).unwrap()]
@@ -202,7 +202,7 @@ fn test_labels_reach_nothing_but_the_count() {
 #[test]
 fn fine_tuning_learns_and_moves_the_whole_encoder() {
     portolan_tensor::tch::set_num_threads(1);
-    let (train, test) = (colours(96, &[5]), colours(80, &[]));
+    let (train, test) = (colors(96, &[5]), colors(80, &[]));
     let encoder = encoder();
     let before: Vec<Tensor> = encoder.vars().parameters().iter().map(|(_, x)| x.copy()).collect();
     let view = view();
@@ -223,15 +223,15 @@ fn fine_tuning_learns_and_moves_the_whole_encoder() {
     assert!(top1 > 0.6, "{top1}");
     let after = encoder.vars().parameters();
     assert!(before.iter().zip(&after).all(|(a, (_, b))| a != b), "a parameter kept still");
-    let unlabelled = Colours { labelled: false, ..colours(96, &[]) };
-    let error = finetune(&*encoder, &Finetuning { train: &unlabelled, ..on }, &config, |_, _| ());
-    assert!(error.unwrap_err().to_string().contains("labelled images"));
+    let unlabeled = Colors { labeled: false, ..colors(96, &[]) };
+    let error = finetune(&*encoder, &Finetuning { train: &unlabeled, ..on }, &config, |_, _| ());
+    assert!(error.unwrap_err().to_string().contains("labeled images"));
 }
 
 #[test]
-fn colour_histograms_see_colours_and_not_places() {
-    let source = Colours { classes: 1, ..colours(2, &[]) };
-    let histogram = colour_histogram(&source).unwrap().x;
+fn color_histograms_see_colors_and_not_places() {
+    let source = Colors { classes: 1, ..colors(2, &[]) };
+    let histogram = color_histogram(&source).unwrap().x;
     assert_eq!(histogram.size(), [2, 64]);
     let total = histogram.sum_dim_intlist(1, false, Kind::Float);
     assert!(total.allclose(&Tensor::ones([2], (Kind::Float, CPU)), 1e-5, 1e-5, false));

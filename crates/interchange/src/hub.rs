@@ -98,7 +98,7 @@ fn of_config(config: &Value, file: &Path, named: Option<&EncoderConfig>) -> Resu
     Ok(found)
 }
 
-/// The transformer that timm's name or arguments describe: its heads are nowhere else. The rest is recognised by the weights.
+/// The transformer that timm's name or arguments describe: its heads are nowhere else. The rest is recognized by the weights.
 fn args_of(config: &Value) -> Option<EncoderConfig> {
     let name = config.get("architecture")?.as_str()?;
     let known = EncoderConfig::named(name.split('.').next()?).ok()?;

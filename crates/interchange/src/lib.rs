@@ -20,7 +20,7 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! A file is recognised by what is in it (names and shapes of weights), not by whose it is: the authors' files differ in what surrounds the encoder
+//! A file is recognized by what is in it (names and shapes of weights), not by whose it is: the authors' files differ in what surrounds the encoder
 //! alone, and so do those of many others. What is taken and what is left out is told ([`Found::taken`], [`Found::left_out`]); a
 //! tensor that would change what the encoder computes is never left out.
 
@@ -132,18 +132,18 @@ fn open_file(path: &Path, named: Option<&EncoderConfig>) -> Result<Found> {
         let (tensors, metadata) = io::load(path)?;
         match own::described(&metadata) {
             Some(described) => described.and_then(|it| own::found(it, tensors, named)),
-            None => of_tensors(&tensors, named).map(normalised_as_usual),
+            None => of_tensors(&tensors, named).map(normalized_as_usual),
         }
     } else {
         let mut file = pth::Pth::open(path)?;
         let shapes = file.shapes();
-        found(&shapes, named, |name| file.tensor(name)).map(normalised_as_usual)
+        found(&shapes, named, |name| file.tensor(name)).map(normalized_as_usual)
     };
     found.with_context(|| format!("{} cannot be used", path.display()))
 }
 
 /// Says what weights do not: how images were shown to them.
-fn normalised_as_usual(mut found: Found) -> Found {
+fn normalized_as_usual(mut found: Found) -> Found {
     let size = found.shown.size;
     found.notes.push(format!(
         "weights do not tell how images were shown to them: {size} pixels and ImageNet's mean and deviation are assumed"
@@ -172,7 +172,7 @@ fn found(
         all.is_some_and(|all| all <= NUMBERS),
         "its tensors would have more than {NUMBERS} numbers, which no encoder here has"
     );
-    let mut encoder = shape::recognise(&renamed)?;
+    let mut encoder = shape::recognize(&renamed)?;
     let mut tensors = BTreeMap::new();
     for (ours, theirs) in &chosen.names {
         let tensor = read(theirs)?;

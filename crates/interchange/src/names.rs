@@ -1,7 +1,7 @@
 //! Which of a file's tensors are the encoder's, and what they are called here.
 //!
-//! The authors' files hold more than an encoder: heads, momentum encoders, queues, optimisers. Whatever surrounds it, a ResNet
-//! is recognised by its first convolution and a transformer by its patches; what precedes their names is the prefix.
+//! The authors' files hold more than an encoder: heads, momentum encoders, queues, optimizers. Whatever surrounds it, a ResNet
+//! is recognized by its first convolution and a transformer by its patches; what precedes their names is the prefix.
 
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;

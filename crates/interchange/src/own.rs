@@ -27,7 +27,7 @@ pub struct Shown {
     pub mean: [f32; 3],
     /// What each channel is divided by.
     pub std: [f32; 3],
-    /// Whether it is shown in grey.
+    /// Whether it is shown in gray.
     #[serde(default)]
     pub grayscale: bool,
 }

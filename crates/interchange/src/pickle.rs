@@ -27,14 +27,14 @@ const KNOWN: [(&str, &[&str]); 12] = [
     ("pathlib", &["Path", "PosixPath", "PurePosixPath"]),
 ];
 
-/// Values of one pickle; a large network with its optimiser has some hundred thousand.
+/// Values of one pickle; a large network with its optimizer has some hundred thousand.
 const VALUES: usize = 10_000_000;
 const TOO_MUCH: &str = "it has more values than any checkpoint";
 /// Bytes of a text or number: names are short.
 const BYTES: usize = 1 << 20;
 
 /// Where in [`Pickle`] a value lies.
-pub(crate) type Place = usize;
+pub(crate) type StepPlan = usize;
 
 /// What Python would make.
 #[derive(Debug, PartialEq)]
@@ -43,13 +43,13 @@ pub(crate) enum Value {
     Text(String),
     /// A function or class: module and name.
     Named(String, String),
-    Tuple(Vec<Place>),
-    List(Vec<Place>),
-    Dict(Vec<(Place, Place)>),
+    Tuple(Vec<StepPlan>),
+    List(Vec<StepPlan>),
+    Dict(Vec<(StepPlan, StepPlan)>),
     /// A call: of what, with what.
-    Call(Place, Place),
+    Call(StepPlan, StepPlan),
     /// What the file's reader is to put in: a storage, by its description.
-    Persistent(Place),
+    Persistent(StepPlan),
     /// None, a truth value, a fraction, bytes: nothing that a tensor's description has.
     Other,
 }
@@ -57,7 +57,7 @@ pub(crate) enum Value {
 /// All values of a pickle.
 pub(crate) struct Pickle {
     values: Vec<Value>,
-    root: Place,
+    root: StepPlan,
 }
 
 impl Pickle {
@@ -78,11 +78,11 @@ impl Pickle {
     }
 
     /// What the pickle is of.
-    pub(crate) fn root(&self) -> Place {
+    pub(crate) fn root(&self) -> StepPlan {
         self.root
     }
 
-    pub(crate) fn at(&self, place: Place) -> &Value {
+    pub(crate) fn at(&self, place: StepPlan) -> &Value {
         &self.values[place]
     }
 
@@ -91,14 +91,14 @@ impl Pickle {
     }
 
     /// The values of a tuple.
-    pub(crate) fn tuple(&self, place: Place) -> Option<&[Place]> {
+    pub(crate) fn tuple(&self, place: StepPlan) -> Option<&[StepPlan]> {
         match self.at(place) {
             Value::Tuple(values) => Some(values),
             _ => None,
         }
     }
 
-    pub(crate) fn text(&self, place: Place) -> Option<&str> {
+    pub(crate) fn text(&self, place: StepPlan) -> Option<&str> {
         match self.at(place) {
             Value::Text(text) => Some(text),
             _ => None,
@@ -106,7 +106,7 @@ impl Pickle {
     }
 
     /// The name of a function or class, without its module.
-    pub(crate) fn name(&self, place: Place) -> Option<&str> {
+    pub(crate) fn name(&self, place: StepPlan) -> Option<&str> {
         match self.at(place) {
             Value::Named(_, name) => Some(name),
             _ => None,
@@ -118,14 +118,14 @@ impl Pickle {
 struct Machine<'a, R> {
     from: &'a mut R,
     values: Vec<Value>,
-    stack: Vec<Place>,
+    stack: Vec<StepPlan>,
     /// How high the stack was where a group of values begins.
     marks: Vec<usize>,
-    memo: HashMap<u32, Place>,
+    memo: HashMap<u32, StepPlan>,
 }
 
 impl<R: BufRead> Machine<'_, R> {
-    fn run(&mut self) -> Result<Place> {
+    fn run(&mut self) -> Result<StepPlan> {
         loop {
             let [op] = self.bytes()?;
             match op {
@@ -259,15 +259,15 @@ impl<R: BufRead> Machine<'_, R> {
         Ok(())
     }
 
-    fn pop(&mut self) -> Result<Place> {
+    fn pop(&mut self) -> Result<StepPlan> {
         self.stack.pop().context("its stack is empty")
     }
 
-    fn top(&self) -> Result<Place> {
+    fn top(&self) -> Result<StepPlan> {
         self.stack.last().copied().context("its stack is empty")
     }
 
-    fn since_mark(&mut self) -> Result<Vec<Place>> {
+    fn since_mark(&mut self) -> Result<Vec<StepPlan>> {
         let mark = self
             .marks
             .pop()
@@ -350,7 +350,7 @@ impl<R: BufRead> Machine<'_, R> {
         self.remember(key, place)
     }
 
-    fn remember(&mut self, key: u32, place: Place) -> Result<()> {
+    fn remember(&mut self, key: u32, place: StepPlan) -> Result<()> {
         ensure!(self.memo.len() < VALUES, TOO_MUCH);
         self.memo.insert(key, place);
         Ok(())
@@ -364,7 +364,7 @@ impl<R: BufRead> Machine<'_, R> {
         Ok(())
     }
 
-    fn extend_list(&mut self, more: Vec<Place>) -> Result<()> {
+    fn extend_list(&mut self, more: Vec<StepPlan>) -> Result<()> {
         let place = self.top()?;
         match &mut self.values[place] {
             Value::List(values) => values.extend(more),
@@ -374,7 +374,7 @@ impl<R: BufRead> Machine<'_, R> {
         Ok(())
     }
 
-    fn extend_dict(&mut self, more: &[Place]) -> Result<()> {
+    fn extend_dict(&mut self, more: &[StepPlan]) -> Result<()> {
         ensure!(more.len().is_multiple_of(2), "a key has no value");
         let place = self.top()?;
         match &mut self.values[place] {

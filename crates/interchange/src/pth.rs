@@ -9,7 +9,7 @@ use std::path::Path;
 use zip::read::ZipFile;
 use zip::{CompressionMethod, ZipArchive};
 
-use crate::pickle::{Pickle, Place, Value};
+use crate::pickle::{Pickle, StepPlan, Value};
 
 /// How a stream begins: a pickle of PyTorch's magic number, 0x1950a86a20f9469cfc6c.
 const MAGIC: [u8; 15] =
@@ -241,7 +241,7 @@ fn named_tensors(pickle: &Pickle) -> Result<BTreeMap<String, Described>> {
 }
 
 /// The tensor that is made here, if one is.
-fn described(pickle: &Pickle, mut place: Place) -> Result<Option<Described>> {
+fn described(pickle: &Pickle, mut place: StepPlan) -> Result<Option<Described>> {
     // A parameter is a tensor with a mark; of parameters of parameters there are none.
     for _ in 0..2 {
         let Value::Call(callable, args) = pickle.at(place) else { return Ok(None) };
@@ -264,12 +264,12 @@ fn described(pickle: &Pickle, mut place: Place) -> Result<Option<Described>> {
 }
 
 /// The view of a storage that these arguments describe: storage, offset, sizes, strides.
-fn view_of(pickle: &Pickle, args: &[Place]) -> Result<Described> {
+fn view_of(pickle: &Pickle, args: &[StepPlan]) -> Result<Described> {
     let [storage, offset, size, stride, ..] = args else {
         bail!("a tensor's description is cut short")
     };
     let (storage, kind) = storage_of(pickle, *storage)?.context("a tensor has no storage")?;
-    let integers = |place: Place| -> Result<Vec<i64>> {
+    let integers = |place: StepPlan| -> Result<Vec<i64>> {
         let numbers = pickle.tuple(place).context("a tensor's shape is no tuple")?;
         ensure!(numbers.len() <= DIMENSIONS, "a tensor has {} dimensions", numbers.len());
         numbers.iter().map(|number| integer(pickle, *number)).collect()
@@ -280,7 +280,7 @@ fn view_of(pickle: &Pickle, args: &[Place]) -> Result<Described> {
 }
 
 /// The key and kind of a storage: ("storage", type, key, device, count), and in old files what it is a part of, or None.
-fn storage_of(pickle: &Pickle, place: Place) -> Result<Option<(String, Kind)>> {
+fn storage_of(pickle: &Pickle, place: StepPlan) -> Result<Option<(String, Kind)>> {
     let Value::Persistent(id) = pickle.at(place) else { return Ok(None) };
     let Some([_, class, key, others @ ..]) = pickle.tuple(*id) else { return Ok(None) };
     let views = others.get(2).is_some_and(|view| !matches!(pickle.at(*view), Value::Other));
@@ -312,7 +312,7 @@ fn storage_kinds(pickle: &Pickle) -> Result<BTreeMap<String, Kind>> {
 }
 
 /// A number that is not negative.
-fn integer(pickle: &Pickle, place: Place) -> Result<i64> {
+fn integer(pickle: &Pickle, place: StepPlan) -> Result<i64> {
     match pickle.at(place) {
         Value::Int(number) if *number >= 0 => Ok(*number),
         other => bail!("a tensor's description has {other:?} where a size belongs"),

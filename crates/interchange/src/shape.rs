@@ -10,7 +10,7 @@ use crate::names::Shapes;
 ///
 /// # Errors
 /// When it is none that Portolan can build.
-pub(crate) fn recognise(shapes: &Shapes) -> Result<EncoderConfig> {
+pub(crate) fn recognize(shapes: &Shapes) -> Result<EncoderConfig> {
     match shapes.get("conv1.weight") {
         Some(first) => resnet(shapes, first),
         None => vit(shapes),
@@ -146,10 +146,10 @@ mod tests {
             ("resnext101_32x8d", deeper, [256, 8]),
             ("resnext101_64x4d", deeper, [256, 4]),
         ] {
-            let error = recognise(&resnet(64, depths, Some(conv2))).unwrap_err().to_string();
+            let error = recognize(&resnet(64, depths, Some(conv2))).unwrap_err().to_string();
             assert!(error.starts_with(&format!("it is {name}, which is not known")), "{error}");
         }
-        let error = recognise(&resnet(64, [1, 1, 1, 1], None)).unwrap_err().to_string();
+        let error = recognize(&resnet(64, [1, 1, 1, 1], None)).unwrap_err().to_string();
         assert!(error.contains("[1, 1, 1, 1] blocks a stage"), "{error}");
         for (name, width, depths, conv2) in [
             ("resnet18", 64, [2, 2, 2, 2], None),
@@ -157,7 +157,7 @@ mod tests {
             ("resnet50", 64, deep, Some([64, 64])),
             ("resnet50-w128", 128, deep, Some([128, 128])),
         ] {
-            assert_eq!(recognise(&resnet(width, depths, conv2)).unwrap().name(), name);
+            assert_eq!(recognize(&resnet(width, depths, conv2)).unwrap().name(), name);
         }
     }
 }

@@ -21,8 +21,8 @@ impl Plane {
     }
 }
 
-/// Appends grey as RGB, the columns of one row.
-pub(crate) fn grey(plane: &Plane, y: usize, columns: Range<usize>, out: &mut Vec<u8>) {
+/// Appends gray as RGB, the columns of one row.
+pub(crate) fn gray(plane: &Plane, y: usize, columns: Range<usize>, out: &mut Vec<u8>) {
     out.extend(plane.row(y)[columns].iter().flat_map(|&level| [level; 3]));
 }
 
@@ -106,7 +106,7 @@ fn sum(near: u8, far: u8) -> u16 {
     3 * u16::from(near) + u16::from(far)
 }
 
-/// Two levels of each sum but the outermost: three parts of it, one of the neighbour before or after it.
+/// Two levels of each sum but the outermost: three parts of it, one of the neighbor before or after it.
 #[multiversion(targets("x86_64+avx2"))]
 fn widen(sums: &[u16], bias: [u16; 2], out: &mut Vec<u8>) {
     let n = sums.len() - 2;
@@ -120,7 +120,7 @@ fn widen(sums: &[u16], bias: [u16; 2], out: &mut Vec<u8>) {
     }
 }
 
-/// The colours of JFIF (ITU-R 601, full range), rounded as by libjpeg. Its factors have 16 bits behind the point; whole parts are
+/// The colors of JFIF (ITU-R 601, full range), rounded as by libjpeg. Its factors have 16 bits behind the point; whole parts are
 /// added by themselves, so that 16 bits are enough for red and blue, and a vector holds more.
 #[multiversion(targets("x86_64+avx2"))]
 fn convert(luma: &[u8], red: &mut [u8], green: &mut [u8], blue: &mut [u8]) {

@@ -1,17 +1,17 @@
 //! What stands before the scan: the segments of a file.
 
 use crate::huffman::Table;
-use crate::idct::Quantisation;
+use crate::idct::Quantization;
 
-/// One colour channel of the frame.
+/// One color channel of the frame.
 #[derive(Clone, Copy)]
 pub(crate) struct Component {
     id: u8,
     /// Blocks of a unit of the scan, across and down.
     pub(crate) across: usize,
     pub(crate) down: usize,
-    /// Which quantisation and Huffman tables are its.
-    pub(crate) quantisation: usize,
+    /// Which quantization and Huffman tables are its.
+    pub(crate) quantization: usize,
     pub(crate) first: usize,
     pub(crate) others: usize,
 }
@@ -56,7 +56,7 @@ impl Frame {
 /// The tables that a file defines, kept from one file to the next: many share theirs.
 #[derive(Default)]
 pub(crate) struct Tables {
-    pub(crate) quantisation: [Option<Quantisation>; 4],
+    pub(crate) quantization: [Option<Quantization>; 4],
     pub(crate) first: [Option<Box<Table>>; 4],
     pub(crate) others: [Option<Box<Table>>; 4],
 }
@@ -76,7 +76,7 @@ pub(crate) fn read(bytes: &[u8], tables: &mut Tables) -> Option<Frame> {
         match marker {
             0xC0 | 0xC1 if frame.is_none() => frame = Some(start_of_frame(segment)?),
             0xC4 => huffman_tables(segment, tables, &mut defined)?,
-            0xDB => quantisation_tables(segment, tables, &mut defined)?,
+            0xDB => quantization_tables(segment, tables, &mut defined)?,
             0xDD => restart_interval = usize::from(u16::from_be_bytes(segment.try_into().ok()?)),
             0xDA => {
                 let mut frame = frame?;
@@ -87,7 +87,7 @@ pub(crate) fn read(bytes: &[u8], tables: &mut Tables) -> Option<Frame> {
             0xE1 if segment.starts_with(b"Exif\0\0") && exif.is_none() => {
                 exif = Some(segment[6..].to_vec())
             }
-            // Adobe's segment says whether colours are luminance and chrominance; where it says otherwise, others decode it.
+            // Adobe's segment says whether colors are luminance and chrominance; where it says otherwise, others decode it.
             0xEE if segment.starts_with(b"Adobe") && segment.get(11) != Some(&1) => return None,
             // Comments and other applications' data.
             0xE0..=0xEF | 0xFE => {}
@@ -99,7 +99,7 @@ pub(crate) fn read(bytes: &[u8], tables: &mut Tables) -> Option<Frame> {
 /// Which tables this file has defined, so that none of another file is used.
 #[derive(Default)]
 struct Defined {
-    quantisation: [bool; 4],
+    quantization: [bool; 4],
     first: [bool; 4],
     others: [bool; 4],
 }
@@ -114,14 +114,14 @@ fn start_of_frame(segment: &[u8]) -> Option<Frame> {
         id: part[0],
         across: usize::from(part[1] >> 4),
         down: usize::from(part[1] & 15),
-        quantisation: usize::from(part[2]),
+        quantization: usize::from(part[2]),
         first: 0,
         others: 0,
     };
     let mut components: Vec<_> = components.chunks_exact(3).map(component).collect();
     match &mut components[..] {
         // A channel by itself has units of one block, whatever it says.
-        [grey] => (grey.across, grey.down) = (1, 1),
+        [gray] => (gray.across, gray.down) = (1, 1),
         [luma, chroma @ ..] => {
             let whole = chroma.iter().all(|one| (one.across, one.down) == (1, 1));
             if !whole || !matches!((luma.across, luma.down), (1 | 2, 1 | 2)) {
@@ -148,7 +148,7 @@ fn start_of_scan(segment: &[u8], frame: &mut Frame, defined: &Defined) -> Option
             (usize::from(part[1] >> 4), usize::from(part[1] & 15));
         let known = *defined.first.get(component.first)?
             && *defined.others.get(component.others)?
-            && *defined.quantisation.get(component.quantisation)?;
+            && *defined.quantization.get(component.quantization)?;
         if component.id != part[0] || !known {
             return None;
         }
@@ -187,7 +187,7 @@ fn huffman_tables(mut segment: &[u8], tables: &mut Tables, defined: &mut Defined
     Some(())
 }
 
-fn quantisation_tables(
+fn quantization_tables(
     mut segment: &[u8],
     tables: &mut Tables,
     defined: &mut Defined,
@@ -196,8 +196,8 @@ fn quantisation_tables(
         let number = usize::from(which & 15);
         // Tables of 16 bits are for 12-bit pictures.
         let (values, rest) = (which >> 4 == 0).then(|| rest.split_first_chunk::<64>())??;
-        *tables.quantisation.get_mut(number)? = Some(crate::huffman::from_zigzag(values));
-        defined.quantisation[number] = true;
+        *tables.quantization.get_mut(number)? = Some(crate::huffman::from_zigzag(values));
+        defined.quantization[number] = true;
         segment = rest;
     }
     Some(())

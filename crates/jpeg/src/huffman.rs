@@ -321,7 +321,7 @@ fn place(at: usize) -> usize {
     usize::from(ZIGZAG[at & 255])
 }
 
-/// A quantisation table as it lies in a file, along the zigzag, as two blocks have it side by side.
+/// A quantization table as it lies in a file, along the zigzag, as two blocks have it side by side.
 pub(crate) fn from_zigzag(values: &[u8; 64]) -> [i16; 128] {
     let mut table = [0; 128];
     for (&place, &value) in ZIGZAG.iter().zip(values) {

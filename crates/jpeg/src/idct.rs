@@ -10,8 +10,8 @@ use multiversion::target::match_target;
 
 use crate::huffman::Pair;
 
-/// One quantisation table, as often as a pair has blocks: in eight rows of sixteen.
-pub(crate) type Quantisation = [i16; 128];
+/// One quantization table, as often as a pair has blocks: in eight rows of sixteen.
+pub(crate) type Quantization = [i16; 128];
 
 /// Fractional bits of the constants.
 const CONST_BITS: i32 = 13;
@@ -23,35 +23,35 @@ const DROPPED: [i32; 2] = [CONST_BITS - PASS_BITS, CONST_BITS + PASS_BITS + 3];
 /// The levels of a pair of blocks of coefficients, in `plane` from `at` on, whose rows are `stride` apart.
 pub(crate) fn levels(
     pair: &Pair,
-    quantisation: &Quantisation,
+    quantization: &Quantization,
     plane: &mut [u8],
     at: usize,
     stride: usize,
 ) {
     let Some(pair) = pair.first_chunk() else { return };
-    for (row, levels) in transformed(pair, quantisation).iter().enumerate() {
+    for (row, levels) in transformed(pair, quantization).iter().enumerate() {
         plane[at + row * stride..][..16].copy_from_slice(levels);
     }
 }
 
 #[multiversion(targets("x86_64+avx2"))]
-fn transformed(pair: &[i16; 128], quantisation: &Quantisation) -> [[u8; 16]; 8] {
+fn transformed(pair: &[i16; 128], quantization: &Quantization) -> [[u8; 16]; 8] {
     match_target! {
-        "x86_64+avx2" => avx2::levels(pair, quantisation),
-        _ => portable::levels(pair, quantisation),
+        "x86_64+avx2" => avx2::levels(pair, quantization),
+        _ => portable::levels(pair, quantization),
     }
 }
 
 /// The same of blocks that have their first coefficients alone.
 pub(crate) fn level(
     pair: &Pair,
-    quantisation: &Quantisation,
+    quantization: &Quantization,
     plane: &mut [u8],
     at: usize,
     stride: usize,
 ) {
     let levels = [0, 8].map(|at| {
-        let level = ((i32::from(pair[at].wrapping_mul(quantisation[at])) + 4) >> 3) + 128;
+        let level = ((i32::from(pair[at].wrapping_mul(quantization[at])) + 4) >> 3) + 128;
         level.clamp(0, 255) as u8
     });
     for row in 0..8 {
@@ -73,10 +73,10 @@ mod tests {
             ((state >> 33) as i64 % (2 * limit + 1) - limit) as i16
         };
         for round in 0..300 {
-            let quantisation = std::array::from_fn(|_| 1 + next(7).abs());
+            let quantization = std::array::from_fn(|_| 1 + next(7).abs());
             let limit = [3, 40, 140][round % 3];
             let pair = std::array::from_fn(|_| next(limit));
-            assert_eq!(transformed(&pair, &quantisation), portable::levels(&pair, &quantisation));
+            assert_eq!(transformed(&pair, &quantization), portable::levels(&pair, &quantization));
         }
     }
 }

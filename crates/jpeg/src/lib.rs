@@ -1,4 +1,4 @@
-//! The JPEGs of photographs, decoded fast, to the levels of libjpeg, and as much of them as is looked at.
+//! A fast JPEG decoder for photographs, bit-exact with libjpeg, that can decode a region.
 //!
 //! ```
 //! let picture = image::RgbImage::from_fn(64, 48, |x, y| image::Rgb([4 * x as u8, 5 * y as u8, 90]));
@@ -14,7 +14,7 @@
 //!
 //! Training reads the same photographs again and again and looks at a part of each, and decoding takes most of the time between a
 //! file and its views. The decoders that others keep are made for every file; this one is for those that cameras and data sets
-//! have: sequential, eight bits, Huffman's code, one scan, grey or luminance and chrominance. What is anything else, or damaged,
+//! have: sequential, eight bits, Huffman's code, one scan, gray or luminance and chrominance. What is anything else, or damaged,
 //! is answered `None`, and is another decoder's. Three things make it fast: a code and its value are found in one look-up, the
 //! blocks that no view shows are read but not transformed, and two blocks are transformed at once with the processor's products in pairs.
 //!
@@ -80,7 +80,7 @@ impl Workspace {
     }
 }
 
-/// The pixels of a JPEG, as they lie in it (its EXIF orientation is not applied). `wanted` says of which the colours are needed: the
+/// The pixels of a JPEG, as they lie in it (its EXIF orientation is not applied). `wanted` says of which the colors are needed: the
 /// others may be black. What of the area lies beyond the picture is left out.
 ///
 /// `None` where the file is not of the kind that is decoded here, where it is damaged, and where `wanted` says so.
@@ -119,7 +119,7 @@ fn decode_in(
         for y in lines {
             pixels.resize(3 * (y * frame.width + columns.start), 0);
             match frame.components.len() {
-                1 => color::grey(&planes[0], y, columns.clone(), &mut pixels),
+                1 => color::gray(&planes[0], y, columns.clone(), &mut pixels),
                 _ => color::rgb(planes, frame.sampling(), y, columns.clone(), rows, &mut pixels),
             }
         }

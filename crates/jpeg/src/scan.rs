@@ -8,7 +8,7 @@ use multiversion::multiversion;
 use crate::color::Plane;
 use crate::header::{Component, Frame, Tables};
 use crate::huffman::{Bits, Pair, Table};
-use crate::idct::{self, Quantisation};
+use crate::idct::{self, Quantization};
 
 /// Zeros behind the bits, so that eight bytes can be read wherever there is one left.
 const PADDING: usize = 8;
@@ -51,7 +51,7 @@ const MOST_PAIRS: usize = 6;
 /// A channel with its tables.
 struct Channel<'a> {
     component: Component,
-    quantisation: &'a Quantisation,
+    quantization: &'a Quantization,
     first: &'a Table,
     others: &'a Table,
 }
@@ -60,7 +60,7 @@ fn channels<'a>(frame: &Frame, tables: &'a Tables) -> Option<Vec<Channel<'a>>> {
     let with_tables = |&component: &Component| {
         Some(Channel {
             component,
-            quantisation: tables.quantisation[component.quantisation].as_ref()?,
+            quantization: tables.quantization[component.quantization].as_ref()?,
             first: tables.first[component.first].as_ref()?,
             others: tables.others[component.others].as_ref()?,
         })
@@ -109,10 +109,10 @@ fn transform_units(
             for column in x * across..(x + 1) * across {
                 let Some((pair, last)) = pairs.next() else { return };
                 let (at, stride) = (8 * row * plane.stride + 16 * column, plane.stride);
-                let (quantisation, levels) = (channel.quantisation, &mut plane.levels);
+                let (quantization, levels) = (channel.quantization, &mut plane.levels);
                 match last {
-                    0 => idct::level(pair, quantisation, levels, at, stride),
-                    _ => idct::levels(pair, quantisation, levels, at, stride),
+                    0 => idct::level(pair, quantization, levels, at, stride),
+                    _ => idct::levels(pair, quantization, levels, at, stride),
                 }
             }
         }

@@ -13,7 +13,7 @@ rng = np.random.default_rng(0)
 
 
 def picture(width, height):
-    """Smooth colours, edges and noise."""
+    """Smooth colors, edges and noise."""
     y, x = np.mgrid[:height, :width]
     planes = [120 + 110 * np.sin(x / 7 + y / 11), 255 * ((x // 5 + y // 6) % 2), 128 + 90 * np.cos(y / 5)]
     noisy = np.stack(planes, -1) + rng.normal(0, 12, (height, width, 3))

@@ -18,7 +18,8 @@ pub fn alignment(x: &Tensor, y: &Tensor, alpha: f64) -> Result<Tensor> {
     check::pair(("x", x), ("y", y), 1)?;
     check::positive("alpha", alpha)?;
     check::in_float([x, y], |[x, y]| {
-        let distance = (parts::unit(&x) - parts::unit(&y)).norm_scalaropt_dim(2, [-1], false);
+        let distance =
+            (parts::l2_normalize(&x) - parts::l2_normalize(&y)).norm_scalaropt_dim(2, [-1], false);
         distance.pow_tensor_scalar(alpha).mean(None::<Kind>)
     })
 }

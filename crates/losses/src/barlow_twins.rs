@@ -7,12 +7,12 @@ use portolan_tensor::{Kind, Tensor};
 
 /// The distance of the features' cross-correlation matrix from the identity.
 ///
-/// With each feature standardised over the batch, C = AᵀB / batch (`[dim, dim]`):
+/// With each feature standardized over the batch, C = AᵀB / batch (`[dim, dim]`):
 ///
 /// ℓ = Σᵢ (1 − Cᵢᵢ)² + λ Σ over i ≠ j of Cᵢⱼ²
 ///
 /// `z_a`, `z_b`: `[batch, dim]`, batch ≥ 2. λ = `lambda`, 0.005 in the paper (0.0051 in the authors'
-/// code). Features are standardised as the authors' batch norm does: biased variance, plus 1e-5. The
+/// code). Features are standardized as the authors' batch norm does: biased variance, plus 1e-5. The
 /// gradient flows into both. A sum over features, not a mean: its scale grows with `dim`.
 ///
 /// # Errors
@@ -20,7 +20,7 @@ use portolan_tensor::{Kind, Tensor};
 pub fn barlow_twins(z_a: &Tensor, z_b: &Tensor, lambda: f64) -> Result<Tensor> {
     let (batch, _) = check::pair(("z_a", z_a), ("z_b", z_b), 2)?;
     check::in_float([z_a, z_b], |[z_a, z_b]| {
-        let correlation = standardise(&z_a).tr().matmul(&standardise(&z_b)) / batch as f64;
+        let correlation = standardize(&z_a).tr().matmul(&standardize(&z_b)) / batch as f64;
         let on = (correlation.diagonal(0, 0, 1) - 1.0).square().sum(None::<Kind>);
         let off = parts::off_diagonal(&correlation).square().sum(None::<Kind>);
         on + lambda * off
@@ -28,8 +28,8 @@ pub fn barlow_twins(z_a: &Tensor, z_b: &Tensor, lambda: f64) -> Result<Tensor> {
 }
 
 /// Every column with mean zero and variance one.
-fn standardise(z: &Tensor) -> Tensor {
-    let centred = z - z.mean_dim([0i64].as_slice(), true, None::<Kind>);
-    let variance = centred.square().mean_dim([0i64].as_slice(), true, None::<Kind>);
-    centred / (variance + 1e-5).sqrt()
+fn standardize(z: &Tensor) -> Tensor {
+    let centered = z - z.mean_dim([0i64].as_slice(), true, None::<Kind>);
+    let variance = centered.square().mean_dim([0i64].as_slice(), true, None::<Kind>);
+    centered / (variance + 1e-5).sqrt()
 }

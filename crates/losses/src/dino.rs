@@ -53,11 +53,11 @@ pub fn dino(
     })
 }
 
-/// Moves the centre towards the mean of the teacher's outputs, in place (equation 4):
+/// Moves the center towards the mean of the teacher's outputs, in place (equation 4):
 /// c ← m c + (1 − m) · mean over views and images.
 ///
 /// `center`: `[dim]`; `teacher`: `[views, batch, dim]`; m = `momentum`, 0.9 in the paper. No gradient
-/// flows. To be called after the loss: the centre that a loss uses is that of the batches before.
+/// flows. To be called after the loss: the center that a loss uses is that of the batches before.
 ///
 /// # Errors
 /// When the shapes do not fit.

@@ -10,7 +10,7 @@ use portolan_tensor::{Kind, Tensor, no_grad};
 /// With the singular values σ of `x` and pₖ = σₖ / Σσ: exp(−Σ pₖ log pₖ). From 1, when all rows lie on one
 /// line, to min(batch, dim).
 ///
-/// `x`: `[batch, dim]`, as it is: neither centred nor normalised. A diagnostic: no gradient flows.
+/// `x`: `[batch, dim]`, as it is: neither centered nor normalized. A diagnostic: no gradient flows.
 ///
 /// # Errors
 /// When `x` is not a matrix of at least two rows of finite numbers.

@@ -25,9 +25,9 @@ pub fn logits(q: &Tensor, k: &Tensor, queue: &Tensor, temperature: f64) -> Resul
     );
     check::positive("temperature", temperature)?;
     check::in_float([q, k, queue], |[q, k, queue]| {
-        let q = parts::unit(&q);
-        let k = parts::unit(&k.detach());
-        let queue = parts::unit(&queue.detach());
+        let q = parts::l2_normalize(&q);
+        let k = parts::l2_normalize(&k.detach());
+        let queue = parts::l2_normalize(&queue.detach());
         let positive = (&q * k).sum_dim_intlist([1i64].as_slice(), true, None::<Kind>);
         let negatives = q.matmul(&queue.tr());
         Tensor::cat(&[positive, negatives], 1) / temperature

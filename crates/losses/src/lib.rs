@@ -15,12 +15,12 @@
 //!
 //! What holds for all of them:
 //!
-//! - A function, not a module with state: what a loss remembers (a queue, a centre) belongs to the
+//! - A function, not a module with state: what a loss remembers (a queue, a center) belongs to the
 //!   method and is passed in, so that a loss can be read beside its equation and tested alone.
 //! - The loss is a scalar, averaged over the batch as its paper does. The learning rates and weights of
 //!   the papers assume these very scales.
 //! - Inputs are as the network gives them: where a paper compares directions, the rows are brought to
-//!   length one here, and normalising them beforehand changes nothing.
+//!   length one here, and normalizing them beforehand changes nothing.
 //! - An input through which a paper lets no gradient flow is detached here, so that forgetting it in a
 //!   training loop is impossible.
 //! - They compute in float32 with autocast off, also inside a bfloat16 region and on bfloat16 inputs
@@ -58,6 +58,6 @@ pub use mae::mae;
 pub use moco_v3::moco_v3;
 pub use negative_cosine::negative_cosine;
 pub use nt_xent::nt_xent;
-pub use parts::unit;
+pub use parts::l2_normalize;
 pub use uniformity::uniformity;
 pub use vicreg::vicreg;

@@ -11,7 +11,7 @@ use portolan_tensor::{Kind, Tensor};
 ///
 /// `pred`, `target`: `[batch, patches, numbers]`; `mask`: `[batch, patches]`, 1 where a patch was hidden
 /// from the encoder and 0 where it was seen. The target is [`patchify`] of the images, and for the
-/// paper's best results [`normalise_patches`] of that. The gradient flows into `pred` alone, and only
+/// paper's best results [`normalize_patches`] of that. The gradient flows into `pred` alone, and only
 /// through hidden patches. A mask that hides nothing gives NaN.
 ///
 /// # Errors
@@ -89,7 +89,7 @@ pub fn unpatchify(patches: &Tensor, patch: i64, height: i64, width: i64) -> Resu
 ///
 /// # Errors
 /// When `patches` is not such a tensor.
-pub fn normalise_patches(patches: &Tensor) -> Result<Tensor> {
+pub fn normalize_patches(patches: &Tensor) -> Result<Tensor> {
     let shape = patches.size();
     ensure!(
         shape.len() == 3 && shape[2] >= 2,

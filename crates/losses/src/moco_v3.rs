@@ -21,8 +21,8 @@ pub fn moco_v3(q: &Tensor, k: &Tensor, temperature: f64) -> Result<Tensor> {
     let (batch, _) = check::pair(("q", q), ("k", k), 2)?;
     check::positive("temperature", temperature)?;
     check::in_float([q, k], |[q, k]| {
-        let k = parts::unit(&k.detach());
-        let logits = parts::unit(&q).matmul(&k.tr()) / temperature;
+        let k = parts::l2_normalize(&k.detach());
+        let logits = parts::l2_normalize(&q).matmul(&k.tr()) / temperature;
         let own_key = Tensor::arange(batch, (Kind::Int64, q.device()));
         parts::cross_entropy(&logits, &own_key) * (2.0 * temperature)
     })

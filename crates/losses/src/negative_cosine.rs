@@ -18,7 +18,7 @@ use portolan_tensor::{Kind, Tensor};
 pub fn negative_cosine(p: &Tensor, z: &Tensor) -> Result<Tensor> {
     check::pair(("p", p), ("z", z), 1)?;
     check::in_float([p, z], |[p, z]| {
-        let cosine = parts::unit(&p) * parts::unit(&z.detach());
+        let cosine = parts::l2_normalize(&p) * parts::l2_normalize(&z.detach());
         -cosine.sum_dim_intlist([1i64].as_slice(), false, None::<Kind>).mean(None::<Kind>)
     })
 }

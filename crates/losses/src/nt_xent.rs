@@ -5,7 +5,7 @@ use crate::{check, parts};
 use anyhow::Result;
 use portolan_tensor::{Kind, Tensor};
 
-/// The normalised, temperature-scaled cross-entropy between the views of a batch.
+/// The normalized, temperature-scaled cross-entropy between the views of a batch.
 ///
 /// With the 2n rows z of both views at length one, s(i, j) = zᵢ·zⱼ / τ, and j(i) the other view of i:
 ///
@@ -21,7 +21,7 @@ pub fn nt_xent(z_a: &Tensor, z_b: &Tensor, temperature: f64) -> Result<Tensor> {
     let (batch, _) = check::pair(("z_a", z_a), ("z_b", z_b), 2)?;
     check::positive("temperature", temperature)?;
     check::in_float([z_a, z_b], |[z_a, z_b]| {
-        let z = parts::unit(&Tensor::cat(&[z_a, z_b], 0));
+        let z = parts::l2_normalize(&Tensor::cat(&[z_a, z_b], 0));
         let mut logits = z.matmul(&z.tr()) / temperature;
         // A view is no candidate for itself: −∞ takes it out of the softmax and out of the gradient.
         let _ = logits.fill_diagonal_(f64::NEG_INFINITY, false);

@@ -4,7 +4,7 @@ use portolan_tensor::{Reduction, Tensor};
 
 /// The vectors along the last dimension brought to length one; a zero vector stays zero, as in
 /// `torch.nn.functional.normalize`.
-pub fn unit(x: &Tensor) -> Tensor {
+pub fn l2_normalize(x: &Tensor) -> Tensor {
     x / x.norm_scalaropt_dim(2, [-1], true).clamp_min(1e-12)
 }
 

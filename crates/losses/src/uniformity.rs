@@ -20,7 +20,7 @@ pub fn uniformity(x: &Tensor, t: f64) -> Result<Tensor> {
     check::positive("t", t)?;
     check::in_float([x], |[x]| {
         let pairs = (batch * (batch - 1) / 2) as f64;
-        let exponents = -t * parts::unit(&x).pdist(2.0).square();
+        let exponents = -t * parts::l2_normalize(&x).pdist(2.0).square();
         exponents.logsumexp([0], false) - pairs.ln()
     })
 }

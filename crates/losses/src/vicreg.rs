@@ -27,7 +27,7 @@ impl Default for Weights {
 /// The loss and its three terms, unweighted, for a log that shows which one moves.
 #[derive(Debug)]
 pub struct Vicreg {
-    /// The weighted sum: what is minimised.
+    /// The weighted sum: what is minimized.
     pub total: Tensor,
     /// Mean squared difference of the views.
     pub invariance: Tensor,
@@ -46,7 +46,7 @@ pub struct Vicreg {
 /// ℓ = λ s + μ ½(v(z_a) + v(z_b)) + ν (c(z_a) + c(z_b))
 ///
 /// The half of μ is not in the paper's equation 6 but in the authors' code, which gave its figures.
-/// `z_a`, `z_b`: `[batch, dim]`, batch ≥ 2; not normalised. The gradient flows into both.
+/// `z_a`, `z_b`: `[batch, dim]`, batch ≥ 2; not normalized. The gradient flows into both.
 ///
 /// # Errors
 /// When the shapes differ or the batch is smaller than 2.
@@ -73,7 +73,7 @@ fn hinge(z: &Tensor, eps: f64) -> Tensor {
 /// c(z): the squared covariances of different features, over their number.
 fn squared_covariances(z: &Tensor) -> Tensor {
     let (batch, dim) = (z.size()[0] as f64, z.size()[1] as f64);
-    let centred = z - z.mean_dim([0i64].as_slice(), true, None::<Kind>);
-    let covariance = centred.tr().matmul(&centred) / (batch - 1.0);
+    let centered = z - z.mean_dim([0i64].as_slice(), true, None::<Kind>);
+    let covariance = centered.tr().matmul(&centered) / (batch - 1.0);
     parts::off_diagonal(&covariance).square().sum(None::<Kind>) / dim
 }

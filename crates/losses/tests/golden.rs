@@ -59,7 +59,7 @@ fn computed(case: &Case) -> Result<Tensors> {
         "mae" => {
             let mut target = mae::patchify(x("const_image")?, setting("patch")? as i64)?;
             if case.settings["norm_pix"].as_bool().context("there is no setting norm_pix")? {
-                target = mae::normalise_patches(&target)?;
+                target = mae::normalize_patches(&target)?;
             }
             outputs.insert("out.target".to_owned(), target.detach());
             losses::mae(x("pred")?, &target, x("const_mask")?)?

@@ -15,8 +15,9 @@ pub struct MaeConfig {
     pub decoder_depth: i64,
     /// The decoder's heads of attention: 16 (`models_mae.py`).
     pub decoder_heads: i64,
-    /// Whether the target's patches are normalised, each for itself, which learns better features (table 1d).
-    pub normalise_patches: bool,
+    /// Whether the target's patches are normalized, each for itself, which learns better features (table 1d).
+    #[serde(alias = "normalise_patches")] // its name up to 0.1
+    pub normalize_patches: bool,
 }
 
 impl Default for MaeConfig {
@@ -26,7 +27,7 @@ impl Default for MaeConfig {
             decoder_width: 512,
             decoder_depth: 8,
             decoder_heads: 16,
-            normalise_patches: true,
+            normalize_patches: true,
         }
     }
 }

@@ -36,8 +36,8 @@ use anyhow::{Result, bail, ensure};
 use decoder::Decoder;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, Vit};
-use portolan_losses::{mae, mae::normalise_patches, mae::patchify};
-use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
+use portolan_losses::{mae, mae::normalize_patches, mae::patchify};
+use portolan_method::{Batch, Method, StepContext, StepLoss, check_views};
 use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
 use portolan_tensor::{Device, Kind, Tensor, Vars, no_grad, prefixed};
@@ -110,7 +110,7 @@ impl Mae {
     ///
     /// # Errors
     /// When the mask ratio leaves no patch visible, or none hidden.
-    pub fn mask(&self, batch: i64, patches: i64, cx: &StepCx) -> Result<Mask> {
+    pub fn mask(&self, batch: i64, patches: i64, cx: &StepContext) -> Result<Mask> {
         let visible = self.config.visible(patches)?;
         let whole = batch * cx.processes();
         let order = cx.given(move |cx| {
@@ -121,7 +121,7 @@ impl Mae {
                 order.extend(0..patches);
                 order[start..].shuffle(&mut rng);
             }
-            cx.own(&Tensor::from_slice(&order).view([whole, patches]), 0).contiguous()
+            cx.shard(&Tensor::from_slice(&order).view([whole, patches]), 0).contiguous()
         });
         let restore = order.argsort(1, false);
         Ok(Mask {
@@ -135,7 +135,7 @@ impl Mae {
     ///
     /// # Errors
     /// When the images are not of the encoder's size.
-    pub fn paint(&self, images: &Tensor, cx: &StepCx, train: bool) -> Result<Painted> {
+    pub fn paint(&self, images: &Tensor, cx: &StepContext, train: bool) -> Result<Painted> {
         let size = self.encoder.config().image;
         ensure!(
             images.size()[2..] == [size, size],
@@ -148,8 +148,8 @@ impl Mae {
         let tokens = self.encoder.encode(&patches.gather(1, &index, false), train);
         let pred = self.decoder.forward(&tokens, &mask.restore, train);
         let mut target = patchify(images, self.encoder.config().patch)?;
-        if self.config.normalise_patches {
-            target = normalise_patches(&target)?;
+        if self.config.normalize_patches {
+            target = normalize_patches(&target)?;
         }
         Ok(Painted { pred, target, mask })
     }
@@ -173,17 +173,17 @@ impl Method for Mae {
     }
 
     /// The mean squared error on hidden patches (section 3, "Reconstruction target").
-    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+    fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let Painted { pred, target, mask } = self.paint(batch.single()?, cx, true)?;
         let loss = mae(&pred, &target, &mask.hidden)?;
-        // What painting the mean colour (zero, as images and patches are normalised) would cost.
+        // What painting the mean color (zero, as images and patches are normalized) would cost.
         let plain = no_grad(|| mae(&target.zeros_like(), &target, &mask.hidden))?;
         let explained: Tensor = 1.0 - loss.detach() / plain;
         Ok(StepLoss { loss, figures: vec![("explained", explained)], outputs: None })
     }
 
     /// Nothing follows an update: there is no second network.
-    fn after_update(&mut self, _cx: &StepCx) -> Result<()> {
+    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
         Ok(())
     }
 

@@ -3,12 +3,12 @@
 use crate::{Mae, MaeConfig, Painted};
 use anyhow::Result;
 use portolan_losses::{mae, mae::patchify, mae::unpatchify};
-use portolan_method::StepCx;
+use portolan_method::StepContext;
 use portolan_tensor::{Kind, Tensor, no_grad};
 
-/// Images with patches hidden and painted: each `[batch, 3, size, size]`, normalised as the images are.
+/// Images with patches hidden and painted: each `[batch, 3, size, size]`, normalized as the images are.
 pub struct Reconstruction {
-    /// What the encoder saw; hidden patches have the data set's mean colour (zero).
+    /// What the encoder saw; hidden patches have the data set's mean color (zero).
     pub masked: Tensor,
     /// The decoder's painting of every patch, seen ones included: those cost nothing in training, and look it.
     pub painted: Tensor,
@@ -20,7 +20,7 @@ pub struct Reconstruction {
 pub struct Errors {
     /// Of what MAE paints.
     pub painted: Tensor,
-    /// Of painting all hidden patches of an image in the mean colour of its visible ones.
+    /// Of painting all hidden patches of an image in the mean color of its visible ones.
     pub filled: Tensor,
 }
 
@@ -30,21 +30,21 @@ impl Mae {
         &self.config
     }
 
-    /// Hides patches of `images`, `[batch, 3, size, size]`, normalised, and paints them, without training.
+    /// Hides patches of `images`, `[batch, 3, size, size]`, normalized, and paints them, without training.
     ///
-    /// A network that was trained on normalised patches says nothing of a patch's mean and deviation: these are taken
+    /// A network that was trained on normalized patches says nothing of a patch's mean and deviation: these are taken
     /// from the true patch. (The authors' demo shows networks that were trained on plain pixels.)
     ///
     /// # Errors
     /// When the images are not of the encoder's size.
-    pub fn reconstruct(&self, images: &Tensor, cx: &StepCx) -> Result<Reconstruction> {
+    pub fn reconstruct(&self, images: &Tensor, cx: &StepContext) -> Result<Reconstruction> {
         no_grad(|| {
             let Painted { mut pred, mask, .. } = self.paint(images, cx, /* train */ false)?;
             let patch = self.encoder.config().patch;
             let image =
                 |patches: &Tensor| unpatchify(patches, patch, images.size()[2], images.size()[3]);
             let seen = patchify(images, patch)?;
-            if self.config.normalise_patches {
+            if self.config.normalize_patches {
                 let mean = seen.mean_dim([-1i64].as_slice(), true, Kind::Float);
                 let variance = seen.var_dim([-1i64].as_slice(), true, true);
                 pred = pred * (variance + 1e-6).sqrt() + mean;
@@ -64,7 +64,7 @@ impl Mae {
 
 impl Painted {
     /// The prediction's error on the hidden patches beside that of a plain fill. Both are measured in the space of the
-    /// targets: where those are normalised patches, so is the fill made of normalised patches.
+    /// targets: where those are normalized patches, so is the fill made of normalized patches.
     ///
     /// # Errors
     /// When the shapes do not fit one another.
@@ -76,17 +76,16 @@ impl Painted {
         })
     }
 
-    /// Every patch in the mean colour of the image's visible ones: `[batch, patches, patch · patch · 3]`.
+    /// Every patch in the mean color of the image's visible ones: `[batch, patches, patch · patch · 3]`.
     fn mean_of_visible(&self) -> Tensor {
         let size = self.target.size();
-        let colours = self.target.view([size[0], size[1], -1, 3]);
+        let colors = self.target.view([size[0], size[1], -1, 3]);
         let visible: Tensor = 1.0 - &self.mask.hidden;
         let visible = visible.view([size[0], size[1], 1, 1]);
         let among = [1i64, 2];
-        let pixels = colours.size()[2] as f64;
+        let pixels = colors.size()[2] as f64;
         let count = visible.sum_dim_intlist(among.as_slice(), true, Kind::Float) * pixels;
-        let mean =
-            (&colours * visible).sum_dim_intlist(among.as_slice(), true, Kind::Float) / count;
-        mean.expand_as(&colours).reshape(size)
+        let mean = (&colors * visible).sum_dim_intlist(among.as_slice(), true, Kind::Float) / count;
+        mean.expand_as(&colors).reshape(size)
     }
 }

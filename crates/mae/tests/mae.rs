@@ -66,7 +66,7 @@ fn what_is_hidden_from_the_encoder_does_not_reach_it() {
 fn each_patch_is_painted_in_its_place() {
     let _turn = trial::GENERATOR.lock();
     seed(2);
-    let method = mae(|config| config.normalise_patches = false);
+    let method = mae(|config| config.normalize_patches = false);
     let images = Tensor::randn([2, 3, 16, 16], (Kind::Float, CPU));
     let painted = method.paint(&images, &trial::step(0, 1), true).unwrap();
     assert_eq!(painted.target, patchify(&images, 4).unwrap());
@@ -96,7 +96,7 @@ fn what_was_seen_is_pasted_as_it_was_and_hidden_patches_are_painted() {
     assert_eq!(shown.masked, &images * &seen);
     assert_eq!(&shown.pasted * &seen, &images * &seen);
     assert!((&shown.pasted * &hidden).allclose(&(&shown.painted * &hidden), 1e-6, 1e-6, false));
-    // Painted in normalised patches, and shown with each patch's own mean and deviation.
+    // Painted in normalized patches, and shown with each patch's own mean and deviation.
     let patches = patchify(&shown.painted, 4).unwrap();
     let painted = no_grad(|| method.paint(&images, &cx, false).unwrap());
     let correlation = |a: &Tensor, b: &Tensor| {
@@ -111,15 +111,15 @@ fn what_was_seen_is_pasted_as_it_was_and_hidden_patches_are_painted() {
 }
 
 #[test]
-fn the_plain_fill_is_the_mean_colour_of_what_is_visible() {
+fn the_plain_fill_is_the_mean_color_of_what_is_visible() {
     let _turn = trial::GENERATOR.lock();
-    let method = mae(|config| config.normalise_patches = false);
+    let method = mae(|config| config.normalize_patches = false);
     // Every visible patch is (1, 2, 3) and every hidden one two more: whatever is filled in is off by two.
     let cx = trial::step(0, 1);
     let hidden = method.mask(2, 16, &cx).unwrap().hidden;
     let hidden = hidden.view([2, 1, 4, 4]).upsample_nearest2d([16, 16], None, None);
-    let colour = Tensor::from_slice(&[1f32, 2.0, 3.0]).view([1, 3, 1, 1]);
-    let painted = no_grad(|| method.paint(&(hidden * 2.0 + colour), &cx, false).unwrap());
+    let color = Tensor::from_slice(&[1f32, 2.0, 3.0]).view([1, 3, 1, 1]);
+    let painted = no_grad(|| method.paint(&(hidden * 2.0 + color), &cx, false).unwrap());
     let errors = painted.errors().unwrap();
     assert!((errors.filled.double_value(&[]) - 4.0).abs() < 1e-4);
     let by_hand = portolan_losses::mae(&painted.pred, &painted.target, &painted.mask.hidden);
@@ -131,7 +131,7 @@ fn a_few_steps_learn_to_paint() {
     let _turn = trial::GENERATOR.lock();
     seed(3);
     let mut method = mae(|config| {
-        (config.mask_ratio, config.normalise_patches) = (0.5, false);
+        (config.mask_ratio, config.normalize_patches) = (0.5, false);
         (config.decoder_width, config.decoder_depth) = (32, 2);
     });
     let optimizer = OptimizerConfig::Adamw { betas: [0.9, 0.95], eps: 1e-8, weight_decay: 0.05 };

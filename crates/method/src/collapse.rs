@@ -1,12 +1,12 @@
 //! Whether a method's outputs still tell images apart.
 
 use anyhow::Result;
-use portolan_losses::{effective_rank, unit};
+use portolan_losses::{effective_rank, l2_normalize};
 use portolan_tensor::{Kind, Tensor, no_grad};
 
 /// What the outputs of one batch show.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Signs {
+pub struct CollapseMetrics {
     /// The standard deviation of each number of the outputs, brought to length one, over the batch; its mean, times
     /// √dim. About 1 where outputs fill the sphere, 0 where all are the same point: complete collapse
     /// (SimSiam, arXiv 2011.10566, section 4.1).
@@ -20,11 +20,14 @@ pub struct Signs {
 ///
 /// # Errors
 /// When there are fewer than two outputs.
-pub fn signs_of_collapse(outputs: &Tensor) -> Result<Signs> {
-    Ok(Signs { deviation: output_deviation(outputs), effective_rank: output_rank(outputs)? })
+pub fn signs_of_collapse(outputs: &Tensor) -> Result<CollapseMetrics> {
+    Ok(CollapseMetrics {
+        deviation: output_deviation(outputs),
+        effective_rank: output_rank(outputs)?,
+    })
 }
 
-/// [`Signs::effective_rank`] alone, which takes the eigenvalues of a matrix.
+/// [`CollapseMetrics::effective_rank`] alone, which takes the eigenvalues of a matrix.
 ///
 /// # Errors
 /// When there are fewer than two outputs.
@@ -32,11 +35,12 @@ pub fn output_rank(outputs: &Tensor) -> Result<f64> {
     Ok(effective_rank(outputs)?.double_value(&[]))
 }
 
-/// [`Signs::deviation`] alone, which takes little time.
+/// [`CollapseMetrics::deviation`] alone, which takes little time.
 pub fn output_deviation(outputs: &Tensor) -> f64 {
     let outputs = outputs.detach().to_kind(Kind::Float);
-    let deviation =
-        no_grad(|| unit(&outputs).std_dim([0i64].as_slice(), true, false).mean(Kind::Float));
+    let deviation = no_grad(|| {
+        l2_normalize(&outputs).std_dim([0i64].as_slice(), true, false).mean(Kind::Float)
+    });
     let dim = outputs.size()[1] as f64;
     deviation.double_value(&[]) * dim.sqrt()
 }

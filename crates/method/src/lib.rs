@@ -1,9 +1,9 @@
 //! What a self-supervised method is to the training loop, and what methods share.
 //!
-//! A [`Method`] says which views it wants, which tensors the optimiser moves, what its loss is and what
+//! A [`Method`] says which views it wants, which tensors the optimizer moves, what its loss is and what
 //! happens after an update. The loop in `portolan-train` knows no more than that; a loop of one's own
 //! needs no more either. An encoder with its projection head ([`Network`]), the momentum encoder
-//! ([`MomentumTwin`]), the queue of negatives ([`Queue`]) and the signs of a collapse are here because several
+//! ([`EmaUpdater`]), the queue of negatives ([`Queue`]) and the signs of a collapse are here because several
 //! methods have them.
 //!
 //! ```
@@ -22,20 +22,20 @@
 //! libtorch's tensors are: a checkpoint is the list of them ([`Method::state`]), loaded by copying.
 
 mod collapse;
-mod givens;
+mod ema;
 mod loss_scale;
-mod momentum;
 mod network;
 mod queue;
 mod step;
+mod step_inputs;
 
-pub use collapse::{Signs, output_deviation, output_rank, signs_of_collapse};
-pub use givens::Givens;
+pub use collapse::{CollapseMetrics, output_deviation, output_rank, signs_of_collapse};
+pub use ema::EmaUpdater;
 pub use loss_scale::check_loss_scale;
-pub use momentum::MomentumTwin;
 pub use network::{Network, check_views};
 pub use queue::Queue;
-pub use step::{Batch, StepCx, StepLoss};
+pub use step::{Batch, StepContext, StepLoss};
+pub use step_inputs::StepInputs;
 
 use anyhow::Result;
 use portolan_augment::ViewSpec;
@@ -48,7 +48,7 @@ pub trait Method {
     /// The views it wants of every image: two for most methods.
     fn views(&self) -> &[ViewSpec];
 
-    /// What the optimiser moves.
+    /// What the optimizer moves.
     fn params(&self) -> Vec<ParamGroup>;
 
     /// Every named tensor that a checkpoint must hold, as shallow clones: networks, momentum encoder,
@@ -59,21 +59,21 @@ pub trait Method {
     ///
     /// # Errors
     /// When the batch does not fit the method.
-    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss>;
+    fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss>;
 
-    /// Between backward and the optimiser's step: gradients to be dropped. Usually empty.
+    /// Between backward and the optimizer's step: gradients to be dropped. Usually empty.
     ///
     /// # Errors
     /// When libtorch fails.
-    fn before_update(&mut self, _cx: &StepCx) -> Result<()> {
+    fn before_update(&mut self, _cx: &StepContext) -> Result<()> {
         Ok(())
     }
 
-    /// After the optimiser's step: momentum encoder, queue.
+    /// After the optimizer's step: momentum encoder, queue.
     ///
     /// # Errors
     /// When libtorch fails.
-    fn after_update(&mut self, cx: &StepCx) -> Result<()>;
+    fn after_update(&mut self, cx: &StepContext) -> Result<()>;
 
     /// The network that it is all for, without its heads.
     fn encoder(&self) -> &dyn Encoder;

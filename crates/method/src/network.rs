@@ -43,7 +43,7 @@ impl Network {
         Ok(Network { vars, encoder, head })
     }
 
-    /// z of a training batch: `[batch, 3, h, w]` to `[batch, dim]`, not normalised.
+    /// z of a training batch: `[batch, 3, h, w]` to `[batch, dim]`, not normalized.
     pub fn forward(&self, images: &Tensor) -> Tensor {
         self.head.forward(&self.encoder.forward(images, true), true)
     }

@@ -1,18 +1,18 @@
 //! What a method is handed at each step, and what it hands back.
 
 use anyhow::{Result, ensure};
-use portolan_losses::unit;
+use portolan_losses::l2_normalize;
 use portolan_random::{Purpose, Stream, stream};
 use portolan_tensor::{Device, Kind, Tensor, distributed, no_grad, number, upload};
 use rand::seq::SliceRandom;
 
-use crate::givens::{Givens, Make};
+use crate::step_inputs::{Make, StepInputs};
 
 /// One batch: the same images seen several ways.
 #[derive(Debug)]
 pub struct Batch {
     /// A tensor a view, in the order of [`crate::Method::views`]: `[batch, 3, size, size]`, float32,
-    /// normalised, on the device.
+    /// normalized, on the device.
     pub views: Vec<Tensor>,
     /// Which items of the data set these are.
     pub ids: Vec<usize>,
@@ -65,10 +65,10 @@ impl Batch {
 
 /// Where training stands, and what belongs to this very moment: the numbers of schedules, and draws.
 #[derive(Clone, Copy, Debug)]
-pub struct StepCx<'a> {
-    /// Optimiser steps done so far.
+pub struct StepContext<'a> {
+    /// Optimizer steps done so far.
     pub step: u64,
-    /// Optimiser steps of the whole run.
+    /// Optimizer steps of the whole run.
     pub total_steps: u64,
     /// The epoch that the step lies in, counted from 0.
     pub epoch: u64,
@@ -79,25 +79,25 @@ pub struct StepCx<'a> {
     /// Where the batch lies.
     pub device: Device,
     /// Where what the step is given is kept for the steps to come; nowhere, where each is run by itself.
-    pub givens: Option<&'a Givens>,
+    pub inputs: Option<&'a StepInputs>,
 }
 
-impl StepCx<'_> {
+impl StepContext<'_> {
     /// What the CPU makes for this step, on the device. Whatever differs from step to step comes to a method by this or
-    /// by [`StepCx::number`], so that a step can be captured in a graph, which is handed new values without the method
+    /// by [`StepContext::number`], so that a step can be captured in a graph, which is handed new values without the method
     /// being run again: `make` may depend on the context and on what it owns, and on nothing else. What it makes is of
     /// one shape and kind at every step.
-    pub fn given(&self, make: impl Fn(&StepCx) -> Tensor + 'static) -> Tensor {
-        match self.givens {
-            Some(givens) => givens.next(self, Make::Tensor(Box::new(make))),
+    pub fn given(&self, make: impl Fn(&StepContext) -> Tensor + 'static) -> Tensor {
+        match self.inputs {
+            Some(inputs) => inputs.next(self, Make::Tensor(Box::new(make))),
             None => upload(&make(self), self.device),
         }
     }
 
     /// A number of this step, as a schedule has it: a scalar tensor on the device.
-    pub fn number(&self, of: impl Fn(&StepCx) -> f64 + 'static) -> Tensor {
-        match self.givens {
-            Some(givens) => givens.next(self, Make::Number(Box::new(of))),
+    pub fn scalar_input(&self, of: impl Fn(&StepContext) -> f64 + 'static) -> Tensor {
+        match self.inputs {
+            Some(inputs) => inputs.next(self, Make::Number(Box::new(of))),
             None => number(of(self), self.device),
         }
     }
@@ -122,7 +122,7 @@ impl StepCx<'_> {
     }
 
     /// This process's part of what was made for the whole batch, along `dim`.
-    pub fn own(&self, whole: &Tensor, dim: i64) -> Tensor {
+    pub fn shard(&self, whole: &Tensor, dim: i64) -> Tensor {
         let size = whole.size()[dim as usize] / self.processes();
         whole.narrow(dim, distributed::rank() as i64 * size, size)
     }
@@ -138,7 +138,7 @@ impl StepCx<'_> {
     /// The mean of every process's tensor.
     ///
     /// # Errors
-    /// As [`StepCx::all_gather`].
+    /// As [`StepContext::all_gather`].
     pub fn mean(&self, of: &Tensor) -> Result<Tensor> {
         distributed::mean(of)
     }
@@ -166,7 +166,7 @@ impl StepLoss {
     /// finding a view's other view in the batch. Both `[batch, dim]`; a scalar figure.
     pub fn found(a: &Tensor, b: &Tensor) -> Tensor {
         no_grad(|| {
-            let nearest = unit(a).matmul(&unit(b).tr()).argmax(1, false);
+            let nearest = l2_normalize(a).matmul(&l2_normalize(b).tr()).argmax(1, false);
             let own = Tensor::arange(a.size()[0], (Kind::Int64, a.device()));
             StepLoss::share(&nearest.eq_tensor(&own))
         })
@@ -179,19 +179,19 @@ mod tests {
 
     #[test]
     fn permutations_differ_by_step_micro_batch_and_draw() {
-        let cx = StepCx {
+        let cx = StepContext {
             step: 3,
             total_steps: 9,
             epoch: 0,
             micro_batch: 0,
             seed: 1,
             device: Device::Cpu,
-            givens: None,
+            inputs: None,
         };
         let first = cx.permutation(64, 0);
         assert_eq!(first, cx.permutation(64, 0));
         assert_eq!(first.sort(0, false).0, Tensor::arange(64, (Kind::Int64, Device::Cpu)));
-        for other in [StepCx { step: 4, ..cx }, StepCx { micro_batch: 1, ..cx }] {
+        for other in [StepContext { step: 4, ..cx }, StepContext { micro_batch: 1, ..cx }] {
             assert_ne!(first, other.permutation(64, 0));
         }
         assert_ne!(first, cx.permutation(64, 1));

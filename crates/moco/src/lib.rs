@@ -36,10 +36,12 @@ pub use v3::{MocoV3, MocoV3Config};
 use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm};
-use portolan_losses::{info_nce, unit};
-use portolan_method::{Batch, Method, MomentumTwin, Network, Queue, StepCx, StepLoss, check_views};
+use portolan_losses::{info_nce, l2_normalize};
+use portolan_method::{
+    Batch, EmaUpdater, Method, Network, Queue, StepContext, StepLoss, check_views,
+};
 use portolan_optim::ParamGroup;
-use portolan_tensor::{Device, Kind, Tensor, no_grad, prefixed, wide};
+use portolan_tensor::{Device, Kind, Tensor, at_least_f32, no_grad, prefixed};
 
 /// MoCo, ready to train.
 pub struct Moco {
@@ -47,7 +49,7 @@ pub struct Moco {
     views: Vec<ViewSpec>,
     query: Network,
     key: Network,
-    twin: MomentumTwin,
+    twin: EmaUpdater,
     queue: Queue,
     /// Whether batch norms see groups of the batch, and keys therefore have to be shuffled.
     split_batch_norm: bool,
@@ -74,7 +76,7 @@ impl Moco {
         };
         let network = || Network::new(encoder, widths, HeadNorm::None, true, device);
         let (query, key) = (network()?, network()?);
-        let twin = MomentumTwin::new(&query.vars, &key.vars)?;
+        let twin = EmaUpdater::new(&query.vars, &key.vars)?;
         let queue = Queue::new(config.queue, config.dim, device);
         let split_batch_norm = encoder.batch_norm_splits() > 1;
         let fresh_keys = Vec::new();
@@ -82,18 +84,18 @@ impl Moco {
     }
 
     /// k = f_k(x), of length one and without gradients. Shuffled batch norm (v1, section 3.3): each group of
-    /// keys is normalised among other images than its queries, or the statistics would give the pairs away.
-    fn keys(&self, x: &Tensor, cx: &StepCx, draw: u64) -> Result<Tensor> {
+    /// keys is normalized among other images than its queries, or the statistics would give the pairs away.
+    fn keys(&self, x: &Tensor, cx: &StepContext, draw: u64) -> Result<Tensor> {
         no_grad(|| -> Result<Tensor> {
             if !self.split_batch_norm {
-                return Ok(unit(&wide(&self.key.forward(x))));
+                return Ok(l2_normalize(&at_least_f32(&self.key.forward(x))));
             }
             // Over all processes: each encodes its part of the shuffled batch, and gets back the keys of its own images.
             let images = cx.all_gather(x)?;
             let shuffle = cx.permutation(images.size()[0], draw);
-            let keys = self.key.forward(&images.index_select(0, &cx.own(&shuffle, 0)));
-            let keys = cx.all_gather(&unit(&wide(&keys)))?;
-            Ok(keys.index_select(0, &cx.own(&shuffle.argsort(0, false), 0)))
+            let keys = self.key.forward(&images.index_select(0, &cx.shard(&shuffle, 0)));
+            let keys = cx.all_gather(&l2_normalize(&at_least_f32(&keys)))?;
+            Ok(keys.index_select(0, &cx.shard(&shuffle.argsort(0, false), 0)))
         })
     }
 
@@ -108,7 +110,13 @@ impl Moco {
 
     /// The logits of one direction: queries of `x_q` against their keys from `x_k` and the queue. The keys
     /// are kept for the queue.
-    fn contrast(&mut self, x_q: &Tensor, x_k: &Tensor, cx: &StepCx, draw: u64) -> Result<Tensor> {
+    fn contrast(
+        &mut self,
+        x_q: &Tensor,
+        x_k: &Tensor,
+        cx: &StepContext,
+        draw: u64,
+    ) -> Result<Tensor> {
         let k = self.keys(x_k, cx, draw)?;
         let q = self.query.forward(x_q);
         let logits = info_nce::logits(&q, &k, &self.queue.keys(), self.config.temperature)?;
@@ -135,7 +143,7 @@ impl Method for Moco {
     }
 
     /// Algorithm 1 of v1; in the symmetric form the sum of both directions, as the demonstration has it.
-    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+    fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let (x_1, x_2) = batch.pair()?;
         if cx.micro_batch == 0 {
             self.fresh_keys.clear(); // of a step that came to nothing
@@ -161,9 +169,9 @@ impl Method for Moco {
     }
 
     /// θ_k ← m θ_k + (1 − m) θ_q (v1, equation 2), then the keys of this step join the queue.
-    fn after_update(&mut self, cx: &StepCx) -> Result<()> {
+    fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let momentum = self.config.momentum;
-        self.twin.update(&cx.number(move |_| momentum))?;
+        self.twin.update(&cx.scalar_input(move |_| momentum))?;
         for keys in self.fresh_keys.drain(..) {
             self.queue.enqueue(&cx.all_gather(&keys)?);
         }

@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::moco_v3;
-use portolan_method::{Batch, Method, MomentumTwin, Network, StepCx, StepLoss, check_views};
+use portolan_method::{Batch, EmaUpdater, Method, Network, StepContext, StepLoss, check_views};
 use portolan_optim::{ParamGroup, schedule::momentum_cosine};
 use portolan_tensor::{Device, Tensor, Vars, no_grad, prefixed};
 use serde::{Deserialize, Serialize};
@@ -89,7 +89,7 @@ pub struct MocoV3 {
     predictor_vars: Vars,
     /// f_k.
     key: Network,
-    twin: MomentumTwin,
+    twin: EmaUpdater,
 }
 
 impl MocoV3 {
@@ -108,7 +108,7 @@ impl MocoV3 {
         let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
         let network = || Network::new(encoder, widths, HeadNorm::All, config.last_bias, device);
         let (query, key) = (network()?, network()?);
-        let twin = MomentumTwin::new(&query.vars, &key.vars)?;
+        let twin = EmaUpdater::new(&query.vars, &key.vars)?;
         let predictor_vars = Vars::new(device);
         let widths = [config.dim, config.hidden, config.dim];
         let splits = encoder.batch_norm_splits();
@@ -142,7 +142,7 @@ impl Method for MocoV3 {
     }
 
     /// Algorithm 1.
-    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+    fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let (x_1, x_2) = batch.pair()?;
         let (k_1, k_2) = no_grad(|| (self.key.forward(x_1), self.key.forward(x_2)));
         let query = |x| self.predictor.forward(&self.query.forward(x), true);
@@ -156,10 +156,10 @@ impl Method for MocoV3 {
     }
 
     /// θ_k ← m θ_k + (1 − m) θ_q, m rising from its base to 1 over training.
-    fn after_update(&mut self, cx: &StepCx) -> Result<()> {
+    fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let first = self.config.momentum;
-        let momentum = move |cx: &StepCx| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
-        self.twin.update(&cx.number(momentum))
+        let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
+        self.twin.update(&cx.scalar_input(momentum))
     }
 
     fn encoder(&self) -> &dyn Encoder {

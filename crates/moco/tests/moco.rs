@@ -7,7 +7,7 @@ mod own_loop;
 use portolan_augment::presets;
 use portolan_encoders::{EncoderConfig, ResNetConfig};
 use portolan_losses::info_nce;
-use portolan_method::{Batch, Method, StepCx};
+use portolan_method::{Batch, Method, StepContext};
 use portolan_moco::{Head, Moco, MocoConfig};
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, Kind, Precision, Tensor, no_grad, seed, tch};
@@ -15,14 +15,14 @@ use portolan_testing::trial;
 use std::collections::BTreeMap;
 
 const CPU: Device = Device::Cpu;
-const CX: StepCx = StepCx {
+const CX: StepContext = StepContext {
     step: 0,
     total_steps: 10,
     epoch: 0,
     micro_batch: 0,
     seed: 5,
     device: CPU,
-    givens: None,
+    inputs: None,
 };
 
 fn moco(splits: i64, symmetric: bool) -> Moco {
@@ -130,9 +130,9 @@ fn shuffling_changes_the_groups_of_split_batch_norm_and_nothing_else() {
         seed(5);
         let mut moco = moco(splits, false);
         let batch = batch();
-        moco.loss(&batch, &StepCx { step, ..CX }).unwrap().loss.double_value(&[])
+        moco.loss(&batch, &StepContext { step, ..CX }).unwrap().loss.double_value(&[])
     };
-    // Another step draws another permutation: it matters only where groups are normalised apart.
+    // Another step draws another permutation: it matters only where groups are normalized apart.
     assert!((loss(1, 0) - loss(1, 1)).abs() < 1e-6);
     assert!((loss(4, 0) - loss(4, 1)).abs() > 1e-6);
 }
@@ -171,7 +171,7 @@ fn a_few_steps_learn_to_find_the_right_key() {
     for step in 0..30 {
         let view = || &images + 0.05 * images.randn_like();
         let batch = Batch { views: vec![view(), view()], ids: (0..8).collect() };
-        let cx = StepCx { step, ..CX };
+        let cx = StepContext { step, ..CX };
         let out = moco.loss(&batch, &cx).unwrap();
         optimizer.zero_grad().unwrap();
         out.loss.backward();

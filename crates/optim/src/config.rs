@@ -1,9 +1,9 @@
-//! What a recipe says of the optimiser.
+//! What a recipe says of the optimizer.
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// The optimiser and its settings: `{ kind = "sgd", momentum = 0.9, weight_decay = 1e-4 }`.
+/// The optimizer and its settings: `{ kind = "sgd", momentum = 0.9, weight_decay = 1e-4 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum OptimizerConfig {
@@ -83,7 +83,7 @@ impl OptimizerConfig {
         }
     }
 
-    /// Refuses settings with which no optimiser works.
+    /// Refuses settings with which no optimizer works.
     ///
     /// # Errors
     /// When a value is out of its range; the message names it.
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_recipe_names_the_optimiser_and_misspells_nothing() {
+    fn a_recipe_names_the_optimizer_and_misspells_nothing() {
         let read = |text: &str| toml::from_str::<OptimizerConfig>(text);
         let sgd = read("kind = 'sgd'\nmomentum = 0.9\nweight_decay = 1e-4").unwrap();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Which parameters an optimiser moves, and how each group of them is treated.
+//! Which parameters an optimizer moves, and how each group of them is treated.
 
 use portolan_tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ impl LrRule {
     }
 }
 
-/// Named parameters that an optimiser treats alike.
+/// Named parameters that an optimizer treats alike.
 #[derive(Debug)]
 pub struct ParamGroup {
     /// What the group is called in errors.
@@ -32,9 +32,9 @@ pub struct ParamGroup {
     pub params: Vec<(String, Tensor)>,
     /// The group's learning rate.
     pub lr: LrRule,
-    /// Whether the optimiser's weight decay applies.
+    /// Whether the optimizer's weight decay applies.
     pub weight_decay: bool,
-    /// Whether LARS adapts the rate to the norms of each parameter and its gradient. Other optimisers
+    /// Whether LARS adapts the rate to the norms of each parameter and its gradient. Other optimizers
     /// pay no attention to it.
     pub lars_adaptation: bool,
     /// For how many epochs the group keeps still: neither parameters nor buffers change. 0 for most; DINO

@@ -1,4 +1,4 @@
-//! The optimisers of self-supervised learning (SGD, LARS in its four forms, AdamW) over parameter
+//! The optimizers of self-supervised learning (SGD, LARS in its four forms, AdamW) over parameter
 //! groups, and the schedules that the papers drive them with. Usable in one's own loop:
 //!
 //! ```
@@ -20,10 +20,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! tch has optimisers of its own, bound to its `VarStore`; these are written here because LARS is not
+//! tch has optimizers of its own, bound to its `VarStore`; these are written here because LARS is not
 //! among them, because a checkpoint must hold their state by name, and because which parameters decay,
 //! adapt, follow the schedule or stay frozen differs from paper to paper. All of that is data
-//! ([`ParamGroup`]), so that a method states it and no optimiser knows a method.
+//! ([`ParamGroup`]), so that a method states it and no optimizer knows a method.
 //!
 //! Every value is tested against PyTorch's, lightly's and Barlow Twins' authors' to 1e-6 over several steps
 //! (`tests/golden.rs`), SimCLR's and solo-learn's LARS against steps worked out by hand (`tests/lars.rs`).

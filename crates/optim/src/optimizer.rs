@@ -1,4 +1,4 @@
-//! The optimiser: parameter groups, their buffers, and the step, which treats all parameters of a group at once.
+//! The optimizer: parameter groups, their buffers, and the step, which treats all parameters of a group at once.
 
 use crate::config::{OptimizerConfig, not_negative};
 use crate::group::ParamGroup;
@@ -16,7 +16,7 @@ pub struct Optimizer {
     groups: Vec<Group>,
 }
 
-/// A parameter group and what the rule of the optimiser remembers of its parameters, in the same order.
+/// A parameter group and what the rule of the optimizer remembers of its parameters, in the same order.
 #[derive(Debug)]
 struct Group {
     settings: ParamGroup,
@@ -70,7 +70,7 @@ impl Buffers {
 }
 
 impl Optimizer {
-    /// An optimiser over `groups`, its buffers at zero beside their parameters. `base_lr` is the rate that
+    /// An optimizer over `groups`, its buffers at zero beside their parameters. `base_lr` is the rate that
     /// the schedule starts from: what groups of [`LrRule::Base`](crate::LrRule) keep.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ impl Optimizer {
     }
 
     /// Every buffer (shallow clones) as `PARAMETER.BUFFER`, the same names from the start to the end of
-    /// training. Copying saved values into them continues the saved optimiser: its parameters, its
+    /// training. Copying saved values into them continues the saved optimizer: its parameters, its
     /// config and the step are the caller's to restore.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let mut state = Vec::new();
@@ -259,6 +259,6 @@ fn check_params(groups: &[ParamGroup]) -> Result<()> {
             );
         }
     }
-    ensure!(!names.is_empty(), "the optimiser was given no parameters");
+    ensure!(!names.is_empty(), "the optimizer was given no parameters");
     Ok(())
 }

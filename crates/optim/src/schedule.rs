@@ -49,7 +49,7 @@ fn half_cosine(base: f64, last: f64, share: f64) -> f64 {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Per {
-    /// At every step of the optimiser.
+    /// At every step of the optimizer.
     #[default]
     Step,
     /// At the start of every epoch, as MoCo's code does.

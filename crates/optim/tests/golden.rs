@@ -56,7 +56,7 @@ fn values(values: impl Iterator<Item = f64>) -> Tensors {
     Tensors::from([("out.values".to_owned(), Tensor::from_slice(&values))])
 }
 
-/// The parameters after each step with the case's gradients. PyTorch's optimisers were given one group,
+/// The parameters after each step with the case's gradients. PyTorch's optimizers were given one group,
 /// which decays everything; both forms of LARS spare one-dimensional tensors.
 fn steps(case: &Case, config: OptimizerConfig) -> Result<Tensors> {
     let params: Vec<(String, Tensor)> = case

@@ -1,4 +1,4 @@
-//! What an optimiser does with groups, missing gradients and saved state.
+//! What an optimizer does with groups, missing gradients and saved state.
 #![allow(clippy::unwrap_used)]
 
 use portolan_optim::{LarsForm, LrRule, Optimizer, OptimizerConfig, ParamGroup};

@@ -20,20 +20,20 @@ fn main() -> anyhow::Result<()> {
     println!("{count} dense clusters: {:.1} s", began.elapsed().as_secs_f64());
     let began = Instant::now();
     nearest(&wide, 8);
-    println!("neighbours: {:.1} s", began.elapsed().as_secs_f64());
+    println!("neighbors: {:.1} s", began.elapsed().as_secs_f64());
     Ok(())
 }
 
 fn embeddings(width: usize) -> anyhow::Result<Embeddings> {
     let mut rng = stream(0, Purpose::Shapes, &[]);
     let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
-    let centres: Vec<Vec<f32>> = (0..40).map(|_| draw(width)).collect();
+    let centers: Vec<Vec<f32>> = (0..40).map(|_| draw(width)).collect();
     let values = (0..PHOTOS)
         .flat_map(|i| {
-            let centre = &centres[i % centres.len()];
+            let center = &centers[i % centers.len()];
             draw(width)
                 .into_iter()
-                .zip(centre)
+                .zip(center)
                 .map(|(noise, c)| c + 0.7 * noise)
                 .collect::<Vec<_>>()
         })

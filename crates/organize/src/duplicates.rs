@@ -1,6 +1,6 @@
 //! Which photographs are the same picture twice.
 
-use crate::embeddings::Neighbour;
+use crate::embeddings::Neighbor;
 use crate::thumbnail::Fingerprint;
 
 /// Embeddings that are less similar than this are not looked at.
@@ -10,13 +10,10 @@ const SIMILAR: f32 = 0.9;
 ///
 /// Two are near-duplicates when their embeddings have a cosine similarity of at least 0.9 and their pixels are
 /// [nearly equal](Fingerprint::is_nearly): an encoder finds two pictures of one scene alike, which are no duplicates. Only
-/// the neighbours given are compared; larger sets are found from neighbour to neighbour.
-pub fn duplicates(
-    neighbours: &[Vec<Neighbour>],
-    fingerprints: &[Fingerprint],
-) -> Vec<Option<usize>> {
-    let mut first: Vec<usize> = (0..neighbours.len()).collect();
-    for (a, near) in neighbours.iter().enumerate() {
+/// the neighbors given are compared; larger sets are found from neighbor to neighbor.
+pub fn duplicates(neighbors: &[Vec<Neighbor>], fingerprints: &[Fingerprint]) -> Vec<Option<usize>> {
+    let mut first: Vec<usize> = (0..neighbors.len()).collect();
+    for (a, near) in neighbors.iter().enumerate() {
         for b in near.iter().filter(|n| n.similarity >= SIMILAR).map(|n| n.index) {
             if fingerprints[a].is_nearly(&fingerprints[b]) {
                 let (a, b) = (root(&first, a), root(&first, b));

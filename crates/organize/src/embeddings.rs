@@ -12,7 +12,7 @@ pub struct Embeddings {
 
 /// Another photograph.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Neighbour {
+pub struct Neighbor {
     /// Its row.
     pub index: usize,
     /// Cosine similarity of the two, -1 to 1.
@@ -25,7 +25,7 @@ impl Embeddings {
     /// # Errors
     /// When there are no rows, the values do not fill whole rows, or one is not finite.
     pub fn new(mut values: Vec<f32>, width: usize) -> Result<Self> {
-        ensure!(width > 0 && !values.is_empty(), "there are no embeddings to organise");
+        ensure!(width > 0 && !values.is_empty(), "there are no embeddings to organize");
         ensure!(
             values.len().is_multiple_of(width),
             "{} values are no whole rows of {width}",
@@ -64,15 +64,15 @@ impl Embeddings {
 }
 
 /// The `k` photographs most similar to each, the most similar first; fewer where there are fewer others.
-pub fn nearest(x: &Embeddings, k: usize) -> Vec<Vec<Neighbour>> {
+pub fn nearest(x: &Embeddings, k: usize) -> Vec<Vec<Neighbor>> {
     (0..x.len())
         .into_par_iter()
         .map(|query| {
-            let mut others: Vec<Neighbour> = (0..x.len())
+            let mut others: Vec<Neighbor> = (0..x.len())
                 .filter(|&index| index != query)
-                .map(|index| Neighbour { index, similarity: dot(x.row(query), x.row(index)) })
+                .map(|index| Neighbor { index, similarity: dot(x.row(query), x.row(index)) })
                 .collect();
-            let by_similarity = |a: &Neighbour, b: &Neighbour| {
+            let by_similarity = |a: &Neighbor, b: &Neighbor| {
                 b.similarity.total_cmp(&a.similarity).then(a.index.cmp(&b.index))
             };
             if k > 0 && k < others.len() {

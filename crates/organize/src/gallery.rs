@@ -8,7 +8,7 @@ use portolan_report::{STYLE, compass};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::embeddings::Neighbour;
+use crate::embeddings::Neighbor;
 use crate::groups::Groups;
 
 /// The groups of a page hold about so many thumbnails, 30 MB of them: a browser still opens it. Of larger folders each group
@@ -43,7 +43,7 @@ pub struct Gallery<'a> {
     /// Their groups.
     pub groups: &'a Groups,
     /// Those most similar to each; the page shows as many as are given.
-    pub nearest: &'a [Vec<Neighbour>],
+    pub nearest: &'a [Vec<Neighbor>],
     /// The first photograph that each repeats, if any.
     pub duplicate_of: &'a [Option<usize>],
     /// What could not be read, each as `path: why`.
@@ -122,7 +122,7 @@ fn data(gallery: &Gallery, members: &[Vec<usize>]) -> Result<String> {
     }
     let mut on_page = vec![false; gallery.photos.len()];
     members.iter().flatten().for_each(|&index| on_page[index] = true);
-    let rounded = |n: &Neighbour| (n.index, (n.similarity * 100.0).round() / 100.0);
+    let rounded = |n: &Neighbor| (n.index, (n.similarity * 100.0).round() / 100.0);
     let nearest = gallery
         .nearest
         .iter()

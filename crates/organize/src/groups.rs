@@ -106,12 +106,12 @@ fn largest_first(of: &[usize], count: usize) -> (Vec<usize>, usize) {
 }
 
 fn typicality(x: &Embeddings, of: &[usize], count: usize) -> Vec<f32> {
-    let mut centres = vec![vec![0f32; x.width()]; count];
+    let mut centers = vec![vec![0f32; x.width()]; count];
     for (row, &group) in x.rows().zip(of) {
-        centres[group].iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        centers[group].iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
     }
-    let lengths: Vec<f32> = centres.iter().map(|c| dot(c, c).sqrt().max(f32::EPSILON)).collect();
-    x.rows().zip(of).map(|(row, &group)| dot(row, &centres[group]) / lengths[group]).collect()
+    let lengths: Vec<f32> = centers.iter().map(|c| dot(c, c).sqrt().max(f32::EPSILON)).collect();
+    x.rows().zip(of).map(|(row, &group)| dot(row, &centers[group]) / lengths[group]).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Order in a folder of photographs that nobody labelled: groups, near-duplicates, and a gallery to look through.
+//! Order in a folder of photographs that nobody labeled: groups, near-duplicates, and a gallery to look through.
 //!
 //! What an encoder makes of the photographs comes in as plain numbers, so the crate knows no tensors and works with
 //! anybody's embeddings:
@@ -19,7 +19,7 @@
 //!
 //! Two kinds of grouping, because each fails where the other is good: k-means ([`groups`]) puts every photograph into a
 //! group, which is what one wants to leaf through; HDBSCAN ([`dense_clusters`]) names only those that lie close
-//! together, and leaves the rest alone. Both are other people's well-kept code (linfa, hdbscan). Neighbours are found by
+//! together, and leaves the rest alone. Both are other people's well-kept code (linfa, hdbscan). Neighbors are found by
 //! comparing all with all: ten thousand photographs are too few for an index to be worth its approximation.
 
 mod density;
@@ -31,7 +31,7 @@ mod thumbnail;
 
 pub use density::dense_clusters;
 pub use duplicates::duplicates;
-pub use embeddings::{Embeddings, Neighbour, nearest};
+pub use embeddings::{Embeddings, Neighbor, nearest};
 pub use gallery::{Gallery, Photo, html};
 pub use groups::{Groups, groups};
 pub use thumbnail::{Fingerprint, Thumbnail};

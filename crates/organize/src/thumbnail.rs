@@ -22,7 +22,7 @@ pub struct Thumbnail {
     pub fingerprint: Fingerprint,
 }
 
-/// The picture's colours on a grid of 16 by 16.
+/// The picture's colors on a grid of 16 by 16.
 #[derive(Clone, Debug)]
 pub struct Fingerprint(Vec<u8>);
 
@@ -46,7 +46,7 @@ impl Thumbnail {
 }
 
 impl Fingerprint {
-    /// Whether these are the same picture but for scaling and compression: the colours of the two grids differ by less
+    /// Whether these are the same picture but for scaling and compression: the colors of the two grids differ by less
     /// than a seventh of the contrast (their standard deviation) on average, or by two of 255 levels where there is less contrast.
     pub fn is_nearly(&self, other: &Self) -> bool {
         let differences = self.0.iter().zip(&other.0).map(|(a, b)| f32::from(a.abs_diff(*b)));

@@ -1,28 +1,30 @@
-//! Colourisation: Zhang, Isola, Efros 2016, *Colorful Image Colorization*, arXiv 1603.08511, in its form as a
-//! classification of quantised colours with rebalancing.
+//! Colorization: Zhang, Isola, Efros 2016, *Colorful Image Colorization*, arXiv 1603.08511, in its form as a
+//! classification of quantized colors with rebalancing.
 
 use anyhow::{Context, Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
-use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
+use portolan_method::{Batch, Method, StepContext, StepLoss, check_views};
 use portolan_optim::ParamGroup;
-use portolan_tensor::{Device, Kind, Tensor, Vars, full_precision, no_grad, prefixed, wide};
+use portolan_tensor::{
+    Device, Kind, Tensor, Vars, at_least_f32, full_precision, no_grad, prefixed,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::lab::{cells, lab, xyz_of_rgb};
 
-/// What colourisation can be set to.
+/// What colorization can be set to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColorizationConfig {
-    /// Places of a side for which a colour is guessed: a quarter of the image's side (authors' `train_val.prototxt`), 56
+    /// Places of a side for which a color is guessed: a quarter of the image's side (authors' `train_val.prototxt`), 56
     /// of 224. At least as many as the encoder's last map has, and a multiple of that.
     pub grid: i64,
     /// Side of a cell of the grid over a* and b*: 10 (section 2.1), which makes 261 classes here and 313 there.
     pub cell: f64,
     /// Width of the layer between the encoder's map and the guesses.
     pub hidden: i64,
-    /// λ, how far rare colours are *not* given more weight: 0.5 (section 2.2); 1 weighs all colours alike.
+    /// λ, how far rare colors are *not* given more weight: 0.5 (section 2.2); 1 weighs all colors alike.
     pub uniform: f64,
     /// How much of the running share of each color stays at a step: 0.99, about the last 100 steps. At first the share
     /// is the plain mean over the steps so far, so that it describes the images from the first step on. The paper counts
@@ -36,11 +38,11 @@ impl Default for ColorizationConfig {
     }
 }
 
-/// Colourisation, ready to train.
+/// Colorization, ready to train.
 pub struct Colorization {
     config: ColorizationConfig,
     views: Vec<ViewSpec>,
-    /// What the view was normalised by, `[1, 3, 1, 1]` each.
+    /// What the view was normalized by, `[1, 3, 1, 1]` each.
     mean: Tensor,
     std: Tensor,
     /// What red, green and blue give to luminance, `[1, 3, 1, 1]`.
@@ -72,7 +74,7 @@ impl Colorization {
         views: Vec<ViewSpec>,
         device: Device,
     ) -> Result<Self> {
-        check_views("colourisation", &views, 1, encoder)?;
+        check_views("colorization", &views, 1, encoder)?;
         ensure!(
             config.cell >= 2.0 && config.cell <= 100.0,
             "cell is {}; it must be from 2 to 100 (10 in the paper)",
@@ -84,7 +86,7 @@ impl Colorization {
         {
             ensure!((0.0..=1.0).contains(&value), "{name} is {value}; it must be from 0 to 1");
         }
-        let (mean, std) = views[0].normalisation().context("the view has no normalisation")?;
+        let (mean, std) = views[0].normalization().context("the view has no normalization")?;
         let channels =
             |values: [f32; 3]| Tensor::from_slice(&values).view([1, 3, 1, 1]).to_device(device);
         let size = i64::from(views[0].size());
@@ -124,15 +126,15 @@ impl Colorization {
         })
     }
 
-    /// The view in grey, normalised as the view is: all that the encoder sees. As `grayscale` of a view makes it, so
+    /// The view in gray, normalized as the view is: all that the encoder sees. As `grayscale` of a view makes it, so
     /// that evaluation can show the same (`evaluation.grayscale`).
-    fn grey(&self, rgb: &Tensor) -> Tensor {
+    fn gray(&self, rgb: &Tensor) -> Tensor {
         let luminance =
             (rgb * &self.luminance).sum_dim_intlist([1i64].as_slice(), true, None::<Kind>);
         (luminance - &self.mean) / &self.std
     }
 
-    /// The class of every place's mean colour, `[batch · grid · grid]`: the nearest cell. (The paper spreads each over
+    /// The class of every place's mean color, `[batch · grid · grid]`: the nearest cell. (The paper spreads each over
     /// its five nearest.)
     fn classes(&self, rgb: &Tensor) -> Tensor {
         let grid = self.config.grid;
@@ -143,7 +145,7 @@ impl Colorization {
         Tensor::cdist(&ab, &self.cells, 2.0, None::<i64>).argmin(1, false)
     }
 
-    /// w ∝ 1 / ((1 − λ) p + λ / Q), of mean one over the colours as they come (equation 4).
+    /// w ∝ 1 / ((1 − λ) p + λ / Q), of mean one over the colors as they come (equation 4).
     fn weights(&self) -> Tensor {
         let lambda = self.config.uniform;
         let even = lambda / self.prior.size()[0] as f64;
@@ -187,8 +189,8 @@ impl Method for Colorization {
         state
     }
 
-    /// Equations 2 and 3: the cross-entropy of every place's colour, weighted by how rare it is.
-    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+    /// Equations 2 and 3: the cross-entropy of every place's color, weighted by how rare it is.
+    fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         if cx.micro_batch == 0 {
             self.counted.clear(); // of a step that came to nothing
         }
@@ -197,7 +199,7 @@ impl Method for Colorization {
             let classes = full_precision(cx.device, || self.classes(&rgb))?;
             Ok((rgb, classes))
         })?;
-        let logits = wide(&self.guesses(&self.grey(&rgb)));
+        let logits = at_least_f32(&self.guesses(&self.gray(&rgb)));
         let loss = full_precision(cx.device, || {
             let log_p = logits.log_softmax(1, None::<Kind>);
             let own = -log_p.gather(1, &classes.unsqueeze(1), false).squeeze_dim(1);
@@ -213,12 +215,12 @@ impl Method for Colorization {
 
     /// p moves towards this step's shares: the mean over all steps so far, then a running one. A running mean alone
     /// would keep some of its uniform start for hundreds of steps, and the weights would drift with it.
-    fn after_update(&mut self, cx: &StepCx) -> Result<()> {
+    fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let micro_batches = self.counted.len() as f64;
         let Some(sum) = self.counted.drain(..).reduce(|a, b| a + b) else { return Ok(()) };
         let share = cx.mean(&(sum / micro_batches))?;
         let least = 1.0 - self.config.prior_momentum;
-        let weight = cx.number(move |cx| least.max(1.0 / (cx.step + 1) as f64));
+        let weight = cx.scalar_input(move |cx| least.max(1.0 / (cx.step + 1) as f64));
         let _ = self.prior.lerp_tensor_(&share, &weight);
         Ok(())
     }
@@ -242,16 +244,16 @@ mod tests {
     }
 
     #[test]
-    fn the_encoder_sees_no_colour() {
+    fn the_encoder_sees_no_color() {
         let task = colorization(8).unwrap();
         let rgb = Tensor::rand([2, 3, 64, 64], (Kind::Float, Device::Cpu));
-        let grey = task.grey(&rgb) * &task.std + &task.mean;
-        let spread = grey.amax(1, false) - grey.amin(1, false);
+        let gray = task.gray(&rgb) * &task.std + &task.mean;
+        let spread = gray.amax(1, false) - gray.amin(1, false);
         assert!(spread.max().double_value(&[]) < 1e-5);
     }
 
     #[test]
-    fn a_place_has_the_class_of_its_colour() {
+    fn a_place_has_the_class_of_its_color() {
         let task = colorization(4).unwrap();
         let mut rgb = Tensor::full([1, 3, 64, 64], 0.5, (Kind::Float, Device::Cpu));
         let red = Tensor::from_slice(&[1f32, 0.0, 0.0]).view([3, 1, 1]);
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn rare_colours_weigh_more_and_the_mean_is_one() {
+    fn rare_colors_weigh_more_and_the_mean_is_one() {
         let mut task = colorization(4).unwrap();
         let _ = task.prior.zero_();
         let _ = task.prior.get(0).fill_(0.9);

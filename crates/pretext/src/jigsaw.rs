@@ -4,11 +4,11 @@
 use anyhow::{Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
-use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
+use portolan_method::{Batch, Method, StepContext, StepLoss, check_views};
 use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
 use portolan_tensor::{
-    Device, Kind, Reduction, Tensor, Vars, full_precision, no_grad, prefixed, wide,
+    Device, Kind, Reduction, Tensor, Vars, at_least_f32, full_precision, no_grad, prefixed,
 };
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -101,9 +101,9 @@ impl Jigsaw {
     }
 
     /// The tiles of every image, `[batch, 9, 3, tile, tile]`, in their order. Each lies somewhere in its cell, at a place
-    /// drawn for each image and tile, and is normalised by itself, so that neither touching edges nor a common
+    /// drawn for each image and tile, and is normalized by itself, so that neither touching edges nor a common
     /// shade tell where it was (section 4.2).
-    fn tiles(&self, images: &Tensor, cx: &StepCx) -> Tensor {
+    fn tiles(&self, images: &Tensor, cx: &StepContext) -> Tensor {
         let (batch, cell) = (images.size()[0], images.size()[2] / GRID);
         let tile = self.config.tile;
         // Row and column within the cell, for each tile and image.
@@ -112,7 +112,7 @@ impl Jigsaw {
             let mut rng = cx.rng(Purpose::Tiles, 0);
             let draws = 0..TILES as i64 * 2 * whole;
             let drawn: Vec<i64> = draws.map(|_| rng.random_range(0..=cell - tile)).collect();
-            cx.own(&Tensor::from_slice(&drawn).view([-1, 2, whole, 1]), 2).contiguous()
+            cx.shard(&Tensor::from_slice(&drawn).view([-1, 2, whole, 1]), 2).contiguous()
         });
         let within = drawn + Tensor::arange(tile, (Kind::Int64, cx.device)); // […, tile]
         let side = images.size()[2];
@@ -132,12 +132,12 @@ impl Jigsaw {
     }
 
     /// Which permutation each image gets, `[batch]`.
-    fn drawn(&self, batch: i64, cx: &StepCx) -> Tensor {
+    fn drawn(&self, batch: i64, cx: &StepContext) -> Tensor {
         let (choices, whole) = (self.config.permutations as i64, batch * cx.processes());
         cx.given(move |cx| {
             let mut rng = cx.rng(Purpose::Tiles, 1);
             let drawn: Vec<i64> = (0..whole).map(|_| rng.random_range(0..choices)).collect();
-            cx.own(&Tensor::from_slice(&drawn), 0)
+            cx.shard(&Tensor::from_slice(&drawn), 0)
         })
     }
 }
@@ -160,7 +160,7 @@ impl Method for Jigsaw {
     }
 
     /// Figure 3: the encoder sees one tile at a time, the layers above see all of them in the order they have now.
-    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+    fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let images = batch.single()?;
         let n = images.size()[0];
         let tiles = self.tiles(images, cx);
@@ -170,7 +170,7 @@ impl Method for Jigsaw {
         let order = self.orders.index_select(0, &drawn).unsqueeze(-1);
         let shuffled = tiles.gather(1, &order.expand([-1, -1, tiles.size()[2]], false), false);
         let logits = self.fc8.forward(&self.fc7.forward(&shuffled.flatten(1, 2)).relu());
-        let logits = wide(&logits);
+        let logits = at_least_f32(&logits);
         let loss = full_precision(cx.device, || {
             logits.cross_entropy_loss(&drawn, None::<Tensor>, Reduction::Mean, -100, 0.0)
         })?;
@@ -179,7 +179,7 @@ impl Method for Jigsaw {
     }
 
     /// Nothing follows an update.
-    fn after_update(&mut self, _cx: &StepCx) -> Result<()> {
+    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
         Ok(())
     }
 
@@ -200,14 +200,14 @@ mod tests {
         Jigsaw::new(config, &encoder, vec![presets::mae(24)], Device::Cpu)
     }
 
-    const CX: StepCx = StepCx {
+    const CX: StepContext = StepContext {
         step: 0,
         total_steps: 1,
         epoch: 0,
         micro_batch: 0,
         seed: 1,
         device: Device::Cpu,
-        givens: None,
+        inputs: None,
     };
 
     #[test]
@@ -221,7 +221,7 @@ mod tests {
         let image = Tensor::stack(&[rows, columns, noise], 0).unsqueeze(0).repeat([40, 1, 1, 1]);
         let tiles = puzzle(6).unwrap().tiles(&image, &CX);
         assert_eq!(tiles.size(), [40, 9, 3, 6, 6]);
-        // Normalised by itself: a ramp of the tile's own size whatever its place.
+        // Normalized by itself: a ramp of the tile's own size whatever its place.
         let first = tiles.get(0).get(0).get(0);
         assert!(first.allclose(&tiles.get(7).get(8).get(0), 1e-4, 1e-4, false));
         let mean = tiles.mean_dim([3i64, 4].as_slice(), false, Kind::Float).abs().max();

@@ -1,4 +1,4 @@
-//! The colour space CIE L*a*b* (D65), in which distances are about what eyes see.
+//! The color space CIE L*a*b* (D65), in which distances are about what eyes see.
 
 use portolan_tensor::{Kind, Tensor};
 
@@ -33,8 +33,8 @@ pub(crate) fn lab(rgb: &Tensor, xyz_of_rgb: &Tensor) -> Tensor {
     Tensor::cat(&[l, a, b], 1)
 }
 
-/// The cells of a square grid of `side` over a* and b* that hold a colour of sRGB: their middles, `[cells, 2]`. With a
-/// side of 10 these are 261; Zhang et al. keep 313 (figure 3a), which take in cells that no colour lies in.
+/// The cells of a square grid of `side` over a* and b* that hold a color of sRGB: their middles, `[cells, 2]`. With a
+/// side of 10 these are 261; Zhang et al. keep 313 (figure 3a), which take in cells that no color lies in.
 pub(crate) fn cells(side: f64) -> Tensor {
     // Every fourth level of each channel: fine enough to touch every cell but the slivers at the edge.
     let levels = Tensor::linspace(0.0, 1.0, 65, (Kind::Float, portolan_tensor::Device::Cpu));
@@ -51,8 +51,8 @@ mod tests {
     use portolan_tensor::Device;
 
     #[test]
-    fn colours_have_their_known_coordinates() {
-        // Red, green, blue, white, middle grey: as scikit-image's rgb2lab has them.
+    fn colors_have_their_known_coordinates() {
+        // Red, green, blue, white, middle gray: as scikit-image's rgb2lab has them.
         let rgb = [[1f32, 0., 0.], [0., 1., 0.], [0., 0., 1.], [1., 1., 1.], [0.5, 0.5, 0.5]];
         let expected = [
             [53.2408, 80.0925, 67.2032],
@@ -71,10 +71,10 @@ mod tests {
     }
 
     #[test]
-    fn grey_has_a_cell_and_no_cell_is_empty() {
+    fn gray_has_a_cell_and_no_cell_is_empty() {
         let cells = cells(10.0);
         assert_eq!(cells.size(), [261, 2]);
-        let grey = Tensor::zeros([1, 2], (Kind::Float, Device::Cpu));
-        assert_eq!((&cells - grey).norm_scalaropt_dim(2, [1], false).min().double_value(&[]), 0.0);
+        let gray = Tensor::zeros([1, 2], (Kind::Float, Device::Cpu));
+        assert_eq!((&cells - gray).norm_scalaropt_dim(2, [1], false).min().double_value(&[]), 0.0);
     }
 }

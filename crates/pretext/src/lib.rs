@@ -2,7 +2,7 @@
 //!
 //! - [`Rotation`]: by how many quarter turns was it turned? Gidaris, Singh, Komodakis 2018, arXiv 1803.07728.
 //! - [`Jigsaw`]: in which order were its tiles? Noroozi, Favaro 2016, arXiv 1603.09246.
-//! - [`Colorization`]: which colours had it? Zhang, Isola, Efros 2016, arXiv 1603.08511.
+//! - [`Colorization`]: which colors had it? Zhang, Isola, Efros 2016, arXiv 1603.08511.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -19,7 +19,7 @@
 //!
 //! They are in one crate because each is small and the three are read together: each trades labels for an answer that
 //! costs nothing, and each has shortcuts that its paper takes care to close (seams between tiles, chromatic
-//! aberration, grey as the safe guess). The answers are made of the view on the device, so that the loader knows
+//! aberration, gray as the safe guess). The answers are made of the view on the device, so that the loader knows
 //! nothing of them.
 
 mod colorization;

@@ -14,7 +14,7 @@ pub const JIGSAW: [(&str, &str); 3] = [
     ("imagenet", include_str!("../recipes/jigsaw-imagenet.toml")),
 ];
 
-/// Of colourisation.
+/// Of colorization.
 pub const COLORIZATION: [(&str, &str); 3] = [
     ("shapes", include_str!("../recipes/colorization-shapes.toml")),
     ("cifar10", include_str!("../recipes/colorization-cifar10.toml")),

@@ -4,10 +4,10 @@
 use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
-use portolan_method::{Batch, Method, StepCx, StepLoss, check_views};
+use portolan_method::{Batch, Method, StepContext, StepLoss, check_views};
 use portolan_optim::ParamGroup;
 use portolan_tensor::{
-    Device, Kind, Reduction, Tensor, Vars, full_precision, no_grad, prefixed, wide,
+    Device, Kind, Reduction, Tensor, Vars, at_least_f32, full_precision, no_grad, prefixed,
 };
 
 /// Quarter turns to tell apart (section 2.2).
@@ -61,10 +61,10 @@ impl Method for Rotation {
     }
 
     /// Equations 2 and 3.
-    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+    fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let (images, turns) = all_turns(batch.single()?);
         let logits = self.classifier.forward(&self.encoder.forward(&images, true));
-        let logits = wide(&logits);
+        let logits = at_least_f32(&logits);
         let loss = full_precision(cx.device, || {
             logits.cross_entropy_loss(&turns, None::<Tensor>, Reduction::Mean, -100, 0.0)
         })?;
@@ -73,7 +73,7 @@ impl Method for Rotation {
     }
 
     /// Nothing follows an update.
-    fn after_update(&mut self, _cx: &StepCx) -> Result<()> {
+    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
         Ok(())
     }
 

@@ -43,7 +43,7 @@ fn a_few_steps_learn_every_task() {
 }
 
 #[test]
-fn colours_are_counted_once_a_step() {
+fn colors_are_counted_once_a_step() {
     let _turn = trial::GENERATOR.lock();
     seed(2);
     let config = ColorizationConfig { grid: 4, hidden: 4, ..ColorizationConfig::default() };
@@ -64,11 +64,11 @@ fn the_loss_of_a_network_that_does_not_learn_stays_where_it_is() {
     seed(3);
     let config = ColorizationConfig { grid: 4, hidden: 4, ..ColorizationConfig::default() };
     let mut task = Colorization::new(config, &trial::small(), vec![presets::mae(16)], CPU).unwrap();
-    // Grey images with a little of another color: the weights of the classes depend on how common these are.
+    // Gray images with a little of another color: the weights of the classes depend on how common these are.
     let mut batch = trial::noise(&task, 8);
-    let grey = Tensor::zeros([8, 3, 16, 16], (Kind::Float, CPU));
-    let _ = grey.narrow(0, 0, 1).narrow(1, 0, 1).narrow(2, 0, 4).fill_(2.0);
-    batch.views = vec![grey];
+    let gray = Tensor::zeros([8, 3, 16, 16], (Kind::Float, CPU));
+    let _ = gray.narrow(0, 0, 1).narrow(1, 0, 1).narrow(2, 0, 4).fill_(2.0);
+    batch.views = vec![gray];
     let mut losses = Vec::new();
     for step in 0..20 {
         let cx = trial::step(step, 20);

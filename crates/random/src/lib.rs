@@ -61,7 +61,7 @@ pub fn stream(seed: u64, purpose: Purpose, numbers: &[u64]) -> Stream {
     Stream::seed_from_u64(state)
 }
 
-/// The finaliser of SplitMix64: every bit of the input moves every bit of the output.
+/// The finalizer of SplitMix64: every bit of the input moves every bit of the output.
 fn mix(mut x: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -1,4 +1,4 @@
-//! One curve as inline SVG: colours come from the page's style sheet, so they follow dark mode.
+//! One curve as inline SVG: colors come from the page's style sheet, so they follow dark mode.
 
 use maud::{Markup, html};
 
@@ -94,7 +94,7 @@ impl Chart<'_> {
     }
 }
 
-/// Neighbouring points drawn as one.
+/// Neighboring points drawn as one.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Bucket {
     pub(crate) x: f64,

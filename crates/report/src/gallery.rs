@@ -9,9 +9,9 @@ use crate::picture::picture;
 
 const VIEW_SIDE: u32 = 72;
 const QUERY_SIDE: u32 = 96;
-const NEIGHBOUR_SIDE: u32 = 72;
+const NEIGHBOR_SIDE: u32 = 72;
 
-/// A training image and its views, as training saw them but for the normalisation.
+/// A training image and its views, as training saw them but for the normalization.
 #[derive(Clone, Debug)]
 pub struct SourceViews {
     /// The image.
@@ -22,20 +22,20 @@ pub struct SourceViews {
 
 /// A test image and the training images nearest to it.
 #[derive(Clone, Debug)]
-pub struct Neighbours {
+pub struct Neighbors {
     /// The test image.
     pub image: RgbImage,
     /// Its class, where it has a label.
     pub label: Option<usize>,
-    /// The class its neighbours vote for.
+    /// The class its neighbors vote for.
     pub predicted: Option<usize>,
     /// The nearest training images, nearest first; six to eight look best.
-    pub nearest: Vec<Neighbour>,
+    pub nearest: Vec<Neighbor>,
 }
 
 /// One of the training images nearest to a test image.
 #[derive(Clone, Debug)]
-pub struct Neighbour {
+pub struct Neighbor {
     /// The training image.
     pub image: RgbImage,
     /// Its class, where it has a label.
@@ -73,25 +73,25 @@ fn views_row(number: usize, row: &SourceViews) -> Result<Markup> {
 }
 
 /// Each test image with its nearest training images in a row.
-pub(crate) fn neighbours_section(page: &Page) -> Result<Section> {
+pub(crate) fn neighbors_section(page: &Page) -> Result<Section> {
     let rows =
-        page.neighbours.iter().map(|row| neighbours_row(page, row)).collect::<Result<Vec<_>>>()?;
-    let labelled = page.neighbours.iter().any(|row| row.label.is_some());
+        page.neighbors.iter().map(|row| neighbors_row(page, row)).collect::<Result<Vec<_>>>()?;
+    let labeled = page.neighbors.iter().any(|row| row.label.is_some());
     let body = html! {
-        @if rows.is_empty() { p.missing { "No neighbours were looked up in this run." } }
-        ol.neighbours { @for row in rows { li { (row) } } }
+        @if rows.is_empty() { p.missing { "No neighbors were looked up in this run." } }
+        ol.neighbors { @for row in rows { li { (row) } } }
     };
-    let lead = (!page.neighbours.is_empty()).then(|| {
-        let marks = if labelled { " A dashed frame marks another class." } else { "" };
+    let lead = (!page.neighbors.is_empty()).then(|| {
+        let marks = if labeled { " A dashed frame marks another class." } else { "" };
         format!(
             "Test images, and the training images whose embeddings are most similar to theirs \
              (cosine similarity below).{marks}"
         )
     });
-    Ok(Section { id: "neighbours", title: "Neighbours", lead, body })
+    Ok(Section { id: "neighbors", title: "Neighbors", lead, body })
 }
 
-fn neighbours_row(page: &Page, row: &Neighbours) -> Result<Markup> {
+fn neighbors_row(page: &Page, row: &Neighbors) -> Result<Markup> {
     let name = |label: Option<usize>| label.map(|label| page.class(label));
     let query = picture(&row.image, QUERY_SIDE, &format!("Test image{}", of(name(row.label))))?;
     let nearest = row
@@ -100,7 +100,7 @@ fn neighbours_row(page: &Page, row: &Neighbours) -> Result<Markup> {
         .map(|near| {
             let image = picture(
                 &near.image,
-                NEIGHBOUR_SIDE,
+                NEIGHBOR_SIDE,
                 &format!("Training image{}", of(name(near.label))),
             )?;
             let other = row.label.is_some() && near.label != row.label;
@@ -132,10 +132,10 @@ fn of(name: Option<String>) -> String {
     name.map_or(String::new(), |name| format!(" of class {name}"))
 }
 
-fn verdict(page: &Page, row: &Neighbours) -> Markup {
+fn verdict(page: &Page, row: &Neighbors) -> Markup {
     html! {
         @match (row.label, row.predicted) {
-            (Some(label), Some(predicted)) if label == predicted => small.right { "✓ recognised" },
+            (Some(label), Some(predicted)) if label == predicted => small.right { "✓ recognized" },
             (Some(_), Some(predicted)) => small.wrong { "✗ taken for " (page.class(predicted)) },
             (None, Some(predicted)) => small { "taken for " (page.class(predicted)) },
             (_, None) => {},

@@ -33,7 +33,7 @@ pub struct Report {
     pub seconds: f64,
     /// Training images a second; an image counts once, however many views it gives.
     pub images_per_second: f64,
-    /// Weighted k-nearest-neighbour accuracy; none where there are no labels.
+    /// Weighted k-nearest-neighbor accuracy; none where there are no labels.
     pub knn: Option<Knn>,
     /// Accuracy of a linear classifier on the frozen encoder, where one was fitted.
     pub linear_probe: Option<LinearProbe>,
@@ -74,10 +74,10 @@ pub struct Dataset {
     pub classes: usize,
 }
 
-/// Weighted k-nearest-neighbour accuracy on the test images, with the training images as the bank.
+/// Weighted k-nearest-neighbor accuracy on the test images, with the training images as the bank.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Knn {
-    /// Neighbours that vote.
+    /// Neighbors that vote.
     pub k: usize,
     /// Temperature of the votes' weights, `exp(similarity / temperature)`.
     pub temperature: f64,

@@ -35,7 +35,7 @@
 //!     metrics: &[],
 //!     finding: None,
 //!     views: &[],
-//!     neighbours: &[],
+//!     neighbors: &[],
 //!     map: &[],
 //!     layout: Layout::PrincipalComponents,
 //!     classes: &[],
@@ -47,7 +47,7 @@
 //!
 //! The page is one file without scripts: it opens from a disk, a mail or a server alike, today and in ten
 //! years, and its content security policy forbids every load. The charts are SVG written here, not by a
-//! plotting library, because those fix colours and fonts when they draw, while a style sheet lets the same
+//! plotting library, because those fix colors and fonts when they draw, while a style sheet lets the same
 //! chart follow dark mode and the width of a phone. Templates are [`maud`]'s, which escapes every value.
 
 mod chart;
@@ -61,16 +61,16 @@ mod gallery;
 mod health;
 mod json;
 mod map;
+mod map_thumbnail;
 mod overlay;
 mod page;
-mod peek;
 mod picture;
 mod result;
 
 pub use comparison::{Entry, comparison_text, write_comparison};
 pub use evaluation::{ProtocolFigure, write_evaluation};
 pub use factors::{FactorCell, FactorColumn, write_factors};
-pub use gallery::{Neighbour, Neighbours, SourceViews};
+pub use gallery::{Neighbor, Neighbors, SourceViews};
 pub use json::{Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
 pub use map::{Layout, MapPoint};
 pub use page::{Page, STYLE, compass, html, write_html};

@@ -1,4 +1,4 @@
-//! The map: test embeddings in two dimensions, coloured by class.
+//! The map: test embeddings in two dimensions, colored by class.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,19 +8,19 @@ use image::RgbImage;
 use maud::{Markup, PreEscaped, html};
 
 use crate::format::count;
+use crate::map_thumbnail;
 use crate::page::{Page, Section};
-use crate::peek;
 
 /// Width and height in the SVG's units, and the room kept free at the edges.
 pub(crate) const SIZE: (f64, f64) = (520.0, 400.0);
 const MARGIN: f64 = 18.0;
 /// About this many points are drawn: more hide one another and make the page heavy.
 const MOST_POINTS: usize = 3000;
-/// Colours in the style sheet (`--c0` …): Petroff's ten, chosen to stay apart for the colour-blind.
-const COLOURS: usize = 10;
+/// Colors in the style sheet (`--c0` …): Petroff's ten, chosen to stay apart for the color-blind.
+const COLORS: usize = 10;
 /// Up to this many classes are named on the map itself.
 const MOST_NAMES: usize = 20;
-/// Marks as paths from a point: disc, square, triangle, diamond, cross. Together with the colours they
+/// Marks as paths from a point: disc, square, triangle, diamond, cross. Together with the colors they
 /// tell fifty classes apart.
 const MARKS: [&str; 5] = [
     "m-2 0a2 2 0 1 0 4 0a2 2 0 1 0-4 0z",
@@ -46,7 +46,7 @@ pub struct MapPoint {
 /// How embeddings were brought into two dimensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
-    /// Neighbours stay neighbours; distances between groups mean little.
+    /// Neighbors stay neighbors; distances between groups mean little.
     Tsne,
     /// The two directions of largest variance.
     PrincipalComponents,
@@ -64,7 +64,7 @@ impl Layout {
     fn lead(self) -> &'static str {
         match self {
             Layout::Tsne => {
-                "Test images laid out so that neighbours in the embedding stay neighbours (t-SNE). \
+                "Test images laid out so that neighbors in the embedding stay neighbors (t-SNE). \
                  How far groups are from one another, and how large they are, means little."
             }
             Layout::PrincipalComponents => {
@@ -93,10 +93,10 @@ pub(crate) fn section(page: &Page) -> Result<Section> {
         return Ok(Section { id: "map", title: "Map", lead: None, body });
     }
     let classes: Vec<usize> = groups.keys().copied().flatten().collect();
-    let peeks = peek::all(page, groups.values().flatten())?;
+    let thumbnails = map_thumbnail::all(page, groups.values().flatten())?;
     let body = html! {
         div.map {
-            (drawing(page, &groups, &peeks))
+            (drawing(page, &groups, &thumbnails))
             @if !classes.is_empty() { (legend(page, &classes)) }
         }
     };
@@ -106,7 +106,7 @@ pub(crate) fn section(page: &Page) -> Result<Section> {
     } else {
         String::new()
     };
-    let ringed = if peeks.is_empty() { "" } else { " A ringed point shows its image." };
+    let ringed = if thumbnails.is_empty() { "" } else { " A ringed point shows its image." };
     let lead = format!("{}{ringed}{shown}", page.layout.lead());
     Ok(Section { id: "map", title: "Map", lead: Some(lead), body })
 }
@@ -140,7 +140,7 @@ fn place<'a>(points: &[&'a MapPoint]) -> Groups<'a> {
     groups
 }
 
-fn drawing(page: &Page, groups: &Groups, peeks: &[Markup]) -> Markup {
+fn drawing(page: &Page, groups: &Groups, thumbnails: &[Markup]) -> Markup {
     let points: usize = groups.values().map(Vec::len).sum();
     let named: Vec<_> =
         groups.iter().filter_map(|(class, points)| Some(((*class)?, middle(points)))).collect();
@@ -148,10 +148,10 @@ fn drawing(page: &Page, groups: &Groups, peeks: &[Markup]) -> Markup {
         svg viewBox=(format!("0 0 {} {}", SIZE.0, SIZE.1)) role="img" aria-labelledby="map-title map-desc" {
             title id="map-title" { "Map of the test embeddings" }
             desc id="map-desc" { (points) " test images as points, by " (page.layout.name())
-                @if !named.is_empty() { ", coloured and marked by class" } "." }
+                @if !named.is_empty() { ", colored and marked by class" } "." }
             path.rhumbs d=(rhumbs()) {}
             @for (class, points) in groups {
-                @let look = class.map_or(String::new(), |class| format!(" k{class} c{}", class % COLOURS));
+                @let look = class.map_or(String::new(), |class| format!(" k{class} c{}", class % COLORS));
                 path class=(format!("point{look}")) d=(marks(*class, points.iter().map(|p| (p.x, p.y)))) {}
             }
             @if named.len() <= MOST_NAMES {
@@ -161,7 +161,7 @@ fn drawing(page: &Page, groups: &Groups, peeks: &[Markup]) -> Markup {
                     }
                 }
             }
-            @for peek in peeks { (peek) }
+            @for map_thumbnail in thumbnails { (map_thumbnail) }
         }
     }
 }
@@ -175,9 +175,9 @@ fn marks(class: Option<usize>, points: impl Iterator<Item = (f64, f64)>) -> Stri
     })
 }
 
-/// The mark of a class: the next ten classes, whose colours repeat, have other marks.
+/// The mark of a class: the next ten classes, whose colors repeat, have other marks.
 fn shape(class: usize) -> usize {
-    (class + class / COLOURS) % MARKS.len()
+    (class + class / COLORS) % MARKS.len()
 }
 
 /// Where half of the points lie on either side, in both directions.
@@ -232,7 +232,7 @@ fn legend(page: &Page, classes: &[usize]) -> Markup {
         );
         let _ = writeln!(
             rules,
-            ".map:has(#only-{class}:checked) svg :is(.name,.peek):not(.k{class}){{visibility:hidden}}"
+            ".map:has(#only-{class}:checked) svg :is(.name,.map_thumbnail):not(.k{class}){{visibility:hidden}}"
         );
         rules
     });
@@ -245,7 +245,7 @@ fn legend(page: &Page, classes: &[usize]) -> Markup {
                 label {
                     input type="radio" name="only" id=(format!("only-{class}"));
                     svg viewBox="-4 -4 8 8" aria-hidden="true" {
-                        path class=(format!("c{}", class % COLOURS)) d=(marks(Some(*class), [(0.0, 0.0)].into_iter())) {}
+                        path class=(format!("c{}", class % COLORS)) d=(marks(Some(*class), [(0.0, 0.0)].into_iter())) {}
                     }
                     span { (page.class(*class)) }
                 }
@@ -290,8 +290,8 @@ mod tests {
     }
 
     #[test]
-    fn fifty_classes_differ_in_colour_or_mark() {
-        let mut looks: Vec<_> = (0..50).map(|class| (class % COLOURS, shape(class))).collect();
+    fn fifty_classes_differ_in_color_or_mark() {
+        let mut looks: Vec<_> = (0..50).map(|class| (class % COLORS, shape(class))).collect();
         looks.sort_unstable();
         looks.dedup();
         assert_eq!(looks.len(), 50);

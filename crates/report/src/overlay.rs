@@ -5,8 +5,8 @@ use maud::{Markup, html};
 use crate::chart::{slug, thin};
 use crate::frame::Frame;
 
-/// Colours in the style sheet (`--c0` …).
-const COLOURS: usize = 10;
+/// Colors in the style sheet (`--c0` …).
+const COLORS: usize = 10;
 
 /// One figure of several runs, by epoch.
 pub(crate) struct Overlay<'a> {
@@ -59,7 +59,7 @@ impl Overlay<'_> {
     }
 }
 
-/// Which colour is whose, for the charts that follow.
+/// Which color is whose, for the charts that follow.
 pub(crate) fn legend(names: &[&str]) -> Markup {
     html! {
         ul.overlay.legend { @for (i, name) in names.iter().enumerate() {
@@ -71,10 +71,10 @@ pub(crate) fn legend(names: &[&str]) -> Markup {
     }
 }
 
-/// The colour of the i-th run; the next ten are dashed.
+/// The color of the i-th run; the next ten are dashed.
 fn look(i: usize) -> String {
-    let dash = if i / COLOURS % 2 == 1 { ";stroke-dasharray:6 5" } else { "" };
-    format!("color:var(--c{}){dash}", i % COLOURS)
+    let dash = if i / COLORS % 2 == 1 { ";stroke-dasharray:6 5" } else { "" };
+    format!("color:var(--c{}){dash}", i % COLORS)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
 use portolan_doctor::{Finding, MetricsRow};
 
 use crate::format::{count, counted, duration};
-use crate::gallery::{self, Neighbours, SourceViews};
+use crate::gallery::{self, Neighbors, SourceViews};
 use crate::json::{Report, write_whole};
 use crate::map::{self, Layout, MapPoint};
 use crate::{curves, health, result};
@@ -31,7 +31,7 @@ pub struct Page<'a> {
     /// Some training images with the views that training saw of them; a dozen is plenty.
     pub views: &'a [SourceViews],
     /// Some test images with their nearest training images.
-    pub neighbours: &'a [Neighbours],
+    pub neighbors: &'a [Neighbors],
     /// The test embeddings in two dimensions.
     pub map: &'a [MapPoint],
     /// How they were brought there.
@@ -79,7 +79,7 @@ pub fn html(page: &Page) -> Result<String> {
         health::section(page),
         curves::section(page),
         gallery::views_section(page)?,
-        gallery::neighbours_section(page)?,
+        gallery::neighbors_section(page)?,
         map::section(page)?,
         run_section(page),
     ];

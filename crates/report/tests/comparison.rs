@@ -18,9 +18,9 @@ fn entries() -> Vec<Entry> {
             metrics: sample::metrics(),
         }
     };
-    let mut unlabelled = entry("MAE", 0.0);
-    (unlabelled.report.knn, unlabelled.report.linear_probe) = (None, None);
-    vec![entry("SimCLR", 0.8125), entry("<MoCo>", 0.75), unlabelled]
+    let mut unlabeled = entry("MAE", 0.0);
+    (unlabeled.report.knn, unlabeled.report.linear_probe) = (None, None);
+    vec![entry("SimCLR", 0.8125), entry("<MoCo>", 0.75), unlabeled]
 }
 
 #[test]

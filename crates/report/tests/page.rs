@@ -28,7 +28,7 @@ fn the_page_is_valid_complete_and_small() {
     let document = Html::parse_document(&text);
     assert!(document.errors.is_empty(), "{:?}", document.errors);
     assert!(text.len() < 1_000_000, "{} bytes", text.len());
-    for id in ["result", "health", "training", "views", "neighbours", "map", "run"] {
+    for id in ["result", "health", "training", "views", "neighbors", "map", "run"] {
         assert_eq!(count(&document, &format!("section#{id}, nav a[href='#{id}']")), 2, "{id}");
     }
     assert_eq!(count(&document, ".missing"), 0);
@@ -38,7 +38,10 @@ fn the_page_is_valid_complete_and_small() {
         "kNN, loss, learning rate, gradient norm, images per second"
     );
     assert_eq!(count(&document, "img"), 8 * 3 + 5 * 9);
-    assert_eq!(count(&document, ".map g.peek[tabindex='0'] image[href^='data:image/']"), 118);
+    assert_eq!(
+        count(&document, ".map g.map_thumbnail[tabindex='0'] image[href^='data:image/']"),
+        118
+    );
     for figure in [
         "68.8\u{202f}%",
         "70.3\u{202f}%",
@@ -72,7 +75,10 @@ fn whoever_cannot_see_is_told() {
         count(&document, "svg"),
         count(&document, "svg[aria-hidden], svg[role=img]:has(title):has(desc)")
     );
-    assert_eq!(count(&document, "g.peek"), count(&document, "g.peek[role=img][aria-label]"));
+    assert_eq!(
+        count(&document, "g.map_thumbnail"),
+        count(&document, "g.map_thumbnail[role=img][aria-label]")
+    );
     assert_eq!(count(&document, "th"), count(&document, "th[scope]"));
     let ids: Vec<_> = document.tree.nodes().filter_map(|n| n.value().as_element()?.id()).collect();
     let mut distinct = ids.clone();
@@ -109,7 +115,7 @@ fn a_run_without_labels_says_why_there_is_no_accuracy() {
     sample.classes.clear();
     sample.metrics.iter_mut().for_each(|row| row.figures.retain(|name, _| name != "knn_top1"));
     sample.map.iter_mut().for_each(|point| point.class = None);
-    for row in &mut sample.neighbours {
+    for row in &mut sample.neighbors {
         (row.label, row.predicted) = (None, None);
         row.nearest.iter_mut().for_each(|near| near.label = None);
     }
@@ -127,14 +133,14 @@ fn a_run_that_left_nothing_else_still_has_a_page() {
         metrics: &[],
         finding: None,
         views: &[],
-        neighbours: &[],
+        neighbors: &[],
         map: &[],
         classes: &[],
         config_toml: "",
         ..sample.page()
     };
     let (text, document) = parse(&page);
-    assert_eq!(count(&document, ".missing"), 4, "curves, views, neighbours, map");
+    assert_eq!(count(&document, ".missing"), 4, "curves, views, neighbors, map");
     assert!(text.contains("Nothing is wrong"));
     assert!(document.errors.is_empty(), "{:?}", document.errors);
 }

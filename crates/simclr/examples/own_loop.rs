@@ -5,7 +5,7 @@
 use anyhow::Result;
 use portolan_augment::presets;
 use portolan_encoders::ResNetConfig;
-use portolan_method::{Batch, Method, StepCx};
+use portolan_method::{Batch, Method, StepContext};
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_simclr::{Simclr, SimclrConfig};
 use portolan_tensor::{Device, Kind, Tensor, seed};
@@ -24,14 +24,14 @@ pub(crate) fn main() -> Result<()> {
     for step in 0..30 {
         let view = || &images + 0.1 * images.randn_like();
         let batch = Batch { views: vec![view(), view()], ids: (0..16).collect() };
-        let cx = StepCx {
+        let cx = StepContext {
             step,
             total_steps: 30,
             epoch: 1,
             micro_batch: 0,
             seed: 0,
             device,
-            givens: None,
+            inputs: None,
         };
         let out = method.loss(&batch, &cx)?;
         optimizer.zero_grad()?;

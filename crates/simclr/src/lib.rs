@@ -32,7 +32,7 @@ use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, ProjectionHead};
 use portolan_losses::nt_xent;
-use portolan_method::{Batch, Method, Network, StepCx, StepLoss, check_views};
+use portolan_method::{Batch, Method, Network, StepContext, StepLoss, check_views};
 use portolan_optim::ParamGroup;
 use portolan_tensor::{Device, Tensor, prefixed};
 
@@ -77,7 +77,7 @@ impl Method for Simclr {
     }
 
     /// Algorithm 1.
-    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+    fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let (x_i, x_j) = batch.pair()?;
         let n = x_i.size()[0];
         let z = self.network.forward(&Tensor::cat(&[x_i, x_j], 0)); // z = g(f(x)), both views
@@ -92,7 +92,7 @@ impl Method for Simclr {
     }
 
     /// Nothing follows an update: there is no second network.
-    fn after_update(&mut self, _cx: &StepCx) -> Result<()> {
+    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
         Ok(())
     }
 

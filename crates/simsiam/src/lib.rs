@@ -29,7 +29,7 @@ use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::negative_cosine;
-use portolan_method::{Batch, Method, Network, StepCx, StepLoss, check_views};
+use portolan_method::{Batch, Method, Network, StepContext, StepLoss, check_views};
 use portolan_optim::{LrRule, ParamGroup};
 use portolan_tensor::{Device, Tensor, Vars, prefixed};
 
@@ -100,7 +100,7 @@ impl Method for Simsiam {
     }
 
     /// Algorithm 1.
-    fn loss(&mut self, batch: &Batch, _cx: &StepCx) -> Result<StepLoss> {
+    fn loss(&mut self, batch: &Batch, _cx: &StepContext) -> Result<StepLoss> {
         let (x_1, x_2) = batch.pair()?;
         let (z_1, z_2) = (self.network.forward(x_1), self.network.forward(x_2));
         let (p_1, p_2) = (self.predictor.forward(&z_1, true), self.predictor.forward(&z_2, true));
@@ -109,7 +109,7 @@ impl Method for Simsiam {
     }
 
     /// Nothing follows an update: there is no second network.
-    fn after_update(&mut self, _cx: &StepCx) -> Result<()> {
+    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
         Ok(())
     }
 

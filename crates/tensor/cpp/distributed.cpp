@@ -76,7 +76,7 @@ struct Gather : torch::autograd::Function<Gather> {
 
 using Optional = std::optional<at::Tensor>;
 
-// Batch normalisation by the statistics of all processes' batches, which are of one size: one collective forward and one backward.
+// Batch normalization by the statistics of all processes' batches, which are of one size: one collective forward and one backward.
 struct BatchNorm : torch::autograd::Function<BatchNorm> {
   static at::Tensor forward(torch::autograd::AutogradContext *ctx, const at::Tensor &x, const Optional &weight,
                             const Optional &bias, at::Tensor running_mean, at::Tensor running_var, double momentum,
@@ -191,7 +191,7 @@ const char *portolan_group_gather(at::Tensor *x, at::Tensor **out) {
   return guarded([&] { *out = new at::Tensor(Gather::apply(*x)); });
 }
 
-// out = x [n, channels, …] normalised by the statistics of all processes' batches, which the running ones move towards; weight and bias
+// out = x [n, channels, …] normalized by the statistics of all processes' batches, which the running ones move towards; weight and bias
 // are both there or both null. Carries gradients.
 const char *portolan_group_batch_norm(at::Tensor *x, at::Tensor *weight, at::Tensor *bias, at::Tensor *running_mean,
                                       at::Tensor *running_var, double momentum, double eps, at::Tensor **out) {

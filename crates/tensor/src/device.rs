@@ -95,7 +95,7 @@ pub fn channels_last(tensor: &Tensor) -> Tensor {
     tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }
 
-/// The arithmetic of forward and backward passes. Weights, losses, optimiser and momentum encoder are
+/// The arithmetic of forward and backward passes. Weights, losses, optimizer and momentum encoder are
 /// float32 in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -127,7 +127,7 @@ pub fn seed(seed: u64) {
 }
 
 /// The same numbers in float32, or in float64 where they are that: what sums and losses are computed in.
-pub fn wide(x: &Tensor) -> Tensor {
+pub fn at_least_f32(x: &Tensor) -> Tensor {
     match x.kind() {
         Kind::Double => x.shallow_clone(),
         _ => x.to_kind(Kind::Float),

@@ -267,7 +267,7 @@ pub struct Running<'a> {
     pub momentum: f64,
 }
 
-/// `x` (`[n, channels, …]`, the same n in all processes) normalised by each channel's mean and variance over all processes, then scaled and shifted by
+/// `x` (`[n, channels, …]`, the same n in all processes) normalized by each channel's mean and variance over all processes, then scaled and shifted by
 /// `affine`. Carries gradients; with one collective forward and one backward.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! One operation on every tensor of a list, in as few kernels as libtorch can: what optimisers and momentum networks
+//! One operation on every tensor of a list, in as few kernels as libtorch can: what optimizers and momentum networks
 //! are made of. On a GPU a step's time would otherwise go into starting a kernel for each of a hundred tensors.
 //!
 //! All of it works in place and outside autograd.

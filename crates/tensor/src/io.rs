@@ -82,14 +82,14 @@ pub fn save(
     let sum = bytes.iter().fold(0, |sum: u32, (name, b)| sum.wrapping_add(checksum(name, &b.data)));
     metadata.insert(CHECKSUM.to_owned(), format!("{sum:08x}"));
     let file = safetensors::serialize(bytes.iter().map(|(n, b)| (*n, b)), Some(metadata))?;
-    write_aside(path, &file)
+    write_atomic(path, &file)
 }
 
 /// Writes `contents` to `path` aside, synced and renamed: all of it or nothing.
 ///
 /// # Errors
 /// When the folder cannot be written or the disk is full.
-pub fn write_aside(path: &Path, contents: &[u8]) -> Result<()> {
+pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
     use std::io::Write;
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,

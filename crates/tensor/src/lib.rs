@@ -30,13 +30,13 @@ mod native;
 mod recompute;
 mod vars;
 
-pub use device::{Precision, channels_last, number, page_locked, seed, upload, wide};
+pub use device::{Precision, at_least_f32, channels_last, number, page_locked, seed, upload};
 pub use grad::no_grad;
 pub use graph::{Graph, leave_default_stream};
 pub use memory::{keep_freed_memory, release_freed_memory};
 pub use native::{
-    autocast_bf16, deterministic, free_memory, full_precision, generator_state, peak_memory,
-    report_waits, set_generator_state, use_gpu, written,
+    autocast_bf16, deterministic, free_memory, from_fill, full_precision, generator_state,
+    peak_memory, report_waits, set_generator_state, use_gpu,
 };
 pub use recompute::recomputed;
 pub use tch::{self, Device, IndexOp, Kind, Reduction, Tensor};

@@ -204,7 +204,7 @@ pub fn set_generator_state(device: Device, state: &Tensor) -> Result<()> {
 /// libtorch's own threads are not asked to help with the zeros: each thread that did so would get a team of them, and
 /// OpenMP lets the teams of a process sleep between one operation and the next as soon as there are more threads than
 /// cores. Beside a loader that makes its batches so, training on the CPU took almost twice as long.
-pub fn written<T: Element>(shape: &[i64], fill: impl FnOnce(&mut [T])) -> Tensor {
+pub fn from_fill<T: Element>(shape: &[i64], fill: impl FnOnce(&mut [T])) -> Tensor {
     let tensor = Tensor::empty(shape, (T::KIND, Device::Cpu));
     let n = tensor.numel();
     if n > 0 {
@@ -229,13 +229,13 @@ mod tests {
 
     #[test]
     fn a_tensor_is_written_in_its_place() {
-        let tensor = written(&[2, 3], |values: &mut [f32]| values[4] = 7.0);
+        let tensor = from_fill(&[2, 3], |values: &mut [f32]| values[4] = 7.0);
         assert_eq!(
             Vec::<f32>::try_from(tensor.view([-1])).unwrap(),
             [0.0, 0.0, 0.0, 0.0, 7.0, 0.0]
         );
         assert_eq!(
-            written(&[0, 3], |_: &mut [u8]| panic!("there is nothing to write")).size(),
+            from_fill(&[0, 3], |_: &mut [u8]| panic!("there is nothing to write")).size(),
             [0, 3]
         );
     }

@@ -9,9 +9,9 @@ use tch::{Device, Tensor};
 pub struct Var {
     /// Its name, as the Python libraries have it: `layer1.0.conv1.weight`.
     pub name: String,
-    /// The tensor itself; clones are shallow, so that all of them see what the optimiser does.
+    /// The tensor itself; clones are shallow, so that all of them see what the optimizer does.
     pub tensor: Tensor,
-    /// Whether the optimiser moves it. Buffers (running statistics, fixed tables) are only stored.
+    /// Whether the optimizer moves it. Buffers (running statistics, fixed tables) are only stored.
     pub trained: bool,
 }
 
@@ -44,7 +44,7 @@ impl Vars {
         self.device
     }
 
-    /// Adds a tensor that the optimiser moves, with these initial values.
+    /// Adds a tensor that the optimizer moves, with these initial values.
     pub fn parameter(&self, name: &str, values: Tensor) -> Tensor {
         self.add(name, values.to_device(self.device).set_requires_grad(true), true)
     }
@@ -62,7 +62,7 @@ impl Vars {
         tensor
     }
 
-    /// What the optimiser moves, in the order it was made.
+    /// What the optimizer moves, in the order it was made.
     pub fn parameters(&self) -> Vec<(String, Tensor)> {
         self.select(|var| var.trained)
     }

@@ -1,7 +1,7 @@
 //! Short trials of a method on made-up images.
 
 use portolan_encoders::{EncoderConfig, ResNetConfig, Stem};
-use portolan_method::{Batch, Method, Signs, StepCx, signs_of_collapse};
+use portolan_method::{Batch, CollapseMetrics, Method, StepContext, signs_of_collapse};
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, Kind, Tensor, tch};
 use std::collections::BTreeMap;
@@ -23,15 +23,15 @@ pub fn small() -> EncoderConfig {
 }
 
 /// A step of a run of `total` steps.
-pub fn step(step: u64, total: u64) -> StepCx<'static> {
-    StepCx {
+pub fn step(step: u64, total: u64) -> StepContext<'static> {
+    StepContext {
         step,
         total_steps: total,
         epoch: 0,
         micro_batch: 0,
         seed: 5,
         device: CPU,
-        givens: None,
+        inputs: None,
     }
 }
 
@@ -52,11 +52,11 @@ pub struct Shown {
     pub first_loss: f64,
     /// Figures of the last step by name.
     pub figures: BTreeMap<&'static str, f64>,
-    /// Signs of collapse in the last step's outputs, where the method has outputs.
-    pub signs: Option<Signs>,
+    /// CollapseMetrics of collapse in the last step's outputs, where the method has outputs.
+    pub signs: Option<CollapseMetrics>,
 }
 
-/// How a method is tried: on 64 images of smooth colour fields, of which a view is the image at its size with noise.
+/// How a method is tried: on 64 images of smooth color fields, of which a view is the image at its size with noise.
 #[derive(Clone, Debug)]
 pub struct Trial {
     /// Steps, one epoch as schedules see it.

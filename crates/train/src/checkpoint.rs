@@ -20,7 +20,7 @@ pub struct Checkpoint {
     pub method: String,
     /// Checksum of the data set trained on.
     pub data: String,
-    /// Optimiser steps done.
+    /// Optimizer steps done.
     pub step: u64,
     /// Seconds of training so far.
     pub seconds: f64,
@@ -73,7 +73,7 @@ impl Checkpoint {
         Ok(path)
     }
 
-    /// Reads the checkpoint at `path` into the method, the optimiser and libtorch's generators. Nothing is
+    /// Reads the checkpoint at `path` into the method, the optimizer and libtorch's generators. Nothing is
     /// changed unless all of it fits.
     ///
     /// # Errors

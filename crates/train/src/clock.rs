@@ -14,9 +14,9 @@ pub enum Stage {
     Forward,
     /// The gradients.
     Backward,
-    /// Clipping, and the optimiser's step.
+    /// Clipping, and the optimizer's step.
     Optimizer,
-    /// What the method does afterwards: its momentum network, its queue, its centre.
+    /// What the method does afterwards: its momentum network, its queue, its center.
     Update,
 }
 

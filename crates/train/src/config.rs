@@ -5,7 +5,7 @@ use portolan_optim::{Decay, LrScaling, OptimizerConfig, Schedule, schedule::cosi
 use portolan_tensor::{Device, Precision, distributed};
 use serde::{Deserialize, Serialize};
 
-use crate::Place;
+use crate::StepPlan;
 
 /// The settings of the training loop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ use crate::Place;
 pub struct TrainConfig {
     /// Passes over the training images.
     pub epochs: u64,
-    /// Images of one optimiser step.
+    /// Images of one optimizer step.
     pub batch_size: usize,
     /// Into how many micro-batches a step is divided, to save memory. Their gradients add up to the
     /// whole batch's, but negatives and batch statistics are those of a micro-batch.
@@ -27,7 +27,7 @@ pub struct TrainConfig {
     pub clip_gradients: f64,
     /// Which parameters decay and are adapted by LARS.
     pub decay: Decay,
-    /// What the optimiser's weight decay becomes by the end, along a cosine (DINO, section 3.2); it stays as it is
+    /// What the optimizer's weight decay becomes by the end, along a cosine (DINO, section 3.2); it stays as it is
     /// where this is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_weight_decay: Option<f64>,
@@ -57,7 +57,8 @@ pub struct TrainConfig {
 pub enum OnDivergence {
     /// Say that the representation has collapsed; stop at a loss that is no number.
     #[default]
-    Tell,
+    #[serde(alias = "tell")] // its name up to 0.1
+    Warn,
     /// Stop.
     Stop,
     /// Go back to the last good checkpoint and on at half the learning rate, five times at most.
@@ -75,14 +76,14 @@ impl TrainConfig {
     }
 
     /// The learning rate of this step (counted from 0).
-    pub fn rate(&self, place: &Place, step: u64) -> f64 {
-        self.schedule.at(self.base_rate(), step, place.steps_per_epoch(), place.epochs)
+    pub fn rate(&self, plan: &StepPlan, step: u64) -> f64 {
+        self.schedule.at(self.base_rate(), step, plan.steps_per_epoch(), plan.epochs)
     }
 
     /// The weight decay of this step (counted from 0), where it changes.
-    pub fn weight_decay(&self, place: &Place, step: u64) -> Option<f64> {
+    pub fn weight_decay(&self, plan: &StepPlan, step: u64) -> Option<f64> {
         let (first, last) = (self.optimizer.weight_decay(), self.final_weight_decay?);
-        Some(cosine_with_warmup(step, place.total_steps(), 0, 0.0, first, last))
+        Some(cosine_with_warmup(step, plan.total_steps(), 0, 0.0, first, last))
     }
 
     /// Whether these settings make sense with this many training images, on this device.

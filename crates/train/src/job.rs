@@ -35,7 +35,7 @@ pub struct Job<'a> {
     /// Set from outside to end the run after the step in progress.
     pub stop: &'a AtomicBool,
     /// The plain view of evaluation.
-    pub plain_view: &'a ViewSpec,
+    pub eval_view: &'a ViewSpec,
     /// kNN on the way, where there are labels.
     pub knn: Option<KnnPoint<'a>>,
     /// Seconds that the work after training will take, for the time that is shown as left; 0 where unknown.
@@ -46,11 +46,11 @@ pub struct Job<'a> {
 
 /// How the kNN figure on the way is made: training images as the bank, test images as the queries.
 pub struct KnnPoint<'a> {
-    /// Labelled training images.
+    /// Labeled training images.
     pub bank: &'a dyn Source,
-    /// Labelled test images.
+    /// Labeled test images.
     pub test: &'a dyn Source,
-    /// Neighbours and temperature.
+    /// Neighbors and temperature.
     pub config: &'a KnnConfig,
     /// Number of classes.
     pub classes: i64,

@@ -3,42 +3,42 @@
 //! It knows [`portolan_method::Method`] and no single method.
 //!
 //! ```
-//! use portolan_train::Place;
+//! use portolan_train::StepPlan;
 //!
 //! // A run's position is its number of steps; everything else follows from it.
-//! let place = Place { items: 1000, batch_size: 256, epochs: 10 };
-//! assert_eq!(place.steps_per_epoch(), 3); // the last, smaller batch is left out
-//! assert_eq!(place.total_steps(), 30);
-//! assert_eq!(place.epoch_of(7), 2);
+//! let plan = StepPlan { items: 1000, batch_size: 256, epochs: 10 };
+//! assert_eq!(plan.steps_per_epoch(), 3); // the last, smaller batch is left out
+//! assert_eq!(plan.total_steps(), 30);
+//! assert_eq!(plan.epoch_of(7), 2);
 //! ```
 //!
 //! All randomness comes from streams named by seed, epoch, item and step, and every tensor that training
 //! changes is in the checkpoint. Resuming therefore needs no replay: the loop simply goes on at a step, and on
 //! the CPU arrives at the same bits as if it had never stopped.
 
-mod captured;
 mod checkpoint;
 mod clock;
 mod config;
+mod cuda_graph;
 mod job;
-mod journal;
 mod loader;
-mod order;
-mod place;
+mod metrics_writer;
 mod pretrain;
 mod progress;
+mod sampler;
 mod step;
+mod step_plan;
 mod tensorboard;
 mod views;
 
-pub use captured::Steps;
 pub use checkpoint::{Checkpoint, checkpoint_bytes, checkpoints, newest, step_of};
 pub use clock::{Clock, Stage};
 pub use config::{OnDivergence, TrainConfig};
+pub use cuda_graph::Steps;
 pub use job::{Job, KnnPoint, Outcome};
-pub use loader::{Feed, Loader};
-pub use place::Place;
+pub use loader::{Loader, LoaderConfig};
 pub use pretrain::{optimizer, pretrain};
 pub use progress::duration;
 pub use step::{Training, step};
+pub use step_plan::StepPlan;
 pub use views::Augment;

@@ -9,21 +9,21 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use crate::order;
-use crate::views::{self, Augment, Finisher, Moment, Prepared, Skipped};
-use crate::{Clock, Place, Stage};
+use crate::sampler;
+use crate::views::{self, Augment, BatchIndex, DeviceStage, HostBatch, Skipped};
+use crate::{Clock, Stage, StepPlan};
 
 /// Batches that wait for the loop: enough to smooth a slow image, few enough to cost no memory.
 const AHEAD: usize = 2;
 
 /// What a run's batches are made of.
-pub struct Feed {
+pub struct LoaderConfig {
     /// The images.
     pub images: Arc<dyn Source>,
     /// The views of each.
     pub views: Vec<ViewSpec>,
     /// How many, in what batches (of all processes together).
-    pub place: Place,
+    pub plan: StepPlan,
     /// In how many micro-batches a step's batch comes.
     pub accumulate: usize,
     /// What the order and the views are drawn from.
@@ -38,9 +38,9 @@ pub struct Feed {
 /// are read, decoded and augmented on threads of its own while the loop trains; what is left for the device is done
 /// when a batch is asked for.
 pub struct Loader {
-    batches: Receiver<Result<Prepared>>,
+    batches: Receiver<Result<HostBatch>>,
     worker: Option<JoinHandle<()>>,
-    finisher: Finisher,
+    finisher: DeviceStage,
     skipped: Skipped,
 }
 
@@ -49,8 +49,8 @@ impl Loader {
     ///
     /// # Errors
     /// When threads cannot be started, or images are wanted on the device and none can be read.
-    pub fn start(feed: Feed, from: u64, threads: usize) -> Result<Self> {
-        let Feed { images, views, place, accumulate, seed, augment, device } = feed;
+    pub fn start(feed: LoaderConfig, from: u64, threads: usize) -> Result<Self> {
+        let LoaderConfig { images, views, plan, accumulate, seed, augment, device } = feed;
         let shards = images.shards();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -65,24 +65,24 @@ impl Loader {
         let (rank, processes) = (distributed::rank(), distributed::world_size());
         let (sender, batches) = sync_channel(AHEAD);
         let work = move || {
-            let per_epoch = place.steps_per_epoch();
+            let per_epoch = plan.steps_per_epoch();
             let mut ordered = (u64::MAX, Vec::new());
-            for step in from..place.total_steps() {
-                let epoch = place.epoch_of(step);
+            for step in from..plan.total_steps() {
+                let epoch = plan.epoch_of(step);
                 if ordered.0 != epoch {
-                    let micro_batch = place.batch_size / accumulate;
+                    let micro_batch = plan.batch_size / accumulate;
                     ordered = (
                         epoch,
-                        order::order(place.items, shards.clone(), micro_batch, seed, epoch),
+                        sampler::order(plan.items, shards.clone(), micro_batch, seed, epoch),
                     );
                 }
-                let start = (step % per_epoch) as usize * place.batch_size;
-                let ids = &ordered.1[start..start + place.batch_size];
-                for (micro, ids) in (0..).zip(ids.chunks(place.batch_size / accumulate)) {
+                let start = (step % per_epoch) as usize * plan.batch_size;
+                let ids = &ordered.1[start..start + plan.batch_size];
+                for (micro, ids) in (0..).zip(ids.chunks(plan.batch_size / accumulate)) {
                     // Every process goes by the same order, and takes its own part of every batch.
                     let share = ids.len() / processes;
                     let ids = &ids[rank * share..][..share];
-                    let moment = Moment { epoch, step, micro_batch: micro };
+                    let moment = BatchIndex { epoch, step, micro_batch: micro };
                     let batch = pool.install(|| maker.prepare(moment, ids));
                     // The loop is gone when it no longer listens: nothing is left to do.
                     if sender.send(batch).is_err() {
@@ -138,15 +138,15 @@ mod tests {
     use portolan_data::Picture;
     use portolan_tensor::tch;
 
-    /// Grey images whose level is their number; `bad` cannot be read, `fatal` panics, `growing` are of different sizes.
-    struct Grey {
+    /// Gray images whose level is their number; `bad` cannot be read, `fatal` panics, `growing` are of different sizes.
+    struct Gray {
         n: usize,
         bad: Vec<usize>,
         fatal: Option<usize>,
         growing: bool,
     }
 
-    impl Source for Grey {
+    impl Source for Gray {
         fn len(&self) -> usize {
             self.n
         }
@@ -165,14 +165,14 @@ mod tests {
         }
     }
 
-    fn grey(n: usize, bad: &[usize]) -> Arc<dyn Source> {
-        Arc::new(Grey { n, bad: bad.to_vec(), fatal: None, growing: false })
+    fn gray(n: usize, bad: &[usize]) -> Arc<dyn Source> {
+        Arc::new(Gray { n, bad: bad.to_vec(), fatal: None, growing: false })
     }
 
-    fn feed(images: Arc<dyn Source>, augment: Augment) -> Feed {
+    fn feed(images: Arc<dyn Source>, augment: Augment) -> LoaderConfig {
         tch::set_num_threads(1);
-        Feed {
-            place: Place { items: images.len(), batch_size: 4, epochs: 2 },
+        LoaderConfig {
+            plan: StepPlan { items: images.len(), batch_size: 4, epochs: 2 },
             images,
             views: vec![presets::moco_v2(8), presets::moco_v2(8)],
             accumulate: 2,
@@ -182,8 +182,8 @@ mod tests {
         }
     }
 
-    fn run(feed: Feed, from: u64, threads: usize) -> (Vec<Batch>, Vec<String>) {
-        let n = (feed.place.total_steps() - from) * 2;
+    fn run(feed: LoaderConfig, from: u64, threads: usize) -> (Vec<Batch>, Vec<String>) {
+        let n = (feed.plan.total_steps() - from) * 2;
         let mut loader = Loader::start(feed, from, threads).unwrap();
         let batches = (0..n).map(|_| loader.next_batch(&mut Clock::stopped()).unwrap()).collect();
         let skipped = loader.skipped();
@@ -193,12 +193,12 @@ mod tests {
     #[test]
     fn batches_depend_on_the_seed_and_not_on_threads_or_where_one_starts() {
         for augment in [Augment::Cpu, Augment::Device] {
-            let (all, _) = run(feed(grey(10, &[]), augment), 0, 1);
+            let (all, _) = run(feed(gray(10, &[]), augment), 0, 1);
             assert_eq!(all.len(), 8);
             assert_eq!(all[0].views[0].size(), [2, 3, 8, 8]);
             assert_ne!(all[0].views[0], all[0].views[1], "views differ");
-            let (same, _) = run(feed(grey(10, &[]), augment), 0, 3);
-            let (late, _) = run(feed(grey(10, &[]), augment), 3, 2);
+            let (same, _) = run(feed(gray(10, &[]), augment), 0, 3);
+            let (late, _) = run(feed(gray(10, &[]), augment), 3, 2);
             for (a, b) in all.iter().zip(&same).chain(all[6..].iter().zip(&late)) {
                 assert_eq!(a.ids, b.ids);
                 assert_eq!(a.views, b.views);
@@ -210,10 +210,10 @@ mod tests {
     #[test]
     fn a_view_shows_its_image_wherever_it_is_made() {
         let mixed: Arc<dyn Source> =
-            Arc::new(Grey { n: 10, bad: vec![], fatal: None, growing: true });
-        let on_device = [grey(10, &[]), mixed].map(|images| feed(images, Augment::Device));
-        for mut feed in on_device.into_iter().chain([feed(grey(10, &[]), Augment::Cpu)]) {
-            let spec = presets::mae(8).with_normalisation([0.0; 3], [1.0 / 255.0; 3]);
+            Arc::new(Gray { n: 10, bad: vec![], fatal: None, growing: true });
+        let on_device = [gray(10, &[]), mixed].map(|images| feed(images, Augment::Device));
+        for mut feed in on_device.into_iter().chain([feed(gray(10, &[]), Augment::Cpu)]) {
+            let spec = presets::mae(8).with_normalization([0.0; 3], [1.0 / 255.0; 3]);
             feed.views = vec![spec];
             let (batches, _) = run(feed, 0, 2);
             for batch in batches {
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn unreadable_images_are_replaced_counted_and_named() {
         for augment in [Augment::Cpu, Augment::Device] {
-            let (batches, skipped) = run(feed(grey(10, &[3]), augment), 0, 2);
+            let (batches, skipped) = run(feed(gray(10, &[3]), augment), 0, 2);
             assert!(batches.iter().all(|batch| batch.views[0].size()[0] == 2));
             assert_eq!(skipped, ["image 3: cut short"]);
         }
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn no_readable_image_is_an_error_with_a_reason() {
         for augment in [Augment::Cpu, Augment::Device] {
-            let started = Loader::start(feed(grey(4, &[0, 1, 2, 3]), augment), 0, 1);
+            let started = Loader::start(feed(gray(4, &[0, 1, 2, 3]), augment), 0, 1);
             let failed = started.and_then(|mut loader| loader.next_batch(&mut Clock::stopped()));
             let error = failed.unwrap_err().to_string();
             assert!(
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_loader_that_dies_ends_the_run_with_its_cause() {
-        let source = Arc::new(Grey { n: 4, bad: vec![], fatal: Some(2), growing: false });
+        let source = Arc::new(Gray { n: 4, bad: vec![], fatal: Some(2), growing: false });
         let mut loader = Loader::start(feed(source, Augment::Cpu), 0, 2).unwrap();
         let error = (0..2).find_map(|_| loader.next_batch(&mut Clock::stopped()).err()).unwrap();
         let error = error.to_string();

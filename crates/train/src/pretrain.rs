@@ -1,10 +1,10 @@
 //! The loop.
 
-mod looks;
-mod setbacks;
+mod epoch_end;
+mod recovery;
 
 use anyhow::{Context, Result, bail};
-use portolan_method::{Method, StepCx, StepLoss, output_deviation, output_rank};
+use portolan_method::{Method, StepContext, StepLoss, output_deviation, output_rank};
 use portolan_optim::Optimizer;
 use portolan_tensor::distributed::{self, Reducer};
 use portolan_tensor::{Device, Kind, Tensor};
@@ -15,11 +15,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::checkpoint::prune;
-use crate::journal::Journal;
+use crate::metrics_writer::Journal;
 use crate::progress::{Progress, Standing};
 use crate::{
-    Checkpoint, Clock, Feed, Job, Loader, OnDivergence, Outcome, Place, Steps, TrainConfig,
-    Training,
+    Checkpoint, Clock, Job, Loader, LoaderConfig, OnDivergence, Outcome, StepPlan, Steps,
+    TrainConfig, Training,
 };
 
 /// Losses are read back from the device every so many steps, since reading waits for it.
@@ -45,7 +45,7 @@ pub fn pretrain(method: &mut dyn Method, job: &Job) -> Result<Outcome> {
     }
 }
 
-/// The optimiser that `config` describes, over the method's parameters.
+/// The optimizer that `config` describes, over the method's parameters.
 ///
 /// # Errors
 /// When a setting is out of range.
@@ -69,7 +69,7 @@ struct Run<'a> {
     job: &'a Job<'a>,
     /// The job's, with the learning rate that setbacks have left.
     config: TrainConfig,
-    place: Place,
+    plan: StepPlan,
     optimizer: Optimizer,
     steps: Steps,
     /// What averages gradients over the processes of the job, where there are several.
@@ -103,8 +103,11 @@ impl<'a> Run<'a> {
         let Start { from, healthy, rollbacks } = start;
         let mut config = job.config.clone();
         let steps = Steps::new(&config, job.device)?;
-        let place =
-            Place { items: job.images.len(), batch_size: config.batch_size, epochs: config.epochs };
+        let plan = StepPlan {
+            items: job.images.len(),
+            batch_size: config.batch_size,
+            epochs: config.epochs,
+        };
         let optimizer = optimizer(&config, method)?;
         let fresh = Checkpoint {
             method: job.name.to_owned(),
@@ -118,14 +121,14 @@ impl<'a> Run<'a> {
         };
         state.processes = distributed::world_size();
         state.rollbacks = state.rollbacks.max(rollbacks);
-        config.learning_rate *= setbacks::SLOWER.powi(state.rollbacks as i32);
+        config.learning_rate *= recovery::SLOWER.powi(state.rollbacks as i32);
         if state.data != job.checksum {
             bail!("the data is not what this run was trained on; resume it with the same --data");
         }
-        let feed = Feed {
+        let feed = LoaderConfig {
             images: Arc::clone(&job.images),
             views: method.views().to_vec(),
-            place,
+            plan,
             accumulate: config.accumulate,
             seed: job.seed,
             augment: job.augment,
@@ -136,7 +139,7 @@ impl<'a> Run<'a> {
         let mut run = Run {
             job,
             config,
-            place,
+            plan,
             reducer: Reducer::new(
                 &optimizer.params().map(Tensor::shallow_clone).collect::<Vec<_>>(),
             )?,
@@ -144,7 +147,7 @@ impl<'a> Run<'a> {
             steps,
             loader,
             journal: Journal::open(job.folder, state.step, job.tensorboard)?,
-            progress: Progress::new(state.step, place.total_steps(), place.epochs),
+            progress: Progress::new(state.step, plan.total_steps(), plan.epochs),
             before: state.seconds,
             first: state.step,
             state,
@@ -170,9 +173,9 @@ impl<'a> Run<'a> {
 
     /// Steps until all are done, or the run is asked to stop.
     fn go(&mut self, method: &mut dyn Method) -> Result<()> {
-        while self.state.step < self.place.total_steps() {
+        while self.state.step < self.plan.total_steps() {
             self.step(method)?;
-            let epoch_ends = self.place.ends_epoch(self.state.step);
+            let epoch_ends = self.plan.ends_epoch(self.state.step);
             if epoch_ends {
                 self.end_epoch(method)?;
             }
@@ -194,21 +197,21 @@ impl<'a> Run<'a> {
     /// One step, whose losses are kept until they are read back.
     fn step(&mut self, method: &mut dyn Method) -> Result<()> {
         let (config, step) = (&self.config, self.state.step);
-        let cx = StepCx {
+        let cx = StepContext {
             step,
-            total_steps: self.place.total_steps(),
-            epoch: self.place.epoch_of(step),
+            total_steps: self.plan.total_steps(),
+            epoch: self.plan.epoch_of(step),
             micro_batch: 0,
             seed: self.job.seed,
             device: self.job.device,
-            givens: None,
+            inputs: None,
         };
         let loader = &mut self.loader;
         let mut training = Training {
             method,
             optimizer: &mut self.optimizer,
             config,
-            place: self.place,
+            plan: self.plan,
             reducer: self.reducer.as_ref(),
         };
         let next_batch = |clock: &mut Clock| loader.next_batch(clock);
@@ -242,12 +245,12 @@ impl<'a> Run<'a> {
                 .into());
         }
         let last = self.state.step - 1;
-        let speed = (steps as usize * self.place.batch_size) as f64
+        let speed = (steps as usize * self.plan.batch_size) as f64
             / self.last_read.elapsed().as_secs_f64().max(1e-9);
         let loss = losses.iter().sum::<f64>() / losses.len() as f64;
         let mut row = self.row(last);
         row.insert("loss".to_owned(), json!(loss));
-        row.insert("lr".to_owned(), json!(self.config.rate(&self.place, last)));
+        row.insert("lr".to_owned(), json!(self.config.rate(&self.plan, last)));
         row.insert("images_per_second".to_owned(), json!(speed));
         for (i, (name, _)) in pending[0].figures.iter().enumerate() {
             let values = over_all(&pending.iter().map(|p| &p.figures[i].1).collect::<Vec<_>>())?;
@@ -263,7 +266,7 @@ impl<'a> Run<'a> {
         if let Some(outputs) = pending.last().and_then(|last| last.outputs.as_ref()) {
             row.insert("output_deviation".to_owned(), json!(output_deviation(outputs)));
             let hundreds = self.state.step / RANK_EVERY > first / RANK_EVERY;
-            if hundreds || self.place.ends_epoch(self.state.step) {
+            if hundreds || self.plan.ends_epoch(self.state.step) {
                 row.insert("output_rank".to_owned(), json!(output_rank(outputs)?));
             }
         }
@@ -276,11 +279,11 @@ impl<'a> Run<'a> {
 
     /// What is shown of the run: what is left goes by the pace so far, looks on the way included.
     fn standing(&self) -> Standing {
-        let (done, total) = (self.state.step, self.place.total_steps());
+        let (done, total) = (self.state.step, self.plan.total_steps());
         let pace = self.started.elapsed().as_secs_f64() / (done - self.first).max(1) as f64;
         Standing {
             done,
-            epoch: self.place.epoch_of(done.max(1) - 1),
+            epoch: self.plan.epoch_of(done.max(1) - 1),
             loss: self.shown.0,
             speed: self.shown.1,
             left: pace * (total - done) as f64 + self.job.afterwards,
@@ -289,7 +292,7 @@ impl<'a> Run<'a> {
 
     /// The start of a journal row for what is known after step `last` (counted from 0).
     fn row(&self, last: u64) -> Map<String, Value> {
-        let epoch = (last + 1) as f64 / self.place.steps_per_epoch() as f64;
+        let epoch = (last + 1) as f64 / self.plan.steps_per_epoch() as f64;
         let mut row = Map::new();
         row.insert("step".to_owned(), json!(last + 1));
         row.insert("epoch".to_owned(), json!(epoch));
@@ -299,8 +302,8 @@ impl<'a> Run<'a> {
     /// After an epoch: its line, and its kNN figure where one is due.
     fn end_epoch(&mut self, method: &dyn Method) -> Result<()> {
         self.read_back()?;
-        let (done, total) = (self.state.step, self.place.total_steps());
-        let epoch = self.place.epoch_of(done - 1);
+        let (done, total) = (self.state.step, self.plan.total_steps());
+        let epoch = self.plan.epoch_of(done - 1);
         self.progress.epoch(self.standing());
         let every = self.job.config.knn_every;
         if every > 0 && ((epoch + 1).is_multiple_of(every) || done == total) {
@@ -341,7 +344,7 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self, method: &dyn Method) -> Result<Outcome> {
-        let complete = self.state.step == self.place.total_steps();
+        let complete = self.state.step == self.plan.total_steps();
         let checkpoint = match self.checkpoint.take() {
             Some(path) => path,
             None => {
@@ -350,7 +353,7 @@ impl<'a> Run<'a> {
             }
         };
         let seconds = self.seconds();
-        let images = self.state.step as f64 * self.place.batch_size as f64;
+        let images = self.state.step as f64 * self.plan.batch_size as f64;
         Ok(Outcome {
             complete,
             seconds,

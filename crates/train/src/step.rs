@@ -1,11 +1,11 @@
 //! One step of training.
 
 use anyhow::{Context, Result};
-use portolan_method::{Batch, Method, StepCx, StepLoss};
+use portolan_method::{Batch, Method, StepContext, StepLoss};
 use portolan_optim::{Optimizer, clip_grad_norm, grad_norm};
 use portolan_tensor::distributed::Reducer;
 
-use crate::{Clock, Place, Stage, TrainConfig};
+use crate::{Clock, Stage, StepPlan, TrainConfig};
 
 /// What a step works on.
 pub struct Training<'a> {
@@ -16,12 +16,12 @@ pub struct Training<'a> {
     /// The loop's settings.
     pub config: &'a TrainConfig,
     /// The shape of the run.
-    pub place: Place,
+    pub plan: StepPlan,
     /// What averages gradients over the processes of the job, where there are several.
     pub reducer: Option<&'a Reducer>,
 }
 
-/// One optimiser step: forward and backward for each micro-batch that `next_batch` hands out, then the update. Nothing
+/// One optimizer step: forward and backward for each micro-batch that `next_batch` hands out, then the update. Nothing
 /// in it waits for the device.
 ///
 /// Losses come back in the order of the micro-batches, without gradients, and with the last one's outputs alone.
@@ -30,7 +30,7 @@ pub struct Training<'a> {
 /// When no batch can be had, or the method refuses.
 pub fn step(
     training: &mut Training,
-    cx: &StepCx,
+    cx: &StepContext,
     next_batch: impl FnMut(&mut Clock) -> Result<Batch>,
     clock: &mut Clock,
 ) -> Result<Vec<StepLoss>> {
@@ -39,18 +39,18 @@ pub fn step(
 }
 
 /// What goes by the step's number: sets the rates that [`work`] reads from tensors.
-pub(crate) fn schedule(training: &mut Training, cx: &StepCx) -> Result<()> {
-    let Training { optimizer, config, place, .. } = training;
-    if let Some(weight_decay) = config.weight_decay(place, cx.step) {
+pub(crate) fn schedule(training: &mut Training, cx: &StepContext) -> Result<()> {
+    let Training { optimizer, config, plan, .. } = training;
+    if let Some(weight_decay) = config.weight_decay(plan, cx.step) {
         optimizer.set_weight_decay(weight_decay)?;
     }
-    optimizer.schedule(config.rate(place, cx.step), cx.epoch)
+    optimizer.schedule(config.rate(plan, cx.step), cx.epoch)
 }
 
 /// The step itself, which is the same at every step but for what tensors hold.
 pub(crate) fn work(
     training: &mut Training,
-    cx: &StepCx,
+    cx: &StepContext,
     mut next_batch: impl FnMut(&mut Clock) -> Result<Batch>,
     clock: &mut Clock,
 ) -> Result<Vec<StepLoss>> {

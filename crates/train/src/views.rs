@@ -5,7 +5,7 @@ use image::RgbImage;
 use portolan_augment::{Draws, Op, ViewSpec, cpu, device as on_device};
 use portolan_data::Source;
 use portolan_random::{Purpose, Stream, stream};
-use portolan_tensor::{Device, Tensor, channels_last, distributed, page_locked, upload, written};
+use portolan_tensor::{Device, Tensor, channels_last, distributed, from_fill, page_locked, upload};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -44,21 +44,21 @@ pub(crate) type Skipped = Arc<Mutex<BTreeMap<usize, String>>>;
 
 /// Which micro-batch: what its random streams are named by.
 #[derive(Clone, Copy)]
-pub(crate) struct Moment {
+pub(crate) struct BatchIndex {
     pub(crate) epoch: u64,
     pub(crate) step: u64,
     pub(crate) micro_batch: u64,
 }
 
 /// A batch as it leaves the loader's threads.
-pub(crate) struct Prepared {
+pub(crate) struct HostBatch {
     views: Vec<View>,
     pub(crate) ids: Vec<usize>,
 }
 
 /// One view of each image of a batch; tensors are on the CPU, page-locked where they go to a GPU.
 enum View {
-    /// `[batch, 3, size, size]`, float32, normalised.
+    /// `[batch, 3, size, size]`, float32, normalized.
     Made(Tensor),
     /// Cropped images, `[batch, size, size, 3]`, uint8, and what is to be done with them.
     Cropped(Tensor, Draws),
@@ -67,7 +67,7 @@ enum View {
 }
 
 /// The loader's part: it reads images, and makes or begins their views.
-pub(crate) struct Maker {
+pub(crate) struct HostStage {
     source: Arc<dyn Source>,
     specs: Vec<ViewSpec>,
     seed: u64,
@@ -81,7 +81,7 @@ pub(crate) struct Maker {
 }
 
 /// The device's part: it finishes what was begun.
-pub(crate) struct Finisher {
+pub(crate) struct DeviceStage {
     specs: Vec<ViewSpec>,
     device: Device,
     /// All images, `[n, height, width, 3]`, uint8, on the device, where they fit there.
@@ -98,11 +98,11 @@ pub(crate) fn parts(
     seed: u64,
     augment: Augment,
     device: Device,
-) -> Result<(Maker, Finisher)> {
+) -> Result<(HostStage, DeviceStage)> {
     let (augment, skipped) = (augment.on(device), Skipped::default());
-    let finisher = Finisher { specs: specs.clone(), device, resident: None };
+    let finisher = DeviceStage { specs: specs.clone(), device, resident: None };
     let rank = distributed::rank();
-    let maker = Maker { source, specs, seed, rank, augment, device, resident: None, skipped };
+    let maker = HostStage { source, specs, seed, rank, augment, device, resident: None, skipped };
     if maker.augment == Augment::Cpu {
         return Ok((maker, finisher));
     }
@@ -113,12 +113,12 @@ pub(crate) fn parts(
     let resident = maker.one_tensor()?;
     let size_of = |images: &Tensor| (images.size()[2] as u32, images.size()[1] as u32);
     Ok((
-        Maker { resident: resident.as_ref().map(size_of), ..maker },
-        Finisher { resident: resident.map(|images| images.to_device(device)), ..finisher },
+        HostStage { resident: resident.as_ref().map(size_of), ..maker },
+        DeviceStage { resident: resident.map(|images| images.to_device(device)), ..finisher },
     ))
 }
 
-impl Maker {
+impl HostStage {
     /// All images, `[n, height, width, 3]`, if they are few enough and of one size.
     fn one_tensor(&self) -> Result<Option<Tensor>> {
         let whole = |(width, height)| (0..width, 0..height);
@@ -130,7 +130,7 @@ impl Maker {
         let (width, height) = first.dimensions();
         let shape = [n as i64, i64::from(height), i64::from(width), 3];
         let mut outcome = Ok(());
-        let images = written(&shape, |levels: &mut [u8]| {
+        let images = from_fill(&shape, |levels: &mut [u8]| {
             let each = levels.par_chunks_exact_mut(bytes).enumerate();
             outcome = each.try_for_each(|(i, out)| {
                 let image = self.readable(i, whole).map_err(Some)?;
@@ -152,7 +152,7 @@ impl Maker {
     ///
     /// # Errors
     /// When no image can be read.
-    pub(crate) fn prepare(&self, moment: Moment, ids: &[usize]) -> Result<Prepared> {
+    pub(crate) fn prepare(&self, moment: BatchIndex, ids: &[usize]) -> Result<HostBatch> {
         let specs = self.specs.iter().enumerate();
         let views = if let Some(size) = self.resident {
             let sizes = vec![size; ids.len()];
@@ -168,7 +168,7 @@ impl Maker {
             };
             specs.map(view).collect()
         };
-        Ok(Prepared { views, ids: ids.to_vec() })
+        Ok(HostBatch { views, ids: ids.to_vec() })
     }
 
     fn made(
@@ -181,7 +181,7 @@ impl Maker {
     ) -> View {
         let size = i64::from(spec.size());
         let name = |i: usize| self.stream(epoch, ids[i], v);
-        let made = written(&[images.len() as i64, 3, size, size], |values: &mut [f32]| {
+        let made = from_fill(&[images.len() as i64, 3, size, size], |values: &mut [f32]| {
             cpu::batch(spec, images, name, values);
         });
         View::Made(page_locked(&made, self.device))
@@ -200,7 +200,7 @@ impl Maker {
 
     fn cropped(
         &self,
-        moment: Moment,
+        moment: BatchIndex,
         v: usize,
         spec: &ViewSpec,
         images: &[&RgbImage],
@@ -212,7 +212,7 @@ impl Maker {
         let region = |(&id, &size)| cpu::region(spec, size, &mut self.stream(moment.epoch, id, v));
         draws.regions = ids.iter().zip(&sizes).map(region).collect();
         let size = i64::from(spec.size());
-        let cropped = written(&[images.len() as i64, size, size, 3], |levels: &mut [u8]| {
+        let cropped = from_fill(&[images.len() as i64, size, size, 3], |levels: &mut [u8]| {
             let each = levels.par_chunks_exact_mut(levels.len() / images.len());
             each.zip(images).enumerate().for_each(|(i, (out, image))| {
                 cpu::cropped(spec, image, draws.regions.get(i).copied(), out);
@@ -221,7 +221,7 @@ impl Maker {
         View::Cropped(page_locked(&cropped, self.device), draws)
     }
 
-    fn draws(&self, moment: Moment, v: usize, spec: &ViewSpec, sizes: &[(u32, u32)]) -> Draws {
+    fn draws(&self, moment: BatchIndex, v: usize, spec: &ViewSpec, sizes: &[(u32, u32)]) -> Draws {
         let mut numbers = vec![moment.step, moment.micro_batch, v as u64];
         // One stream a batch: other processes' parts of it need others.
         numbers.extend((self.rank > 0).then_some(self.rank as u64));
@@ -258,13 +258,13 @@ impl Maker {
     }
 }
 
-impl Finisher {
-    /// Finishes a batch's views: `[batch, 3, size, size]` each, float32, normalised, on the device, the channels last in
+impl DeviceStage {
+    /// Finishes a batch's views: `[batch, 3, size, size]` each, float32, normalized, on the device, the channels last in
     /// memory. To be called where the device's other work is queued, and outside of autocast.
     ///
     /// # Errors
     /// When nothing is on the device though the views were only drawn.
-    pub(crate) fn finish(&self, prepared: &Prepared) -> Result<Vec<Tensor>> {
+    pub(crate) fn finish(&self, prepared: &HostBatch) -> Result<Vec<Tensor>> {
         let ids: Vec<i64> = prepared.ids.iter().map(|&id| id as i64).collect();
         let images = self
             .resident

@@ -1,4 +1,4 @@
-//! The loop with MoCo on a few grey images: what it leaves, how it stops and goes on, how it fails.
+//! The loop with MoCo on a few gray images: what it leaves, how it stops and goes on, how it fails.
 #![allow(clippy::unwrap_used)]
 
 use anyhow::Result;
@@ -57,7 +57,7 @@ fn config() -> TrainConfig {
         knn_every: 1,
         checkpoint_minutes: 0.0,
         max_bad: 0.01,
-        on_divergence: OnDivergence::Tell,
+        on_divergence: OnDivergence::Warn,
         cuda_graph: false,
     }
 }
@@ -78,7 +78,7 @@ fn run(
     resume: Option<PathBuf>,
     stop: bool,
 ) -> Result<Outcome> {
-    let plain_view = presets::evaluation(16, 16);
+    let eval_view = presets::evaluation(16, 16);
     let knn = KnnConfig { k: 3, temperature: 0.1 };
     let stop = AtomicBool::new(stop);
     pretrain(
@@ -95,7 +95,7 @@ fn run(
             threads: 2,
             resume,
             stop: &stop,
-            plain_view: &plain_view,
+            eval_view: &eval_view,
             knn: Some(KnnPoint { bank: &Gradients, test: &Gradients, config: &knn, classes: 2 }),
             afterwards: 0.0,
             tensorboard: false,
@@ -228,7 +228,7 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
 
     let stop = AtomicBool::new(true);
     let mut other = moco();
-    let plain_view = presets::evaluation(16, 16);
+    let eval_view = presets::evaluation(16, 16);
     let job = |name, checksum| Job {
         name,
         config: Box::leak(Box::new(config())),
@@ -241,7 +241,7 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
         threads: 1,
         resume: Some(path.clone()),
         stop: &stop,
-        plain_view: &plain_view,
+        eval_view: &eval_view,
         knn: None,
         afterwards: 0.0,
         tensorboard: false,

@@ -30,7 +30,7 @@ use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::vicreg;
-use portolan_method::{Batch, Method, Network, StepCx, StepLoss, check_views};
+use portolan_method::{Batch, Method, Network, StepContext, StepLoss, check_views};
 use portolan_optim::ParamGroup;
 use portolan_tensor::{Device, Tensor, prefixed};
 
@@ -76,7 +76,7 @@ impl Method for Vicreg {
     }
 
     /// Algorithm 1.
-    fn loss(&mut self, batch: &Batch, cx: &StepCx) -> Result<StepLoss> {
+    fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let (x_a, x_b) = batch.pair()?;
         let z_a = cx.all_gather(&self.network.forward(x_a))?;
         let z_b = cx.all_gather(&self.network.forward(x_b))?;
@@ -93,7 +93,7 @@ impl Method for Vicreg {
     }
 
     /// Nothing follows an update: there is no second network.
-    fn after_update(&mut self, _cx: &StepCx) -> Result<()> {
+    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
         Ok(())
     }
 

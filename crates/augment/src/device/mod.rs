@@ -31,7 +31,7 @@ use portolan_tensor::{Kind, Tensor, no_grad, upload};
 use crate::{Draws, Op, ViewSpec};
 
 /// The views of `images` (`[batch, height, width, 3]`, uint8, all of one size): `[batch, 3, size, size]`, float32,
-/// normalised, on the images' device.
+/// normalized, on the images' device.
 ///
 /// # Panics
 /// If the draws are another specification's or another batch size's.

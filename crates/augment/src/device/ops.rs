@@ -76,7 +76,7 @@ pub fn saturation(planes: &Tensor, factor: &Tensor) -> Tensor {
     luminance(planes).lerp_tensor(planes, factor).clamp_(0.0, 255.0)
 }
 
-/// Turns every colour around the colour circle, in PIL's steps as [`hue`](crate::ops::hue) does; images of 0 turns
+/// Turns every color around the color circle, in PIL's steps as [`hue`](crate::ops::hue) does; images of 0 turns
 /// stay as they are.
 pub fn hue(planes: &Tensor, turns: &Tensor) -> Tensor {
     let shift = (turns * 255.0).trunc_().remainder_(256.0);

@@ -26,9 +26,9 @@ impl Span {
 pub(super) fn weights(span: &Span, input: i64, size: i64, interpolation: Interpolation) -> Tensor {
     let options = (Kind::Float, span.start.device());
     let scale = &span.length / size as f64;
-    let centre = &span.start + (Tensor::arange(size, options).view([1, -1, 1]) + 0.5) * &scale;
+    let center = &span.start + (Tensor::arange(size, options).view([1, -1, 1]) + 0.5) * &scale;
     let at = Tensor::arange(input, options).view([1, 1, -1]);
-    let distance = ((&at + 0.5 - centre) / scale.clamp_min(1.0)).abs_();
+    let distance = ((&at + 0.5 - center) / scale.clamp_min(1.0)).abs_();
     let weight = match interpolation {
         Interpolation::Bilinear => (1f64 - distance).clamp_min_(0.0),
         Interpolation::Bicubic => catmull_rom(&distance),

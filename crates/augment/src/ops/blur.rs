@@ -81,7 +81,7 @@ fn blur_columns(from: &[f32], width: usize, taps: &[f32], to: &mut [f32]) {
     }
 }
 
-/// The weighted sums of the pixels from `at` on and of their neighbours, which are `step` apart. As many at a time as
+/// The weighted sums of the pixels from `at` on and of their neighbors, which are `step` apart. As many at a time as
 /// sums stay in registers over all taps.
 #[inline(always)]
 fn weigh(taps: &[f32], from: &[f32], at: usize, step: usize, to: &mut [f32]) {

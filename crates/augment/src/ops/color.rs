@@ -1,7 +1,7 @@
-//! Colour operations on planes (`[3, height, width]`, levels 0 to 255), by torchvision's formulas.
+//! Color operations on planes (`[3, height, width]`, levels 0 to 255), by torchvision's formulas.
 //!
 //! All but contrast change each pixel by itself and are written as a function of one pixel: the loops over
-//! the planes have no branches, so the compiler vectorises them. It does so twice, for every x86-64 and for those with
+//! the planes have no branches, so the compiler vectorizes them. It does so twice, for every x86-64 and for those with
 //! AVX2, of which the program chooses as it runs; both give the same bits, since neither fuses or reorders a sum.
 
 use multiversion::multiversion;
@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 
 use super::{split, uniform};
 
-/// One change of a colour jitter, with the factor (or turns of hue) that was drawn for it.
+/// One change of a color jitter, with the factor (or turns of hue) that was drawn for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Adjustment {
     /// See [`brightness`].
@@ -24,7 +24,7 @@ pub enum Adjustment {
 }
 
 impl Adjustment {
-    /// Draws the four changes of a colour jitter of these strengths, in the order to apply them.
+    /// Draws the four changes of a color jitter of these strengths, in the order to apply them.
     pub fn draw(
         brightness: f64,
         contrast: f64,
@@ -72,15 +72,15 @@ pub fn contrast(planes: &mut [f32], factor: f32) {
 #[multiversion(targets("x86_64+avx512bw+avx512vl", "x86_64+avx2"))]
 pub fn saturation(planes: &mut [f32], factor: f32) {
     map_pixels(planes, |pixel| {
-        let grey = luminance(pixel);
-        pixel.map(|value| blend(value, grey, factor))
+        let gray = luminance(pixel);
+        pixel.map(|value| blend(value, gray, factor))
     });
 }
 
-/// Turns every colour around the colour circle by `turns` of it: 1/3 makes red green.
+/// Turns every color around the color circle by `turns` of it: 1/3 makes red green.
 ///
 /// Hue is cut to PIL's 256 steps and `turns` to a multiple of 1/255, as torchvision does with PIL's images and so
-/// in most published runs; left continuous, some colours would differ from theirs by ten levels.
+/// in most published runs; left continuous, some colors would differ from theirs by ten levels.
 #[multiversion(targets("x86_64+avx512bw+avx512vl", "x86_64+avx2"))]
 pub fn hue(planes: &mut [f32], turns: f32) {
     if turns == 0.0 {
@@ -90,7 +90,7 @@ pub fn hue(planes: &mut [f32], turns: f32) {
     map_pixels(planes, |[r, g, b]| {
         let (most, least) = (larger(larger(r, g), b), smaller(smaller(r, g), b));
         let chroma = most - least;
-        let scale = 1.0 / larger(chroma, 1e-6); // a grey pixel has no hue, and keeps any it is given at chroma 0
+        let scale = 1.0 / larger(chroma, 1e-6); // a gray pixel has no hue, and keeps any it is given at chroma 0
         // In sixths of the circle from red: -1 to 5, then 0 to 6.
         let from_red = (g - b) * scale;
         let from_green = 2.0 + (b - r) * scale;
@@ -153,13 +153,13 @@ fn blend(value: f32, other: f32, factor: f32) -> f32 {
     (factor * value + (1.0 - factor) * other).clamp(0.0, 255.0)
 }
 
-/// ITU-R 601 luma, as PIL and torchvision convert to grey.
+/// ITU-R 601 luma, as PIL and torchvision convert to gray.
 #[inline(always)]
 fn luminance([r, g, b]: [f32; 3]) -> f32 {
     0.299 * r + 0.587 * g + 0.114 * b
 }
 
-/// The luminance of the mean colour, which is the mean of the luminances.
+/// The luminance of the mean color, which is the mean of the luminances.
 #[inline(always)]
 fn mean_luminance(planes: &mut [f32]) -> f32 {
     luminance(split(planes).map(|plane| sum(plane) / plane.len() as f32))
@@ -190,9 +190,9 @@ mod tests {
     use portolan_random::{Purpose, stream};
 
     #[test]
-    fn hue_turns_primaries_into_each_other_and_leaves_grey() {
+    fn hue_turns_primaries_into_each_other_and_leaves_gray() {
         let colors = |turns| {
-            // Four pixels: red, green, blue, grey.
+            // Four pixels: red, green, blue, gray.
             let mut planes = [255., 0., 0., 70., 0., 255., 0., 70., 0., 0., 255., 70.];
             hue(&mut planes, turns);
             planes.map(f32::round)

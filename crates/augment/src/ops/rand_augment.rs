@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_recipe_writes_it_as_any_operation_and_misspells_nothing() {
-        let spec = presets::finetuning(32).with_normalisation([0.1; 3], [0.2; 3]);
+        let spec = presets::finetuning(32).with_normalization([0.1; 3], [0.2; 3]);
         let text = toml::to_string(&spec).unwrap();
         assert!(text.contains("op = \"rand_augment\"") && text.contains("fill = [26.0"), "{text}");
         assert_eq!(toml::from_str::<ViewSpec>(&text).unwrap(), spec);

@@ -45,7 +45,7 @@ fn assert_near(found: [f32; 3], wanted: [f32; 3], tolerance: f32) {
 }
 
 #[test]
-fn shapes_are_normalised() {
+fn shapes_are_normalized() {
     let shapes = open("shapes", &Options { train: 2_000, ..Options::default() }).unwrap();
     let (mean, std) = moments(&*shapes.train, 2_000);
     assert_near(mean, SHAPES_MEAN, 0.02);
@@ -171,7 +171,7 @@ fn tar_shards_are_told_apart_by_their_names() {
 }
 
 #[test]
-fn stl10_is_pretrained_on_its_unlabelled_images_too() {
+fn stl10_is_pretrained_on_its_unlabeled_images_too() {
     let root = tempfile::tempdir().unwrap();
     stl10::write(&root.path().join("stl10_binary"), 4, 2, 3);
     let mut data = open(root.path().to_str().unwrap(), &options()).unwrap();
@@ -190,7 +190,7 @@ fn stl10_is_pretrained_on_its_unlabelled_images_too() {
 }
 
 #[test]
-fn cifar_folders_are_recognised() {
+fn cifar_folders_are_recognized() {
     let root = tempfile::tempdir().unwrap();
     cifar::tests::write("cifar100", root.path());
     let data = open(root.path().to_str().unwrap(), &options()).unwrap();

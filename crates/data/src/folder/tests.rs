@@ -39,7 +39,7 @@ fn class_folders_are_numbered_and_ordered_as_in_torchvision() {
         ("dog/sub/0.png", Some(2)),
     ];
     assert_eq!(listed(&layout.train), wanted);
-    assert!(layout.unlabelled.is_none());
+    assert!(layout.unlabeled.is_none());
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn loose_photographs_beside_one_folder_are_all_used() {
 fn images_in_no_class_folder_have_no_label_and_are_kept() {
     let layout = read(&["cover.png", "cat/1.png", "dog/2.png"]);
     assert_eq!(listed(&layout.train), [("cat/1.png", Some(0)), ("dog/2.png", Some(1))]);
-    assert_eq!(listed(layout.unlabelled.as_ref().unwrap()), [("cover.png", None)]);
+    assert_eq!(listed(layout.unlabeled.as_ref().unwrap()), [("cover.png", None)]);
     assert!(layout.notes[0].starts_with("1 image(s) in no class folder of "));
 }
 

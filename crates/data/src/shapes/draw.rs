@@ -55,8 +55,8 @@ pub fn draw(kind: Kind, factors: &Factors, size: u32) -> Rendered {
         for i in 0..SAMPLES * SAMPLES {
             let x = coordinate(column * SAMPLES + i % SAMPLES);
             let y = coordinate(row * SAMPLES + i / SAMPLES);
-            let (colour, coverage) = scene.at(x, y);
-            for (total, channel) in sum.iter_mut().zip(colour) {
+            let (color, coverage) = scene.at(x, y);
+            for (total, channel) in sum.iter_mut().zip(color) {
                 *total += channel;
             }
             covered += coverage;
@@ -104,20 +104,20 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The colour at a point of the image, and how much of it is the object's.
+    /// The color at a point of the image, and how much of it is the object's.
     fn at(&self, x: f32, y: f32) -> ([f32; 3], f32) {
         let [u, v] = self.to_object(x, y);
         let outside = distance(self.kind, u, v);
         let coverage = (0.5 - outside / self.grain).clamp(0.0, 1.0);
-        let mut colour = [0.0; 3];
+        let mut color = [0.0; 3];
         if coverage < 1.0 {
-            colour = self.background(x, y);
+            color = self.background(x, y);
         }
         if coverage > 0.0 {
             let object = self.surface(x, y, u, v, outside);
-            colour = std::array::from_fn(|i| mix(colour[i], object[i], coverage));
+            color = std::array::from_fn(|i| mix(color[i], object[i], coverage));
         }
-        (colour.map(|c| (c * self.factors.exposure).clamp(0.0, 1.0)), coverage)
+        (color.map(|c| (c * self.factors.exposure).clamp(0.0, 1.0)), coverage)
     }
 
     /// From the image's coordinates to the object's.

@@ -65,7 +65,7 @@ impl Factors {
     /// Draws the factors of one object of this kind.
     ///
     /// What goes with the kind (its pattern, its hue within a tenth of a turn) is what survives the usual
-    /// crops and colour jitter; what tells one image from another of its kind mostly does not survive
+    /// crops and color jitter; what tells one image from another of its kind mostly does not survive
     /// them. Photographs of things are like that, and contrastive learning needs it: with free hues
     /// and lively backgrounds it tells images apart by those and learns nothing of the kind.
     pub(super) fn sample(kind: Kind, random: &mut Stream) -> Self {

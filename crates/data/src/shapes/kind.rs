@@ -51,7 +51,7 @@ impl Kind {
 
     /// The pattern of its surface, and the hue (in turns) about which its paint lies.
     ///
-    /// Each pattern and each palette belongs to two kinds, and no two kinds share both: neither colours
+    /// Each pattern and each palette belongs to two kinds, and no two kinds share both: neither colors
     /// nor texture alone can tell what a thing is.
     pub(super) fn surface(self) -> (Pattern, f32) {
         match self {

@@ -1,9 +1,9 @@
-//! What a surface looks like before the light falls on it: patterns, noise and colour.
+//! What a surface looks like before the light falls on it: patterns, noise and color.
 
 use serde::{Deserialize, Serialize};
 use std::f32::consts::TAU;
 
-/// A surface pattern. Where the pattern is 0 the object has its own colour, where it is 1 its ink's.
+/// A surface pattern. Where the pattern is 0 the object has its own color, where it is 1 its ink's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pattern {
@@ -11,7 +11,7 @@ pub enum Pattern {
     Stripes,
     /// Round dots on a square grid.
     Dots,
-    /// A chequerboard.
+    /// A checkerboard.
     Checks,
     /// Concentric circles about a point near the object's middle.
     Ripples,

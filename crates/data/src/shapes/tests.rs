@@ -74,12 +74,12 @@ fn a_larger_size_shows_the_same_scene() {
                 difference += (mean - f32::from(pixel[channel])).abs() / (3.0 * 32.0 * 32.0);
             }
         }
-        assert!(difference < 2.0, "image {index} differs by {difference} grey levels");
+        assert!(difference < 2.0, "image {index} differs by {difference} gray levels");
     }
 }
 
 #[test]
-fn colours_and_light_leave_the_mask_alone_and_the_mask_follows_the_object() {
+fn colors_and_light_leave_the_mask_alone_and_the_mask_follows_the_object() {
     let before = shapes(64).render(15);
     let same_mask: [fn(&mut Factors); 4] = [
         |f| f.hue += 0.3,
@@ -111,7 +111,7 @@ fn redraw(rendered: &Rendered, change: fn(&mut Factors)) -> Rendered {
 }
 
 #[test]
-fn no_kind_is_another_one_mirrored_or_recoloured() {
+fn no_kind_is_another_one_mirrored_or_recolored() {
     // On a grid over the upright objects: what two outlines share, of what either covers.
     let grid: Vec<[f32; 2]> = (0..2_500)
         .map(|i| [(i % 50) as f32 / 25.0 - 0.98, (i / 50) as f32 / 25.0 - 0.98])

@@ -5,13 +5,13 @@
 
 use std::arch::x86_64::*;
 
-use super::{DROPPED, Quantisation};
+use super::{DROPPED, Quantization};
 
 type Rows = [__m256i; 8];
 
 /// The levels of two blocks.
 #[target_feature(enable = "avx2")]
-pub(super) fn levels(pair: &[i16; 128], quantisation: &Quantisation) -> [[u8; 16]; 8] {
+pub(super) fn levels(pair: &[i16; 128], quantization: &Quantization) -> [[u8; 16]; 8] {
     let row = |numbers: &[i16; 128], row: usize| {
         let n = &numbers[16 * row..][..16];
         _mm256_setr_epi16(
@@ -21,7 +21,7 @@ pub(super) fn levels(pair: &[i16; 128], quantisation: &Quantisation) -> [[u8; 16
     };
     let mut rows = [_mm256_setzero_si256(); 8];
     for (i, to) in rows.iter_mut().enumerate() {
-        *to = _mm256_mullo_epi16(row(pair, i), row(quantisation, i));
+        *to = _mm256_mullo_epi16(row(pair, i), row(quantization, i));
     }
     let rows = transposed(columns::<{ DROPPED[0] }>(rows));
     let rows = transposed(columns::<{ DROPPED[1] }>(rows));

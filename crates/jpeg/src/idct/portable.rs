@@ -2,20 +2,20 @@
 
 use std::num::Wrapping;
 
-use super::{CONST_BITS, DROPPED, Quantisation};
+use super::{CONST_BITS, DROPPED, Quantization};
 
 type Rows = [[i16; 8]; 8];
 
 /// The levels of two blocks.
 #[inline(always)]
-pub(super) fn levels(pair: &[i16; 128], quantisation: &Quantisation) -> [[u8; 16]; 8] {
+pub(super) fn levels(pair: &[i16; 128], quantization: &Quantization) -> [[u8; 16]; 8] {
     let mut levels = [[0; 16]; 8];
     for left in [0, 8] {
         let mut rows = Rows::default();
         for (row, numbers) in rows.iter_mut().enumerate() {
             for (column, number) in numbers.iter_mut().enumerate() {
                 let at = 16 * row + left + column;
-                *number = pair[at].wrapping_mul(quantisation[at]);
+                *number = pair[at].wrapping_mul(quantization[at]);
             }
         }
         let rows = transposed(columns::<{ DROPPED[0] }>(&rows));

@@ -3,7 +3,7 @@
 use image::{Rgb, RgbImage};
 use portolan_doctor::{Finding, MetricsRow};
 use portolan_report::{
-    Dataset, Knn, Layout, LinearProbe, MapPoint, Neighbour, Neighbours, Page, Published, Report,
+    Dataset, Knn, Layout, LinearProbe, MapPoint, Neighbor, Neighbors, Page, Published, Report,
     Skipped, SourceViews,
 };
 
@@ -12,7 +12,7 @@ pub(crate) struct Sample {
     pub(crate) metrics: Vec<MetricsRow>,
     pub(crate) finding: Finding,
     pub(crate) views: Vec<SourceViews>,
-    pub(crate) neighbours: Vec<Neighbours>,
+    pub(crate) neighbors: Vec<Neighbors>,
     pub(crate) map: Vec<MapPoint>,
     pub(crate) classes: Vec<String>,
     pub(crate) config: String,
@@ -26,7 +26,7 @@ impl Sample {
             metrics: &self.metrics,
             finding: Some(&self.finding),
             views: &self.views,
-            neighbours: &self.neighbours,
+            neighbors: &self.neighbors,
             map: &self.map,
             layout: Layout::Tsne,
             classes: &self.classes,
@@ -48,7 +48,7 @@ pub(crate) fn sample() -> Sample {
         views: (0..8)
             .map(|i| SourceViews { original: ball(32, i, 0.6), views: vec![ball(32, i + 1, 0.9), ball(32, i + 20, 0.8)] })
             .collect(),
-        neighbours: (0..5).map(neighbours).collect(),
+        neighbors: (0..5).map(neighbors).collect(),
         map: map(2000),
         classes: classes.split(' ').map(str::to_owned).collect(),
         config: "method = \"moco\"\nencoder = \"resnet18-w16\"\n\n[moco]\ntemperature = 0.2\nqueue = 4096\n".to_owned(),
@@ -128,19 +128,19 @@ pub(crate) fn metrics() -> Vec<MetricsRow> {
     rows
 }
 
-fn neighbours(i: u32) -> Neighbours {
+fn neighbors(i: u32) -> Neighbors {
     let label = i as usize;
     let nearest = (0..8)
         .map(|n| {
             let other = (i + n) % 5 == 4;
-            Neighbour {
+            Neighbor {
                 image: ball(32, i + 3 * n, 0.7),
                 label: Some(if other { label + 2 } else { label }),
                 similarity: 0.98 - 0.02 * f64::from(n),
             }
         })
         .collect();
-    Neighbours {
+    Neighbors {
         image: ball(32, i, 0.7),
         label: Some(label),
         predicted: Some(if i == 3 { 8 } else { label }),

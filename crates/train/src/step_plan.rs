@@ -2,22 +2,22 @@
 
 /// The shape of a run: from it and a number of steps follow epoch, batch and items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct StepPlan {
     /// Training images.
     pub items: usize,
-    /// Images of one optimiser step.
+    /// Images of one optimizer step.
     pub batch_size: usize,
     /// Passes over the images.
     pub epochs: u64,
 }
 
-impl Place {
-    /// Optimiser steps of one epoch; images that do not fill a batch wait for the next epoch.
+impl StepPlan {
+    /// Optimizer steps of one epoch; images that do not fill a batch wait for the next epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         (self.items / self.batch_size) as u64
     }
 
-    /// Optimiser steps of the whole run.
+    /// Optimizer steps of the whole run.
     pub fn total_steps(&self) -> u64 {
         self.epochs * self.steps_per_epoch()
     }
@@ -39,8 +39,8 @@ mod tests {
 
     #[test]
     fn epochs_end_where_their_steps_do() {
-        let place = Place { items: 50, batch_size: 8, epochs: 2 };
-        let ends: Vec<u64> = (0..=12).filter(|&done| place.ends_epoch(done)).collect();
+        let plan = StepPlan { items: 50, batch_size: 8, epochs: 2 };
+        let ends: Vec<u64> = (0..=12).filter(|&done| plan.ends_epoch(done)).collect();
         assert_eq!(ends, [6, 12]);
     }
 }

@@ -67,8 +67,8 @@ impl Run<'_> {
 
     /// Of a loss, or another figure, that is not finite at this step.
     pub(super) fn diverged(&self, what: &str, step: u64) -> Setback {
-        let rate = self.config.rate(&self.place, step);
-        let epoch = self.place.epoch_of(step) + 1;
+        let rate = self.config.rate(&self.plan, step);
+        let epoch = self.plan.epoch_of(step) + 1;
         Setback {
             what: format!(
                 "{what} at step {} (epoch {epoch}), at a learning rate of {rate:.4}",
@@ -84,7 +84,7 @@ impl Run<'_> {
 
     /// Of a representation that has collapsed, as was just said.
     pub(super) fn collapsed(&self) -> Setback {
-        let epoch = self.place.epoch_of(self.state.step - 1) + 1;
+        let epoch = self.plan.epoch_of(self.state.step - 1) + 1;
         Setback {
             what: format!("the representation has collapsed (epoch {epoch})"),
             back: self.healthy.clone(),

@@ -35,7 +35,7 @@ impl Run<'_> {
         let signs = diagnose(
             method.encoder(),
             &*job.images,
-            job.plain_view,
+            job.eval_view,
             training_view,
             job.device,
             precision,
@@ -53,7 +53,7 @@ impl Run<'_> {
         let Some(point) = &self.job.knn else { return Ok(()) };
         let of = |source| {
             let (device, precision) = (self.job.device, self.job.config.precision);
-            features(method.encoder(), source, self.job.plain_view, device, precision)
+            features(method.encoder(), source, self.job.eval_view, device, precision)
         };
         let top1 = knn_top1(&of(point.bank)?, &of(point.test)?, point.classes, point.config)?;
         let mut row = self.row(self.state.step - 1);
@@ -63,8 +63,8 @@ impl Run<'_> {
         self.state.best_knn = Some(best);
         self.progress.line(&format!(
             "epoch {}/{}  kNN {:.1} %  (k = {})",
-            self.place.epoch_of(self.state.step - 1) + 1,
-            self.place.epochs,
+            self.plan.epoch_of(self.state.step - 1) + 1,
+            self.plan.epochs,
             100.0 * top1,
             point.config.k
         ));
@@ -74,9 +74,9 @@ impl Run<'_> {
     /// Says what the signals show to be wrong; not in the first quarter, in which healthy runs look like ill ones.
     ///
     /// # Errors
-    /// A [`Setback`](super::setbacks::Setback) when the representation has collapsed and the run is not to go on then.
+    /// A [`Setback`](super::recovery::Setback) when the representation has collapsed and the run is not to go on then.
     fn consult(&mut self) -> Result<()> {
-        if 4 * self.state.step < self.place.total_steps() {
+        if 4 * self.state.step < self.plan.total_steps() {
             return Ok(());
         }
         let finding = if distributed::rank() == 0 { self.examine()? } else { None };
@@ -91,7 +91,7 @@ impl Run<'_> {
         if seen[0] == 0 {
             self.healthy = Some(Checkpoint::path(self.job.folder, self.state.step));
         }
-        if seen[1] > 0 && self.config.on_divergence != OnDivergence::Tell {
+        if seen[1] > 0 && self.config.on_divergence != OnDivergence::Warn {
             return Err(self.collapsed().into());
         }
         Ok(())

@@ -4,12 +4,12 @@ use portolan_tensor::{Tensor, number, upload};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
-use crate::StepCx;
+use crate::StepContext;
 
 /// How a value is made for a step.
 pub(crate) enum Make {
-    Number(Box<dyn Fn(&StepCx) -> f64>),
-    Tensor(Box<dyn Fn(&StepCx) -> Tensor>),
+    Number(Box<dyn Fn(&StepContext) -> f64>),
+    Tensor(Box<dyn Fn(&StepContext) -> Tensor>),
 }
 
 struct Slot {
@@ -20,8 +20,8 @@ struct Slot {
 }
 
 impl Slot {
-    fn refresh(&self, cx: &StepCx) {
-        let cx = StepCx { micro_batch: self.micro_batch, givens: None, ..*cx };
+    fn refresh(&self, cx: &StepContext) {
+        let cx = StepContext { micro_batch: self.micro_batch, inputs: None, ..*cx };
         match &self.make {
             Make::Number(of) => _ = self.tensor.shallow_clone().fill_(of(&cx)),
             Make::Tensor(make) => self.tensor.shallow_clone().copy_(&upload(&make(&cx), cx.device)),
@@ -29,17 +29,17 @@ impl Slot {
     }
 }
 
-/// The values that a method asked for in a step ([`StepCx::given`], [`StepCx::number`]) in their order, each in a tensor
+/// The values that a method asked for in a step ([`StepContext::given`], [`StepContext::number`]) in their order, each in a tensor
 /// that stays, with what makes it for another step.
 #[derive(Default)]
-pub struct Givens {
+pub struct StepInputs {
     slots: RefCell<Vec<Slot>>,
     next: Cell<usize>,
 }
 
-impl Givens {
+impl StepInputs {
     /// The next value asked for: of a slot there is, as it stands; otherwise made for this step.
-    pub(crate) fn next(&self, cx: &StepCx, make: Make) -> Tensor {
+    pub(crate) fn next(&self, cx: &StepContext, make: Make) -> Tensor {
         let mut slots = self.slots.borrow_mut();
         let place = self.next.replace(self.next.get() + 1);
         if place == slots.len() {
@@ -53,20 +53,20 @@ impl Givens {
     }
 
     /// Begins from the first value again: the next step asks for the same ones.
-    pub fn rewind(&self) {
+    pub fn restart(&self) {
         self.next.set(0);
     }
 
     /// Makes all values for the step of `cx`.
-    pub fn refresh(&self, cx: &StepCx) {
+    pub fn refresh(&self, cx: &StepContext) {
         for slot in self.slots.borrow().iter() {
             slot.refresh(cx);
         }
     }
 }
 
-impl fmt::Debug for Givens {
+impl fmt::Debug for StepInputs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Givens({} values, {} asked for)", self.slots.borrow().len(), self.next.get())
+        write!(f, "StepInputs({} values, {} asked for)", self.slots.borrow().len(), self.next.get())
     }
 }

@@ -1,7 +1,7 @@
 //! Steps as one CUDA graph.
 
 use anyhow::Result;
-use portolan_method::{Batch, Givens, StepCx, StepLoss};
+use portolan_method::{Batch, StepContext, StepInputs, StepLoss};
 use portolan_tensor::{Device, Graph, Tensor, leave_default_stream};
 
 use crate::step::{Training, schedule, step, work};
@@ -14,7 +14,7 @@ const WARM_UP: u32 = 3;
 ///
 /// A replay starts all kernels of a step at once, where the CPU would otherwise start thousands one by one and small
 /// networks wait for it. It computes what the step would: new views and what the method is given
-/// ([`StepCx::given`]) are copied to where the graph reads them. When a group of parameters is no longer frozen, a new
+/// ([`StepContext::given`]) are copied to where the graph reads them. When a group of parameters is no longer frozen, a new
 /// graph is captured; when capture fails, the run goes on without.
 pub struct Steps {
     wanted: bool,
@@ -46,7 +46,7 @@ impl Steps {
     pub fn step(
         &mut self,
         training: &mut Training,
-        cx: &StepCx,
+        cx: &StepContext,
         mut next_batch: impl FnMut(&mut Clock) -> Result<Batch>,
         clock: &mut Clock,
     ) -> Result<Vec<StepLoss>> {
@@ -70,10 +70,10 @@ impl Steps {
         let accumulate = training.config.accumulate;
         let batches: Vec<Batch> =
             (0..accumulate).map(|_| Ok(held(&next_batch(clock)?))).collect::<Result<_>>()?;
-        let givens = Givens::default();
-        let noting = StepCx { givens: Some(&givens), ..*cx };
+        let inputs = StepInputs::default();
+        let noting = StepContext { inputs: Some(&inputs), ..*cx };
         let losses = work(training, &noting, shown(&batches), clock)?;
-        match Captured::new(training, cx, givens, batches) {
+        match Captured::new(training, cx, inputs, batches) {
             Ok(captured) => self.captured = Some(captured),
             Err(error) => {
                 self.wanted = false;
@@ -89,7 +89,7 @@ impl Steps {
 /// A step in a graph, and the tensors that it reads and writes.
 struct Captured {
     graph: Graph,
-    givens: Givens,
+    inputs: StepInputs,
     batches: Vec<Batch>,
     losses: Vec<StepLoss>,
     /// Groups of parameters that the step leaves alone.
@@ -99,21 +99,21 @@ struct Captured {
 impl Captured {
     fn new(
         training: &mut Training,
-        cx: &StepCx,
-        givens: Givens,
+        cx: &StepContext,
+        inputs: StepInputs,
         batches: Vec<Batch>,
     ) -> Result<Self> {
-        givens.rewind();
-        let given = StepCx { givens: Some(&givens), ..*cx };
+        inputs.restart();
+        let given = StepContext { inputs: Some(&inputs), ..*cx };
         let (graph, losses) =
             Graph::capture(|| work(training, &given, shown(&batches), &mut Clock::stopped()))?;
-        Ok(Captured { frozen: training.optimizer.frozen(), graph, givens, batches, losses })
+        Ok(Captured { frozen: training.optimizer.frozen(), graph, inputs, batches, losses })
     }
 
     /// The step of `cx` on the views that were copied in. The next replay writes over what the graph returns, so that
     /// copies are handed out.
-    fn replay(&self, cx: &StepCx) -> Result<Vec<StepLoss>> {
-        self.givens.refresh(cx);
+    fn replay(&self, cx: &StepContext) -> Result<Vec<StepLoss>> {
+        self.inputs.refresh(cx);
         self.graph.replay()?;
         let copied = |loss: &StepLoss| StepLoss {
             loss: loss.loss.copy(),

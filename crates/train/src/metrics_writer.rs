@@ -33,7 +33,7 @@ impl Journal {
                 .filter(|line| step_of(line).is_some_and(|written| written <= step))
                 .map(|line| format!("{line}\n"))
                 .collect();
-            portolan_tensor::io::write_aside(&path, kept.as_bytes())?;
+            portolan_tensor::io::write_atomic(&path, kept.as_bytes())?;
             Ok((OpenOptions::new().append(true).open(&path)?, kept))
         };
         let (file, kept) = open().with_context(|| format!("cannot open {}", path.display()))?;

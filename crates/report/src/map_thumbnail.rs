@@ -38,7 +38,7 @@ fn one(page: &Page, placed: &Placed) -> Result<Option<Markup>> {
     let name = class.map_or("test image".to_owned(), |class| page.class(class));
     let of_class = class.map_or(String::new(), |class| format!(" k{class}"));
     Ok(Some(html! {
-        g class=(format!("peek{of_class}")) tabindex="0" role="img" aria-label=(name) {
+        g class=(format!("map_thumbnail{of_class}")) tabindex="0" role="img" aria-label=(name) {
             circle cx=(format!("{:.1}", placed.x)) cy=(format!("{:.1}", placed.y)) r="4" {}
             image.hard[longest < SIDE] href=(source) x=(format!("{x:.1}")) y=(format!("{y:.1}"))
                 width=(width) height=(height) {}

@@ -6,12 +6,12 @@ use portolan_tensor::{Tensor, Vars, foreach, io};
 /// Keeps a twin's parameters at an exponential moving average of the online network's. The twin gets no
 /// gradients. Its buffers are its own: as in MoCo's code, its batch norms record the statistics of the
 /// batches that the twin itself sees.
-pub struct MomentumTwin {
+pub struct EmaUpdater {
     online: Vec<Tensor>,
     twin: Vec<Tensor>,
 }
 
-impl MomentumTwin {
+impl EmaUpdater {
     /// Makes `twin`, a second build of the same network, equal to `online` and takes it out of autograd.
     ///
     /// # Errors
@@ -29,11 +29,11 @@ impl MomentumTwin {
         for tensor in &twin {
             let _ = tensor.set_requires_grad(false);
         }
-        Ok(MomentumTwin { online: tensors(online), twin })
+        Ok(EmaUpdater { online: tensors(online), twin })
     }
 
     /// θ_twin ← m θ_twin + (1 − m) θ_online, all tensors at once. The momentum m is a
-    /// [`number`](portolan_tensor::number) on their device, as [`StepCx::number`](crate::StepCx::number) gives it.
+    /// [`number`](portolan_tensor::number) on their device, as [`StepContext::number`](crate::StepContext::number) gives it.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn the_twin_starts_equal_and_follows() {
         let (online, follower) = (network(1.0), network(5.0));
-        let twin = MomentumTwin::new(&online, &follower).unwrap();
+        let twin = EmaUpdater::new(&online, &follower).unwrap();
         assert_eq!(first(&follower), 1.0);
         assert!(!follower.state()[0].1.requires_grad() && online.state()[0].1.requires_grad());
         let _ = no_grad(|| online.state()[0].1.shallow_clone().fill_(2.0));
@@ -76,6 +76,6 @@ mod tests {
     fn different_networks_are_refused() {
         let other = network(0.0);
         let _ = other.parameter("bias", Tensor::zeros([1], (Kind::Float, Device::Cpu)));
-        assert!(MomentumTwin::new(&network(1.0), &other).is_err());
+        assert!(EmaUpdater::new(&network(1.0), &other).is_err());
     }
 }
