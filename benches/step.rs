@@ -29,15 +29,7 @@ fn moco_step(c: &mut Criterion) {
         let batch = Batch { views: vec![view(), view()], ids: (0..BATCH as usize).collect() };
         let mut step = 0;
         b.iter(|| {
-            let cx = StepContext {
-                step,
-                total_steps: 1,
-                epoch: 0,
-                micro_batch: 0,
-                seed: 0,
-                device: Device::Cpu,
-                inputs: None,
-            };
+            let cx = StepContext::new(step, 1, Device::Cpu);
             let loss = moco.loss(&batch, &cx).expect("a fitting batch").loss;
             optimizer.zero_grad().expect("gradients on one device");
             loss.backward();

@@ -11,6 +11,7 @@
 //! | `pip.rs` | downloads wheels without installing them |
 //! | `launch.rs` | runs portolan in several processes |
 //! | `gpu.rs` | runs or packs everything that only a GPU can show |
+//! | `structure.rs` | checks the length of files and the spelling |
 //! | `chaos.rs` | kills and resumes a run until nothing but its result is left to compare |
 
 mod cache;
@@ -19,6 +20,7 @@ mod gpu;
 mod launch;
 mod pip;
 mod setup;
+mod structure;
 mod wheels;
 
 use std::ffi::OsString;
@@ -133,6 +135,7 @@ fn run(task: Task) -> Result<ExitCode> {
             if !format.context("cannot start cargo")?.success() {
                 bail!("the code is not formatted: run `cargo fmt --all`");
             }
+            structure::check(&root)?;
             // The release profile has libtorch's C++ built already.
             let clippy =
                 ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];

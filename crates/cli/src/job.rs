@@ -157,15 +157,7 @@ mod tests {
         let mut found = Vec::new();
         seed(2);
         for step in 0..2 {
-            let cx = StepContext {
-                step,
-                total_steps: 4,
-                epoch: step,
-                micro_batch: 0,
-                seed: 0,
-                device: Device::Cpu,
-                inputs: None,
-            };
+            let cx = StepContext::new(step, 4, Device::Cpu).with_epoch(step);
             let whole = |view: &portolan_augment::ViewSpec| {
                 let size = i64::from(view.size());
                 Tensor::randn([IMAGES, 3, size, size], (Kind::Double, Device::Cpu))

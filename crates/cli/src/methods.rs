@@ -314,17 +314,9 @@ pub(crate) mod tests {
         let mut optimizer = portolan_train::optimizer(&config.training, &*method).unwrap();
         for step in 0..4 {
             let device = Device::Cpu;
-            let now = StepContext {
-                step,
-                total_steps: 4,
-                epoch: step,
-                micro_batch: 0,
-                seed: 0,
-                device,
-                inputs: None,
-            };
+            let now = StepContext::new(step, 4, device).with_epoch(step);
             let cx = match inputs {
-                Some(_) => StepContext { step: 0, epoch: 0, inputs, ..now },
+                Some(_) => now.with_step(0).with_epoch(0).with_inputs(inputs),
                 None => now,
             };
             if let Some(inputs) = inputs {
@@ -354,15 +346,7 @@ pub(crate) mod tests {
         let views = method.views().iter().map(view).collect();
         let batch = Batch { views, ids: (0..4).collect() };
         let device = Device::Cpu;
-        let cx = StepContext {
-            step: 0,
-            total_steps: 2,
-            epoch: 0,
-            micro_batch: 0,
-            seed: 0,
-            device,
-            inputs: None,
-        };
+        let cx = StepContext::new(0, 2, device);
         let mut optimizer = portolan_train::optimizer(&config.training, method).unwrap();
         optimizer.zero_grad().unwrap();
         let out = precision.run(device, || method.loss(&batch, &cx)).unwrap().unwrap();

@@ -48,15 +48,7 @@ fn load(run: &Path, config: &RunConfig, device: Device) -> Result<Mae> {
 
 /// The `draw`-th draw of masks.
 fn draw(draw: usize, config: &RunConfig, device: Device) -> StepContext<'static> {
-    StepContext {
-        step: draw as u64,
-        total_steps: 1,
-        epoch: 0,
-        micro_batch: 0,
-        seed: config.seed,
-        device,
-        inputs: None,
-    }
+    StepContext::new(draw as u64, 1, device).with_seed(config.seed)
 }
 
 fn show(

@@ -92,15 +92,9 @@ impl<'a> Work<'a> {
         method: &mut dyn Method,
         clock: &mut Clock,
     ) -> Result<Vec<StepLoss>> {
-        let cx = StepContext {
-            step: self.step,
-            total_steps: self.plan.total_steps(),
-            epoch: self.plan.epoch_of(self.step),
-            micro_batch: 0,
-            seed: self.config.seed,
-            device: self.device,
-            inputs: None,
-        };
+        let cx = StepContext::new(self.step, self.plan.total_steps(), self.device)
+            .with_epoch(self.plan.epoch_of(self.step))
+            .with_seed(self.config.seed);
         let input = &mut self.input;
         let next_batch = |clock: &mut Clock| match input {
             Input::Images(loader) => loader.next_batch(clock),

@@ -24,15 +24,7 @@ pub(crate) fn main() -> Result<()> {
     let images = Tensor::randn([16, 3, 32, 32], (Kind::Float, device));
     for step in 0..30 {
         let batch = Batch { views: vec![images.shallow_clone()], ids: (0..16).collect() };
-        let cx = StepContext {
-            step,
-            total_steps: 30,
-            epoch: 1,
-            micro_batch: 0,
-            seed: 0,
-            device,
-            inputs: None,
-        };
+        let cx = StepContext::new(step, 30, device).with_epoch(1);
         let out = method.loss(&batch, &cx)?;
         optimizer.zero_grad()?;
         out.loss.backward();

@@ -64,7 +64,16 @@ impl Batch {
 }
 
 /// Where training stands, and what belongs to this very moment: the numbers of schedules, and draws.
+///
+/// ```
+/// use portolan_method::StepContext;
+/// use portolan_tensor::Device;
+///
+/// let cx = StepContext::new(3, 100, Device::Cpu).with_seed(1);
+/// assert_eq!((cx.step, cx.epoch, cx.seed), (3, 0, 1));
+/// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct StepContext<'a> {
     /// Optimizer steps done so far.
     pub step: u64,
@@ -82,9 +91,47 @@ pub struct StepContext<'a> {
     pub inputs: Option<&'a StepInputs>,
 }
 
+impl<'a> StepContext<'a> {
+    /// Step `step` of `total_steps`, both counted in optimizer steps: epoch 0, micro-batch 0 and seed 0.
+    #[must_use]
+    pub const fn new(step: u64, total_steps: u64, device: Device) -> Self {
+        StepContext { step, total_steps, epoch: 0, micro_batch: 0, seed: 0, device, inputs: None }
+    }
+
+    /// At another step.
+    #[must_use]
+    pub const fn with_step(self, step: u64) -> Self {
+        StepContext { step, ..self }
+    }
+
+    /// In another epoch.
+    #[must_use]
+    pub const fn with_epoch(self, epoch: u64) -> Self {
+        StepContext { epoch, ..self }
+    }
+
+    /// For another micro-batch.
+    #[must_use]
+    pub const fn with_micro_batch(self, micro_batch: u64) -> Self {
+        StepContext { micro_batch, ..self }
+    }
+
+    /// With another seed.
+    #[must_use]
+    pub const fn with_seed(self, seed: u64) -> Self {
+        StepContext { seed, ..self }
+    }
+
+    /// With a place that keeps the step's inputs for later steps, or without.
+    #[must_use]
+    pub const fn with_inputs(self, inputs: Option<&'a StepInputs>) -> Self {
+        StepContext { inputs, ..self }
+    }
+}
+
 impl StepContext<'_> {
     /// What the CPU makes for this step, on the device. Whatever differs from step to step comes to a method by this or
-    /// by [`StepContext::number`], so that a step can be captured in a graph, which is handed new values without the method
+    /// by [`StepContext::scalar_input`], so that a step can be captured in a graph, which is handed new values without the method
     /// being run again: `make` may depend on the context and on what it owns, and on nothing else. What it makes is of
     /// one shape and kind at every step.
     pub fn given(&self, make: impl Fn(&StepContext) -> Tensor + 'static) -> Tensor {
@@ -179,19 +226,11 @@ mod tests {
 
     #[test]
     fn permutations_differ_by_step_micro_batch_and_draw() {
-        let cx = StepContext {
-            step: 3,
-            total_steps: 9,
-            epoch: 0,
-            micro_batch: 0,
-            seed: 1,
-            device: Device::Cpu,
-            inputs: None,
-        };
+        let cx = StepContext::new(3, 9, Device::Cpu).with_seed(1);
         let first = cx.permutation(64, 0);
         assert_eq!(first, cx.permutation(64, 0));
         assert_eq!(first.sort(0, false).0, Tensor::arange(64, (Kind::Int64, Device::Cpu)));
-        for other in [StepContext { step: 4, ..cx }, StepContext { micro_batch: 1, ..cx }] {
+        for other in [cx.with_step(4), cx.with_micro_batch(1)] {
             assert_ne!(first, other.permutation(64, 0));
         }
         assert_ne!(first, cx.permutation(64, 1));

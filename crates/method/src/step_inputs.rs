@@ -21,7 +21,7 @@ struct Slot {
 
 impl Slot {
     fn refresh(&self, cx: &StepContext) {
-        let cx = StepContext { micro_batch: self.micro_batch, inputs: None, ..*cx };
+        let cx = cx.with_micro_batch(self.micro_batch).with_inputs(None);
         match &self.make {
             Make::Number(of) => _ = self.tensor.shallow_clone().fill_(of(&cx)),
             Make::Tensor(make) => self.tensor.shallow_clone().copy_(&upload(&make(&cx), cx.device)),

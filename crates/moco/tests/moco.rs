@@ -15,15 +15,7 @@ use portolan_testing::trial;
 use std::collections::BTreeMap;
 
 const CPU: Device = Device::Cpu;
-const CX: StepContext = StepContext {
-    step: 0,
-    total_steps: 10,
-    epoch: 0,
-    micro_batch: 0,
-    seed: 5,
-    device: CPU,
-    inputs: None,
-};
+const CX: StepContext = StepContext::new(0, 10, CPU).with_seed(5);
 
 fn moco(splits: i64, symmetric: bool) -> Moco {
     tch::set_num_threads(1);
@@ -130,7 +122,7 @@ fn shuffling_changes_the_groups_of_split_batch_norm_and_nothing_else() {
         seed(5);
         let mut moco = moco(splits, false);
         let batch = batch();
-        moco.loss(&batch, &StepContext { step, ..CX }).unwrap().loss.double_value(&[])
+        moco.loss(&batch, &CX.with_step(step)).unwrap().loss.double_value(&[])
     };
     // Another step draws another permutation: it matters only where groups are normalized apart.
     assert!((loss(1, 0) - loss(1, 1)).abs() < 1e-6);
@@ -171,7 +163,7 @@ fn a_few_steps_learn_to_find_the_right_key() {
     for step in 0..30 {
         let view = || &images + 0.05 * images.randn_like();
         let batch = Batch { views: vec![view(), view()], ids: (0..8).collect() };
-        let cx = StepContext { step, ..CX };
+        let cx = CX.with_step(step);
         let out = moco.loss(&batch, &cx).unwrap();
         optimizer.zero_grad().unwrap();
         out.loss.backward();

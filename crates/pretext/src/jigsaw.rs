@@ -200,15 +200,7 @@ mod tests {
         Jigsaw::new(config, &encoder, vec![presets::mae(24)], Device::Cpu)
     }
 
-    const CX: StepContext = StepContext {
-        step: 0,
-        total_steps: 1,
-        epoch: 0,
-        micro_batch: 0,
-        seed: 1,
-        device: Device::Cpu,
-        inputs: None,
-    };
+    const CX: StepContext = StepContext::new(0, 1, Device::Cpu).with_seed(1);
 
     #[test]
     fn tiles_lie_within_their_cells_at_drawn_places() {

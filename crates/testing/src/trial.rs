@@ -24,15 +24,7 @@ pub fn small() -> EncoderConfig {
 
 /// A step of a run of `total` steps.
 pub fn step(step: u64, total: u64) -> StepContext<'static> {
-    StepContext {
-        step,
-        total_steps: total,
-        epoch: 0,
-        micro_batch: 0,
-        seed: 5,
-        device: CPU,
-        inputs: None,
-    }
+    StepContext::new(step, total, CPU).with_seed(5)
 }
 
 /// A batch of `n` images, each view an image of its own that is nothing but noise.

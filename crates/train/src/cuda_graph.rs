@@ -71,7 +71,7 @@ impl Steps {
         let batches: Vec<Batch> =
             (0..accumulate).map(|_| Ok(held(&next_batch(clock)?))).collect::<Result<_>>()?;
         let inputs = StepInputs::default();
-        let noting = StepContext { inputs: Some(&inputs), ..*cx };
+        let noting = cx.with_inputs(Some(&inputs));
         let losses = work(training, &noting, shown(&batches), clock)?;
         match Captured::new(training, cx, inputs, batches) {
             Ok(captured) => self.captured = Some(captured),
@@ -104,7 +104,7 @@ impl Captured {
         batches: Vec<Batch>,
     ) -> Result<Self> {
         inputs.restart();
-        let given = StepContext { inputs: Some(&inputs), ..*cx };
+        let given = cx.with_inputs(Some(&inputs));
         let (graph, losses) =
             Graph::capture(|| work(training, &given, shown(&batches), &mut Clock::stopped()))?;
         Ok(Captured { frozen: training.optimizer.frozen(), graph, inputs, batches, losses })

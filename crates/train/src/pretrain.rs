@@ -197,15 +197,9 @@ impl<'a> Run<'a> {
     /// One step, whose losses are kept until they are read back.
     fn step(&mut self, method: &mut dyn Method) -> Result<()> {
         let (config, step) = (&self.config, self.state.step);
-        let cx = StepContext {
-            step,
-            total_steps: self.plan.total_steps(),
-            epoch: self.plan.epoch_of(step),
-            micro_batch: 0,
-            seed: self.job.seed,
-            device: self.job.device,
-            inputs: None,
-        };
+        let cx = StepContext::new(step, self.plan.total_steps(), self.job.device)
+            .with_epoch(self.plan.epoch_of(step))
+            .with_seed(self.job.seed);
         let loader = &mut self.loader;
         let mut training = Training {
             method,

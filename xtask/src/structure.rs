@@ -1,0 +1,83 @@
+//! Checks of the source tree that neither rustfmt nor clippy makes.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// A file that is longer has more than one topic.
+const MOST_LINES: usize = 400;
+/// Beginnings of words in British spelling; the code and the text are American.
+const BRITISH: [&str; 9] = [
+    "colour",
+    "neighbour",
+    "behaviour",
+    "normalis",
+    "optimis",
+    "organis",
+    "quantis",
+    "initialis",
+    "labelled",
+];
+/// Words that begin so and are right: of HTML, and American ones.
+const RIGHT: [&str; 2] = ["labelledby", "optimistic"];
+
+/// Checks the length of every Rust file, and the spelling of every Rust file and page.
+///
+/// # Errors
+/// When a file is too long or a word is British: all of them are named.
+pub(crate) fn check(root: &Path) -> Result<()> {
+    let mut found = Vec::new();
+    for path in tracked(root)? {
+        // A file that was deleted and not yet committed is still listed.
+        let Ok(text) = std::fs::read_to_string(root.join(&path)) else { continue };
+        found.extend(faults(&path, &text));
+    }
+    ensure!(found.is_empty(), "{}", found.join("\n"));
+    Ok(())
+}
+
+/// The tracked Rust files and pages, but for those that name what they forbid or keep.
+fn tracked(root: &Path) -> Result<Vec<String>> {
+    let output = Command::new("git")
+        .current_dir(root)
+        .args(["ls-files", "*.rs", "*.md"])
+        .output()
+        .context("cannot start git")?;
+    let files = String::from_utf8(output.stdout)?;
+    let excepted = ["xtask/src/structure.rs", "CHANGELOG.md"];
+    Ok(files.lines().filter(|path| !excepted.contains(path)).map(str::to_owned).collect())
+}
+
+/// What is wrong with a file, a line each.
+fn faults(path: &str, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let lines = text.lines().count();
+    if path.ends_with(".rs") && lines > MOST_LINES {
+        found.push(format!("{path} has {lines} lines, more than {MOST_LINES}: split it by topic"));
+    }
+    for (line, at) in text.lines().zip(1..) {
+        // The old names of settings, which older files still have.
+        let lower = line.to_lowercase().replace("normalise_patches", "");
+        let lower = RIGHT.iter().fold(lower, |line, word| line.replace(word, ""));
+        for stem in BRITISH.iter().filter(|stem| lower.contains(**stem)) {
+            found.push(format!("{path}:{at}: `{stem}…` is British spelling"));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_files_and_british_words_are_found() {
+        assert!(faults("a.rs", "let color = 1;\n<p aria-labelledby=x>").is_empty());
+        let found = faults("a.rs", "\n/// Normalised colours.");
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("a.rs:2: `colour…`"), "{found:?}");
+        assert_eq!(faults("a.rs", &"\n".repeat(401)).len(), 1);
+        assert!(faults("a.md", &"\n".repeat(401)).is_empty());
+    }
+}
