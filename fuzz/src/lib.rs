@@ -119,6 +119,6 @@ pub fn pth(bytes: &[u8]) {
 /// A file of settings.
 pub fn settings(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
-        let _ = portolan::check_settings(text);
+        let _ = portolan_cli::check_settings(text);
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn gpu(root: &Path, args: &GpuArgs) -> Result<ExitCode> {
         println!("{} ({:.1} MB); start run.sh there", folder.display(), bytes as f64 / 1e6);
         return Ok(ExitCode::SUCCESS);
     }
-    let run = ["run", "--release", "--package", "portolan", "--", "gpu-check"];
+    let run = ["run", "--release", "--package", "portolan-cli", "--", "gpu-check"];
     become_cargo(root, &run, &options(args))
 }
 

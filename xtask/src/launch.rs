@@ -66,7 +66,7 @@ pub(crate) fn launch(root: &Path, args: &LaunchArgs) -> Result<ExitCode> {
 
 /// Builds portolan in release mode.
 pub(crate) fn build(root: &Path) -> Result<()> {
-    let built = cargo(root).args(["build", "--release", "--package", "portolan"]).status();
+    let built = cargo(root).args(["build", "--release", "--package", "portolan-cli"]).status();
     if !built.context("cannot start cargo")?.success() {
         bail!("portolan could not be built");
     }

@@ -119,7 +119,7 @@ fn run(task: Task) -> Result<ExitCode> {
         }
         // `cargo run` makes way for the program it has built, as `become_cargo` does for cargo.
         Task::Reproduce { args } => {
-            let portolan = ["run", "--release", "--package", "portolan", "--", "reproduce"];
+            let portolan = ["run", "--release", "--package", "portolan-cli", "--", "reproduce"];
             become_cargo(&root, &portolan, &args)
         }
         Task::Launch(args) => launch::launch(&root, &args),

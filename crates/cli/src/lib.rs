@@ -3,7 +3,7 @@
 //! ```no_run
 //! # use std::process::ExitCode;
 //! fn main() -> ExitCode {
-//!     portolan::main()
+//!     portolan_cli::main()
 //! }
 //! ```
 //!

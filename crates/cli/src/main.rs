@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    portolan::main()
+    portolan_cli::main()
 }

@@ -60,16 +60,10 @@ pub struct Download {
 
 // The folder lies at the top of the workspace, where users look for it.
 const FILES: [(&str, &str); 4] = [
-    ("cifar10", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/cifar10.toml"))),
-    (
-        "cifar100",
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/cifar100.toml")),
-    ),
-    (
-        "imagenet",
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/imagenet.toml")),
-    ),
-    ("stl10", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/stl10.toml"))),
+    ("cifar10", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/cifar10.toml"))),
+    ("cifar100", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/cifar100.toml"))),
+    ("imagenet", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/imagenet.toml"))),
+    ("stl10", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/stl10.toml"))),
 ];
 
 /// The names that [`known`] takes.

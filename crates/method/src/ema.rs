@@ -33,7 +33,7 @@ impl EmaUpdater {
     }
 
     /// θ_twin ← m θ_twin + (1 − m) θ_online, all tensors at once. The momentum m is a
-    /// [`number`](portolan_tensor::number) on their device, as [`StepContext::number`](crate::StepContext::number) gives it.
+    /// [`number`](portolan_tensor::number) on their device, as [`StepContext::scalar_input`](crate::StepContext::scalar_input) gives it.
     ///
     /// # Errors
     /// When libtorch fails.
