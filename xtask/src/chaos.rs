@@ -1,7 +1,7 @@
 //! `cargo xtask chaos`: a small run of two processes to which everything happens, and which must end as if nothing had.
 //!
 //! Processes are killed, asked to stop, and held still at random moments; once the disk is full, and once the newest checkpoint is cut
-//! short. The run is started again each time, and in the end its parameters, and the losses in its journal, must be those of a run that
+//! short. The run is started again each time, and in the end its parameters, and the losses in its metrics file, must be those of a run that
 //! was left alone, to the bit. docs/results/faults.md has what came of it.
 
 use std::ffi::OsString;
@@ -312,7 +312,7 @@ fn newest(run: &Path) -> Option<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|end| end == "safetensors")).max()
 }
 
-/// How many tensors and lines of the journal were compared; an error names the first that differs.
+/// How many tensors and lines of the metrics file were compared; an error names the first that differs.
 fn compare(alone: &Path, run: &Path) -> Result<(usize, usize)> {
     let mut tensors = 0;
     let last = |run: &Path| newest(run).context("there is no checkpoint");
@@ -327,11 +327,11 @@ fn compare(alone: &Path, run: &Path) -> Result<(usize, usize)> {
         }
     }
     let (a, b) = (losses(alone)?, losses(run)?);
-    ensure!(a == b, "the journals differ");
+    ensure!(a == b, "the metrics differ");
     Ok((tensors, a.len()))
 }
 
-/// Step and loss of every line of the journal, as they are written.
+/// Step and loss of every line of the metrics file, as they are written.
 fn losses(run: &Path) -> Result<Vec<(Value, Value)>> {
     let text = fs::read_to_string(run.join("metrics.jsonl"))?;
     let rows = text.lines().map(serde_json::from_str::<Value>);

@@ -24,7 +24,7 @@ pub struct ByolConfig {
     pub loss_scale: f64,
     /// Whether there is a predictor. Without it, and without the next, outputs collapse to a point (table 5).
     pub predictor: bool,
-    /// Whether the target is a slower twin outside the gradient; otherwise the online network is its own target,
+    /// Whether the target is a momentum encoder outside the gradient; otherwise the online network is its own target,
     /// and the gradient flows into both sides.
     pub target: bool,
 }

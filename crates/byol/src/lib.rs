@@ -1,4 +1,4 @@
-//! BYOL: predicting what a slower twin sees, without negatives.
+//! BYOL: predicting what a momentum encoder sees, without negatives.
 //!
 //! Grill et al. 2020, *Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning*, arXiv 2006.07733.
 //!
@@ -41,7 +41,7 @@ pub struct Byol {
     online: Network,
     /// f_ξ and g_ξ.
     target: Network,
-    twin: EmaUpdater,
+    ema: EmaUpdater,
     /// q_θ.
     predictor: ProjectionHead,
     predictor_vars: Vars,
@@ -63,7 +63,7 @@ impl Byol {
         let widths = |_| vec![config.hidden, config.dim];
         let network = || Network::new(encoder, widths, HeadNorm::Hidden, config.last_bias, device);
         let (online, target) = (network()?, network()?);
-        let twin = EmaUpdater::new(&online.vars, &target.vars)?;
+        let ema = EmaUpdater::new(&online.vars, &target.vars)?;
         let predictor_vars = Vars::new(device);
         let widths = [config.dim, config.hidden, config.dim];
         let splits = encoder.batch_norm_splits();
@@ -74,7 +74,7 @@ impl Byol {
             config.last_bias,
             splits,
         );
-        Ok(Byol { config, views, online, target, twin, predictor, predictor_vars })
+        Ok(Byol { config, views, online, target, ema, predictor, predictor_vars })
     }
 
     /// What the target network makes of a view, without gradients.
@@ -133,7 +133,7 @@ impl Method for Byol {
     fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let first = self.config.momentum;
         let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
-        self.twin.update(&cx.scalar_input(momentum))
+        self.ema.update(&cx.scalar_input(momentum))
     }
 
     fn encoder(&self) -> &dyn Encoder {

@@ -251,7 +251,7 @@ fn wrong_use_gets_one_clear_sentence() {
     assert!(!here.join("runs").exists(), "a refused run leaves nothing behind");
 }
 
-/// Starts `portolan` with `args` and sends it `signal` once the run's journal has `lines` lines.
+/// Starts `portolan` with `args` and sends it `signal` once the run's metrics file has `lines` lines.
 #[cfg(unix)]
 fn interrupted(folder: &Path, args: &[&str], lines: usize, signal: &str) -> Output {
     let child = Command::new(env!("CARGO_BIN_EXE_portolan"))
@@ -261,9 +261,9 @@ fn interrupted(folder: &Path, args: &[&str], lines: usize, signal: &str) -> Outp
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let journal = folder.join("run/metrics.jsonl");
+    let metrics = folder.join("run/metrics.jsonl");
     let started = Instant::now();
-    while std::fs::read_to_string(&journal).unwrap_or_default().lines().count() < lines {
+    while std::fs::read_to_string(&metrics).unwrap_or_default().lines().count() < lines {
         assert!(started.elapsed() < Duration::from_secs(120), "training did not begin");
         std::thread::sleep(Duration::from_millis(20));
     }

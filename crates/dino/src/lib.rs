@@ -72,7 +72,7 @@ pub struct Dino {
     views: Vec<ViewSpec>,
     student: Network,
     teacher: Network,
-    twin: EmaUpdater,
+    ema: EmaUpdater,
     /// C, `[dim]`.
     center: Tensor,
     /// The teacher's outputs of this step, which move the center once the step is done.
@@ -98,9 +98,9 @@ impl Dino {
         check_views(&views, encoder)?;
         let student = Network::new(&config, encoder, device)?;
         let teacher = Network::new(&config, &without_drop_path(encoder), device)?;
-        let twin = EmaUpdater::new(&student.vars, &teacher.vars)?;
+        let ema = EmaUpdater::new(&student.vars, &teacher.vars)?;
         let center = Tensor::zeros([config.dim], (Kind::Float, device));
-        Ok(Dino { config, views, student, teacher, twin, center, outputs: Vec::new() })
+        Ok(Dino { config, views, student, teacher, ema, center, outputs: Vec::new() })
     }
 }
 
@@ -201,7 +201,7 @@ impl Method for Dino {
     fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let first = self.config.momentum;
         let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
-        self.twin.update(&cx.scalar_input(momentum))?;
+        self.ema.update(&cx.scalar_input(momentum))?;
         // All processes have as many images: the mean of their means is that of the batch.
         let outputs: Vec<Tensor> =
             self.outputs.drain(..).map(|views| views.flatten(0, 1)).collect();

@@ -1,35 +1,35 @@
-//! The momentum twin: a second network that follows the first slowly.
+//! The exponential moving average (EMA) of a network: the momentum encoder, or teacher.
 
 use anyhow::{Result, ensure};
 use portolan_tensor::{Tensor, Vars, foreach, io};
 
-/// Keeps a twin's parameters at an exponential moving average of the online network's. The twin gets no
+/// Keeps another network's parameters at an exponential moving average of the online network's. It gets no
 /// gradients. Its buffers are its own: as in MoCo's code, its batch norms record the statistics of the
-/// batches that the twin itself sees.
+/// batches that it sees itself.
 pub struct EmaUpdater {
     online: Vec<Tensor>,
-    twin: Vec<Tensor>,
+    average: Vec<Tensor>,
 }
 
 impl EmaUpdater {
-    /// Makes `twin`, a second build of the same network, equal to `online` and takes it out of autograd.
+    /// Makes `average`, a second build of the same network, equal to `online` and takes it out of autograd.
     ///
     /// # Errors
     /// When the two are not builds of the same network.
-    pub fn new(online: &Vars, twin: &Vars) -> Result<Self> {
+    pub fn new(online: &Vars, average: &Vars) -> Result<Self> {
         let tensors = |vars: &Vars| -> Vec<Tensor> {
             vars.parameters().into_iter().map(|(_, tensor)| tensor).collect()
         };
         ensure!(
-            online.state().len() == twin.state().len(),
-            "a momentum twin must be built as the network it follows"
+            online.state().len() == average.state().len(),
+            "a momentum encoder must be built as the network that it follows"
         );
-        io::copy_into(&twin.state(), &online.state().into_iter().collect())?;
-        let twin = tensors(twin);
-        for tensor in &twin {
+        io::copy_into(&average.state(), &online.state().into_iter().collect())?;
+        let average = tensors(average);
+        for tensor in &average {
             let _ = tensor.set_requires_grad(false);
         }
-        Ok(EmaUpdater { online: tensors(online), twin })
+        Ok(EmaUpdater { online: tensors(online), average })
     }
 
     /// θ_twin ← m θ_twin + (1 − m) θ_online, all tensors at once. The momentum m is a
@@ -38,7 +38,7 @@ impl EmaUpdater {
     /// # Errors
     /// When libtorch fails.
     pub fn update(&self, momentum: &Tensor) -> Result<()> {
-        foreach::lerp(&self.twin, &self.online, &(1.0 - momentum))
+        foreach::lerp(&self.average, &self.online, &(1.0 - momentum))
     }
 }
 
@@ -62,14 +62,14 @@ mod tests {
     #[test]
     fn the_twin_starts_equal_and_follows() {
         let (online, follower) = (network(1.0), network(5.0));
-        let twin = EmaUpdater::new(&online, &follower).unwrap();
+        let average = EmaUpdater::new(&online, &follower).unwrap();
         assert_eq!(first(&follower), 1.0);
         assert!(!follower.state()[0].1.requires_grad() && online.state()[0].1.requires_grad());
         let _ = no_grad(|| online.state()[0].1.shallow_clone().fill_(2.0));
         let _ = no_grad(|| online.state()[1].1.shallow_clone().fill_(9.0));
-        twin.update(&Tensor::from(0.75)).unwrap();
+        average.update(&Tensor::from(0.75)).unwrap();
         assert_eq!(first(&follower), 1.25);
-        assert_eq!(follower.state()[1].1.double_value(&[0]), 1.0, "buffers stay the twin's own");
+        assert_eq!(follower.state()[1].1.double_value(&[0]), 1.0, "buffers stay the average's own");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub struct Moco {
     views: Vec<ViewSpec>,
     query: Network,
     key: Network,
-    twin: EmaUpdater,
+    ema: EmaUpdater,
     queue: Queue,
     /// Whether batch norms see groups of the batch, and keys therefore have to be shuffled.
     split_batch_norm: bool,
@@ -76,11 +76,11 @@ impl Moco {
         };
         let network = || Network::new(encoder, widths, HeadNorm::None, true, device);
         let (query, key) = (network()?, network()?);
-        let twin = EmaUpdater::new(&query.vars, &key.vars)?;
+        let ema = EmaUpdater::new(&query.vars, &key.vars)?;
         let queue = Queue::new(config.queue, config.dim, device);
         let split_batch_norm = encoder.batch_norm_splits() > 1;
         let fresh_keys = Vec::new();
-        Ok(Moco { config, views, query, key, twin, queue, split_batch_norm, fresh_keys })
+        Ok(Moco { config, views, query, key, ema, queue, split_batch_norm, fresh_keys })
     }
 
     /// k = f_k(x), of length one and without gradients. Shuffled batch norm (v1, section 3.3): each group of
@@ -171,7 +171,7 @@ impl Method for Moco {
     /// θ_k ← m θ_k + (1 − m) θ_q (v1, equation 2), then the keys of this step join the queue.
     fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let momentum = self.config.momentum;
-        self.twin.update(&cx.scalar_input(move |_| momentum))?;
+        self.ema.update(&cx.scalar_input(move |_| momentum))?;
         for keys in self.fresh_keys.drain(..) {
             self.queue.enqueue(&cx.all_gather(&keys)?);
         }

@@ -89,7 +89,7 @@ pub struct MocoV3 {
     predictor_vars: Vars,
     /// f_k.
     key: Network,
-    twin: EmaUpdater,
+    ema: EmaUpdater,
 }
 
 impl MocoV3 {
@@ -108,7 +108,7 @@ impl MocoV3 {
         let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
         let network = || Network::new(encoder, widths, HeadNorm::All, config.last_bias, device);
         let (query, key) = (network()?, network()?);
-        let twin = EmaUpdater::new(&query.vars, &key.vars)?;
+        let ema = EmaUpdater::new(&query.vars, &key.vars)?;
         let predictor_vars = Vars::new(device);
         let widths = [config.dim, config.hidden, config.dim];
         let splits = encoder.batch_norm_splits();
@@ -119,7 +119,7 @@ impl MocoV3 {
             config.last_bias,
             splits,
         );
-        Ok(MocoV3 { config, views, query, predictor, predictor_vars, key, twin })
+        Ok(MocoV3 { config, views, query, predictor, predictor_vars, key, ema })
     }
 }
 
@@ -159,7 +159,7 @@ impl Method for MocoV3 {
     fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let first = self.config.momentum;
         let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
-        self.twin.update(&cx.scalar_input(momentum))
+        self.ema.update(&cx.scalar_input(momentum))
     }
 
     fn encoder(&self) -> &dyn Encoder {

@@ -40,7 +40,7 @@ pub struct Job<'a> {
     pub knn: Option<KnnPoint<'a>>,
     /// Seconds that the work after training will take, for the time that is shown as left; 0 where unknown.
     pub afterwards: f64,
-    /// Whether the journal is written for TensorBoard too, as an event file in the run's folder.
+    /// Whether the metrics file is written for TensorBoard too, as an event file in the run's folder.
     pub tensorboard: bool,
 }
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::tensorboard::Events;
 
-/// The journal of a run, appended to line by line.
-pub(crate) struct Journal {
+/// The metrics file of a run, appended to line by line.
+pub(crate) struct MetricsWriter {
     path: PathBuf,
     /// Nowhere, in all processes of a job but the first.
     file: Option<File>,
@@ -18,13 +18,13 @@ pub(crate) struct Journal {
     events: Option<Events>,
 }
 
-impl Journal {
-    /// Opens the run's journal and drops what was written after `step`: a resumed run writes that anew. With
+impl MetricsWriter {
+    /// Opens the run's metrics file and drops what was written after `step`: a resumed run writes that anew. With
     /// `tensorboard` what it keeps is written as events too, and so is all that follows.
     pub(crate) fn open(run: &Path, step: u64, tensorboard: bool) -> Result<Self> {
         let path = run.join("metrics.jsonl");
         if distributed::rank() > 0 {
-            return Ok(Journal { path, file: None, events: None });
+            return Ok(MetricsWriter { path, file: None, events: None });
         }
         let open = || -> Result<(File, String)> {
             let old = if path.exists() { std::fs::read_to_string(&path)? } else { String::new() };
@@ -43,7 +43,7 @@ impl Journal {
                 events.write(&serde_json::from_str(line)?)?;
             }
         }
-        Ok(Journal { path, file: Some(file), events })
+        Ok(MetricsWriter { path, file: Some(file), events })
     }
 
     /// Appends one line.
@@ -73,8 +73,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.jsonl");
         std::fs::write(&path, "{\"step\":1}\n{\"step\":2}\n{\"step\":3}\n{\"ste").unwrap();
-        let mut journal = Journal::open(folder.path(), 2, /* tensorboard */ true).unwrap();
-        journal.write(json!({"step": 3, "loss": 0.5}).as_object().unwrap().clone()).unwrap();
+        let mut writer = MetricsWriter::open(folder.path(), 2, /* tensorboard */ true).unwrap();
+        writer.write(json!({"step": 3, "loss": 0.5}).as_object().unwrap().clone()).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "{\"step\":1}\n{\"step\":2}\n{\"loss\":0.5,\"step\":3}\n");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "and one file of events");

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::checkpoint::prune;
-use crate::metrics_writer::Journal;
+use crate::metrics_writer::MetricsWriter;
 use crate::progress::{Progress, Standing};
 use crate::{
     Checkpoint, Clock, Job, Loader, LoaderConfig, OnDivergence, Outcome, StepPlan, Steps,
@@ -67,7 +67,7 @@ struct Start {
 /// A run in progress.
 struct Run<'a> {
     job: &'a Job<'a>,
-    /// The job's, with the learning rate that setbacks have left.
+    /// The job's, with the learning rate that rollbacks have left.
     config: TrainConfig,
     plan: StepPlan,
     optimizer: Optimizer,
@@ -75,7 +75,7 @@ struct Run<'a> {
     /// What averages gradients over the processes of the job, where there are several.
     reducer: Option<Reducer>,
     loader: Loader,
-    journal: Journal,
+    metrics_writer: MetricsWriter,
     progress: Progress,
     /// Where the run stands, as the next checkpoint will say.
     state: Checkpoint,
@@ -146,7 +146,7 @@ impl<'a> Run<'a> {
             optimizer,
             steps,
             loader,
-            journal: Journal::open(job.folder, state.step, job.tensorboard)?,
+            metrics_writer: MetricsWriter::open(job.folder, state.step, job.tensorboard)?,
             progress: Progress::new(state.step, plan.total_steps(), plan.epochs),
             before: state.seconds,
             first: state.step,
@@ -221,7 +221,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Reads losses and figures back from the device, journals their means, and refuses to go on with a loss
+    /// Reads losses and figures back from the device, writes their means, and refuses to go on with a loss
     /// that is not finite.
     fn read_back(&mut self) -> Result<()> {
         if self.pending.is_empty() {
@@ -264,7 +264,7 @@ impl<'a> Run<'a> {
                 row.insert("output_rank".to_owned(), json!(output_rank(outputs)?));
             }
         }
-        self.journal.write(row)?;
+        self.metrics_writer.write(row)?;
         self.shown = (loss, speed);
         self.progress.steps(self.standing());
         self.last_read = Instant::now();
@@ -284,7 +284,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The start of a journal row for what is known after step `last` (counted from 0).
+    /// The start of a row for what is known after step `last` (counted from 0).
     fn row(&self, last: u64) -> Map<String, Value> {
         let epoch = (last + 1) as f64 / self.plan.steps_per_epoch() as f64;
         let mut row = Map::new();

@@ -1,4 +1,4 @@
-//! The journal once more as an event file, which TensorBoard draws while a run goes on.
+//! The metrics file once more as an event file, which TensorBoard draws while a run goes on.
 //!
 //! The file is a list of records (TensorFlow's TFRecord): a length, its checksum, that many bytes, their checksum. The
 //! bytes are a protocol buffer, `Event` of TensorFlow's `event.proto`, of which scalars need five fields; so both are
@@ -39,7 +39,7 @@ impl Events {
         Ok(Events { path, file })
     }
 
-    /// Appends the numbers of a row of the journal as scalars of its step.
+    /// Appends the numbers of a row of the metrics file as scalars of its step.
     pub(crate) fn write(&mut self, row: &Map<String, Value>) -> Result<()> {
         let step = row.get("step").and_then(Value::as_u64).unwrap_or(0);
         let scalars = row.iter().filter(|(name, _)| *name != "step");

@@ -201,7 +201,10 @@ fn a_diverging_run_goes_back_to_half_the_rate_as_often_as_it_takes() {
     let rate = rows.last().unwrap()["lr"].as_f64().unwrap();
     assert_eq!(rate, 3e5 * 0.5f64.powi(outcome.rollbacks as i32));
     let steps: Vec<_> = rows.iter().map(|row| row["step"].as_u64().unwrap()).collect();
-    assert!(steps.is_sorted_by(|a, b| a < b), "what was undone is out of the journal: {steps:?}");
+    assert!(
+        steps.is_sorted_by(|a, b| a < b),
+        "what was undone is out of the metrics file: {steps:?}"
+    );
 }
 
 #[test]

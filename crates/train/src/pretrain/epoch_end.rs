@@ -45,7 +45,7 @@ impl Run<'_> {
         row.insert("uniformity".to_owned(), json!(signs.uniformity));
         row.insert("koleo".to_owned(), json!(signs.koleo));
         row.insert("feature_rank".to_owned(), json!(signs.effective_rank));
-        self.journal.write(row)
+        self.metrics_writer.write(row)
     }
 
     /// The kNN figure on the way, where there are labels.
@@ -58,7 +58,7 @@ impl Run<'_> {
         let top1 = knn_top1(&of(point.bank)?, &of(point.test)?, point.classes, point.config)?;
         let mut row = self.row(self.state.step - 1);
         row.insert("knn_top1".to_owned(), json!(top1));
-        self.journal.write(row)?;
+        self.metrics_writer.write(row)?;
         let best = self.state.best_knn.map_or(top1, |best| best.max(top1));
         self.state.best_knn = Some(best);
         self.progress.line(&format!(
