@@ -53,7 +53,7 @@ impl RunConfig {
     ///
     /// # Errors
     /// When two do not; the message names both and the remedy.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         ensure!(
             !(self.training.cuda_graph && self.encoder.recomputes()),
             "cuda_graph cannot be used with recompute, which reads the random generator's state back in each step; leave \
@@ -202,7 +202,7 @@ mod tests {
         let recipe = crate::methods::find("mae").unwrap().recipe("shapes").unwrap();
         let mut config: RunConfig = recipe.try_into().unwrap();
         config.training.cuda_graph = true;
-        assert!(config.check().is_ok());
+        assert!(config.validate().is_ok());
         if let EncoderConfig::Vit(vit) = &mut config.encoder {
             vit.recompute = true;
         }
@@ -210,6 +210,6 @@ mod tests {
         let error = error.to_string();
         assert!(error.contains("cuda_graph") && error.contains("recompute=false"), "{error}");
         config.training.cuda_graph = false;
-        assert!(config.check().is_ok());
+        assert!(config.validate().is_ok());
     }
 }

@@ -171,7 +171,7 @@ impl Entry {
 /// # Errors
 /// When the settings contradict each other.
 pub(crate) fn build(config: &RunConfig, device: Device) -> Result<Box<dyn Method>> {
-    config.check()?;
+    config.validate()?;
     let entry = find(&config.method)?;
     let views = config.each_view();
     for (i, view) in views.iter().enumerate() {

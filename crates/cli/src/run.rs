@@ -307,7 +307,7 @@ pub(crate) fn tell_notes(notes: &[String]) {
 fn check(config: &RunConfig, data: &Dataset, device: Device) -> Result<()> {
     config.training.validate(data.to_pretrain_on().len(), device)?;
     if is_labeled(data) {
-        config.evaluation.knn.check(data.train.len())?;
+        config.evaluation.knn.validate(data.train.len())?;
     }
     Ok(())
 }

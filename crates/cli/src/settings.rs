@@ -69,7 +69,7 @@ pub fn check_text(text: &str) -> Result<()> {
     lay_text_over(&mut table, text)?;
     let config: RunConfig = table.try_into()?;
     config.training.validate(10_000, Device::Cpu)?;
-    config.evaluation.knn.check(10_000)?;
+    config.evaluation.knn.validate(10_000)?;
     config.each_view().iter().try_for_each(ViewSpec::validate)
 }
 

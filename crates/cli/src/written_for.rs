@@ -190,7 +190,7 @@ mod tests {
         assert_eq!((warmup(&config), config.training.knn_every), (0.25, 1));
         assert_eq!(frozen(&config), Some(0));
         assert!(said.contains("warmup_epochs 0.25 instead of 10"), "{said}");
-        config.training.schedule.check(1).unwrap();
+        config.training.schedule.validate(1).unwrap();
         let (config, said) = of(40);
         assert_eq!((warmup(&config), config.training.knn_every, said.as_str()), (10.0, 10, ""));
         let (config, _) = of(20);

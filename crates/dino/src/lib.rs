@@ -157,7 +157,7 @@ impl Method for Dino {
 
     /// Algorithm 1 with multi-crop (equation 3).
     fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
-        batch.check()?;
+        batch.validate()?;
         if cx.micro_batch == 0 {
             self.outputs.clear(); // of a step that came to nothing
         }

@@ -78,10 +78,10 @@ impl EncoderConfig {
     ///
     /// # Errors
     /// When a setting is out of range; the message names it.
-    pub fn check(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<()> {
         match self {
-            EncoderConfig::Resnet(config) => config.check(),
-            EncoderConfig::Vit(config) => config.check(),
+            EncoderConfig::Resnet(config) => config.validate(),
+            EncoderConfig::Vit(config) => config.validate(),
         }
     }
 
@@ -108,7 +108,7 @@ impl EncoderConfig {
 pub fn build(config: &EncoderConfig, vars: &Vars) -> Result<Box<dyn Encoder>> {
     Ok(match config {
         EncoderConfig::Resnet(config) => {
-            config.check()?;
+            config.validate()?;
             Box::new(ResNet::new(config, vars))
         }
         EncoderConfig::Vit(config) => Box::new(Vit::new(config, vars)?),

@@ -86,7 +86,7 @@ impl ResNetConfig {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         ensure!(
             (1..=1024).contains(&self.width),
             "the encoder's width is {}; it must be from 1 to 1024",

@@ -26,7 +26,7 @@ impl Vit {
     /// # Errors
     /// When the config describes none: a patch that does not divide the image, heads that do not divide the width.
     pub fn new(config: &VitConfig, vars: &Vars) -> Result<Self> {
-        config.check()?;
+        config.validate()?;
         let &VitConfig { width, patch, init, .. } = config;
         let float = (Kind::Float, vars.device());
         let grid = config.image / patch;

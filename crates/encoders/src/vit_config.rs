@@ -150,7 +150,7 @@ impl VitConfig {
         format!("vit_{size}_patch{patch}_{image}")
     }
 
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         let &VitConfig { width, depth, heads, patch, image, .. } = self;
         ensure!(
             patch >= 1 && image >= patch && image % patch == 0,

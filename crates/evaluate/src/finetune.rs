@@ -100,7 +100,7 @@ impl FinetuneConfig {
         }
     }
 
-    fn check(&self, images: usize) -> Result<()> {
+    fn validate(&self, images: usize) -> Result<()> {
         ensure!(self.epochs >= 1, "fine-tuning for 0 epochs changes nothing; choose at least 1");
         ensure!(
             (2..=images).contains(&self.batch_size),
@@ -180,7 +180,7 @@ pub fn finetune(
     config: &FinetuneConfig,
     mut say: impl FnMut(u64, f64),
 ) -> Result<(Features, Tensor)> {
-    config.check(on.train.len())?;
+    config.validate(on.train.len())?;
     let head_vars = Vars::new(on.device);
     let head = config.head(&head_vars, encoder.width(), on.classes);
     let mut groups = encoder_groups(encoder, config.layer_decay);

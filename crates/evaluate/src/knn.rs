@@ -24,7 +24,7 @@ impl KnnConfig {
     ///
     /// # Errors
     /// When it is not; the message says what to set.
-    pub fn check(&self, bank: usize) -> Result<()> {
+    pub fn validate(&self, bank: usize) -> Result<()> {
         ensure!(self.k >= 1, "kNN with k = 0 has no neighbors; choose at least 1");
         ensure!(
             self.k <= bank,
@@ -98,7 +98,7 @@ pub fn knn_votes(
 ) -> Result<Vec<Tensor>> {
     let most = ks.iter().copied().max().unwrap_or(0);
     for &k in ks {
-        KnnConfig { k, temperature }.check(bank.size2()?.0 as usize)?;
+        KnnConfig { k, temperature }.validate(bank.size2()?.0 as usize)?;
     }
     check_labels(bank_labels, bank, classes)?;
     let (similarities, indices) = neighbors(bank, test, most)?;

@@ -79,7 +79,7 @@ impl Found {
 
     /// Whether there are numbers for such an encoder: one that a file only names could take all memory to build.
     fn enough(&self) -> Result<()> {
-        self.encoder.check()?;
+        self.encoder.validate()?;
         let numbers: usize = self.tensors.values().map(Tensor::numel).sum();
         let least = shape::least_numbers(&self.encoder);
         ensure!(
@@ -189,7 +189,7 @@ fn found(
     }
     count_batches(&mut tensors);
     notes.extend(assume(&mut encoder, &chosen.prefix, named)?);
-    encoder.check()?;
+    encoder.validate()?;
     let shown = Shown::usual(&encoder);
     Ok(Found { encoder, shown, tensors, taken: chosen.prefix, left_out: chosen.left_out, notes })
 }

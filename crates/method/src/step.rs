@@ -30,7 +30,7 @@ impl Batch {
                 self.views.len()
             )
         };
-        self.check()?;
+        self.validate()?;
         Ok((a, b))
     }
 
@@ -45,7 +45,7 @@ impl Batch {
                 self.views.len()
             )
         };
-        self.check()?;
+        self.validate()?;
         Ok(view)
     }
 
@@ -53,7 +53,7 @@ impl Batch {
     ///
     /// # Errors
     /// When there are fewer than two.
-    pub fn check(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<()> {
         let images = self.views.first().map_or(0, |view| view.size()[0]);
         ensure!(
             images >= 2,

@@ -87,7 +87,7 @@ impl OptimizerConfig {
     ///
     /// # Errors
     /// When a value is out of its range; the message names it.
-    pub fn check(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<()> {
         not_negative("weight_decay", self.weight_decay())?;
         match *self {
             OptimizerConfig::Sgd { momentum, nesterov, .. } => {
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_refused_by_name() {
         let sgd = |momentum, weight_decay, nesterov| {
-            OptimizerConfig::Sgd { momentum, weight_decay, nesterov }.check()
+            OptimizerConfig::Sgd { momentum, weight_decay, nesterov }.validate()
         };
         assert!(sgd(0.9, 1e-4, true).is_ok());
         for (wrong, name) in [
@@ -187,7 +187,8 @@ mod tests {
             (sgd(0.9, f64::NAN, false), "weight_decay"),
             (sgd(0.0, 0.0, true), "nesterov"),
             (
-                OptimizerConfig::Adamw { betas: [0.9, 1.5], eps: 1e-8, weight_decay: 0.0 }.check(),
+                OptimizerConfig::Adamw { betas: [0.9, 1.5], eps: 1e-8, weight_decay: 0.0 }
+                    .validate(),
                 "betas[1]",
             ),
         ] {

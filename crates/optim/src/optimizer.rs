@@ -77,7 +77,7 @@ impl Optimizer {
     /// When a setting is out of range, there is nothing to move, a name or a tensor appears twice, or a
     /// tensor does not require gradients.
     pub fn new(config: OptimizerConfig, base_lr: f64, groups: Vec<ParamGroup>) -> Result<Self> {
-        config.check()?;
+        config.validate()?;
         not_negative("base_lr", base_lr)?;
         check_params(&groups)?;
         let groups = groups.into_iter().map(|settings| Group::new(&config, settings)).collect();

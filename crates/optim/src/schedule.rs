@@ -119,7 +119,7 @@ impl Schedule {
     ///
     /// # Errors
     /// When the warm-up is not shorter than the run, is a part of an epoch with one rate, or a rate or factor is negative.
-    pub fn check(&self, epochs: u64) -> Result<()> {
+    pub fn validate(&self, epochs: u64) -> Result<()> {
         match *self {
             Schedule::Constant => {}
             Schedule::Cosine { warmup_epochs, start, last, per } => {
@@ -177,10 +177,10 @@ mod tests {
         let rates: Vec<f64> = (0..10).map(|step| schedule.at(4.0, step, 10, 1)).collect();
         assert_eq!(rates[..4], [0.0, 2.0, 4.0, 4.0]);
         assert!((rates[4] - 2.0 * (1.0 + (PI / 7.0).cos())).abs() < 1e-12);
-        assert!(schedule.check(1).is_ok());
+        assert!(schedule.validate(1).is_ok());
         let by_epoch = "kind = 'cosine'\nwarmup_epochs = 0.3\nper = 'epoch'";
         let schedule: Schedule = toml::from_str(by_epoch).unwrap();
-        assert!(schedule.check(1).unwrap_err().to_string().contains("whole number"));
+        assert!(schedule.validate(1).unwrap_err().to_string().contains("whole number"));
     }
 
     #[test]
@@ -201,8 +201,8 @@ mod tests {
     #[test]
     fn a_warmup_longer_than_the_run_is_refused() {
         let schedule: Schedule = toml::from_str("kind = 'cosine'\nwarmup_epochs = 10").unwrap();
-        assert!(schedule.check(11).is_ok());
-        assert!(schedule.check(10).unwrap_err().to_string().contains("warmup_epochs"));
-        assert!(Schedule::default().check(0).is_ok());
+        assert!(schedule.validate(11).is_ok());
+        assert!(schedule.validate(10).unwrap_err().to_string().contains("warmup_epochs"));
+        assert!(Schedule::default().validate(0).is_ok());
     }
 }

@@ -142,7 +142,7 @@ impl TrainConfig {
             self.max_bad
         );
         ensure!(self.clip_gradients >= 0.0, "clip_gradients is {}", self.clip_gradients);
-        self.optimizer.check()?;
-        self.schedule.check(self.epochs)
+        self.optimizer.validate()?;
+        self.schedule.validate(self.epochs)
     }
 }

@@ -40,8 +40,8 @@ fn settings_of_every_method_suit_any_images_and_machine() {
             let what = format!("{} of {images:?} on {machine:?}", method.name);
             // Validated as on a CPU: there is no GPU to ask.
             config.training.validate(images.count, Device::Cpu).expect(&what);
-            config.evaluation.knn.check(images.bank).expect(&what);
-            config.encoder.check().expect(&what);
+            config.evaluation.knn.validate(images.bank).expect(&what);
+            config.encoder.validate().expect(&what);
             for view in config.each_view() {
                 view.validate().expect(&what);
                 let side = i64::from(view.size());
@@ -161,7 +161,7 @@ fn what_counts_epochs_keeps_its_share() {
     let chosen = choose(find("mae").unwrap(), &images(2_000, 32), &CPU, None).unwrap();
     let warm_up = |epochs| {
         let config: RunConfig = chosen.table(epochs).unwrap().try_into().unwrap();
-        config.training.schedule.check(epochs).unwrap();
+        config.training.schedule.validate(epochs).unwrap();
         let Schedule::Cosine { warmup_epochs, .. } = config.training.schedule else { panic!() };
         (warmup_epochs, config.training.knn_every)
     };
