@@ -379,7 +379,7 @@ mod tests {
         assert!(unknown.to_string().contains("unknown field `q`"), "{unknown}");
         let unknown =
             toml::from_str::<ViewSpec>(r#"ops = [{ op = "greyscale", p = 0.2 }]"#).unwrap_err();
-        assert!(unknown.to_string().contains("unknown variant `grayscale`"), "{unknown}");
+        assert!(unknown.to_string().contains("unknown variant `greyscale`"), "{unknown}");
     }
 
     #[test]
