@@ -1,7 +1,7 @@
 //! `reproduce --all`: every method, and one table of them.
 
 use anyhow::{Result, ensure};
-use portolan_doctor::read_metrics;
+use portolan_metrics::{FILE, read_metrics};
 use portolan_report::{Entry, Report, comparison_text, write_comparison};
 use portolan_train::duration;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
             page: format!("{}/report.html", method.name),
             report: Report::read(&out)?,
             // A table without this run's curves is better than none.
-            metrics: read_metrics(&out.join("metrics.jsonl")).unwrap_or_default(),
+            metrics: read_metrics(&out.join(FILE)).unwrap_or_default(),
         });
     }
     ensure!(!entries.is_empty(), "no method ended well; their errors are above");

@@ -1,7 +1,7 @@
 //! `portolan compare`: finished runs side by side.
 
 use anyhow::{Context, Result, ensure};
-use portolan_doctor::read_metrics;
+use portolan_metrics::{FILE, read_metrics};
 use portolan_report::{Entry, Report, comparison_text, write_comparison};
 use std::path::{Path, absolute};
 use std::process::ExitCode;
@@ -35,7 +35,7 @@ fn entry(run: &Path, out: &Path) -> Result<Entry> {
     Ok(Entry {
         title: format!("{}, {}", method.title, run.display()),
         page: page.to_string_lossy().into_owned(),
-        metrics: read_metrics(&run.join("metrics.jsonl"))?,
+        metrics: read_metrics(&run.join(FILE))?,
         report,
     })
 }

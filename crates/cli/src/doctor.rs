@@ -1,7 +1,8 @@
 //! `portolan doctor`: whether a run is healthy, in plain words.
 
 use anyhow::{Result, ensure};
-use portolan_doctor::{MetricsRow, Run, best_epoch, examine, read_metrics, what_is_normal};
+use portolan_doctor::{Run, best_epoch, examine, what_is_normal};
+use portolan_metrics::{FILE, MetricsRow, read_metrics};
 use std::process::ExitCode;
 
 use crate::args::DoctorArgs;
@@ -16,7 +17,7 @@ pub(crate) fn patient<'a>(config: &'a RunConfig, rows: &'a [MetricsRow]) -> Run<
 
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     let config = encoder::config_of(&args.run)?;
-    let rows = read_metrics(&args.run.join("metrics.jsonl"))?;
+    let rows = read_metrics(&args.run.join(FILE))?;
     ensure!(
         !rows.is_empty(),
         "{} has logged nothing yet; wait for its first {} steps",

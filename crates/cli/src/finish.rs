@@ -4,9 +4,10 @@ use anyhow::Result;
 use image::RgbImage;
 use portolan_augment::cpu;
 use portolan_data::{Dataset, Source};
-use portolan_doctor::{examine, read_metrics};
+use portolan_doctor::examine;
 use portolan_evaluate::{Features, features, knn_predict, neighbors, pca, tsne};
 use portolan_method::Method;
+use portolan_metrics::read_metrics;
 use portolan_random::{Purpose, stream};
 use portolan_report as report;
 use portolan_tensor::{Device, IndexOp, Precision, Tensor, device};
@@ -82,7 +83,7 @@ pub(crate) fn finish(
         }
     };
     let views = views(config, data);
-    let metrics = read_metrics(&folder.join("metrics.jsonl"))?;
+    let metrics = read_metrics(&folder.join(portolan_metrics::FILE))?;
     let finding = examine(&doctor::patient(config, &metrics));
     let page = report::Page {
         method_name: methods::find(&config.method)?.title,

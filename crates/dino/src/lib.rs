@@ -35,6 +35,7 @@ use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_losses::dino;
 use portolan_method::{Batch, EmaUpdater, Method, StepContext, StepLoss};
+use portolan_metrics::names;
 use portolan_optim::{ParamGroup, clip_each_grad, schedule::momentum_cosine};
 use portolan_tensor::{Device, Kind, Tensor, Vars, at_least_f32, no_grad, prefixed};
 
@@ -180,8 +181,8 @@ impl Method for Dino {
         Ok(StepLoss {
             loss,
             figures: vec![
-                ("teacher_entropy", entropy / largest),
-                ("teacher_student_divergence", divergence),
+                (names::TEACHER_ENTROPY, entropy / largest),
+                (names::TEACHER_STUDENT_DIVERGENCE, divergence),
             ],
             outputs: Some(features),
         })

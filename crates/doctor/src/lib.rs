@@ -5,7 +5,8 @@
 //! to change first:
 //!
 //! ```
-//! use portolan_doctor::{MetricsRow, Run, examine};
+//! use portolan_doctor::{Run, examine};
+//! use portolan_metrics::MetricsRow;
 //!
 //! // The outputs of a batch have come to lie on one point.
 //! let row = |step, deviation| MetricsRow::new(step, 1.0, &[("loss", -0.99), ("output_deviation", deviation)]);
@@ -18,11 +19,9 @@
 //! The rules are a list of plain functions in `rules.rs`, to be read from top to bottom. None looks at an accuracy, since
 //! who pretrains without labels has none; how often they are right is measured in docs/results/doctor.md.
 
-mod metrics;
 mod rules;
 mod signals;
 
-pub use metrics::{MetricsRow, read_metrics};
 pub use rules::{best_epoch, examine, what_is_normal};
 pub use signals::Run;
 

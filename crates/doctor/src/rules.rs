@@ -3,6 +3,8 @@
 //! Thresholds marked "ours" were set on the runs of docs/results/shapes.md and on short runs broken on purpose, and scored
 //! on others.
 
+use portolan_metrics::names;
+
 use crate::Finding;
 use crate::signals::Run;
 
@@ -44,7 +46,7 @@ fn diverged(run: &Run) -> Option<Finding> {
     let rows = run
         .rows
         .iter()
-        .find(|row| row.figures.get("loss").is_some_and(|loss| !loss.is_finite()))?;
+        .find(|row| row.figures.get(names::LOSS).is_some_and(|loss| !loss.is_finite()))?;
     found(
         "divergence",
         format!("the loss is no longer a number at step {}", rows.step),
@@ -56,7 +58,7 @@ fn diverged(run: &Run) -> Option<Finding> {
 /// fill the sphere, 1 as it is logged, and 0 where all are one point. The threshold of 0.15 is ours: healthy runs stayed
 /// above 0.25.
 fn one_point(run: &Run) -> Option<Finding> {
-    let deviation = run.end("output_deviation").filter(|deviation| *deviation < 0.15)?;
+    let deviation = run.end(names::OUTPUT_DEVIATION).filter(|deviation| *deviation < 0.15)?;
     collapsed(
         run,
         format!(
@@ -69,7 +71,7 @@ fn one_point(run: &Run) -> Option<Finding> {
 /// Dimensional collapse (Jing et al. 2021, arXiv 2110.09348): outputs differ, but along a few directions alone. RankMe
 /// (arXiv 2210.02885) measures it; the threshold of 4 is ours, healthy runs stayed above 8.
 fn few_directions(run: &Run) -> Option<Finding> {
-    let rank = run.late("output_rank").filter(|rank| *rank < 4.0)?;
+    let rank = run.late(names::OUTPUT_RANK).filter(|rank| *rank < 4.0)?;
     collapsed(
         run,
         format!(
@@ -108,7 +110,7 @@ fn collapsed(run: &Run, seen: String) -> Option<Finding> {
 /// VICReg's variance term is the hinge 1 − deviation of each dimension (section 4.1 of arXiv 2105.04906): near 1 nothing
 /// varies. The threshold is ours: healthy runs stayed below 0.72.
 fn no_variance(run: &Run) -> Option<Finding> {
-    let variance = run.end("variance").filter(|variance| *variance > 0.95)?;
+    let variance = run.end(names::VARIANCE).filter(|variance| *variance > 0.95)?;
     let seen = format!(
         "dimensions hardly vary over a batch: VICReg's variance term is {variance:.3} of at most 1, above 0.95 by our threshold"
     );
@@ -118,8 +120,8 @@ fn no_variance(run: &Run) -> Option<Finding> {
 /// DINO's two ways to collapse (section 5.3 and figure 7 of arXiv 2104.14294): the teacher says the same of every image,
 /// either nothing at all (uniform; without sharpening) or one prototype (without centering); student and teacher then agree.
 fn teacher_without_information(run: &Run) -> Option<Finding> {
-    let entropy = run.end("teacher_entropy")?;
-    let divergence = run.end("teacher_student_divergence")?;
+    let entropy = run.end(names::TEACHER_ENTROPY)?;
+    let divergence = run.end(names::TEACHER_STUDENT_DIVERGENCE)?;
     if entropy > 0.985 {
         return found(
             "collapse",
@@ -152,8 +154,8 @@ fn rate_too_high(run: &Run) -> Option<Finding> {
     if !run.is(&JOINT) && run.method != "mae" {
         return None; // pretext tasks narrow the features to what they ask
     }
-    let rank = run.end("feature_rank").filter(|rank| *rank < 11.0)?;
-    if run.late("output_rank").is_some_and(|rank| rank >= 8.0) {
+    let rank = run.end(names::FEATURE_RANK).filter(|rank| *rank < 11.0)?;
+    if run.late(names::OUTPUT_RANK).is_some_and(|rank| rank >= 8.0) {
         return None;
     }
     found(
@@ -173,7 +175,7 @@ fn drawn_together(run: &Run) -> Option<Finding> {
     if !run.is(&CONTRASTIVE) {
         return None;
     }
-    let (first, last) = (run.first("uniformity")?, run.end("uniformity")?);
+    let (first, last) = (run.first(names::UNIFORMITY)?, run.end(names::UNIFORMITY)?);
     if last < 0.75 * first {
         return None; // both are below zero: the last is the farther from it
     }
@@ -210,7 +212,7 @@ fn views_too_weak(run: &Run) -> Option<Finding> {
     if !run.is(&JOINT) {
         return None;
     }
-    let alignment = run.first("alignment")?;
+    let alignment = run.first(names::ALIGNMENT)?;
     // A long queue spreads features, and so also views.
     let threshold = if run.method == "moco" { 0.15 } else { 0.12 };
     if alignment >= threshold {
@@ -218,7 +220,7 @@ fn views_too_weak(run: &Run) -> Option<Finding> {
     }
     // Uniformity u says that images lie at least −u/2 apart, squared (Jensen): features that lie close together have close
     // views too, whatever these are.
-    if run.first("uniformity").is_some_and(|uniformity| alignment > 0.3 * -uniformity / 2.0) {
+    if run.first(names::UNIFORMITY).is_some_and(|uniformity| alignment > 0.3 * -uniformity / 2.0) {
         return None;
     }
     let found_at = run.quarter("contrastive_top1");
@@ -242,7 +244,7 @@ fn views_too_weak(run: &Run) -> Option<Finding> {
 
 /// MAE learns nothing as long as it paints the mean.
 fn no_better_than_the_mean(run: &Run) -> Option<Finding> {
-    let explained = run.end("explained").filter(|explained| *explained < 0.1)?;
+    let explained = run.end(names::EXPLAINED).filter(|explained| *explained < 0.1)?;
     found(
         "reconstruction",
         format!(
@@ -290,7 +292,7 @@ pub fn best_epoch(run: &Run) -> Option<f64> {
     let points: Vec<(f64, f64)> = run
         .rows
         .iter()
-        .filter_map(|row| Some((row.epoch?, *row.figures.get("feature_rank")?)))
+        .filter_map(|row| Some((row.epoch?, *row.figures.get(names::FEATURE_RANK)?)))
         .collect();
     let widest = points.iter().map(|point| point.1).fold(0.0, f64::max);
     points.iter().rev().find(|point| point.1 >= widest * 2.0 / 3.0).map(|point| point.0)

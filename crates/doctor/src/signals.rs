@@ -1,6 +1,6 @@
 //! The signals of a run, as the rules read them.
 
-use crate::MetricsRow;
+use portolan_metrics::MetricsRow;
 
 /// What a run logged, and the settings that the signals are to be read by. No label has had a part in any of it that the
 /// rules look at.

@@ -38,6 +38,7 @@ use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, Vit};
 use portolan_losses::{mae, mae::normalize_patches, mae::patchify};
 use portolan_method::{Batch, Method, StepContext, StepLoss, check_views};
+use portolan_metrics::names;
 use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
 use portolan_tensor::{Device, Kind, Tensor, Vars, no_grad, prefixed};
@@ -179,7 +180,7 @@ impl Method for Mae {
         // What painting the mean color (zero, as images and patches are normalized) would cost.
         let plain = no_grad(|| mae(&target.zeros_like(), &target, &mask.hidden))?;
         let explained: Tensor = 1.0 - loss.detach() / plain;
-        Ok(StepLoss { loss, figures: vec![("explained", explained)], outputs: None })
+        Ok(StepLoss { loss, figures: vec![(names::EXPLAINED, explained)], outputs: None })
     }
 
     /// Nothing follows an update: there is no second network.

@@ -6,17 +6,16 @@
 //! ```
 //!
 //! ```
-//! use portolan::encoders::ResNetConfig;
+//! use portolan::encoders::{ResNetConfig, build};
 //! use portolan::losses::nt_xent;
 //! use portolan::tensor::{Device, Kind, Tensor, Vars};
 //!
 //! // An encoder, two views of four images, and SimCLR's loss between them.
 //! let config = ResNetConfig { width: 8, ..ResNetConfig::named("resnet18")? };
-//! let encoder = portolan::encoders::EncoderConfig::from(config).build(&Vars::new(Device::Cpu))?;
+//! let encoder = build(&config.into(), &Vars::new(Device::Cpu))?;
 //! let view = || Tensor::randn([4, 3, 32, 32], (Kind::Float, Device::Cpu));
 //! let (a, b) = (encoder.forward(&view(), true), encoder.forward(&view(), true));
-//! let loss = nt_xent(&a, &b, 0.5)?;
-//! loss.backward();
+//! nt_xent(&a, &b, 0.5)?.backward();
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use maud::{Markup, html};
-use portolan_doctor::MetricsRow;
+use portolan_metrics::{MetricsRow, names};
 
 use crate::curves::title;
 use crate::format::{count, duration, percent, points};
@@ -27,7 +27,7 @@ pub struct Entry {
     pub page: String,
     /// Its figures.
     pub report: Report,
-    /// What it logged, as [`read_metrics`](portolan_doctor::read_metrics) gives it.
+    /// What it logged, as [`read_metrics`](portolan_metrics::read_metrics) gives it.
     pub metrics: Vec<MetricsRow>,
 }
 
@@ -105,12 +105,12 @@ fn curves(entries: &[Entry]) -> Markup {
             rows.filter_map(|row| Some((row.epoch?, *row.figures.get(name)?))).collect()
         };
         let curves = entries.iter().map(|entry| (entry.title.as_str(), curve(entry))).collect();
-        Overlay { title, curves, percent: name == "knn_top1", size }.render()
+        Overlay { title, curves, percent: name == names::KNN_TOP1, size }.render()
     };
     let one_method = different(entries, |report| &report.method) == 1;
-    let loss = one_method.then(|| overlay("loss", "Loss", WIDE)).flatten();
+    let loss = one_method.then(|| overlay(names::LOSS, "Loss", WIDE)).flatten();
     let knn_size = if loss.is_some() { WIDE } else { WHOLE };
-    let knn = overlay("knn_top1", "kNN accuracy", knn_size);
+    let knn = overlay(names::KNN_TOP1, "kNN accuracy", knn_size);
     let wide: Vec<Markup> = knn.into_iter().chain(loss).collect();
     let shared = shared_figures(entries);
     let small = shared.iter().filter_map(|name| overlay(name, &title(name), SMALL));
@@ -130,7 +130,7 @@ fn shared_figures(entries: &[Entry]) -> Vec<&str> {
     let each: Vec<BTreeSet<&str>> = entries.iter().map(logged).collect();
     let shared = |name: &&str| each.iter().filter(|names| names.contains(name)).count() > 1;
     let all: BTreeSet<&str> = each.iter().flatten().copied().collect();
-    let has_no_chart = |name: &&str| !["knn_top1", "loss"].contains(name);
+    let has_no_chart = |name: &&str| ![names::KNN_TOP1, names::LOSS].contains(name);
     all.into_iter().filter(shared).filter(has_no_chart).collect()
 }
 

@@ -1,7 +1,7 @@
 //! What happened during training: the curves.
 
 use maud::{Markup, html};
-use portolan_doctor::MetricsRow;
+use portolan_metrics::{MetricsRow, names};
 
 use crate::chart::Chart;
 use crate::format::percent;
@@ -17,13 +17,13 @@ pub(crate) fn section(page: &Page) -> Section {
     let knn = Chart {
         title: "kNN accuracy",
         by: "epoch",
-        points: by_epoch(page.metrics, "knn_top1"),
+        points: by_epoch(page.metrics, names::KNN_TOP1),
         level: level_name.as_deref().zip(untrained),
         percent: true,
         size: WIDE,
     };
-    let loss = curve(page.metrics, "loss", "Loss", WIDE);
-    let rate = curve(page.metrics, "lr", "Learning rate", SMALL);
+    let loss = curve(page.metrics, names::LOSS, "Loss", WIDE);
+    let rate = curve(page.metrics, names::LEARNING_RATE, "Learning rate", SMALL);
     let wide: Vec<Markup> = [&knn, &loss].into_iter().filter_map(Chart::render).collect();
     let small: Vec<Markup> = rate.render().into_iter().chain(others(page.metrics)).collect();
     let body = html! {
@@ -41,12 +41,12 @@ pub(crate) fn section(page: &Page) -> Section {
 
 /// A chart of every figure that has none yet.
 fn others(metrics: &[MetricsRow]) -> Vec<Markup> {
-    let mut names: Vec<&str> =
+    let mut all: Vec<&str> =
         metrics.iter().flat_map(|row| row.figures.keys()).map(String::as_str).collect();
-    names.sort_unstable();
-    names.dedup();
-    names.retain(|name| !["knn_top1", "loss", "lr"].contains(name));
-    names.iter().filter_map(|name| curve(metrics, name, &title(name), SMALL).render()).collect()
+    all.sort_unstable();
+    all.dedup();
+    all.retain(|name| ![names::KNN_TOP1, names::LOSS, names::LEARNING_RATE].contains(name));
+    all.iter().filter_map(|name| curve(metrics, name, &title(name), SMALL).render()).collect()
 }
 
 /// A figure by step.

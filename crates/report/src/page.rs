@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
-use portolan_doctor::{Finding, MetricsRow};
+use portolan_doctor::Finding;
+use portolan_metrics::MetricsRow;
 
 use crate::format::{count, counted, duration};
 use crate::gallery::{self, Neighbors, SourceViews};

@@ -5,7 +5,7 @@ mod sample;
 
 use std::path::Path;
 
-use portolan_doctor::MetricsRow;
+use portolan_metrics::MetricsRow;
 use portolan_report::{Page, html, write_html};
 use sample::sample;
 use scraper::{Html, Selector};

@@ -5,10 +5,10 @@ mod recovery;
 
 use anyhow::{Context, Result, bail};
 use portolan_method::{Method, StepContext, StepLoss, output_deviation, output_rank};
+use portolan_metrics::{MetricsRow, names};
 use portolan_optim::Optimizer;
 use portolan_tensor::distributed::{self, Reducer};
 use portolan_tensor::{Device, Kind, Tensor};
-use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -243,28 +243,28 @@ impl<'a> Run<'a> {
             / self.last_read.elapsed().as_secs_f64().max(1e-9);
         let loss = losses.iter().sum::<f64>() / losses.len() as f64;
         let mut row = self.row(last);
-        row.insert("loss".to_owned(), json!(loss));
-        row.insert("lr".to_owned(), json!(self.config.rate(&self.plan, last)));
-        row.insert("images_per_second".to_owned(), json!(speed));
+        row.insert(names::LOSS, loss);
+        row.insert(names::LEARNING_RATE, self.config.rate(&self.plan, last));
+        row.insert(names::IMAGES_PER_SECOND, speed);
         for (i, (name, _)) in pending[0].figures.iter().enumerate() {
             let values = over_all(&pending.iter().map(|p| &p.figures[i].1).collect::<Vec<_>>())?;
             // Such gradients have spoilt the parameters, and the next loss is no number.
             let bad = values.iter().position(|value| !value.is_finite());
-            if let Some(bad) = bad.filter(|_| *name == "gradient_norm") {
+            if let Some(bad) = bad.filter(|_| *name == names::GRADIENT_NORM) {
                 let step = first + (bad / per_step) as u64;
                 let what = format!("the gradients' norm is {}", values[bad]);
                 return Err(self.diverged(&what, step).into());
             }
-            row.insert((*name).to_owned(), json!(values.iter().sum::<f64>() / values.len() as f64));
+            row.insert(name, values.iter().sum::<f64>() / values.len() as f64);
         }
         if let Some(outputs) = pending.last().and_then(|last| last.outputs.as_ref()) {
-            row.insert("output_deviation".to_owned(), json!(output_deviation(outputs)));
+            row.insert(names::OUTPUT_DEVIATION, output_deviation(outputs));
             let hundreds = self.state.step / RANK_EVERY > first / RANK_EVERY;
             if hundreds || self.plan.ends_epoch(self.state.step) {
-                row.insert("output_rank".to_owned(), json!(output_rank(outputs)?));
+                row.insert(names::OUTPUT_RANK, output_rank(outputs)?);
             }
         }
-        self.metrics_writer.write(row)?;
+        self.metrics_writer.write(&row)?;
         self.shown = (loss, speed);
         self.progress.steps(self.standing());
         self.last_read = Instant::now();
@@ -285,12 +285,8 @@ impl<'a> Run<'a> {
     }
 
     /// The start of a row for what is known after step `last` (counted from 0).
-    fn row(&self, last: u64) -> Map<String, Value> {
-        let epoch = (last + 1) as f64 / self.plan.steps_per_epoch() as f64;
-        let mut row = Map::new();
-        row.insert("step".to_owned(), json!(last + 1));
-        row.insert("epoch".to_owned(), json!(epoch));
-        row
+    fn row(&self, last: u64) -> MetricsRow {
+        MetricsRow::new(last + 1, (last + 1) as f64 / self.plan.steps_per_epoch() as f64, &[])
     }
 
     /// After an epoch: its line, and its kNN figure where one is due.

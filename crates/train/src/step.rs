@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use portolan_method::{Batch, Method, StepContext, StepLoss};
+use portolan_metrics::names;
 use portolan_optim::{Optimizer, clip_grad_norm, grad_norm};
 use portolan_tensor::distributed::Reducer;
 
@@ -83,7 +84,7 @@ pub(crate) fn work(
         false => grad_norm(optimizer.params())?,
     };
     for loss in &mut losses {
-        loss.figures.push(("gradient_norm", norm.shallow_clone()));
+        loss.figures.push((names::GRADIENT_NORM, norm.shallow_clone()));
     }
     method.before_update(&cx)?;
     optimizer.apply()?;

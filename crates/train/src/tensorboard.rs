@@ -5,7 +5,7 @@
 //! written here rather than by a generated library.
 
 use anyhow::{Context, Result};
-use serde_json::{Map, Value};
+use portolan_metrics::MetricsRow;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -40,15 +40,16 @@ impl Events {
     }
 
     /// Appends the numbers of a row of the metrics file as scalars of its step.
-    pub(crate) fn write(&mut self, row: &Map<String, Value>) -> Result<()> {
-        let step = row.get("step").and_then(Value::as_u64).unwrap_or(0);
-        let scalars = row.iter().filter(|(name, _)| *name != "step");
-        let summary: Vec<u8> = scalars
-            .filter_map(|(name, value)| Some(bytes(1, &scalar(name, value.as_f64()? as f32))))
-            .flatten()
+    pub(crate) fn write(&mut self, row: &MetricsRow) -> Result<()> {
+        let epoch = row.epoch.map(|epoch| ("epoch", epoch));
+        let figures = row.figures.iter().map(|(name, value)| (name.as_str(), *value));
+        let summary: Vec<u8> = epoch
+            .into_iter()
+            .chain(figures.filter(|(_, value)| value.is_finite()))
+            .flat_map(|(name, value)| bytes(1, &scalar(name, value as f32)))
             .collect();
         self.file
-            .write_all(&record(&event(step, &bytes(5, &summary))))
+            .write_all(&record(&event(row.step, &bytes(5, &summary))))
             .with_context(|| format!("cannot write to {}", self.path.display()))
     }
 }
@@ -110,7 +111,6 @@ fn checksum(content: &[u8]) -> [u8; 4] {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use serde_json::json;
 
     /// The contents of all records, whose lengths and checksums must be right.
     fn records(mut file: &[u8]) -> Vec<Vec<u8>> {
@@ -129,10 +129,11 @@ mod tests {
     #[test]
     fn a_row_becomes_a_record_and_a_new_start_a_new_file() {
         let folder = tempfile::tempdir().unwrap();
-        let row = json!({"step": 300, "loss": 0.5, "note": "text", "nothing": null});
+        let figures = [("loss", 0.5), ("nothing", f64::NAN)];
+        let row = MetricsRow { epoch: None, ..MetricsRow::new(300, 0.0, &figures) };
         for _ in 0..2 {
             let mut events = Events::create(folder.path()).unwrap();
-            events.write(row.as_object().unwrap()).unwrap();
+            events.write(&row).unwrap();
         }
         let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
         assert_eq!(files.len(), 1);

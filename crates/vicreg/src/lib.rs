@@ -31,6 +31,7 @@ use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::vicreg;
 use portolan_method::{Batch, Method, Network, StepContext, StepLoss, check_views};
+use portolan_metrics::names;
 use portolan_optim::ParamGroup;
 use portolan_tensor::{Device, Tensor, prefixed};
 
@@ -85,7 +86,7 @@ impl Method for Vicreg {
             loss: loss.total,
             figures: vec![
                 ("invariance", loss.invariance.detach()),
-                ("variance", loss.variance.detach()),
+                (names::VARIANCE, loss.variance.detach()),
                 ("covariance", loss.covariance.detach()),
             ],
             outputs: Some(z_a.detach()),

@@ -1,7 +1,7 @@
 //! Every rule on signals made up for it.
 
 use super::*;
-use crate::MetricsRow;
+use portolan_metrics::MetricsRow;
 
 /// A run of twenty rows in which these signals keep still.
 fn diagnosis(method: &str, batch_size: usize, signals: &[(&str, f64)]) -> Option<&'static str> {

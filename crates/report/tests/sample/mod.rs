@@ -1,7 +1,8 @@
 //! A made-up run with every part of a report. Its figures are invented, and say so.
 
 use image::{Rgb, RgbImage};
-use portolan_doctor::{Finding, MetricsRow};
+use portolan_doctor::Finding;
+use portolan_metrics::{MetricsRow, names};
 use portolan_report::{
     Dataset, Knn, Layout, LinearProbe, MapPoint, Neighbor, Neighbors, Page, Published, Report,
     Skipped, SourceViews,
@@ -115,13 +116,13 @@ pub(crate) fn metrics() -> Vec<MetricsRow> {
         let loss = 8.3 - 2.6 * (1.0 - (-4.0 * t).exp()) + 0.25 * noise;
         let figures = [
             ("loss", loss),
-            ("lr", lr),
-            ("images_per_second", 780.0 + 60.0 * noise),
-            ("grad_norm", 1.5 - t + 0.4 * noise),
+            (names::LEARNING_RATE, lr),
+            (names::IMAGES_PER_SECOND, 780.0 + 60.0 * noise),
+            (names::GRADIENT_NORM, 1.5 - t + 0.4 * noise),
         ];
         let mut row = MetricsRow::new(step, (step as f64 / per_epoch as f64).ceil(), &figures);
         if step % (5 * per_epoch) == 0 {
-            row.figures.insert("knn_top1".into(), 0.70 - 0.38 * (-3.5 * t).exp() + 0.02 * noise);
+            row.insert(names::KNN_TOP1, 0.70 - 0.38 * (-3.5 * t).exp() + 0.02 * noise);
         }
         rows.push(row);
     }

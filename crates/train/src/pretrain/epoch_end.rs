@@ -1,11 +1,11 @@
 //! What the loop looks at on the way: features, accuracy, health.
 
 use anyhow::{Context, Result};
-use portolan_doctor::{Finding, examine, read_metrics};
+use portolan_doctor::{Finding, examine};
 use portolan_evaluate::{NotFinite, diagnose, features, knn_top1};
 use portolan_method::Method;
+use portolan_metrics::{FILE, names, read_metrics};
 use portolan_tensor::{Tensor, distributed};
-use serde_json::json;
 
 use super::Run;
 use crate::{Checkpoint, OnDivergence};
@@ -41,11 +41,11 @@ impl Run<'_> {
             precision,
         )?;
         let mut row = self.row(self.state.step - 1);
-        row.insert("alignment".to_owned(), json!(signs.alignment));
-        row.insert("uniformity".to_owned(), json!(signs.uniformity));
-        row.insert("koleo".to_owned(), json!(signs.koleo));
-        row.insert("feature_rank".to_owned(), json!(signs.effective_rank));
-        self.metrics_writer.write(row)
+        row.insert(names::ALIGNMENT, signs.alignment);
+        row.insert(names::UNIFORMITY, signs.uniformity);
+        row.insert(names::KOLEO, signs.koleo);
+        row.insert(names::FEATURE_RANK, signs.effective_rank);
+        self.metrics_writer.write(&row)
     }
 
     /// The kNN figure on the way, where there are labels.
@@ -57,8 +57,8 @@ impl Run<'_> {
         };
         let top1 = knn_top1(&of(point.bank)?, &of(point.test)?, point.classes, point.config)?;
         let mut row = self.row(self.state.step - 1);
-        row.insert("knn_top1".to_owned(), json!(top1));
-        self.metrics_writer.write(row)?;
+        row.insert(names::KNN_TOP1, top1);
+        self.metrics_writer.write(&row)?;
         let best = self.state.best_knn.map_or(top1, |best| best.max(top1));
         self.state.best_knn = Some(best);
         self.progress.line(&format!(
@@ -98,7 +98,7 @@ impl Run<'_> {
     }
 
     fn examine(&self) -> Result<Option<Finding>> {
-        let rows = read_metrics(&self.job.folder.join("metrics.jsonl"))?;
+        let rows = read_metrics(&self.job.folder.join(FILE))?;
         let batch_size = self.job.config.batch_size / self.job.config.accumulate;
         Ok(examine(&portolan_doctor::Run { method: self.job.name, batch_size, rows: &rows }))
     }

@@ -1,11 +1,11 @@
-//! `metrics.jsonl`: what a run logged on the way, one JSON object a line.
+//! Rows of `metrics.jsonl`.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// All figures logged at one step.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,10 +21,53 @@ pub struct MetricsRow {
 
 impl MetricsRow {
     /// A row from its figures: `MetricsRow::new(10, 1.0, &[("loss", 5.2)])`.
+    #[must_use]
     pub fn new(step: u64, epoch: f64, figures: &[(&str, f64)]) -> MetricsRow {
         let figures = figures.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
         MetricsRow { step, epoch: Some(epoch), figures }
     }
+
+    /// Adds a figure, in the place of one with the same name.
+    pub fn insert(&mut self, name: &str, value: f64) {
+        self.figures.insert(name.to_owned(), value);
+    }
+
+    /// The row as a line of the file, without the line's end.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        let mut object = Map::new();
+        object.insert("step".to_owned(), json!(self.step));
+        if let Some(epoch) = self.epoch {
+            object.insert("epoch".to_owned(), json!(epoch));
+        }
+        // What is no number becomes null.
+        object.extend(self.figures.iter().map(|(name, value)| (name.clone(), json!(value))));
+        Value::Object(object).to_string()
+    }
+
+    /// The row in a line of the file; none in a line that was cut short. Text values are passed over.
+    #[must_use]
+    pub fn from_line(line: &str) -> Option<MetricsRow> {
+        let object = serde_json::from_str::<Map<String, Value>>(line).ok()?;
+        let mut row = MetricsRow { step: object.get("step")?.as_u64()?, ..Default::default() };
+        for (name, value) in object {
+            let number = if value.is_null() { Some(f64::NAN) } else { value.as_f64() };
+            match (name.as_str(), number) {
+                ("step", _) | (_, None) => {}
+                ("epoch", Some(epoch)) => row.epoch = Some(epoch),
+                (_, Some(number)) => row.insert(&name, number),
+            }
+        }
+        Some(row)
+    }
+}
+
+/// The lines of a file's `text` up to `step`: what a run keeps that is resumed there, and writes the rest anew. A line that
+/// was cut short is left out.
+#[must_use]
+pub fn until(text: &str, step: u64) -> String {
+    let kept = |line: &&str| MetricsRow::from_line(line).is_some_and(|row| row.step <= step);
+    text.lines().filter(kept).map(|line| format!("{line}\n")).collect()
 }
 
 /// Reads `metrics.jsonl`: one row a step, by step.
@@ -48,20 +91,11 @@ pub fn read_metrics(path: &Path) -> Result<Vec<MetricsRow>> {
 
 fn parse(text: &str) -> Vec<MetricsRow> {
     let mut rows: BTreeMap<u64, MetricsRow> = BTreeMap::new();
-    for line in text.lines() {
-        let Ok(object) = serde_json::from_str::<Map<String, Value>>(line) else { continue };
-        let Some(step) = object.get("step").and_then(Value::as_u64) else { continue };
-        let row = rows.entry(step).or_insert_with(|| MetricsRow { step, ..Default::default() });
-        for (name, value) in object {
-            let number = if value.is_null() { Some(f64::NAN) } else { value.as_f64() };
-            match (name.as_str(), number) {
-                ("step", _) | (_, None) => {}
-                ("epoch", Some(epoch)) => row.epoch = Some(epoch),
-                (_, Some(number)) => {
-                    row.figures.insert(name, number);
-                }
-            }
-        }
+    for found in text.lines().filter_map(MetricsRow::from_line) {
+        let new = || MetricsRow { step: found.step, ..Default::default() };
+        let row = rows.entry(found.step).or_insert_with(new);
+        row.epoch = found.epoch.or(row.epoch);
+        row.figures.extend(found.figures);
     }
     rows.into_values().collect()
 }
