@@ -1,10 +1,13 @@
-//! Layers with what follows them, against the same by libtorch's own operations. libtorch's generator is global, and which
-//! test draws first does not matter here.
+//! Layers with what follows them, against the same by libtorch's own operations.
 #![allow(clippy::unwrap_used)]
 
 use portolan_tensor::distributed::Running;
 use portolan_tensor::fused::{Then, batch_norm, convolution, packed};
 use portolan_tensor::{Device, Kind, Tensor, channels_last, seed};
+use std::sync::Mutex;
+
+/// libtorch's generator is global: tests that draw from it take turns, so that each sees the same numbers in every run.
+static GENERATOR: Mutex<()> = Mutex::new(());
 
 const EPS: f64 = 1e-5;
 
@@ -67,9 +70,11 @@ fn gradients(
 
 #[test]
 fn batch_norm_with_what_follows_is_that_of_its_parts() {
+    let _turn = GENERATOR.lock();
     seed(0);
-    // Channels in and out of registers of sixteen, places in and out of blocks of rows; and none of them.
-    let shapes: [&[i64]; 4] = [&[12, 16, 5, 5], &[4, 21, 9, 8], &[24, 3, 1, 1], &[12, 37]];
+    // Channels in and out of registers of sixteen, places in and out of blocks of rows; and none of them. Groups have six rows or
+    // more: three numbers may lie so near each other that float32 loses their variance.
+    let shapes: [&[i64]; 4] = [&[12, 16, 5, 5], &[4, 21, 9, 8], &[24, 3, 1, 1], &[24, 37]];
     for (shape, kind) in shapes.iter().flat_map(|s| [(s, Kind::Float), (s, Kind::Double)]) {
         for (groups, last, with_add, relu) in [
             (1, true, false, true),
@@ -105,6 +110,8 @@ fn batch_norm_with_what_follows_is_that_of_its_parts() {
 
 #[test]
 fn batch_norm_keeps_a_nan_and_refuses_single_values() {
+    let _turn = GENERATOR.lock();
+    seed(2);
     let affine = random(&[16], Kind::Float);
     let (mean, var) = (affine.zeros_like(), affine.ones_like());
     let running = || Running { mean: &mean, var: &var, momentum: 0.1 };
@@ -117,6 +124,7 @@ fn batch_norm_keeps_a_nan_and_refuses_single_values() {
 
 #[test]
 fn a_packed_convolution_is_one_by_its_parts() {
+    let _turn = GENERATOR.lock();
     seed(1);
     for (inputs, outputs, kernel, stride) in [(3, 16, 7, 2), (16, 24, 1, 2), (8, 5, 3, 1)] {
         let padding = kernel / 2;
