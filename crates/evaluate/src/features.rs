@@ -15,7 +15,7 @@ use std::sync::mpsc::sync_channel;
 
 /// Images of one forward pass, and fewer where they are large: this many pixels at most. A CPU does best with what stays
 /// near its caches: ten images at 224 px.
-const BATCH: usize = 512;
+const BATCH: usize = 256;
 const BATCH_PIXELS: usize = 1 << 22;
 const BATCH_PIXELS_ON_CPU: usize = 1 << 19;
 
