@@ -24,7 +24,6 @@ fn barlow(change: impl Fn(&mut BarlowConfig)) -> Barlow {
 
 #[test]
 fn biases_and_batch_norms_have_a_rate_of_their_own() {
-    let _turn = trial::GENERATOR.lock();
     seed(1);
     let mut method = barlow(|config| config.bias_rate = 0.0);
     let batch = trial::noise(&method, 6);
@@ -42,7 +41,6 @@ fn biases_and_batch_norms_have_a_rate_of_their_own() {
 
 #[test]
 fn the_loss_grows_with_its_scale() {
-    let _turn = trial::GENERATOR.lock();
     let loss = |loss_scale| {
         seed(2);
         let mut method = barlow(|config| config.loss_scale = loss_scale);
@@ -100,7 +98,6 @@ fn the_default_scale_is_the_authors_gradient_on_sixteen_gpus() {
 
 #[test]
 fn the_heads_last_bias_has_no_gradient() {
-    let _turn = trial::GENERATOR.lock();
     seed(4);
     let mut method = barlow(|config| config.layers = 2);
     let batch = trial::noise(&method, 6);
@@ -113,7 +110,6 @@ fn the_heads_last_bias_has_no_gradient() {
 
 #[test]
 fn without_redundancy_reduction_dimensions_are_lost_and_with_it_they_are_kept() {
-    let _turn = trial::GENERATOR.lock();
     let signs = |lambda| {
         seed(3);
         let mut method = barlow(|config| config.lambda = lambda);
@@ -126,7 +122,6 @@ fn without_redundancy_reduction_dimensions_are_lost_and_with_it_they_are_kept() 
 
 #[test]
 fn the_example_runs() {
-    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }

@@ -21,7 +21,6 @@ fn byol(change: impl Fn(&mut ByolConfig)) -> Byol {
 
 #[test]
 fn the_target_carries_no_gradient() {
-    let _turn = trial::GENERATOR.lock();
     seed(1);
     let mut method = byol(|_| ());
     let batch = trial::noise(&method, 6);
@@ -34,7 +33,6 @@ fn the_target_carries_no_gradient() {
 
 #[test]
 fn the_target_follows_and_its_momentum_ends_at_one() {
-    let _turn = trial::GENERATOR.lock();
     seed(2);
     let mut method = byol(|_| ());
     let batch = trial::noise(&method, 6);
@@ -57,7 +55,6 @@ fn the_target_follows_and_its_momentum_ends_at_one() {
 
 #[test]
 fn the_loss_sums_both_directions_times_its_scale() {
-    let _turn = trial::GENERATOR.lock();
     let loss = |scale| {
         seed(3);
         let mut method = byol(|config| config.loss_scale = scale);
@@ -72,7 +69,6 @@ fn the_loss_sums_both_directions_times_its_scale() {
 /// `utils/networks.py`, MLP: `hk.Linear(output_size, with_bias=False)`.
 #[test]
 fn projector_and_predictor_end_without_a_bias_as_the_authors_do() {
-    let _turn = trial::GENERATOR.lock();
     let biases = |last_bias| {
         let state = byol(|config| config.last_bias = last_bias).state();
         let names = state.into_iter().map(|(name, _)| name);
@@ -87,7 +83,6 @@ fn projector_and_predictor_end_without_a_bias_as_the_authors_do() {
 
 #[test]
 fn without_predictor_and_target_outputs_collapse_and_with_them_they_do_not() {
-    let _turn = trial::GENERATOR.lock();
     let deviation = |guarded| {
         seed(4);
         let mut method = byol(|config| (config.predictor, config.target) = (guarded, guarded));
@@ -100,7 +95,6 @@ fn without_predictor_and_target_outputs_collapse_and_with_them_they_do_not() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }

@@ -89,7 +89,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::config::RunConfig;
-    use crate::methods::tests::{GENERATOR, shrink};
+    use crate::methods::tests::shrink;
     use crate::methods::{METHODS, build};
     use portolan_encoders::{EncoderConfig, Stem};
     use portolan_method::{Batch, StepContext};
@@ -213,7 +213,6 @@ mod tests {
 
     #[test]
     fn many_processes_do_what_one_does_with_all_images() {
-        let _turn = GENERATOR.lock();
         let cases = cases();
         if let Some(launch) = Launch::from_env().unwrap() {
             let membership = join(Some(&launch), Device::Cpu).unwrap();

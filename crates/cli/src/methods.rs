@@ -198,14 +198,9 @@ pub(crate) mod tests {
     use portolan_encoders::Stem;
     use portolan_method::{Batch, StepContext, StepInputs};
     use portolan_tensor::{Kind, Precision, Tensor};
-    use std::sync::Mutex;
-
-    /// libtorch's generator is global: tests that draw from it take turns.
-    pub(crate) static GENERATOR: Mutex<()> = Mutex::new(());
 
     #[test]
     fn every_recipe_is_complete_and_buildable() {
-        let _turn = GENERATOR.lock();
         for method in METHODS {
             for (name, _) in method.recipes {
                 let table = method.recipe(name).unwrap();
@@ -252,7 +247,6 @@ pub(crate) mod tests {
 
     #[test]
     fn one_step_of_every_method_runs_on_every_encoder_it_supports_in_both_precisions() {
-        let _turn = GENERATOR.lock();
         portolan_tensor::tch::set_num_threads(1);
         for method in METHODS {
             let recipe: RunConfig = method.recipe("shapes").unwrap().try_into().unwrap();
@@ -283,7 +277,6 @@ pub(crate) mod tests {
     /// does that is shown each step's own.
     #[test]
     fn a_step_goes_by_what_it_is_given() {
-        let _turn = GENERATOR.lock();
         portolan_tensor::tch::set_num_threads(1);
         for method in METHODS {
             let mut config: RunConfig = method.recipe("shapes").unwrap().try_into().unwrap();

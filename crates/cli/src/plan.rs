@@ -235,7 +235,6 @@ fn announce(chosen: &Automatic, images: &Images, config: &RunConfig) -> Result<(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::methods::tests::GENERATOR;
     use crate::methods::{METHODS, build};
     use portolan_tensor::{Device, tch};
     use std::time::Duration;
@@ -259,7 +258,6 @@ mod tests {
 
     #[test]
     fn every_method_has_settings_for_a_folder_of_photos() {
-        let _turn = GENERATOR.lock();
         tch::set_num_threads(1);
         let folder = tempfile::tempdir().unwrap();
         let args = photos(folder.path(), 20);

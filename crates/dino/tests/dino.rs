@@ -39,7 +39,6 @@ const SGD: OptimizerConfig =
 
 #[test]
 fn the_teacher_gets_no_gradient_and_no_stochastic_depth_and_is_what_is_evaluated() {
-    let _turn = trial::GENERATOR.lock();
     seed(1);
     let mut method = dino(&vit(), |_| ());
     let batch = trial::noise(&method, 4);
@@ -66,7 +65,6 @@ fn the_teacher_gets_no_gradient_and_no_stochastic_depth_and_is_what_is_evaluated
 
 #[test]
 fn the_last_layer_keeps_still_for_an_epoch_and_the_rest_moves() {
-    let _turn = trial::GENERATOR.lock();
     seed(2);
     let mut method = dino(&vit(), |_| ());
     let batch = trial::noise(&method, 4);
@@ -87,7 +85,6 @@ fn the_last_layer_keeps_still_for_an_epoch_and_the_rest_moves() {
 
 #[test]
 fn each_parameters_gradient_is_clipped_for_itself() {
-    let _turn = trial::GENERATOR.lock();
     seed(3);
     let mut method = dino(&trial::small(), |config| config.clip = 1e-3);
     let batch = trial::noise(&method, 4);
@@ -106,7 +103,6 @@ fn each_parameters_gradient_is_clipped_for_itself() {
 
 #[test]
 fn teacher_and_center_follow_after_the_update() {
-    let _turn = trial::GENERATOR.lock();
     seed(4);
     let mut method = dino(&trial::small(), |config| config.center_momentum = 0.75);
     let batch = trial::noise(&method, 4);
@@ -131,7 +127,6 @@ fn entropy(change: impl Fn(&mut DinoConfig)) -> f64 {
 
 #[test]
 fn without_centering_one_output_takes_all_and_without_sharpening_none_does() {
-    let _turn = trial::GENERATOR.lock();
     let uncentered = entropy(|config| config.center_momentum = 1.0);
     let unsharpened = entropy(|config| {
         (config.teacher_temperature, config.teacher_temperature_start) = (1.0, 1.0);
@@ -144,7 +139,6 @@ fn without_centering_one_output_takes_all_and_without_sharpening_none_does() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }

@@ -13,7 +13,6 @@ use portolan_evaluate::{
 use portolan_random::{Purpose, stream};
 use portolan_tensor::{Device, Kind, Precision, Tensor, Vars, seed};
 use rand::seq::SliceRandom;
-use std::sync::Mutex;
 
 const CPU: Device = Device::Cpu;
 const KNN: KnnConfig = KnnConfig { k: 5, temperature: 0.07 };
@@ -62,8 +61,6 @@ fn view() -> ViewSpec {
 
 /// The same encoder every time. libtorch's generator is one for all tests, so nothing else here draws from it.
 fn encoder() -> Box<dyn Encoder> {
-    static GENERATOR: Mutex<()> = Mutex::new(());
-    let _alone = GENERATOR.lock();
     seed(1);
     let config = EncoderConfig::named("resnet18-w4").unwrap();
     build(&config, &Vars::new(CPU)).unwrap()

@@ -29,7 +29,6 @@ fn mae(change: impl Fn(&mut MaeConfig)) -> Mae {
 
 #[test]
 fn masks_keep_a_quarter_and_differ_by_image_and_step() {
-    let _turn = trial::GENERATOR.lock();
     let method = mae(|_| ());
     let mask = method.mask(64, 16, &trial::step(0, 9)).unwrap();
     assert_eq!(mask.keep.size(), [64, 4]);
@@ -48,7 +47,6 @@ fn masks_keep_a_quarter_and_differ_by_image_and_step() {
 
 #[test]
 fn what_is_hidden_from_the_encoder_does_not_reach_it() {
-    let _turn = trial::GENERATOR.lock();
     seed(1);
     let method = mae(|_| ());
     let cx = trial::step(0, 1);
@@ -64,7 +62,6 @@ fn what_is_hidden_from_the_encoder_does_not_reach_it() {
 
 #[test]
 fn each_patch_is_painted_in_its_place() {
-    let _turn = trial::GENERATOR.lock();
     seed(2);
     let method = mae(|config| config.normalize_patches = false);
     let images = Tensor::randn([2, 3, 16, 16], (Kind::Float, CPU));
@@ -84,7 +81,6 @@ fn each_patch_is_painted_in_its_place() {
 
 #[test]
 fn what_was_seen_is_pasted_as_it_was_and_hidden_patches_are_painted() {
-    let _turn = trial::GENERATOR.lock();
     seed(4);
     let method = mae(|_| ());
     let cx = trial::step(0, 1);
@@ -112,7 +108,6 @@ fn what_was_seen_is_pasted_as_it_was_and_hidden_patches_are_painted() {
 
 #[test]
 fn the_plain_fill_is_the_mean_color_of_what_is_visible() {
-    let _turn = trial::GENERATOR.lock();
     let method = mae(|config| config.normalize_patches = false);
     // Every visible patch is (1, 2, 3) and every hidden one two more: whatever is filled in is off by two.
     let cx = trial::step(0, 1);
@@ -128,7 +123,6 @@ fn the_plain_fill_is_the_mean_color_of_what_is_visible() {
 
 #[test]
 fn a_few_steps_learn_to_paint() {
-    let _turn = trial::GENERATOR.lock();
     seed(3);
     let mut method = mae(|config| {
         (config.mask_ratio, config.normalize_patches) = (0.5, false);
@@ -143,7 +137,6 @@ fn a_few_steps_learn_to_paint() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }

@@ -41,7 +41,6 @@ fn sgd(moco: &Moco) -> Optimizer {
 
 #[test]
 fn an_update_moves_the_key_network_by_the_moving_average_and_fills_the_queue() {
-    let _turn = trial::GENERATOR.lock();
     seed(1);
     let (mut moco, batch) = (moco(1, false), batch());
     let before = trial::state(&moco);
@@ -72,7 +71,6 @@ fn an_update_moves_the_key_network_by_the_moving_average_and_fills_the_queue() {
 
 #[test]
 fn the_loss_is_info_nce_of_queries_keys_and_queue() {
-    let _turn = trial::GENERATOR.lock();
     seed(2);
     let (mut moco, batch) = (moco(1, false), batch());
     let queue = trial::state(&moco)["queue.keys"].copy();
@@ -95,7 +93,6 @@ fn the_loss_is_info_nce_of_queries_keys_and_queue() {
 
 #[test]
 fn the_key_network_gets_no_gradient() {
-    let _turn = trial::GENERATOR.lock();
     seed(3);
     let (mut moco, batch) = (moco(2, true), batch());
     moco.loss(&batch, &CX).unwrap().loss.backward();
@@ -107,7 +104,6 @@ fn the_key_network_gets_no_gradient() {
 
 #[test]
 fn the_symmetric_form_enqueues_the_keys_of_both_directions_after_both_losses() {
-    let _turn = trial::GENERATOR.lock();
     seed(4);
     let (mut moco, batch) = (moco(2, true), batch());
     moco.loss(&batch, &CX).unwrap();
@@ -117,7 +113,6 @@ fn the_symmetric_form_enqueues_the_keys_of_both_directions_after_both_losses() {
 
 #[test]
 fn shuffling_changes_the_groups_of_split_batch_norm_and_nothing_else() {
-    let _turn = trial::GENERATOR.lock();
     let loss = |splits, step| {
         seed(5);
         let mut moco = moco(splits, false);
@@ -131,7 +126,6 @@ fn shuffling_changes_the_groups_of_split_batch_norm_and_nothing_else() {
 
 #[test]
 fn one_step_runs_on_every_encoder_in_both_precisions() {
-    let _turn = trial::GENERATOR.lock();
     for name in ["resnet18-w4", "resnet34-w4", "resnet50-w4"] {
         for precision in [Precision::Fp32, Precision::Bf16] {
             for head in [Head::Linear, Head::Mlp] {
@@ -154,7 +148,6 @@ fn one_step_runs_on_every_encoder_in_both_precisions() {
 
 #[test]
 fn a_few_steps_learn_to_find_the_right_key() {
-    let _turn = trial::GENERATOR.lock();
     seed(6);
     let mut moco = moco(1, false);
     let mut optimizer = sgd(&moco);
@@ -212,7 +205,6 @@ fn recipes_hold_the_papers_settings() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }

@@ -22,7 +22,6 @@ fn vit() -> EncoderConfig {
 
 #[test]
 fn the_key_network_and_the_patches_projection_get_no_gradient() {
-    let _turn = trial::GENERATOR.lock();
     seed(1);
     let mut method = moco(&vit());
     let batch = trial::noise(&method, 6);
@@ -35,7 +34,6 @@ fn the_key_network_and_the_patches_projection_get_no_gradient() {
 
 #[test]
 fn a_few_steps_learn_to_find_the_key_and_projections_stay_frozen() {
-    let _turn = trial::GENERATOR.lock();
     seed(2);
     for encoder in [vit(), EncoderConfig::named("resnet18-w4").unwrap()] {
         let mut method = moco(&encoder);
@@ -55,7 +53,6 @@ fn a_few_steps_learn_to_find_the_key_and_projections_stay_frozen() {
 /// could have one.
 #[test]
 fn the_predictor_ends_without_a_bias_as_the_authors_do() {
-    let _turn = trial::GENERATOR.lock();
     let biases = |last_bias, predictor_norm| {
         let config = MocoV3Config {
             hidden: 32,

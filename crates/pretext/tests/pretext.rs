@@ -14,7 +14,6 @@ const CPU: Device = Device::Cpu;
 
 #[test]
 fn a_few_steps_learn_every_task() {
-    let _turn = trial::GENERATOR.lock();
     seed(1);
     let view = || vec![presets::mae(24)];
     let jigsaw = JigsawConfig { permutations: 4, tile: 6, tile_dim: 16, hidden: 32 };
@@ -44,7 +43,6 @@ fn a_few_steps_learn_every_task() {
 
 #[test]
 fn colors_are_counted_once_a_step() {
-    let _turn = trial::GENERATOR.lock();
     seed(2);
     let config = ColorizationConfig { grid: 4, hidden: 4, ..ColorizationConfig::default() };
     let mut task = Colorization::new(config, &trial::small(), vec![presets::mae(16)], CPU).unwrap();
@@ -60,7 +58,6 @@ fn colors_are_counted_once_a_step() {
 
 #[test]
 fn the_loss_of_a_network_that_does_not_learn_stays_where_it_is() {
-    let _turn = trial::GENERATOR.lock();
     seed(3);
     let config = ColorizationConfig { grid: 4, hidden: 4, ..ColorizationConfig::default() };
     let mut task = Colorization::new(config, &trial::small(), vec![presets::mae(16)], CPU).unwrap();
@@ -81,7 +78,6 @@ fn the_loss_of_a_network_that_does_not_learn_stays_where_it_is() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }

@@ -22,7 +22,6 @@ fn simclr(change: impl Fn(&mut SimclrConfig)) -> Simclr {
 
 #[test]
 fn both_views_go_through_the_network_in_one_pass() {
-    let _turn = trial::GENERATOR.lock();
     seed(1);
     let mut method = simclr(|_| ());
     let batch = trial::noise(&method, 6);
@@ -86,7 +85,6 @@ fn twice_the_mean_is_the_authors_sum() {
 
 #[test]
 fn the_loss_grows_with_its_scale() {
-    let _turn = trial::GENERATOR.lock();
     let loss = |loss_scale| {
         seed(3);
         let mut method = simclr(|config| config.loss_scale = loss_scale);
@@ -98,7 +96,6 @@ fn the_loss_grows_with_its_scale() {
 
 #[test]
 fn a_few_steps_learn_to_find_the_other_view_and_outputs_stay_apart() {
-    let _turn = trial::GENERATOR.lock();
     seed(2);
     for layers in [2, 3] {
         let shown = Trial::new(60, 0.05).run(&mut simclr(|config| config.layers = layers));
@@ -110,7 +107,6 @@ fn a_few_steps_learn_to_find_the_other_view_and_outputs_stay_apart() {
 
 #[test]
 fn the_head_is_as_deep_and_as_normed_as_it_is_set() {
-    let _turn = trial::GENERATOR.lock();
     let names = |change: fn(&mut SimclrConfig)| {
         let state = simclr(change).state().into_iter().map(|(name, _)| name);
         state.filter(|name| name.contains("head.") && name.ends_with("weight")).count()
@@ -123,7 +119,6 @@ fn the_head_is_as_deep_and_as_normed_as_it_is_set() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }

@@ -36,7 +36,6 @@ fn gradient(stop_gradient: bool) -> (f64, Tensor) {
 
 #[test]
 fn the_gradient_stops_at_the_side_that_is_predicted() {
-    let _turn = trial::GENERATOR.lock();
     let ((stopped, with_stop), (free, without_stop)) = (gradient(true), gradient(false));
     assert!((stopped - free).abs() < 1e-6, "the loss is the same: {stopped} and {free}");
     assert!(!with_stop.allclose(&without_stop, 1e-3, 1e-6, false), "its gradient is not");
@@ -52,7 +51,6 @@ fn the_gradient_stops_at_the_side_that_is_predicted() {
 
 #[test]
 fn the_predictor_keeps_the_base_rate() {
-    let _turn = trial::GENERATOR.lock();
     for (fixed, moves) in [(true, true), (false, false)] {
         seed(2);
         let mut method = simsiam(|config| config.predictor_base_rate = fixed);
@@ -72,7 +70,6 @@ fn the_predictor_keeps_the_base_rate() {
 
 #[test]
 fn without_the_stop_outputs_collapse_and_with_it_they_do_not() {
-    let _turn = trial::GENERATOR.lock();
     let shown = |stop_gradient| {
         seed(3);
         // A norm of the outputs would keep them from meeting in one point: they would meet on a line.
@@ -89,7 +86,6 @@ fn without_the_stop_outputs_collapse_and_with_it_they_do_not() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }

@@ -4,10 +4,6 @@
 use portolan_tensor::distributed::Running;
 use portolan_tensor::fused::{Then, batch_norm, convolution, packed};
 use portolan_tensor::{Device, Kind, Tensor, channels_last, seed};
-use std::sync::Mutex;
-
-/// libtorch's generator is global: tests that draw from it take turns, so that each sees the same numbers in every run.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 const EPS: f64 = 1e-5;
 
@@ -70,7 +66,6 @@ fn gradients(
 
 #[test]
 fn batch_norm_with_what_follows_is_that_of_its_parts() {
-    let _turn = GENERATOR.lock();
     seed(0);
     // Channels in and out of registers of sixteen, places in and out of blocks of rows; and none of them. Groups have six rows or
     // more: three numbers may lie so near each other that float32 loses their variance.
@@ -110,7 +105,6 @@ fn batch_norm_with_what_follows_is_that_of_its_parts() {
 
 #[test]
 fn batch_norm_keeps_a_nan_and_refuses_single_values() {
-    let _turn = GENERATOR.lock();
     seed(2);
     let affine = random(&[16], Kind::Float);
     let (mean, var) = (affine.zeros_like(), affine.ones_like());
@@ -124,7 +118,6 @@ fn batch_norm_keeps_a_nan_and_refuses_single_values() {
 
 #[test]
 fn a_packed_convolution_is_one_by_its_parts() {
-    let _turn = GENERATOR.lock();
     seed(1);
     for (inputs, outputs, kernel, stride) in [(3, 16, 7, 2), (16, 24, 1, 2), (8, 5, 3, 1)] {
         let padding = kernel / 2;

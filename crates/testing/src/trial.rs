@@ -5,12 +5,8 @@ use portolan_method::{Batch, CollapseMetrics, Method, StepContext, signs_of_coll
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, Kind, Tensor, tch};
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 const CPU: Device = Device::Cpu;
-
-/// libtorch's generator is global: tests that draw from it take turns.
-pub static GENERATOR: Mutex<()> = Mutex::new(());
 
 /// A ResNet of 32 features for tiny images, on one thread.
 ///

@@ -15,11 +15,8 @@ use portolan_train::{
     Augment, Job, KnnPoint, OnDivergence, Outcome, TrainConfig, newest, pretrain,
 };
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
-
-/// libtorch's generator is global: runs take turns.
-static GENERATOR: Mutex<()> = Mutex::new(());
 
 /// Two classes: dark and light gradients.
 struct Gradients;
@@ -114,7 +111,6 @@ fn lines(folder: &Path) -> Vec<serde_json::Value> {
 
 #[test]
 fn a_run_stopped_after_every_step_ends_in_the_same_bits() {
-    let _turn = GENERATOR.lock();
     let (whole, pieces) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut uninterrupted = moco();
     assert!(run(&mut uninterrupted, &config(), whole.path(), None, false).unwrap().complete);
@@ -143,7 +139,6 @@ fn a_run_stopped_after_every_step_ends_in_the_same_bits() {
 
 #[test]
 fn accumulated_micro_batches_are_one_step() {
-    let _turn = GENERATOR.lock();
     let folder = tempfile::tempdir().unwrap();
     let config = TrainConfig { accumulate: 2, epochs: 1, ..config() };
     let mut moco = moco();
@@ -158,7 +153,6 @@ fn accumulated_micro_batches_are_one_step() {
 
 #[test]
 fn the_rank_of_the_outputs_is_journalled_once_an_epoch() {
-    let _turn = GENERATOR.lock();
     let folder = tempfile::tempdir().unwrap();
     run(&mut moco(), &config(), folder.path(), None, false).unwrap();
     let rows = lines(folder.path());
@@ -172,7 +166,6 @@ fn the_rank_of_the_outputs_is_journalled_once_an_epoch() {
 
 #[test]
 fn a_loss_that_is_not_finite_stops_the_run_and_names_the_way_back() {
-    let _turn = GENERATOR.lock();
     let folder = tempfile::tempdir().unwrap();
     let config = TrainConfig { learning_rate: 1e25, clip_gradients: 0.0, epochs: 9, ..config() };
     let error = run(&mut moco(), &config, folder.path(), None, false).unwrap_err().to_string();
@@ -182,7 +175,6 @@ fn a_loss_that_is_not_finite_stops_the_run_and_names_the_way_back() {
 
 #[test]
 fn a_diverging_run_goes_back_to_half_the_rate_as_often_as_it_takes() {
-    let _turn = GENERATOR.lock();
     let folder = tempfile::tempdir().unwrap();
     // The doctor would call a collapse what follows; that is the next test's.
     let config = TrainConfig {
@@ -209,7 +201,6 @@ fn a_diverging_run_goes_back_to_half_the_rate_as_often_as_it_takes() {
 
 #[test]
 fn a_collapse_ends_the_run_where_that_is_asked_for() {
-    let _turn = GENERATOR.lock();
     let folder = tempfile::tempdir().unwrap();
     let config = TrainConfig {
         learning_rate: 1e4,
@@ -224,7 +215,6 @@ fn a_collapse_ends_the_run_where_that_is_asked_for() {
 
 #[test]
 fn a_checkpoint_that_does_not_fit_is_refused() {
-    let _turn = GENERATOR.lock();
     let folder = tempfile::tempdir().unwrap();
     run(&mut moco(), &config(), folder.path(), None, true).unwrap();
     let path = newest(folder.path()).unwrap();
@@ -262,7 +252,6 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
 
 #[test]
 fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
-    let _turn = GENERATOR.lock();
     let folder = tempfile::tempdir().unwrap();
     run(&mut moco(), &config(), folder.path(), None, false).unwrap();
     let all = portolan_train::checkpoints(folder.path()).unwrap();
@@ -282,7 +271,6 @@ fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
 
 #[test]
 fn a_batch_larger_than_the_data_is_refused_with_the_largest_that_fits() {
-    let _turn = GENERATOR.lock();
     let folder = tempfile::tempdir().unwrap();
     let config = TrainConfig { batch_size: 32, ..config() };
     let error = run(&mut moco(), &config, folder.path(), None, false).unwrap_err().to_string();

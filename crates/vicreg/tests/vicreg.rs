@@ -21,7 +21,6 @@ fn vicreg(change: impl Fn(&mut VicregConfig)) -> Vicreg {
 
 #[test]
 fn the_terms_are_logged_apart_and_add_up() {
-    let _turn = trial::GENERATOR.lock();
     seed(1);
     let mut method = vicreg(|_| ());
     let batch = trial::noise(&method, 6);
@@ -35,7 +34,6 @@ fn the_terms_are_logged_apart_and_add_up() {
 
 #[test]
 fn the_heads_last_bias_has_no_gradient() {
-    let _turn = trial::GENERATOR.lock();
     seed(4);
     let mut method = vicreg(|config| config.layers = 2);
     let batch = trial::noise(&method, 6);
@@ -48,7 +46,6 @@ fn the_heads_last_bias_has_no_gradient() {
 
 #[test]
 fn without_the_variance_term_outputs_collapse_and_with_it_they_do_not() {
-    let _turn = trial::GENERATOR.lock();
     let shown = |variance| {
         seed(2);
         let mut method = vicreg(|config| config.variance = variance);
@@ -62,7 +59,6 @@ fn without_the_variance_term_outputs_collapse_and_with_it_they_do_not() {
 
 #[test]
 fn the_example_runs() {
-    let _turn = trial::GENERATOR.lock();
     tch::set_num_threads(1);
     own_loop::main().unwrap();
 }

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::args::RunArgs;
-use crate::methods::tests::{GENERATOR, shrink};
+use crate::methods::tests::shrink;
 use crate::methods::{METHODS, build, find};
 use crate::run::resolve;
 use portolan_augment::Op;
@@ -62,7 +62,6 @@ fn settings_of_every_method_suit_any_images_and_machine() {
 
 #[test]
 fn settings_of_every_method_can_be_built() {
-    let _turn = GENERATOR.lock();
     tch::set_num_threads(1);
     for method in METHODS {
         for (images, machine) in cases() {
