@@ -26,7 +26,7 @@ fn moco_step(c: &mut Criterion) {
         let sgd = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: false };
         let mut optimizer = Optimizer::new(sgd, 0.06, moco.params()).expect("valid settings");
         let view = || Tensor::randn([BATCH, 3, 32, 32], (Kind::Float, Device::Cpu));
-        let batch = Batch { views: vec![view(), view()], ids: (0..BATCH as usize).collect() };
+        let batch = Batch { inputs: vec![view(), view()], ids: (0..BATCH as usize).collect() };
         let mut step = 0;
         b.iter(|| {
             let cx = StepContext::new(step, 1, Device::Cpu);

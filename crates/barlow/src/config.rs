@@ -1,7 +1,7 @@
 //! Barlow Twins' settings.
 
 use anyhow::{Result, ensure};
-use portolan_method::check_loss_scale;
+use portolan_method::validate_loss_scale;
 use serde::{Deserialize, Serialize};
 
 /// What Barlow Twins can be set to. The defaults are the paper's for ImageNet.
@@ -16,7 +16,7 @@ pub struct BarlowConfig {
     pub dim: i64,
     /// λ, what redundancy weighs against invariance: 0.005 (section 2.2), 0.0051 in the authors' code.
     pub lambda: f64,
-    /// What the loss is multiplied by ([`check_loss_scale`] says what it changes): 1/W for the gradient of the authors'
+    /// What the loss is multiplied by ([`validate_loss_scale`] says what it changes): 1/W for the gradient of the authors'
     /// code on W GPUs, 16 in their README. It sums the correlations over the GPUs by an all-reduce that autograd does not
     /// see, so that each GPU's gradient is that of its own images' part, and then averages the W parts. 1 is the gradient
     /// of the loss as written; solo-learn has 0.1 for CIFAR-10.
@@ -54,6 +54,6 @@ impl BarlowConfig {
         for (name, value) in [("lambda", self.lambda), ("bias_rate", self.bias_rate)] {
             ensure!(value >= 0.0 && value.is_finite(), "{name} is {value}; it cannot be negative");
         }
-        check_loss_scale(self.loss_scale)
+        validate_loss_scale(self.loss_scale)
     }
 }

@@ -6,7 +6,7 @@
 //! use portolan_augment::presets;
 //! use portolan_barlow::{Barlow, BarlowConfig};
 //! use portolan_encoders::ResNetConfig;
-//! use portolan_method::Method;
+//! use portolan_method::ImageMethod;
 //! use portolan_tensor::Device;
 //!
 //! let encoder = ResNetConfig { width: 8, ..ResNetConfig::named("resnet18")? }.into();
@@ -21,15 +21,18 @@
 //! negatives, nothing that is held still: the matrix alone keeps outputs from collapsing.
 
 mod config;
-pub mod recipes;
+mod entry;
 
 pub use config::BarlowConfig;
+pub use entry::METHOD;
 
 use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::barlow_twins;
-use portolan_method::{Batch, Method, Network, StepContext, StepLoss, check_views};
+use portolan_method::{
+    Batch, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+};
 use portolan_optim::{LrRule, ParamGroup};
 use portolan_tensor::{Device, Tensor, prefixed};
 
@@ -37,7 +40,7 @@ use portolan_tensor::{Device, Tensor, prefixed};
 pub struct Barlow {
     config: BarlowConfig,
     views: Vec<ViewSpec>,
-    network: Network,
+    network: EncoderWithHead,
 }
 
 impl Barlow {
@@ -52,19 +55,15 @@ impl Barlow {
         device: Device,
     ) -> Result<Self> {
         config.validate()?;
-        check_views("Barlow Twins", &views, 2, encoder)?;
+        validate_views("Barlow Twins", &views, 2, encoder)?;
         let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
         // The authors' last layer has no bias. Here it has one, which the loss cancels.
-        let network = Network::new(encoder, widths, HeadNorm::Hidden, true, device)?;
+        let network = EncoderWithHead::new(encoder, widths, HeadNorm::Hidden, true, device)?;
         Ok(Barlow { config, views, network })
     }
 }
 
 impl Method for Barlow {
-    fn views(&self) -> &[ViewSpec] {
-        &self.views
-    }
-
     /// Weights, and biases with batch norms at a rate of their own (section 2.2).
     fn params(&self) -> Vec<ParamGroup> {
         let all = self.network.vars.parameters().into_iter();
@@ -84,12 +83,13 @@ impl Method for Barlow {
         let z_a = cx.all_gather(&self.network.forward(y_a))?;
         let z_b = cx.all_gather(&self.network.forward(y_b))?;
         let loss = barlow_twins(&z_a, &z_b, self.config.lambda)? * self.config.loss_scale;
-        Ok(StepLoss { loss, figures: Vec::new(), outputs: Some(z_a.detach()) })
+        Ok(StepLoss { loss, metrics: Vec::new(), outputs: Some(z_a.detach()) })
     }
+}
 
-    /// Nothing follows an update: there is no second network.
-    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
-        Ok(())
+impl ImageMethod for Barlow {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
     }
 
     fn encoder(&self) -> &dyn Encoder {

@@ -113,7 +113,7 @@ fn without_redundancy_reduction_dimensions_are_lost_and_with_it_they_are_kept() 
     let signs = |lambda| {
         seed(3);
         let mut method = barlow(|config| config.lambda = lambda);
-        Trial::new(300, 0.05).run(&mut method).signs.unwrap()
+        Trial::new(300, 0.05).run(&mut method).collapse.unwrap()
     };
     let (with, without) = (signs(0.05), signs(0.0));
     assert!(without.effective_rank < 0.5 * with.effective_rank, "{without:?}, {with:?}");

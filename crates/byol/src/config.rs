@@ -1,7 +1,7 @@
 //! BYOL's settings.
 
 use anyhow::{Result, ensure};
-use portolan_method::check_loss_scale;
+use portolan_method::validate_loss_scale;
 use serde::{Deserialize, Serialize};
 
 /// What BYOL can be set to. The defaults are the paper's for ImageNet.
@@ -18,7 +18,7 @@ pub struct ByolConfig {
     /// (`utils/networks.py`), in lightly's. Runs from before there was a choice have one.
     #[serde(default = "yes")]
     pub last_bias: bool,
-    /// What the loss is multiplied by ([`check_loss_scale`] says what it changes). 1 is the paper's sum of both
+    /// What the loss is multiplied by ([`validate_loss_scale`] says what it changes). 1 is the paper's sum of both
     /// directions' 2 − 2 cos (equation 2); 0.25 is the mean of both directions' −cos that lightly minimizes, whose
     /// gradient is a quarter as large.
     pub loss_scale: f64,
@@ -59,6 +59,6 @@ impl ByolConfig {
             "momentum is {}; it must be from 0 to 1 (0.996 in the paper)",
             self.momentum
         );
-        check_loss_scale(self.loss_scale)
+        validate_loss_scale(self.loss_scale)
     }
 }

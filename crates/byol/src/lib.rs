@@ -6,7 +6,7 @@
 //! use portolan_augment::presets;
 //! use portolan_byol::{Byol, ByolConfig};
 //! use portolan_encoders::ResNetConfig;
-//! use portolan_method::Method;
+//! use portolan_method::ImageMethod;
 //! use portolan_tensor::Device;
 //!
 //! let encoder = ResNetConfig { width: 8, ..ResNetConfig::named("resnet18")? }.into();
@@ -21,15 +21,18 @@
 //! [`ByolConfig::target`]). Views go through the networks one at a time, so that batch statistics are each view's own.
 
 mod config;
-pub mod recipes;
+mod entry;
 
 pub use config::ByolConfig;
+pub use entry::METHOD;
 
 use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::byol;
-use portolan_method::{Batch, EmaUpdater, Method, Network, StepContext, StepLoss, check_views};
+use portolan_method::{
+    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+};
 use portolan_optim::{ParamGroup, schedule::momentum_cosine};
 use portolan_tensor::{Device, Tensor, Vars, no_grad, prefixed};
 
@@ -38,9 +41,9 @@ pub struct Byol {
     config: ByolConfig,
     views: Vec<ViewSpec>,
     /// f_θ and g_θ.
-    online: Network,
+    online: EncoderWithHead,
     /// f_ξ and g_ξ.
-    target: Network,
+    target: EncoderWithHead,
     ema: EmaUpdater,
     /// q_θ.
     predictor: ProjectionHead,
@@ -59,9 +62,10 @@ impl Byol {
         device: Device,
     ) -> Result<Self> {
         config.validate()?;
-        check_views("BYOL", &views, 2, encoder)?;
+        validate_views("BYOL", &views, 2, encoder)?;
         let widths = |_| vec![config.hidden, config.dim];
-        let network = || Network::new(encoder, widths, HeadNorm::Hidden, config.last_bias, device);
+        let network =
+            || EncoderWithHead::new(encoder, widths, HeadNorm::Hidden, config.last_bias, device);
         let (online, target) = (network()?, network()?);
         let ema = EmaUpdater::new(&online.vars, &target.vars)?;
         let predictor_vars = Vars::new(device);
@@ -84,10 +88,6 @@ impl Byol {
 }
 
 impl Method for Byol {
-    fn views(&self) -> &[ViewSpec] {
-        &self.views
-    }
-
     fn params(&self) -> Vec<ParamGroup> {
         let mut params = prefixed("online", self.online.vars.parameters());
         if self.config.predictor {
@@ -124,7 +124,7 @@ impl Method for Byol {
         };
         Ok(StepLoss {
             loss: loss * self.config.loss_scale,
-            figures: Vec::new(),
+            metrics: Vec::new(),
             outputs: Some(z_v.detach()),
         })
     }
@@ -134,6 +134,12 @@ impl Method for Byol {
         let first = self.config.momentum;
         let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
         self.ema.update(&cx.scalar_input(momentum))
+    }
+}
+
+impl ImageMethod for Byol {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
     }
 
     fn encoder(&self) -> &dyn Encoder {

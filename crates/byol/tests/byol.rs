@@ -86,7 +86,7 @@ fn without_predictor_and_target_outputs_collapse_and_with_them_they_do_not() {
     let deviation = |guarded| {
         seed(4);
         let mut method = byol(|config| (config.predictor, config.target) = (guarded, guarded));
-        Trial::new(300, 0.05).run(&mut method).signs.unwrap().deviation
+        Trial::new(300, 0.05).run(&mut method).collapse.unwrap().deviation
     };
     let (with, without) = (deviation(true), deviation(false));
     assert!(without < 0.1, "{without} without its guards");

@@ -1,11 +1,19 @@
 //! Everything a run depends on: what `config.toml` in its folder holds.
 
+pub(crate) mod adapt;
+pub(crate) mod build;
+pub(crate) mod overrides;
+#[cfg(test)]
+mod recipe_tests;
+pub(crate) mod resolve;
+
 use anyhow::{Result, ensure};
 use portolan_augment::{Interpolation, ViewSpec, Views};
 use portolan_encoders::EncoderConfig;
 use portolan_evaluate::KnnConfig;
+use portolan_images::Augment;
 use portolan_interchange::Shown;
-use portolan_train::{Augment, TrainConfig};
+use portolan_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
 /// A recipe, or a run's resolved settings: the two have the same form.
@@ -150,7 +158,8 @@ pub(crate) struct PublishedFigure {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::methods::{METHODS, find};
+    use crate::methods::find;
+    use portolan::METHODS;
     use portolan_augment::Interpolation;
     use portolan_encoders::PositionScaling;
 
@@ -183,7 +192,8 @@ mod tests {
     #[test]
     fn no_recipe_spends_an_epoch_at_rate_zero() {
         for method in METHODS {
-            for (name, _) in method.recipes {
+            for recipe in method.recipes {
+                let name = recipe.name;
                 let table = method.recipe(name).unwrap();
                 let training = table.try_into::<RunConfig>().unwrap().training;
                 let at = |step| training.schedule.at(1.0, step, 10, training.epochs);
@@ -206,7 +216,7 @@ mod tests {
         if let EncoderConfig::Vit(vit) = &mut config.encoder {
             vit.recompute = true;
         }
-        let error = crate::methods::build(&config, portolan_tensor::Device::Cpu).err().unwrap();
+        let error = build::build_method(&config, portolan_tensor::Device::Cpu).err().unwrap();
         let error = error.to_string();
         assert!(error.contains("cuda_graph") && error.contains("recompute=false"), "{error}");
         config.training.cuda_graph = false;

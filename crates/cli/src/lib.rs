@@ -9,73 +9,43 @@
 //!
 //! It is a library beside a program of one line, so that what reads settings can be handed hostile ones (`fuzz/`).
 
-mod all;
 mod args;
-mod attention;
-mod automatic;
-mod bench;
 mod commands;
-mod comparable;
-mod compare;
 mod config;
-mod doctor;
-mod embeddings;
-mod encoder;
-mod estimate;
-mod evaluate;
-mod factors;
-mod facts;
-mod finish;
-mod gpu_check;
-mod hub;
-mod init;
-mod job;
-mod measure;
+mod data;
+mod encoder_source;
 mod methods;
-mod organize;
-mod pack;
-mod patches;
-mod pictures;
-mod plan;
-#[cfg(test)]
-mod recipe_tests;
-mod reconstruct;
+mod output;
 mod run;
-mod self_test;
-mod settings;
-mod stop;
-mod trained;
-mod work;
-mod written_for;
 
 use clap::Parser;
 use std::process::ExitCode;
 
-pub use settings::check_text as check_settings;
+use crate::args::{Cli, Command};
+pub use crate::config::overrides::check_text as check_settings;
 
 /// Does what the command line says; an error is told in one line and is the exit code's 1.
 pub fn main() -> ExitCode {
     portolan_tensor::keep_freed_memory();
     tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
-    let result = match args::Cli::parse().command {
-        args::Command::Reproduce(args) if args.all => all::reproduce_all(&args),
-        args::Command::Reproduce(args) => run::reproduce(args),
-        args::Command::Pretrain(args) => run::pretrain(args),
-        args::Command::Evaluate(args) => evaluate::evaluate(&args),
-        args::Command::Doctor(args) => doctor::doctor(&args),
-        args::Command::Factors(args) => factors::factors(&args),
-        args::Command::Embed(args) => commands::embed(&args),
-        args::Command::Export(args) => commands::export(&args),
-        args::Command::Inspect(args) => commands::inspect(&args),
-        args::Command::Bench(args) => bench::bench(&args),
-        args::Command::Pack(args) => pack::pack(&args),
-        args::Command::Attention(args) => attention::attention(&args),
-        args::Command::Reconstruct(args) => reconstruct::reconstruct(&args),
-        args::Command::Patches(args) => patches::patches(&args),
-        args::Command::Compare(args) => compare::compare(&args),
-        args::Command::Organize(args) => organize::organize(&args),
-        args::Command::SelfTest(args) => self_test::self_test(&args),
-        args::Command::GpuCheck(args) => gpu_check::gpu_check(&args),
+    let result = match Cli::parse().command {
+        Command::Reproduce(args) => commands::reproduce::reproduce(args),
+        Command::Pretrain(args) => commands::pretrain::pretrain(args),
+        Command::Evaluate(args) => commands::evaluate::evaluate(&args),
+        Command::Doctor(args) => commands::doctor::doctor(&args),
+        Command::Factors(args) => commands::factors::factors(&args),
+        Command::Embed(args) => commands::embed::embed(&args),
+        Command::Export(args) => commands::export::export(&args),
+        Command::Inspect(args) => commands::inspect::inspect(&args),
+        Command::Bench(args) => commands::bench::bench(&args),
+        Command::Pack(args) => commands::pack::pack(&args),
+        Command::Attention(args) => commands::attention::attention(&args),
+        Command::Reconstruct(args) => commands::reconstruct::reconstruct(&args),
+        Command::Patches(args) => commands::patches::patches(&args),
+        Command::Compare(args) => commands::compare::compare(&args),
+        Command::Organize(args) => commands::organize::organize(&args),
+        Command::SelfTest(args) => commands::self_test::self_test(&args),
+        Command::GpuCheck(args) => commands::gpu_check::gpu_check(&args),
     };
     match result {
         Ok(code) => code,

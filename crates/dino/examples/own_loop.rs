@@ -6,7 +6,7 @@ use anyhow::Result;
 use portolan_augment::presets;
 use portolan_dino::{Dino, DinoConfig};
 use portolan_encoders::VitConfig;
-use portolan_method::{Batch, Method, StepContext};
+use portolan_method::{Batch, ImageMethod, Method, StepContext};
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, Kind, Tensor, seed};
 
@@ -25,7 +25,8 @@ pub(crate) fn main() -> Result<()> {
         // Two global views, and two local ones of half the side.
         let view = || -> Tensor { &images + 0.1 * images.randn_like() };
         let local = || view().avg_pool2d([2, 2], [2, 2], [0, 0], false, true, None);
-        let batch = Batch { views: vec![view(), view(), local(), local()], ids: (0..16).collect() };
+        let batch =
+            Batch { inputs: vec![view(), view(), local(), local()], ids: (0..16).collect() };
         let cx = StepContext::new(step, 30, device).with_epoch(1);
         let out = method.loss(&batch, &cx)?;
         optimizer.zero_grad()?;

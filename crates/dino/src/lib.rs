@@ -6,7 +6,7 @@
 //! use portolan_augment::presets;
 //! use portolan_dino::{Dino, DinoConfig};
 //! use portolan_encoders::VitConfig;
-//! use portolan_method::Method;
+//! use portolan_method::ImageMethod;
 //! use portolan_tensor::Device;
 //!
 //! let encoder = VitConfig::named("vit_w32d2h2_patch8_64")?.into();
@@ -24,17 +24,18 @@
 //! evaluated, since it is the better of the two throughout training (section 5.2).
 
 mod config;
+mod entry;
 mod head;
-pub mod recipes;
 
 pub use config::DinoConfig;
+pub use entry::METHOD;
 
 use anyhow::{Result, ensure};
 use head::DinoHead;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_losses::dino;
-use portolan_method::{Batch, EmaUpdater, Method, StepContext, StepLoss};
+use portolan_method::{Batch, EmaUpdater, ImageMethod, Method, StepContext, StepLoss};
 use portolan_metrics::names;
 use portolan_optim::{ParamGroup, clip_each_grad, schedule::momentum_cosine};
 use portolan_tensor::{Device, Kind, Tensor, Vars, at_least_f32, no_grad, prefixed};
@@ -96,7 +97,7 @@ impl Dino {
         device: Device,
     ) -> Result<Self> {
         config.validate()?;
-        check_views(&views, encoder)?;
+        validate_views(&views, encoder)?;
         let student = Network::new(&config, encoder, device)?;
         let teacher = Network::new(&config, &without_drop_path(encoder), device)?;
         let ema = EmaUpdater::new(&student.vars, &teacher.vars)?;
@@ -114,7 +115,7 @@ fn without_drop_path(encoder: &EncoderConfig) -> EncoderConfig {
     encoder
 }
 
-fn check_views(views: &[ViewSpec], encoder: &EncoderConfig) -> Result<()> {
+fn validate_views(views: &[ViewSpec], encoder: &EncoderConfig) -> Result<()> {
     ensure!(
         views.len() >= GLOBAL,
         "DINO wants two global views of an image and any number of local ones, not {} in all",
@@ -136,10 +137,6 @@ fn check_views(views: &[ViewSpec], encoder: &EncoderConfig) -> Result<()> {
 }
 
 impl Method for Dino {
-    fn views(&self) -> &[ViewSpec] {
-        &self.views
-    }
-
     /// The last layer keeps still at first, "which stabilizes training" (authors' code).
     fn params(&self) -> Vec<ParamGroup> {
         let all = prefixed("student", self.student.vars.parameters()).into_iter();
@@ -163,13 +160,13 @@ impl Method for Dino {
             self.outputs.clear(); // of a step that came to nothing
         }
         ensure!(
-            batch.views.len() == self.views.len(),
+            batch.inputs.len() == self.views.len(),
             "DINO was set up for {} views of an image, and was handed {}",
             self.views.len(),
-            batch.views.len()
+            batch.inputs.len()
         );
-        let (teacher, features) = no_grad(|| self.teacher.forward(&batch.views[..GLOBAL]));
-        let (student, _) = self.student.forward(&batch.views);
+        let (teacher, features) = no_grad(|| self.teacher.forward(&batch.inputs[..GLOBAL]));
+        let (student, _) = self.student.forward(&batch.inputs);
         let config = self.config.clone();
         let temperature = cx.scalar_input(move |cx| config.teacher_temperature(cx.epoch));
         let loss =
@@ -180,7 +177,7 @@ impl Method for Dino {
         self.outputs.push(teacher);
         Ok(StepLoss {
             loss,
-            figures: vec![
+            metrics: vec![
                 (names::TEACHER_ENTROPY, entropy / largest),
                 (names::TEACHER_STUDENT_DIVERGENCE, divergence),
             ],
@@ -210,6 +207,12 @@ impl Method for Dino {
             at_least_f32(&Tensor::cat(&outputs, 0)).mean_dim([0i64].as_slice(), true, None::<Kind>);
         let mean = cx.mean(&own)?.unsqueeze(0);
         portolan_losses::dino::update_center(&mut self.center, &mean, self.config.center_momentum)
+    }
+}
+
+impl ImageMethod for Dino {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
     }
 
     fn encoder(&self) -> &dyn Encoder {

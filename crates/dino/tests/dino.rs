@@ -7,7 +7,7 @@ mod own_loop;
 use portolan_augment::presets;
 use portolan_dino::{Dino, DinoConfig};
 use portolan_encoders::{EncoderConfig, VitConfig};
-use portolan_method::Method;
+use portolan_method::{ImageMethod, Method};
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, Kind, Tensor, no_grad, seed, tch};
 use portolan_testing::trial::{self, Trial};
@@ -48,7 +48,7 @@ fn the_teacher_gets_no_gradient_and_no_stochastic_depth_and_is_what_is_evaluated
         let trained = name.starts_with("student.") && tensor.requires_grad();
         assert_eq!(tensor.grad().defined(), trained, "{name}");
     }
-    let teacher = || no_grad(|| method.encoder().forward(&batch.views[0], true));
+    let teacher = || no_grad(|| method.encoder().forward(&batch.inputs[0], true));
     assert_eq!(teacher(), teacher(), "nothing is left out of the teacher");
     let names: Vec<String> = method
         .encoder()
@@ -122,7 +122,7 @@ fn teacher_and_center_follow_after_the_update() {
 fn entropy(change: impl Fn(&mut DinoConfig)) -> f64 {
     seed(5);
     let mut method = dino(&trial::small(), change);
-    Trial::new(300, 0.1).run(&mut method).figures["teacher_entropy"]
+    Trial::new(300, 0.1).run(&mut method).metrics["teacher_entropy"]
 }
 
 #[test]
@@ -157,8 +157,8 @@ fn what_makes_no_sense_is_refused_by_name() {
     assert!(refused(cold, presets::dino(16, 8, 1)).contains("teacher_temperature"));
     let mut method = dino(&trial::small(), |_| ());
     let mut batch = trial::noise(&method, 4);
-    batch.views.pop();
+    batch.inputs.pop();
     let error = method.loss(&batch, &trial::step(0, 1)).unwrap_err().to_string();
     assert!(error.contains("4 views") && error.contains('3'), "{error}");
-    assert_eq!(batch.views[0].kind(), Kind::Float);
+    assert_eq!(batch.inputs[0].kind(), Kind::Float);
 }

@@ -6,7 +6,7 @@
 //! use portolan_augment::presets;
 //! use portolan_encoders::{Positions, VitConfig};
 //! use portolan_mae::{Mae, MaeConfig};
-//! use portolan_method::Method;
+//! use portolan_method::ImageMethod;
 //! use portolan_tensor::Device;
 //!
 //! let vit = VitConfig {
@@ -26,10 +26,11 @@
 
 mod config;
 mod decoder;
-pub mod recipes;
+mod entry;
 mod reconstruction;
 
 pub use config::MaeConfig;
+pub use entry::METHOD;
 pub use reconstruction::{Errors, Reconstruction};
 
 use anyhow::{Result, bail, ensure};
@@ -37,7 +38,7 @@ use decoder::Decoder;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, Vit};
 use portolan_losses::{mae, mae::normalize_patches, mae::patchify};
-use portolan_method::{Batch, Method, StepContext, StepLoss, check_views};
+use portolan_method::{Batch, ImageMethod, Method, StepContext, StepLoss, validate_views};
 use portolan_metrics::names;
 use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
@@ -92,7 +93,7 @@ impl Mae {
                 encoder.name()
             )
         };
-        check_views("MAE", &views, 1, encoder)?;
+        validate_views("MAE", &views, 1, encoder)?;
         let size = i64::from(views[0].size());
         if size != vit.image {
             bail!(
@@ -114,7 +115,7 @@ impl Mae {
     pub fn mask(&self, batch: i64, patches: i64, cx: &StepContext) -> Result<Mask> {
         let visible = self.config.visible(patches)?;
         let whole = batch * cx.processes();
-        let order = cx.given(move |cx| {
+        let order = cx.tensor_input(move |cx| {
             let mut rng = cx.rng(Purpose::Mask, 0);
             let mut order: Vec<i64> = Vec::with_capacity((whole * patches) as usize);
             for _ in 0..whole {
@@ -157,10 +158,6 @@ impl Mae {
 }
 
 impl Method for Mae {
-    fn views(&self) -> &[ViewSpec] {
-        &self.views
-    }
-
     fn params(&self) -> Vec<ParamGroup> {
         let mut params = prefixed("encoder", self.encoder.vars().parameters());
         params.extend(prefixed("decoder", self.decoder_vars.parameters()));
@@ -180,12 +177,13 @@ impl Method for Mae {
         // What painting the mean color (zero, as images and patches are normalized) would cost.
         let plain = no_grad(|| mae(&target.zeros_like(), &target, &mask.hidden))?;
         let explained: Tensor = 1.0 - loss.detach() / plain;
-        Ok(StepLoss { loss, figures: vec![(names::EXPLAINED, explained)], outputs: None })
+        Ok(StepLoss { loss, metrics: vec![(names::EXPLAINED, explained)], outputs: None })
     }
+}
 
-    /// Nothing follows an update: there is no second network.
-    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
-        Ok(())
+impl ImageMethod for Mae {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
     }
 
     fn encoder(&self) -> &dyn Encoder {

@@ -132,7 +132,7 @@ fn a_few_steps_learn_to_paint() {
     let trial = Trial { noise: 0.1, optimizer, ..Trial::new(200, 1e-2) };
     let shown = trial.run(&mut method);
     assert!(shown.loss < 0.7 * shown.first_loss, "{shown:?}");
-    assert!(shown.figures["explained"] > 0.2, "{shown:?}");
+    assert!(shown.metrics["explained"] > 0.2, "{shown:?}");
 }
 
 #[test]

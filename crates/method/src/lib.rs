@@ -1,10 +1,13 @@
 //! What a self-supervised method is to the training loop, and what methods share.
 //!
-//! A [`Method`] says which views it wants, which tensors the optimizer moves, what its loss is and what
-//! happens after an update. The loop in `portolan-train` knows no more than that; a loop of one's own
-//! needs no more either. An encoder with its projection head ([`Network`]), the momentum encoder
-//! ([`EmaUpdater`]), the queue of negatives ([`Queue`]) and the signs of a collapse are here because several
-//! methods have them.
+//! A [`Method`] defines which tensors the optimizer moves, what the loss of a batch is, and what
+//! happens after an update. The training loop in `portolan-train` uses nothing else, and neither
+//! needs a loop of your own. An [`ImageMethod`] adds what images need: the views, and the encoder
+//! that is kept. A [`MethodEntry`] registers a method with programs.
+//!
+//! What several methods share is here too: an encoder with its projection head
+//! ([`EncoderWithHead`]), the momentum encoder ([`EmaUpdater`]), the queue of negatives ([`Queue`])
+//! and the metrics of collapse ([`CollapseMetrics`]).
 //!
 //! ```
 //! use portolan_method::Queue;
@@ -21,18 +24,21 @@
 //! A method is an object with state that is updated in place, and not a function of its state, because
 //! libtorch's tensors are: a checkpoint is the list of them ([`Method::state`]), loaded by copying.
 
-mod collapse;
+mod collapse_metrics;
 mod ema;
+mod encoder_with_head;
+mod entry;
 mod loss_scale;
-mod network;
 mod queue;
 mod step;
 mod step_inputs;
 
-pub use collapse::{CollapseMetrics, output_deviation, output_rank, signs_of_collapse};
+pub use collapse_metrics::{CollapseMetrics, collapse_metrics, output_deviation, output_rank};
 pub use ema::EmaUpdater;
-pub use loss_scale::check_loss_scale;
-pub use network::{Network, check_views};
+pub use encoder_with_head::{EncoderWithHead, validate_views};
+pub use entry::{BoxedMethod, MethodEntry, Recipe, parse_settings};
+pub use loss_scale::validate_loss_scale;
+pub use portolan_metrics::Family;
 pub use queue::Queue;
 pub use step::{Batch, StepContext, StepLoss};
 pub use step_inputs::StepInputs;
@@ -43,25 +49,23 @@ use portolan_encoders::Encoder;
 use portolan_optim::ParamGroup;
 use portolan_tensor::Tensor;
 
-/// A self-supervised method, as the training loop sees it.
+/// A self-supervised method, as the training loop sees it: whatever its batches hold.
 pub trait Method {
-    /// The views it wants of every image: two for most methods.
-    fn views(&self) -> &[ViewSpec];
-
     /// What the optimizer moves.
     fn params(&self) -> Vec<ParamGroup>;
 
-    /// Every named tensor that a checkpoint must hold, as shallow clones: networks, momentum encoder,
-    /// queue and its pointer. They are only ever updated in place, and loaded by copying into them.
+    /// Every named tensor that a checkpoint must hold, as shallow clones: networks, momentum
+    /// encoder, queue and its pointer. They are only ever updated in place, and loaded by copying
+    /// into them.
     fn state(&self) -> Vec<(String, Tensor)>;
 
-    /// The training loss of one batch, with figures to log. Called once a micro-batch.
+    /// The training loss of one batch, with metrics to log. Called once per micro-batch.
     ///
     /// # Errors
     /// When the batch does not fit the method.
     fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss>;
 
-    /// Between backward and the optimizer's step: gradients to be dropped. Usually empty.
+    /// Runs between the backward pass and the optimizer's step, for instance to drop gradients.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -69,17 +73,25 @@ pub trait Method {
         Ok(())
     }
 
-    /// After the optimizer's step: momentum encoder, queue.
+    /// Runs after the optimizer's step: updates the momentum encoder, the queue or the center.
     ///
     /// # Errors
     /// When libtorch fails.
-    fn after_update(&mut self, cx: &StepContext) -> Result<()>;
+    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
+        Ok(())
+    }
+}
 
-    /// The network that it is all for, without its heads.
+/// A method that learns an encoder of images from views of them.
+pub trait ImageMethod: Method {
+    /// The views it wants of every image: two for most methods.
+    fn views(&self) -> &[ViewSpec];
+
+    /// The encoder, without its heads: what pretraining is for.
     fn encoder(&self) -> &dyn Encoder;
 
-    /// What the projection head makes of features (`[n, encoder width]`) in evaluation mode, for methods that
-    /// have one: some publish figures on it.
+    /// The projection head's outputs for features (`[n, encoder width]`) in evaluation mode, for
+    /// methods that have a head: some papers report accuracies on it.
     fn project(&self, _features: &Tensor) -> Option<Tensor> {
         None
     }

@@ -15,7 +15,7 @@ use anyhow::{Result, ensure};
 ///
 /// # Errors
 /// When it is not above 0.
-pub fn check_loss_scale(loss_scale: f64) -> Result<()> {
+pub fn validate_loss_scale(loss_scale: f64) -> Result<()> {
     ensure!(
         loss_scale > 0.0 && loss_scale.is_finite(),
         "loss_scale is {loss_scale}; it must be a number above 0"

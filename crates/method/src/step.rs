@@ -8,12 +8,12 @@ use rand::seq::SliceRandom;
 
 use crate::step_inputs::{Make, StepInputs};
 
-/// One batch: the same images seen several ways.
+/// One batch, on the device.
 #[derive(Debug)]
 pub struct Batch {
-    /// A tensor a view, in the order of [`crate::Method::views`]: `[batch, 3, size, size]`, float32,
-    /// normalized, on the device.
-    pub views: Vec<Tensor>,
+    /// Tensors whose first dimension is the batch. For an image method: one per view, in the order of
+    /// [`crate::ImageMethod::views`], `[batch, 3, size, size]`, float32, normalized.
+    pub inputs: Vec<Tensor>,
     /// Which items of the data set these are.
     pub ids: Vec<usize>,
 }
@@ -24,10 +24,10 @@ impl Batch {
     /// # Errors
     /// When there are not two, or fewer than two images, of which batch statistics and most losses make nothing.
     pub fn pair(&self) -> Result<(&Tensor, &Tensor)> {
-        let [a, b] = &self.views[..] else {
+        let [a, b] = &self.inputs[..] else {
             anyhow::bail!(
                 "the method wants two views of an image, and was handed {}",
-                self.views.len()
+                self.inputs.len()
             )
         };
         self.validate()?;
@@ -39,10 +39,10 @@ impl Batch {
     /// # Errors
     /// As [`Batch::pair`].
     pub fn single(&self) -> Result<&Tensor> {
-        let [view] = &self.views[..] else {
+        let [view] = &self.inputs[..] else {
             anyhow::bail!(
                 "the method wants one view of an image, and was handed {}",
-                self.views.len()
+                self.inputs.len()
             )
         };
         self.validate()?;
@@ -54,7 +54,7 @@ impl Batch {
     /// # Errors
     /// When there are fewer than two.
     pub fn validate(&self) -> Result<()> {
-        let images = self.views.first().map_or(0, |view| view.size()[0]);
+        let images = self.inputs.first().map_or(0, |view| view.size()[0]);
         ensure!(
             images >= 2,
             "a batch of {images} is too small: training needs at least two images"
@@ -134,7 +134,7 @@ impl StepContext<'_> {
     /// by [`StepContext::scalar_input`], so that a step can be captured in a graph, which is handed new values without the method
     /// being run again: `make` may depend on the context and on what it owns, and on nothing else. What it makes is of
     /// one shape and kind at every step.
-    pub fn given(&self, make: impl Fn(&StepContext) -> Tensor + 'static) -> Tensor {
+    pub fn tensor_input(&self, make: impl Fn(&StepContext) -> Tensor + 'static) -> Tensor {
         match self.inputs {
             Some(inputs) => inputs.next(self, Make::Tensor(Box::new(make))),
             None => upload(&make(self), self.device),
@@ -156,7 +156,7 @@ impl StepContext<'_> {
 
     /// A random permutation of `0..n` for the `draw`-th draw: `[n]`, int64, on the device.
     pub fn permutation(&self, n: i64, draw: u64) -> Tensor {
-        self.given(move |cx| {
+        self.tensor_input(move |cx| {
             let mut order: Vec<i64> = (0..n).collect();
             order.shuffle(&mut cx.rng(Purpose::Shuffle, draw));
             Tensor::from_slice(&order)
@@ -197,25 +197,25 @@ pub struct StepLoss {
     /// A scalar that carries gradients.
     pub loss: Tensor,
     /// Scalars to log by name, left on the device so that no step waits for them.
-    pub figures: Vec<(&'static str, Tensor)>,
-    /// What a joint-embedding method compares, without gradients, `[n, dim]`: [`crate::signs_of_collapse`] are
+    pub metrics: Vec<(&'static str, Tensor)>,
+    /// What a joint-embedding method compares, without gradients, `[n, dim]`: [`crate::collapse_metrics`] are
     /// read off it now and then.
     pub outputs: Option<Tensor>,
 }
 
 impl StepLoss {
     /// The mean of a boolean tensor, such as an accuracy: a scalar figure.
-    pub fn share(hits: &Tensor) -> Tensor {
+    pub fn fraction(hits: &Tensor) -> Tensor {
         hits.to_kind(Kind::Float).mean(Kind::Float)
     }
 
     /// How often the most similar of the rows `b` to a row of `a` is the row of the same number: the accuracy of
     /// finding a view's other view in the batch. Both `[batch, dim]`; a scalar figure.
-    pub fn found(a: &Tensor, b: &Tensor) -> Tensor {
+    pub fn match_top1(a: &Tensor, b: &Tensor) -> Tensor {
         no_grad(|| {
             let nearest = l2_normalize(a).matmul(&l2_normalize(b).tr()).argmax(1, false);
             let own = Tensor::arange(a.size()[0], (Kind::Int64, a.device()));
-            StepLoss::share(&nearest.eq_tensor(&own))
+            StepLoss::fraction(&nearest.eq_tensor(&own))
         })
     }
 }

@@ -29,7 +29,7 @@ impl Slot {
     }
 }
 
-/// The values that a method asked for in a step ([`StepContext::given`], [`StepContext::scalar_input`]) in their order, each in a tensor
+/// The values that a method asked for in a step ([`StepContext::tensor_input`], [`StepContext::scalar_input`]) in their order, each in a tensor
 /// that stays, with what makes it for another step.
 #[derive(Default)]
 pub struct StepInputs {

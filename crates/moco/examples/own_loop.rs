@@ -5,7 +5,7 @@
 use anyhow::Result;
 use portolan_augment::presets;
 use portolan_encoders::ResNetConfig;
-use portolan_method::{Batch, Method, StepContext};
+use portolan_method::{Batch, ImageMethod, Method, StepContext};
 use portolan_moco::{Moco, MocoConfig};
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, Kind, Tensor, seed};
@@ -24,14 +24,14 @@ pub(crate) fn main() -> Result<()> {
     let images = Tensor::randn([16, 3, 32, 32], (Kind::Float, device));
     for step in 0..30 {
         let view = || &images + 0.1 * images.randn_like();
-        let batch = Batch { views: vec![view(), view()], ids: (0..16).collect() };
+        let batch = Batch { inputs: vec![view(), view()], ids: (0..16).collect() };
         let cx = StepContext::new(step, 30, device);
         let out = moco.loss(&batch, &cx)?;
         optimizer.zero_grad()?;
         out.loss.backward();
         optimizer.step(0.03, 0)?;
         moco.after_update(&cx)?;
-        let accuracy = out.figures[0].1.double_value(&[]);
+        let accuracy = out.metrics[0].1.double_value(&[]);
         println!("step {step:2}  loss {:.3}  found {accuracy:.2}", out.loss.double_value(&[]));
     }
     let features = moco.encoder().forward(&images, false);

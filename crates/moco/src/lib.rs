@@ -10,7 +10,7 @@
 //! ```
 //! use portolan_augment::presets;
 //! use portolan_encoders::ResNetConfig;
-//! use portolan_method::Method;
+//! use portolan_method::ImageMethod;
 //! use portolan_moco::{Moco, MocoConfig};
 //! use portolan_tensor::Device;
 //!
@@ -27,10 +27,11 @@
 //! which is why MoCo needs no large batches.
 
 mod config;
-pub mod recipes;
+mod entry;
 mod v3;
 
 pub use config::{Head, MocoConfig};
+pub use entry::{METHOD, METHOD_V3};
 pub use v3::{MocoV3, MocoV3Config};
 
 use anyhow::Result;
@@ -38,7 +39,8 @@ use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm};
 use portolan_losses::{info_nce, l2_normalize};
 use portolan_method::{
-    Batch, EmaUpdater, Method, Network, Queue, StepContext, StepLoss, check_views,
+    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, Queue, StepContext, StepLoss,
+    validate_views,
 };
 use portolan_optim::ParamGroup;
 use portolan_tensor::{Device, Kind, Tensor, at_least_f32, no_grad, prefixed};
@@ -47,8 +49,8 @@ use portolan_tensor::{Device, Kind, Tensor, at_least_f32, no_grad, prefixed};
 pub struct Moco {
     config: MocoConfig,
     views: Vec<ViewSpec>,
-    query: Network,
-    key: Network,
+    query: EncoderWithHead,
+    key: EncoderWithHead,
     ema: EmaUpdater,
     queue: Queue,
     /// Whether batch norms see groups of the batch, and keys therefore have to be shuffled.
@@ -69,12 +71,12 @@ impl Moco {
         device: Device,
     ) -> Result<Self> {
         config.validate()?;
-        check_views("MoCo", &views, 2, encoder)?;
+        validate_views("MoCo", &views, 2, encoder)?;
         let widths = |width| match config.head {
             Head::Linear => vec![config.dim],
             Head::Mlp => vec![width, config.dim],
         };
-        let network = || Network::new(encoder, widths, HeadNorm::None, true, device);
+        let network = || EncoderWithHead::new(encoder, widths, HeadNorm::None, true, device);
         let (query, key) = (network()?, network()?);
         let ema = EmaUpdater::new(&query.vars, &key.vars)?;
         let queue = Queue::new(config.queue, config.dim, device);
@@ -126,10 +128,6 @@ impl Moco {
 }
 
 impl Method for Moco {
-    fn views(&self) -> &[ViewSpec] {
-        &self.views
-    }
-
     /// One group: MoCo decays everything, biases and batch norms too.
     fn params(&self) -> Vec<ParamGroup> {
         vec![ParamGroup::all("query", self.query.vars.parameters())]
@@ -160,8 +158,8 @@ impl Method for Moco {
         let hits = no_grad(|| Tensor::cat(&logits, 0).argmax(1, false).eq(0));
         Ok(StepLoss {
             loss,
-            figures: vec![
-                ("contrastive_top1", StepLoss::share(&hits)),
+            metrics: vec![
+                ("contrastive_top1", StepLoss::fraction(&hits)),
                 ("queue_similarity", self.queue_similarity()),
             ],
             outputs: self.fresh_keys.last().map(Tensor::shallow_clone),
@@ -176,6 +174,12 @@ impl Method for Moco {
             self.queue.enqueue(&cx.all_gather(&keys)?);
         }
         Ok(())
+    }
+}
+
+impl ImageMethod for Moco {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
     }
 
     fn encoder(&self) -> &dyn Encoder {

@@ -5,7 +5,9 @@ use anyhow::{Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::moco_v3;
-use portolan_method::{Batch, EmaUpdater, Method, Network, StepContext, StepLoss, check_views};
+use portolan_method::{
+    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+};
 use portolan_optim::{ParamGroup, schedule::momentum_cosine};
 use portolan_tensor::{Device, Tensor, Vars, no_grad, prefixed};
 use serde::{Deserialize, Serialize};
@@ -84,11 +86,11 @@ pub struct MocoV3 {
     config: MocoV3Config,
     views: Vec<ViewSpec>,
     /// f_q without its predictor.
-    query: Network,
+    query: EncoderWithHead,
     predictor: ProjectionHead,
     predictor_vars: Vars,
     /// f_k.
-    key: Network,
+    key: EncoderWithHead,
     ema: EmaUpdater,
 }
 
@@ -104,9 +106,10 @@ impl MocoV3 {
         device: Device,
     ) -> Result<Self> {
         config.validate()?;
-        check_views("MoCo v3", &views, 2, encoder)?;
+        validate_views("MoCo v3", &views, 2, encoder)?;
         let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
-        let network = || Network::new(encoder, widths, HeadNorm::All, config.last_bias, device);
+        let network =
+            || EncoderWithHead::new(encoder, widths, HeadNorm::All, config.last_bias, device);
         let (query, key) = (network()?, network()?);
         let ema = EmaUpdater::new(&query.vars, &key.vars)?;
         let predictor_vars = Vars::new(device);
@@ -124,10 +127,6 @@ impl MocoV3 {
 }
 
 impl Method for MocoV3 {
-    fn views(&self) -> &[ViewSpec] {
-        &self.views
-    }
-
     fn params(&self) -> Vec<ParamGroup> {
         let mut params = prefixed("query", self.query.vars.parameters());
         params.extend(prefixed("predictor", self.predictor_vars.parameters()));
@@ -151,8 +150,8 @@ impl Method for MocoV3 {
         let (k_1, k_2) = (cx.all_gather(&k_1)?, cx.all_gather(&k_2)?);
         let temperature = self.config.temperature;
         let loss = moco_v3(&q_1, &k_2, temperature)? + moco_v3(&q_2, &k_1, temperature)?;
-        let found = StepLoss::found(&q_1, &k_2);
-        Ok(StepLoss { loss, figures: vec![("contrastive_top1", found)], outputs: Some(k_1) })
+        let found = StepLoss::match_top1(&q_1, &k_2);
+        Ok(StepLoss { loss, metrics: vec![("contrastive_top1", found)], outputs: Some(k_1) })
     }
 
     /// θ_k ← m θ_k + (1 − m) θ_q, m rising from its base to 1 over training.
@@ -160,6 +159,12 @@ impl Method for MocoV3 {
         let first = self.config.momentum;
         let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
         self.ema.update(&cx.scalar_input(momentum))
+    }
+}
+
+impl ImageMethod for MocoV3 {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
     }
 
     fn encoder(&self) -> &dyn Encoder {

@@ -7,7 +7,7 @@ mod own_loop;
 use portolan_augment::presets;
 use portolan_encoders::{EncoderConfig, ResNetConfig};
 use portolan_losses::info_nce;
-use portolan_method::{Batch, Method, StepContext};
+use portolan_method::{Batch, ImageMethod, Method, StepContext};
 use portolan_moco::{Head, Moco, MocoConfig};
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, Kind, Precision, Tensor, no_grad, seed, tch};
@@ -31,7 +31,7 @@ fn moco(splits: i64, symmetric: bool) -> Moco {
 
 fn batch() -> Batch {
     let view = || Tensor::randn([8, 3, 32, 32], (Kind::Float, CPU));
-    Batch { views: vec![view(), view()], ids: (0..8).collect() }
+    Batch { inputs: vec![view(), view()], ids: (0..8).collect() }
 }
 
 fn sgd(moco: &Moco) -> Optimizer {
@@ -79,7 +79,7 @@ fn the_loss_is_info_nce_of_queries_keys_and_queue() {
     // The keys that joined are those of the second view; the first view's queries are found again by hand.
     let keys = trial::state(&moco)["queue.keys"].narrow(0, 0, 8);
     let logits = |q: &Tensor| info_nce::logits(q, &keys, &queue, 0.2).unwrap();
-    let features = no_grad(|| moco.encoder().forward(&batch.views[0], true));
+    let features = no_grad(|| moco.encoder().forward(&batch.inputs[0], true));
     let named = trial::state(&moco);
     let layer = |x: &Tensor, n: i32| {
         let (w, b) =
@@ -134,7 +134,7 @@ fn one_step_runs_on_every_encoder_in_both_precisions() {
                 let mut moco =
                     Moco::new(config, &encoder, vec![presets::moco_v2(16); 2], CPU).unwrap();
                 let view = || Tensor::randn([2, 3, 16, 16], (Kind::Float, CPU));
-                let batch = Batch { views: vec![view(), view()], ids: vec![0, 1] };
+                let batch = Batch { inputs: vec![view(), view()], ids: vec![0, 1] };
                 let step = precision.run(CPU, || moco.loss(&batch, &CX)).unwrap().unwrap();
                 assert_eq!(step.loss.kind(), Kind::Float);
                 assert!(step.loss.double_value(&[]).is_finite());
@@ -155,14 +155,14 @@ fn a_few_steps_learn_to_find_the_right_key() {
     let mut found = Vec::new();
     for step in 0..30 {
         let view = || &images + 0.05 * images.randn_like();
-        let batch = Batch { views: vec![view(), view()], ids: (0..8).collect() };
+        let batch = Batch { inputs: vec![view(), view()], ids: (0..8).collect() };
         let cx = CX.with_step(step);
         let out = moco.loss(&batch, &cx).unwrap();
         optimizer.zero_grad().unwrap();
         out.loss.backward();
         optimizer.step(0.05, 0).unwrap();
         moco.after_update(&cx).unwrap();
-        found.push(out.figures[0].1.double_value(&[]));
+        found.push(out.metrics[0].1.double_value(&[]));
     }
     let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
     assert!(mean(&found[25..]) > mean(&found[..5]) + 0.2, "{found:?}");
@@ -183,10 +183,9 @@ fn settings_that_make_no_sense_are_refused_by_name() {
 
 #[test]
 fn recipes_hold_the_papers_settings() {
-    let settings = |text: &str| -> MocoConfig {
-        text.parse::<toml::Table>().unwrap()["settings"].clone().try_into().unwrap()
-    };
-    assert_eq!(settings(portolan_moco::recipes::IMAGENET), MocoConfig::v2());
+    let recipe = |name| portolan_moco::METHOD.recipe(name).unwrap();
+    let settings = |name| -> MocoConfig { recipe(name)["settings"].clone().try_into().unwrap() };
+    assert_eq!(settings("imagenet"), MocoConfig::v2());
     let demonstration = MocoConfig {
         queue: 4096,
         momentum: 0.99,
@@ -194,12 +193,9 @@ fn recipes_hold_the_papers_settings() {
         symmetric: true,
         ..MocoConfig::v1()
     };
-    assert_eq!(settings(portolan_moco::recipes::CIFAR10), demonstration);
+    assert_eq!(settings("cifar10"), demonstration);
     let views: Vec<portolan_augment::Views> =
-        portolan_moco::recipes::IMAGENET.parse::<toml::Table>().unwrap()["views"]
-            .clone()
-            .try_into()
-            .unwrap();
+        recipe("imagenet")["views"].clone().try_into().unwrap();
     assert_eq!(portolan_augment::Views::each(&views), vec![presets::moco_v2(224); 2]);
 }
 

@@ -40,8 +40,8 @@ fn a_few_steps_learn_to_find_the_key_and_projections_stay_frozen() {
         let before = trial::state(&method);
         let shown = Trial::new(80, 0.05).run(&mut method);
         assert!(shown.loss < shown.first_loss, "{shown:?}");
-        assert!(shown.figures["contrastive_top1"] > 0.1, "64 to choose from: {shown:?}");
-        assert!(shown.signs.unwrap().deviation > 0.3, "{shown:?}");
+        assert!(shown.metrics["contrastive_top1"] > 0.1, "64 to choose from: {shown:?}");
+        assert!(shown.collapse.unwrap().deviation > 0.3, "{shown:?}");
         let after = trial::state(&method);
         for (name, tensor) in before.iter().filter(|(name, _)| name.contains("patch_embed")) {
             assert_eq!(*tensor, after[name], "{name}");

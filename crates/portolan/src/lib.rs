@@ -22,6 +22,10 @@
 //! Each module is a crate of its own, `portolan-moco` for instance, for those who want no more than that. The modules without
 //! a feature are what every method is made of. The program `portolan` is the crate `portolan-cli`.
 
+mod registry;
+
+pub use registry::METHODS;
+
 pub use portolan_augment as augment;
 pub use portolan_encoders as encoders;
 pub use portolan_losses as losses;

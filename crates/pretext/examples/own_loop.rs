@@ -5,7 +5,7 @@
 use anyhow::Result;
 use portolan_augment::presets;
 use portolan_encoders::ResNetConfig;
-use portolan_method::{Batch, Method, StepContext};
+use portolan_method::{Batch, ImageMethod, Method, StepContext};
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_pretext::Rotation;
 use portolan_tensor::{Device, Kind, Tensor, seed};
@@ -21,7 +21,7 @@ pub(crate) fn main() -> Result<()> {
     // Sixteen images: put your own batches here.
     let images = Tensor::randn([16, 3, 32, 32], (Kind::Float, device));
     for step in 0..30 {
-        let batch = Batch { views: vec![images.shallow_clone()], ids: (0..16).collect() };
+        let batch = Batch { inputs: vec![images.shallow_clone()], ids: (0..16).collect() };
         let cx = StepContext::new(step, 30, device).with_epoch(1);
         let out = method.loss(&batch, &cx)?;
         optimizer.zero_grad()?;

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
-use portolan_method::{Batch, Method, StepContext, StepLoss, check_views};
+use portolan_method::{Batch, ImageMethod, Method, StepContext, StepLoss, validate_views};
 use portolan_optim::ParamGroup;
 use portolan_tensor::{
     Device, Kind, Tensor, Vars, at_least_f32, full_precision, no_grad, prefixed,
@@ -74,7 +74,7 @@ impl Colorization {
         views: Vec<ViewSpec>,
         device: Device,
     ) -> Result<Self> {
-        check_views("colorization", &views, 1, encoder)?;
+        validate_views("colorization", &views, 1, encoder)?;
         ensure!(
             config.cell >= 2.0 && config.cell <= 100.0,
             "cell is {}; it must be from 2 to 100 (10 in the paper)",
@@ -172,10 +172,6 @@ impl Colorization {
 }
 
 impl Method for Colorization {
-    fn views(&self) -> &[ViewSpec] {
-        &self.views
-    }
-
     fn params(&self) -> Vec<ParamGroup> {
         let mut params = prefixed("encoder", self.encoder.vars().parameters());
         params.extend(prefixed("head", self.head_vars.parameters()));
@@ -210,7 +206,11 @@ impl Method for Colorization {
         let ones = classes.ones_like().to_kind(self.prior.kind());
         let count = self.prior.zeros_like().scatter_add(0, &classes, &ones);
         self.counted.push(count / classes.size()[0] as f64);
-        Ok(StepLoss { loss, figures: vec![("task_top1", StepLoss::share(&right))], outputs: None })
+        Ok(StepLoss {
+            loss,
+            metrics: vec![("task_top1", StepLoss::fraction(&right))],
+            outputs: None,
+        })
     }
 
     /// p moves towards this step's shares: the mean over all steps so far, then a running one. A running mean alone
@@ -223,6 +223,12 @@ impl Method for Colorization {
         let weight = cx.scalar_input(move |cx| least.max(1.0 / (cx.step + 1) as f64));
         let _ = self.prior.lerp_tensor_(&share, &weight);
         Ok(())
+    }
+}
+
+impl ImageMethod for Colorization {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
     }
 
     fn encoder(&self) -> &dyn Encoder {

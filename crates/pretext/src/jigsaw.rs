@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
-use portolan_method::{Batch, Method, StepContext, StepLoss, check_views};
+use portolan_method::{Batch, ImageMethod, Method, StepContext, StepLoss, validate_views};
 use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
 use portolan_tensor::{
@@ -64,7 +64,7 @@ impl Jigsaw {
         views: Vec<ViewSpec>,
         device: Device,
     ) -> Result<Self> {
-        check_views("the jigsaw puzzle", &views, 1, encoder)?;
+        validate_views("the jigsaw puzzle", &views, 1, encoder)?;
         encoder.check_size(config.tile)?;
         let cell = i64::from(views[0].size()) / GRID;
         ensure!(
@@ -108,7 +108,7 @@ impl Jigsaw {
         let tile = self.config.tile;
         // Row and column within the cell, for each tile and image.
         let whole = batch * cx.processes();
-        let drawn = cx.given(move |cx| {
+        let drawn = cx.tensor_input(move |cx| {
             let mut rng = cx.rng(Purpose::Tiles, 0);
             let draws = 0..TILES as i64 * 2 * whole;
             let drawn: Vec<i64> = draws.map(|_| rng.random_range(0..=cell - tile)).collect();
@@ -134,7 +134,7 @@ impl Jigsaw {
     /// Which permutation each image gets, `[batch]`.
     fn drawn(&self, batch: i64, cx: &StepContext) -> Tensor {
         let (choices, whole) = (self.config.permutations as i64, batch * cx.processes());
-        cx.given(move |cx| {
+        cx.tensor_input(move |cx| {
             let mut rng = cx.rng(Purpose::Tiles, 1);
             let drawn: Vec<i64> = (0..whole).map(|_| rng.random_range(0..choices)).collect();
             cx.shard(&Tensor::from_slice(&drawn), 0)
@@ -143,10 +143,6 @@ impl Jigsaw {
 }
 
 impl Method for Jigsaw {
-    fn views(&self) -> &[ViewSpec] {
-        &self.views
-    }
-
     fn params(&self) -> Vec<ParamGroup> {
         let mut params = prefixed("encoder", self.encoder.vars().parameters());
         params.extend(prefixed("head", self.head_vars.parameters()));
@@ -175,12 +171,17 @@ impl Method for Jigsaw {
             logits.cross_entropy_loss(&drawn, None::<Tensor>, Reduction::Mean, -100, 0.0)
         })?;
         let right = no_grad(|| logits.argmax(1, false).eq_tensor(&drawn));
-        Ok(StepLoss { loss, figures: vec![("task_top1", StepLoss::share(&right))], outputs: None })
+        Ok(StepLoss {
+            loss,
+            metrics: vec![("task_top1", StepLoss::fraction(&right))],
+            outputs: None,
+        })
     }
+}
 
-    /// Nothing follows an update.
-    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
-        Ok(())
+impl ImageMethod for Jigsaw {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
     }
 
     fn encoder(&self) -> &dyn Encoder {

@@ -7,7 +7,7 @@
 //! ```
 //! use portolan_augment::presets;
 //! use portolan_encoders::ResNetConfig;
-//! use portolan_method::Method;
+//! use portolan_method::ImageMethod;
 //! use portolan_pretext::Rotation;
 //! use portolan_tensor::Device;
 //!
@@ -23,13 +23,14 @@
 //! nothing of them.
 
 mod colorization;
+mod entry;
 mod jigsaw;
 mod lab;
 mod permutations;
-pub mod recipes;
 mod rotation;
 
 pub use colorization::{Colorization, ColorizationConfig};
+pub use entry::{COLORIZATION, JIGSAW, ROTATION};
 pub use jigsaw::{Jigsaw, JigsawConfig};
 pub use permutations::{permutations, shortest_distance};
 pub use rotation::Rotation;

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
-use portolan_method::{Batch, Method, StepContext, StepLoss, check_views};
+use portolan_method::{Batch, ImageMethod, Method, StepContext, StepLoss, validate_views};
 use portolan_optim::ParamGroup;
 use portolan_tensor::{
     Device, Kind, Reduction, Tensor, Vars, at_least_f32, full_precision, no_grad, prefixed,
@@ -27,7 +27,7 @@ impl Rotation {
     /// # Errors
     /// When the config describes no encoder, or there is not one view.
     pub fn new(encoder: &EncoderConfig, views: Vec<ViewSpec>, device: Device) -> Result<Self> {
-        check_views("rotation prediction", &views, 1, encoder)?;
+        validate_views("rotation prediction", &views, 1, encoder)?;
         let encoder = build(encoder, &Vars::new(device))?;
         let classifier_vars = Vars::new(device);
         let classifier = Linear::new(&classifier_vars, encoder.width(), TURNS, true);
@@ -44,10 +44,6 @@ fn all_turns(images: &Tensor) -> (Tensor, Tensor) {
 }
 
 impl Method for Rotation {
-    fn views(&self) -> &[ViewSpec] {
-        &self.views
-    }
-
     fn params(&self) -> Vec<ParamGroup> {
         let mut params = prefixed("encoder", self.encoder.vars().parameters());
         params.extend(prefixed("classifier", self.classifier_vars.parameters()));
@@ -69,12 +65,17 @@ impl Method for Rotation {
             logits.cross_entropy_loss(&turns, None::<Tensor>, Reduction::Mean, -100, 0.0)
         })?;
         let right = no_grad(|| logits.argmax(1, false).eq_tensor(&turns));
-        Ok(StepLoss { loss, figures: vec![("task_top1", StepLoss::share(&right))], outputs: None })
+        Ok(StepLoss {
+            loss,
+            metrics: vec![("task_top1", StepLoss::fraction(&right))],
+            outputs: None,
+        })
     }
+}
 
-    /// Nothing follows an update.
-    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
-        Ok(())
+impl ImageMethod for Rotation {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
     }
 
     fn encoder(&self) -> &dyn Encoder {

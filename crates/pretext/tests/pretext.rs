@@ -5,7 +5,7 @@
 mod own_loop;
 
 use portolan_augment::presets;
-use portolan_method::Method;
+use portolan_method::{ImageMethod, Method};
 use portolan_pretext::{Colorization, ColorizationConfig, Jigsaw, JigsawConfig, Rotation};
 use portolan_tensor::{Device, Kind, Tensor, seed, tch};
 use portolan_testing::trial::{self, Trial};
@@ -19,7 +19,7 @@ fn a_few_steps_learn_every_task() {
     let jigsaw = JigsawConfig { permutations: 4, tile: 6, tile_dim: 16, hidden: 32 };
     let colorization = ColorizationConfig { grid: 6, hidden: 8, ..ColorizationConfig::default() };
     // Name, task, rate, chance. Colors have no chance level worth the name: rare ones are given weight.
-    let tasks: [(&str, Box<dyn Method>, f64, f64); 3] = [
+    let tasks: [(&str, Box<dyn ImageMethod>, f64, f64); 3] = [
         ("rotation", Box::new(Rotation::new(&trial::small(), view(), CPU).unwrap()), 0.03, 0.25),
         (
             "jigsaw",
@@ -37,7 +37,7 @@ fn a_few_steps_learn_every_task() {
     for (name, mut task, rate, chance) in tasks {
         let shown = Trial::new(80, rate).run(&mut *task);
         assert!(shown.loss < 0.85 * shown.first_loss, "{name}: {shown:?}");
-        assert!(shown.figures["task_top1"] > 1.3 * chance, "{name}: {shown:?}");
+        assert!(shown.metrics["task_top1"] > 1.3 * chance, "{name}: {shown:?}");
     }
 }
 
@@ -65,7 +65,7 @@ fn the_loss_of_a_network_that_does_not_learn_stays_where_it_is() {
     let mut batch = trial::noise(&task, 8);
     let gray = Tensor::zeros([8, 3, 16, 16], (Kind::Float, CPU));
     let _ = gray.narrow(0, 0, 1).narrow(1, 0, 1).narrow(2, 0, 4).fill_(2.0);
-    batch.views = vec![gray];
+    batch.inputs = vec![gray];
     let mut losses = Vec::new();
     for step in 0..20 {
         let cx = trial::step(step, 20);

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use portolan_encoders::HeadNorm;
-use portolan_method::check_loss_scale;
+use portolan_method::validate_loss_scale;
 use serde::{Deserialize, Serialize};
 
 /// What SimCLR can be set to. The defaults are the paper's for ImageNet and a ResNet-50.
@@ -19,7 +19,7 @@ pub struct SimclrConfig {
     pub norm: HeadNorm,
     /// τ: 0.1 (section 5.1), 0.5 for CIFAR-10 (appendix B.9).
     pub temperature: f64,
-    /// What the loss is multiplied by ([`check_loss_scale`] says what it changes): 2 in the authors' code, which adds the
+    /// What the loss is multiplied by ([`validate_loss_scale`] says what it changes): 2 in the authors' code, which adds the
     /// means over either view's queries (`objective.py`); 1 is the mean over all of them (algorithm 1), and lightly's.
     /// Runs from before there was a choice have 1.
     #[serde(default = "one")]
@@ -60,6 +60,6 @@ impl SimclrConfig {
             "temperature is {}; it must be above 0 (0.1 in the paper)",
             self.temperature
         );
-        check_loss_scale(self.loss_scale)
+        validate_loss_scale(self.loss_scale)
     }
 }

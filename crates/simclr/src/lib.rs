@@ -7,7 +7,7 @@
 //! ```
 //! use portolan_augment::presets;
 //! use portolan_encoders::ResNetConfig;
-//! use portolan_method::Method;
+//! use portolan_method::ImageMethod;
 //! use portolan_simclr::{Simclr, SimclrConfig};
 //! use portolan_tensor::Device;
 //!
@@ -24,15 +24,18 @@
 //! statistics span both and cannot give a pair away.
 
 mod config;
-pub mod recipes;
+mod entry;
 
 pub use config::SimclrConfig;
+pub use entry::METHOD;
 
 use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, ProjectionHead};
 use portolan_losses::nt_xent;
-use portolan_method::{Batch, Method, Network, StepContext, StepLoss, check_views};
+use portolan_method::{
+    Batch, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+};
 use portolan_optim::ParamGroup;
 use portolan_tensor::{Device, Tensor, prefixed};
 
@@ -41,7 +44,7 @@ pub struct Simclr {
     config: SimclrConfig,
     views: Vec<ViewSpec>,
     /// f and g.
-    network: Network,
+    network: EncoderWithHead,
 }
 
 impl Simclr {
@@ -56,18 +59,14 @@ impl Simclr {
         device: Device,
     ) -> Result<Self> {
         config.validate()?;
-        check_views("SimCLR", &views, 2, encoder)?;
+        validate_views("SimCLR", &views, 2, encoder)?;
         let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
-        let network = Network::new(encoder, widths, config.norm, true, device)?;
+        let network = EncoderWithHead::new(encoder, widths, config.norm, true, device)?;
         Ok(Simclr { config, views, network })
     }
 }
 
 impl Method for Simclr {
-    fn views(&self) -> &[ViewSpec] {
-        &self.views
-    }
-
     fn params(&self) -> Vec<ParamGroup> {
         vec![ParamGroup::all("network", self.network.vars.parameters())]
     }
@@ -83,17 +82,18 @@ impl Method for Simclr {
         let z = self.network.forward(&Tensor::cat(&[x_i, x_j], 0)); // z = g(f(x)), both views
         let (z_i, z_j) = (cx.all_gather(&z.narrow(0, 0, n))?, cx.all_gather(&z.narrow(0, n, n))?);
         let loss = nt_xent(&z_i, &z_j, self.config.temperature)? * self.config.loss_scale;
-        let found = StepLoss::found(&z_i, &z_j);
+        let found = StepLoss::match_top1(&z_i, &z_j);
         Ok(StepLoss {
             loss,
-            figures: vec![("contrastive_top1", found)],
+            metrics: vec![("contrastive_top1", found)],
             outputs: Some(z_i.detach()),
         })
     }
+}
 
-    /// Nothing follows an update: there is no second network.
-    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
-        Ok(())
+impl ImageMethod for Simclr {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
     }
 
     fn encoder(&self) -> &dyn Encoder {

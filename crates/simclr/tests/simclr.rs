@@ -7,7 +7,7 @@ mod own_loop;
 use portolan_augment::presets;
 use portolan_encoders::{EncoderConfig, HeadNorm};
 use portolan_losses::nt_xent;
-use portolan_method::Method;
+use portolan_method::{ImageMethod, Method};
 use portolan_simclr::{Simclr, SimclrConfig};
 use portolan_tensor::{Device, Kind, Tensor, no_grad, seed, tch};
 use portolan_testing::trial::{self, Trial};
@@ -52,7 +52,7 @@ fn both_views_go_through_the_network_in_one_pass() {
         let hidden = norm(&hidden, Some((weight("1.weight"), weight("1.bias")))).relu();
         norm(&hidden.linear(weight("3.weight"), None::<Tensor>), None)
     };
-    let (a, b) = (&batch.views[0], &batch.views[1]);
+    let (a, b) = (&batch.inputs[0], &batch.inputs[1]);
     let together = no_grad(|| head(&twin(), &Tensor::cat(&[a, b], 0)));
     // The default is the authors' scale: the means over either view's queries, added.
     let by_hand =
@@ -100,8 +100,8 @@ fn a_few_steps_learn_to_find_the_other_view_and_outputs_stay_apart() {
     for layers in [2, 3] {
         let shown = Trial::new(60, 0.05).run(&mut simclr(|config| config.layers = layers));
         assert!(shown.loss < shown.first_loss - 0.5, "{shown:?}");
-        assert!(shown.figures["contrastive_top1"] > 0.5, "{shown:?}");
-        assert!(shown.signs.unwrap().deviation > 0.5, "{shown:?}");
+        assert!(shown.metrics["contrastive_top1"] > 0.5, "{shown:?}");
+        assert!(shown.collapse.unwrap().deviation > 0.5, "{shown:?}");
     }
 }
 

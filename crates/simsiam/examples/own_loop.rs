@@ -5,7 +5,7 @@
 use anyhow::Result;
 use portolan_augment::presets;
 use portolan_encoders::ResNetConfig;
-use portolan_method::{Batch, Method, StepContext};
+use portolan_method::{Batch, ImageMethod, Method, StepContext};
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_simsiam::{Simsiam, SimsiamConfig};
 use portolan_tensor::{Device, Kind, Tensor, seed};
@@ -23,7 +23,7 @@ pub(crate) fn main() -> Result<()> {
     let images = Tensor::randn([16, 3, 32, 32], (Kind::Float, device));
     for step in 0..30 {
         let view = || &images + 0.1 * images.randn_like();
-        let batch = Batch { views: vec![view(), view()], ids: (0..16).collect() };
+        let batch = Batch { inputs: vec![view(), view()], ids: (0..16).collect() };
         let cx = StepContext::new(step, 30, device).with_epoch(1);
         let out = method.loss(&batch, &cx)?;
         optimizer.zero_grad()?;

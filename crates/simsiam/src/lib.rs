@@ -5,7 +5,7 @@
 //! ```
 //! use portolan_augment::presets;
 //! use portolan_encoders::ResNetConfig;
-//! use portolan_method::Method;
+//! use portolan_method::ImageMethod;
 //! use portolan_simsiam::{Simsiam, SimsiamConfig};
 //! use portolan_tensor::Device;
 //!
@@ -21,15 +21,18 @@
 //! what happens otherwise. Views go through the network one at a time, as in the paper's pseudo-code.
 
 mod config;
-pub mod recipes;
+mod entry;
 
 pub use config::SimsiamConfig;
+pub use entry::METHOD;
 
 use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::negative_cosine;
-use portolan_method::{Batch, Method, Network, StepContext, StepLoss, check_views};
+use portolan_method::{
+    Batch, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+};
 use portolan_optim::{LrRule, ParamGroup};
 use portolan_tensor::{Device, Tensor, Vars, prefixed};
 
@@ -38,7 +41,7 @@ pub struct Simsiam {
     config: SimsiamConfig,
     views: Vec<ViewSpec>,
     /// f: the backbone and its projection head.
-    network: Network,
+    network: EncoderWithHead,
     /// h.
     predictor: ProjectionHead,
     predictor_vars: Vars,
@@ -56,9 +59,9 @@ impl Simsiam {
         device: Device,
     ) -> Result<Self> {
         config.validate()?;
-        check_views("SimSiam", &views, 2, encoder)?;
+        validate_views("SimSiam", &views, 2, encoder)?;
         let widths = |_| vec![config.dim; config.layers];
-        let network = Network::new(encoder, widths, config.norm, true, device)?;
+        let network = EncoderWithHead::new(encoder, widths, config.norm, true, device)?;
         let predictor_vars = Vars::new(device);
         let widths = [config.dim, config.predictor_hidden, config.dim];
         let splits = encoder.batch_norm_splits();
@@ -79,10 +82,6 @@ impl Simsiam {
 }
 
 impl Method for Simsiam {
-    fn views(&self) -> &[ViewSpec] {
-        &self.views
-    }
-
     fn params(&self) -> Vec<ParamGroup> {
         let network = prefixed("network", self.network.vars.parameters());
         let predictor = prefixed("predictor", self.predictor_vars.parameters());
@@ -105,12 +104,13 @@ impl Method for Simsiam {
         let (z_1, z_2) = (self.network.forward(x_1), self.network.forward(x_2));
         let (p_1, p_2) = (self.predictor.forward(&z_1, true), self.predictor.forward(&z_2, true));
         let loss = (self.distance(&p_1, &z_2)? + self.distance(&p_2, &z_1)?) / 2.0;
-        Ok(StepLoss { loss, figures: Vec::new(), outputs: Some(z_1.detach()) })
+        Ok(StepLoss { loss, metrics: Vec::new(), outputs: Some(z_1.detach()) })
     }
+}
 
-    /// Nothing follows an update: there is no second network.
-    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
-        Ok(())
+impl ImageMethod for Simsiam {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
     }
 
     fn encoder(&self) -> &dyn Encoder {

@@ -43,8 +43,8 @@ fn the_gradient_stops_at_the_side_that_is_predicted() {
     // What flows with the stop is what flows when the other side is a constant.
     seed(1);
     let mut method = simsiam(|_| ());
-    let Batch { views, .. } = trial::noise(&method, 6);
-    let twice = Batch { views: vec![views[0].copy(), views[0].copy()], ids: (0..6).collect() };
+    let Batch { inputs: views, .. } = trial::noise(&method, 6);
+    let twice = Batch { inputs: vec![views[0].copy(), views[0].copy()], ids: (0..6).collect() };
     let loss = method.loss(&twice, &trial::step(0, 1)).unwrap().loss;
     assert!(loss.double_value(&[]) < 1.0 && loss.requires_grad());
 }
@@ -79,9 +79,9 @@ fn without_the_stop_outputs_collapse_and_with_it_they_do_not() {
         Trial::new(300, 0.2).run(&mut method)
     };
     let (with, without) = (shown(true), shown(false));
-    assert!(without.signs.unwrap().deviation < 0.1, "{without:?}");
+    assert!(without.collapse.unwrap().deviation < 0.1, "{without:?}");
     assert!(without.loss < -0.99, "the loss is at its least, and means nothing: {without:?}");
-    assert!(with.signs.unwrap().deviation > 0.3, "{with:?}");
+    assert!(with.collapse.unwrap().deviation > 0.3, "{with:?}");
 }
 
 #[test]

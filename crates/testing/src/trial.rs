@@ -1,7 +1,7 @@
 //! Short trials of a method on made-up images.
 
 use portolan_encoders::{EncoderConfig, ResNetConfig, Stem};
-use portolan_method::{Batch, CollapseMetrics, Method, StepContext, signs_of_collapse};
+use portolan_method::{Batch, CollapseMetrics, ImageMethod, Method, StepContext, collapse_metrics};
 use portolan_optim::{Optimizer, OptimizerConfig};
 use portolan_tensor::{Device, Kind, Tensor, tch};
 use std::collections::BTreeMap;
@@ -24,24 +24,24 @@ pub fn step(step: u64, total: u64) -> StepContext<'static> {
 }
 
 /// A batch of `n` images, each view an image of its own that is nothing but noise.
-pub fn noise(method: &dyn Method, n: i64) -> Batch {
+pub fn noise(method: &dyn ImageMethod, n: i64) -> Batch {
     let size = |view: i64| [n, 3, view, view];
     let views = method.views().iter().map(|view| i64::from(view.size()));
     let views = views.map(|view| Tensor::randn(size(view), (Kind::Float, CPU))).collect();
-    Batch { views, ids: (0..n as usize).collect() }
+    Batch { inputs: views, ids: (0..n as usize).collect() }
 }
 
 /// What a trial showed at its end.
 #[derive(Debug)]
-pub struct Shown {
+pub struct TrialResult {
     /// The last loss.
     pub loss: f64,
     /// The first loss.
     pub first_loss: f64,
-    /// Figures of the last step by name.
-    pub figures: BTreeMap<&'static str, f64>,
-    /// CollapseMetrics of collapse in the last step's outputs, where the method has outputs.
-    pub signs: Option<CollapseMetrics>,
+    /// Metrics of the last step by name.
+    pub metrics: BTreeMap<&'static str, f64>,
+    /// Metrics of collapse in the last step's outputs, where the method has outputs.
+    pub collapse: Option<CollapseMetrics>,
 }
 
 /// How a method is tried: on 64 images of smooth color fields, of which a view is the image at its size with noise.
@@ -68,16 +68,17 @@ impl Trial {
     ///
     /// # Panics
     /// When the method fails.
-    pub fn run(&self, method: &mut dyn Method) -> Shown {
+    pub fn run(&self, method: &mut dyn ImageMethod) -> TrialResult {
         train(self, method)
     }
 }
 
-fn train(trial: &Trial, method: &mut dyn Method) -> Shown {
+fn train(trial: &Trial, method: &mut dyn ImageMethod) -> TrialResult {
     let &Trial { steps, lr, noise, .. } = trial;
     let mut optimizer = Optimizer::new(trial.optimizer.clone(), lr, method.params()).unwrap();
     let fields = Tensor::randn([64, 3, 4, 4], (Kind::Float, CPU));
-    let mut shown = Shown { loss: 0.0, first_loss: 0.0, figures: BTreeMap::new(), signs: None };
+    let mut result =
+        TrialResult { loss: 0.0, first_loss: 0.0, metrics: BTreeMap::new(), collapse: None };
     for n in 0..steps {
         let view = |size: u32| {
             let size = i64::from(size);
@@ -85,7 +86,7 @@ fn train(trial: &Trial, method: &mut dyn Method) -> Shown {
             &image + noise * image.randn_like()
         };
         let views = method.views().iter().map(|spec| view(spec.size())).collect();
-        let batch = Batch { views, ids: (0..64).collect() };
+        let batch = Batch { inputs: views, ids: (0..64).collect() };
         let cx = step(n, steps);
         let out = method.loss(&batch, &cx).unwrap();
         optimizer.zero_grad().unwrap();
@@ -96,16 +97,16 @@ fn train(trial: &Trial, method: &mut dyn Method) -> Shown {
         method.after_update(&cx).unwrap();
         let loss = out.loss.double_value(&[]);
         if n == 0 {
-            shown.first_loss = loss;
+            result.first_loss = loss;
         }
         if n + 1 == steps {
-            shown.loss = loss;
-            shown.figures =
-                out.figures.iter().map(|(name, x)| (*name, x.double_value(&[]))).collect();
-            shown.signs = out.outputs.as_ref().map(|x| signs_of_collapse(x).unwrap());
+            result.loss = loss;
+            result.metrics =
+                out.metrics.iter().map(|(name, x)| (*name, x.double_value(&[]))).collect();
+            result.collapse = out.outputs.as_ref().map(|x| collapse_metrics(x).unwrap());
         }
     }
-    shown
+    result
 }
 
 /// The state of a method, copied.

@@ -14,7 +14,7 @@ const WARM_UP: u32 = 3;
 ///
 /// A replay starts all kernels of a step at once, where the CPU would otherwise start thousands one by one and small
 /// networks wait for it. It computes what the step would: new views and what the method is given
-/// ([`StepContext::given`]) are copied to where the graph reads them. When a group of parameters is no longer frozen, a new
+/// ([`StepContext::tensor_input`]) are copied to where the graph reads them. When a group of parameters is no longer frozen, a new
 /// graph is captured; when capture fails, the run goes on without.
 pub struct Steps {
     wanted: bool,
@@ -117,7 +117,7 @@ impl Captured {
         self.graph.replay()?;
         let copied = |loss: &StepLoss| StepLoss {
             loss: loss.loss.copy(),
-            figures: loss.figures.iter().map(|(name, figure)| (*name, figure.copy())).collect(),
+            metrics: loss.metrics.iter().map(|(name, value)| (*name, value.copy())).collect(),
             outputs: loss.outputs.as_ref().map(Tensor::copy),
         };
         Ok(self.losses.iter().map(copied).collect())
@@ -126,11 +126,11 @@ impl Captured {
 
 /// A batch in memory of its own.
 fn held(batch: &Batch) -> Batch {
-    Batch { views: batch.views.iter().map(Tensor::copy).collect(), ids: batch.ids.clone() }
+    Batch { inputs: batch.inputs.iter().map(Tensor::copy).collect(), ids: batch.ids.clone() }
 }
 
 fn copy_views(held: &Batch, batch: &Batch) {
-    for (to, from) in held.views.iter().zip(&batch.views) {
+    for (to, from) in held.inputs.iter().zip(&batch.inputs) {
         to.shallow_clone().copy_(from);
     }
 }
@@ -140,7 +140,7 @@ fn shown(batches: &[Batch]) -> impl FnMut(&mut Clock) -> Result<Batch> {
     let mut batches = batches.iter();
     move |_| {
         let batch = batches.next().expect("as many batches as micro-batches");
-        let views = batch.views.iter().map(Tensor::shallow_clone).collect();
-        Ok(Batch { views, ids: batch.ids.clone() })
+        let views = batch.inputs.iter().map(Tensor::shallow_clone).collect();
+        Ok(Batch { inputs: views, ids: batch.ids.clone() })
     }
 }

@@ -1,6 +1,7 @@
-//! The training engine: a loader that prepares batches in the background, the loop, and checkpoints.
+//! The training engine: the loop, checkpoints, recovery and progress.
 //!
-//! It knows [`portolan_method::Method`] and no single method.
+//! It depends on no single method and on no kind of data: a [`Task`] hands it the method, the batches
+//! and the evaluation at the end of an epoch (`portolan-images` has the one for images).
 //!
 //! ```
 //! use portolan_train::StepPlan;
@@ -21,24 +22,21 @@ mod clock;
 mod config;
 mod cuda_graph;
 mod job;
-mod loader;
 mod metrics_writer;
 mod pretrain;
 mod progress;
-mod sampler;
 mod step;
 mod step_plan;
+mod task;
 mod tensorboard;
-mod views;
 
 pub use checkpoint::{Checkpoint, checkpoint_bytes, checkpoints, newest, step_of};
 pub use clock::{Clock, Stage};
 pub use config::{OnDivergence, TrainConfig};
 pub use cuda_graph::Steps;
-pub use job::{Job, KnnPoint, Outcome};
-pub use loader::{Loader, LoaderConfig};
+pub use job::{Job, Outcome};
 pub use pretrain::{optimizer, pretrain};
 pub use progress::duration;
 pub use step::{Training, step};
 pub use step_plan::StepPlan;
-pub use views::Augment;
+pub use task::{BatchSource, Evaluation, Task};

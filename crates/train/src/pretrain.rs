@@ -10,37 +10,39 @@ use portolan_optim::Optimizer;
 use portolan_tensor::distributed::{self, Reducer};
 use portolan_tensor::{Device, Kind, Tensor};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use self::recovery::Failure;
 use crate::checkpoint::prune;
 use crate::metrics_writer::MetricsWriter;
 use crate::progress::{Progress, Standing};
 use crate::{
-    Checkpoint, Clock, Job, Loader, LoaderConfig, OnDivergence, Outcome, StepPlan, Steps,
-    TrainConfig, Training,
+    BatchSource, Checkpoint, Clock, Job, OnDivergence, Outcome, StepPlan, Steps, Task, TrainConfig,
+    Training,
 };
 
-/// Losses are read back from the device every so many steps, since reading waits for it.
+/// Losses are read back from the device every so many steps, because reading waits for the device.
 const LOG_EVERY: usize = 10;
-/// The outputs' rank takes the eigenvalues of a matrix: it is read every so many steps, and at the end of an epoch.
+/// The rank of the outputs, which needs the eigenvalues of a matrix, is computed every so many steps
+/// and at the end of an epoch.
 const RANK_EVERY: u64 = 100;
 
-/// Trains `method` until its epochs are done or `job.stop` is set, leaving `metrics.jsonl` and
-/// `checkpoints/` in the run's folder.
+/// Trains the task's method until its epochs are done or `job.stop` is set. Writes `metrics.jsonl` and
+/// `checkpoints/` to the run's folder.
 ///
 /// # Errors
-/// When settings contradict each other, images cannot be read, the folder cannot be written, or the loss
-/// is no longer finite; checkpoints written before stay good.
-pub fn pretrain(method: &mut dyn Method, job: &Job) -> Result<Outcome> {
-    job.config.validate(job.images.len(), job.device)?;
+/// When settings contradict each other, items cannot be read, the folder cannot be written, or the
+/// loss is no longer finite. Checkpoints written before stay valid.
+pub fn pretrain(task: &mut dyn Task, job: &Job) -> Result<Outcome> {
+    job.config.validate(task.items(), job.device)?;
     let mut start = Start { from: job.resume.clone(), healthy: job.resume.clone(), rollbacks: 0 };
     loop {
-        let mut run = Run::start(method, job, start)?;
-        match run.go(method) {
-            Err(error) => start = run.go_back(error)?,
-            Ok(()) => return run.finish(method),
+        let mut run = Run::start(task, job, start)?;
+        match run.train(task) {
+            Ok(()) => return run.finish(task),
+            Err(Failure::Recoverable(divergence)) => start = run.roll_back(divergence)?,
+            Err(Failure::Fatal(error)) => return Err(error),
         }
     }
 }
@@ -54,37 +56,38 @@ pub fn optimizer(config: &TrainConfig, method: &dyn Method) -> Result<Optimizer>
     Optimizer::new(config.optimizer.clone(), config.base_rate(), groups)
 }
 
-/// With what training begins, or begins again.
+/// Where training starts, or starts again after a rollback.
 struct Start {
-    /// The checkpoint; none at the beginning.
+    /// The checkpoint; none for a new run.
     from: Option<PathBuf>,
-    /// The checkpoint of the last epoch in which nothing was found to be wrong, which is kept.
+    /// The checkpoint of the last healthy epoch, which is kept.
     healthy: Option<PathBuf>,
-    /// How often the run has gone back to a checkpoint.
+    /// Rollbacks so far.
     rollbacks: u32,
 }
 
 /// A run in progress.
 struct Run<'a> {
     job: &'a Job<'a>,
-    /// The job's, with the learning rate that rollbacks have left.
+    /// The job's settings, with the learning rate that rollbacks have left.
     config: TrainConfig,
     plan: StepPlan,
     optimizer: Optimizer,
     steps: Steps,
-    /// What averages gradients over the processes of the job, where there are several.
+    /// Averages gradients over the processes of the job, where there are several.
     reducer: Option<Reducer>,
-    loader: Loader,
+    batches: Box<dyn BatchSource>,
+    items: usize,
     metrics_writer: MetricsWriter,
     progress: Progress,
-    /// Where the run stands, as the next checkpoint will say.
+    /// What the next checkpoint will record.
     state: Checkpoint,
     /// Seconds of training before this process.
     before: f64,
     /// Steps done before this process.
     first: u64,
     started: Instant,
-    /// Losses and figures not read back from the device yet.
+    /// Losses and metrics not read back from the device yet.
     pending: Vec<StepLoss>,
     last_read: Instant,
     last_saved: Instant,
@@ -94,21 +97,18 @@ struct Run<'a> {
     healthy: Option<PathBuf>,
     /// The last loss and speed that were read back.
     shown: (f64, f64),
-    /// What was last said to be wrong.
+    /// The last warning.
     warned: Option<&'static str>,
 }
 
 impl<'a> Run<'a> {
-    fn start(method: &mut dyn Method, job: &'a Job<'a>, start: Start) -> Result<Self> {
+    fn start(task: &dyn Task, job: &'a Job<'a>, start: Start) -> Result<Self> {
         let Start { from, healthy, rollbacks } = start;
         let mut config = job.config.clone();
         let steps = Steps::new(&config, job.device)?;
-        let plan = StepPlan {
-            items: job.images.len(),
-            batch_size: config.batch_size,
-            epochs: config.epochs,
-        };
-        let optimizer = optimizer(&config, method)?;
+        let plan =
+            StepPlan { items: task.items(), batch_size: config.batch_size, epochs: config.epochs };
+        let optimizer = optimizer(&config, task.method())?;
         let fresh = Checkpoint {
             method: job.name.to_owned(),
             data: job.checksum.to_owned(),
@@ -116,7 +116,7 @@ impl<'a> Run<'a> {
             ..Checkpoint::default()
         };
         let mut state = match &from {
-            Some(path) => Checkpoint::load(path, job.name, &*method, &optimizer, job.device)?,
+            Some(path) => Checkpoint::load(path, job.name, task.method(), &optimizer, job.device)?,
             None => fresh,
         };
         state.processes = distributed::world_size();
@@ -125,16 +125,7 @@ impl<'a> Run<'a> {
         if state.data != job.checksum {
             bail!("the data is not what this run was trained on; resume it with the same --data");
         }
-        let feed = LoaderConfig {
-            images: Arc::clone(&job.images),
-            views: method.views().to_vec(),
-            plan,
-            accumulate: config.accumulate,
-            seed: job.seed,
-            augment: job.augment,
-            device: job.device,
-        };
-        let loader = Loader::start(feed, state.step, job.threads)?;
+        let batches = task.batches(plan, state.step)?;
         let now = Instant::now();
         let mut run = Run {
             job,
@@ -145,7 +136,8 @@ impl<'a> Run<'a> {
             )?,
             optimizer,
             steps,
-            loader,
+            batches,
+            items: task.items(),
             metrics_writer: MetricsWriter::open(job.folder, state.step, job.tensorboard)?,
             progress: Progress::new(state.step, plan.total_steps(), plan.epochs),
             before: state.seconds,
@@ -161,27 +153,27 @@ impl<'a> Run<'a> {
             shown: (f64::NAN, 0.0),
             warned: None,
         };
-        // What is gone back to must be there, and must know of it before anything else goes wrong.
+        // A rollback needs a checkpoint, and one that records the rollback before anything else fails.
         if run.config.on_divergence == OnDivergence::Rollback
             && (run.checkpoint.is_none() || rollbacks > 0)
         {
-            run.save(method)?;
+            run.save(task.method()).map_err(Failure::into_error)?;
             run.healthy = run.healthy.or(run.checkpoint.clone());
         }
         Ok(run)
     }
 
     /// Steps until all are done, or the run is asked to stop.
-    fn go(&mut self, method: &mut dyn Method) -> Result<()> {
+    fn train(&mut self, task: &mut dyn Task) -> Result<(), Failure> {
         while self.state.step < self.plan.total_steps() {
-            self.step(method)?;
+            self.step(task.method_mut())?;
             let epoch_ends = self.plan.ends_epoch(self.state.step);
             if epoch_ends {
-                self.end_epoch(method)?;
+                self.end_epoch(task)?;
             }
             let (stopping, due) = self.agree()?;
             if epoch_ends || stopping || due {
-                self.save(method)?;
+                self.save(task.method())?;
             }
             if stopping {
                 break;
@@ -194,13 +186,13 @@ impl<'a> Run<'a> {
         self.before + self.started.elapsed().as_secs_f64()
     }
 
-    /// One step, whose losses are kept until they are read back.
-    fn step(&mut self, method: &mut dyn Method) -> Result<()> {
+    /// One step. Its losses are kept until they are read back.
+    fn step(&mut self, method: &mut dyn Method) -> Result<(), Failure> {
         let (config, step) = (&self.config, self.state.step);
         let cx = StepContext::new(step, self.plan.total_steps(), self.job.device)
             .with_epoch(self.plan.epoch_of(step))
             .with_seed(self.job.seed);
-        let loader = &mut self.loader;
+        let batches = &mut self.batches;
         let mut training = Training {
             method,
             optimizer: &mut self.optimizer,
@@ -208,10 +200,10 @@ impl<'a> Run<'a> {
             plan: self.plan,
             reducer: self.reducer.as_ref(),
         };
-        let next_batch = |clock: &mut Clock| loader.next_batch(clock);
+        let next_batch = |clock: &mut Clock| batches.next_batch(clock);
         let losses = self.steps.step(&mut training, &cx, next_batch, &mut Clock::stopped())?;
         if let Some(last) = self.pending.last_mut() {
-            last.outputs = None; // only the newest are looked at
+            last.outputs = None; // only the newest are measured
         }
         self.pending.extend(losses);
         self.state.step += 1;
@@ -221,9 +213,9 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Reads losses and figures back from the device, writes their means, and refuses to go on with a loss
-    /// that is not finite.
-    fn read_back(&mut self) -> Result<()> {
+    /// Reads losses and metrics back from the device, writes their means, and fails on a loss that is not
+    /// finite.
+    fn read_back(&mut self) -> Result<(), Failure> {
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -234,9 +226,8 @@ impl<'a> Run<'a> {
         let steps = (pending.len() / per_step) as u64;
         let first = self.state.step - steps;
         if let Some(bad) = losses.iter().position(|loss| !loss.is_finite()) {
-            return Err(self
-                .diverged(&format!("the loss is {}", losses[bad]), first + (bad / per_step) as u64)
-                .into());
+            let step = first + (bad / per_step) as u64;
+            return Err(self.diverged(&format!("the loss is {}", losses[bad]), step));
         }
         let last = self.state.step - 1;
         let speed = (steps as usize * self.plan.batch_size) as f64
@@ -246,14 +237,14 @@ impl<'a> Run<'a> {
         row.insert(names::LOSS, loss);
         row.insert(names::LEARNING_RATE, self.config.rate(&self.plan, last));
         row.insert(names::IMAGES_PER_SECOND, speed);
-        for (i, (name, _)) in pending[0].figures.iter().enumerate() {
-            let values = over_all(&pending.iter().map(|p| &p.figures[i].1).collect::<Vec<_>>())?;
-            // Such gradients have spoilt the parameters, and the next loss is no number.
+        for (i, (name, _)) in pending[0].metrics.iter().enumerate() {
+            let values = over_all(&pending.iter().map(|p| &p.metrics[i].1).collect::<Vec<_>>())?;
+            // Such gradients have spoilt the parameters: the next loss would not be finite.
             let bad = values.iter().position(|value| !value.is_finite());
             if let Some(bad) = bad.filter(|_| *name == names::GRADIENT_NORM) {
                 let step = first + (bad / per_step) as u64;
                 let what = format!("the gradients' norm is {}", values[bad]);
-                return Err(self.diverged(&what, step).into());
+                return Err(self.diverged(&what, step));
             }
             row.insert(name, values.iter().sum::<f64>() / values.len() as f64);
         }
@@ -271,7 +262,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// What is shown of the run: what is left goes by the pace so far, looks on the way included.
+    /// The run's progress. The remaining time follows from the pace so far, evaluations included.
     fn standing(&self) -> Standing {
         let (done, total) = (self.state.step, self.plan.total_steps());
         let pace = self.started.elapsed().as_secs_f64() / (done - self.first).max(1) as f64;
@@ -284,27 +275,27 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The start of a row for what is known after step `last` (counted from 0).
+    /// An empty row of metrics for the moment after step `last` (counted from 0).
     fn row(&self, last: u64) -> MetricsRow {
         MetricsRow::new(last + 1, (last + 1) as f64 / self.plan.steps_per_epoch() as f64, &[])
     }
 
-    /// After an epoch: its line, and its kNN figure where one is due.
-    fn end_epoch(&mut self, method: &dyn Method) -> Result<()> {
+    /// Prints the epoch's line, and evaluates where that is due.
+    fn end_epoch(&mut self, task: &dyn Task) -> Result<(), Failure> {
         self.read_back()?;
         let (done, total) = (self.state.step, self.plan.total_steps());
         let epoch = self.plan.epoch_of(done - 1);
         self.progress.epoch(self.standing());
         let every = self.job.config.knn_every;
         if every > 0 && ((epoch + 1).is_multiple_of(every) || done == total) {
-            self.look(method)?;
+            self.evaluate(task)?;
         }
         self.last_read = Instant::now();
         Ok(())
     }
 
-    /// Whether to stop, and whether a checkpoint is due: what one process of the job wants, all do. They ask each other when
-    /// losses have just been read back, since that waits too.
+    /// Whether to stop, and whether a checkpoint is due. If one process of the job wants it, all do it.
+    /// They ask each other when losses have just been read back, because that waits too.
     fn agree(&self) -> Result<(bool, bool)> {
         let minutes = self.job.config.checkpoint_minutes;
         let due = minutes > 0.0 && self.last_saved.elapsed().as_secs_f64() >= 60.0 * minutes;
@@ -321,7 +312,7 @@ impl<'a> Run<'a> {
     }
 
     /// Writes a checkpoint, once all losses up to here are known to be finite.
-    fn save(&mut self, method: &dyn Method) -> Result<()> {
+    fn save(&mut self, method: &dyn Method) -> Result<(), Failure> {
         self.read_back()?;
         self.state.seconds = self.seconds();
         let path = self.state.save(self.job.folder, method, &self.optimizer, self.job.device)?;
@@ -333,12 +324,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn finish(mut self, method: &dyn Method) -> Result<Outcome> {
+    fn finish(mut self, task: &dyn Task) -> Result<Outcome> {
         let complete = self.state.step == self.plan.total_steps();
         let checkpoint = match self.checkpoint.take() {
             Some(path) => path,
             None => {
-                self.save(method)?;
+                self.save(task.method()).map_err(Failure::into_error)?;
                 self.checkpoint.take().context("no checkpoint was written")?
             }
         };
@@ -349,7 +340,7 @@ impl<'a> Run<'a> {
             seconds,
             images_per_second: images / seconds,
             best_knn: self.state.best_knn,
-            skipped: self.loader.skipped(),
+            skipped: self.batches.skipped(),
             rollbacks: self.state.rollbacks,
             checkpoint,
         })

@@ -84,7 +84,7 @@ pub(crate) fn work(
         false => grad_norm(optimizer.params())?,
     };
     for loss in &mut losses {
-        loss.figures.push((names::GRADIENT_NORM, norm.shallow_clone()));
+        loss.metrics.push((names::GRADIENT_NORM, norm.shallow_clone()));
     }
     method.before_update(&cx)?;
     optimizer.apply()?;

@@ -6,7 +6,7 @@
 //! ```
 //! use portolan_augment::presets;
 //! use portolan_encoders::ResNetConfig;
-//! use portolan_method::Method;
+//! use portolan_method::ImageMethod;
 //! use portolan_tensor::Device;
 //! use portolan_vicreg::{Vicreg, VicregConfig};
 //!
@@ -22,15 +22,18 @@
 //! logged apart, because a run that goes wrong shows in one of them first.
 
 mod config;
-pub mod recipes;
+mod entry;
 
 pub use config::VicregConfig;
+pub use entry::METHOD;
 
 use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::vicreg;
-use portolan_method::{Batch, Method, Network, StepContext, StepLoss, check_views};
+use portolan_method::{
+    Batch, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+};
 use portolan_metrics::names;
 use portolan_optim::ParamGroup;
 use portolan_tensor::{Device, Tensor, prefixed};
@@ -40,7 +43,7 @@ pub struct Vicreg {
     config: VicregConfig,
     views: Vec<ViewSpec>,
     /// f and the expander h.
-    network: Network,
+    network: EncoderWithHead,
 }
 
 impl Vicreg {
@@ -55,19 +58,15 @@ impl Vicreg {
         device: Device,
     ) -> Result<Self> {
         config.validate()?;
-        check_views("VICReg", &views, 2, encoder)?;
+        validate_views("VICReg", &views, 2, encoder)?;
         let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
         // The authors' last layer has no bias. Here it has one, which the loss cancels.
-        let network = Network::new(encoder, widths, HeadNorm::Hidden, true, device)?;
+        let network = EncoderWithHead::new(encoder, widths, HeadNorm::Hidden, true, device)?;
         Ok(Vicreg { config, views, network })
     }
 }
 
 impl Method for Vicreg {
-    fn views(&self) -> &[ViewSpec] {
-        &self.views
-    }
-
     fn params(&self) -> Vec<ParamGroup> {
         vec![ParamGroup::all("network", self.network.vars.parameters())]
     }
@@ -84,7 +83,7 @@ impl Method for Vicreg {
         let loss = vicreg(&z_a, &z_b, &self.config.weights())?;
         Ok(StepLoss {
             loss: loss.total,
-            figures: vec![
+            metrics: vec![
                 ("invariance", loss.invariance.detach()),
                 (names::VARIANCE, loss.variance.detach()),
                 ("covariance", loss.covariance.detach()),
@@ -92,10 +91,11 @@ impl Method for Vicreg {
             outputs: Some(z_a.detach()),
         })
     }
+}
 
-    /// Nothing follows an update: there is no second network.
-    fn after_update(&mut self, _cx: &StepContext) -> Result<()> {
-        Ok(())
+impl ImageMethod for Vicreg {
+    fn views(&self) -> &[ViewSpec] {
+        &self.views
     }
 
     fn encoder(&self) -> &dyn Encoder {

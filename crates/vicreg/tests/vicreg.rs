@@ -25,8 +25,8 @@ fn the_terms_are_logged_apart_and_add_up() {
     let mut method = vicreg(|_| ());
     let batch = trial::noise(&method, 6);
     let out = method.loss(&batch, &trial::step(0, 1)).unwrap();
-    let terms: Vec<f64> = out.figures.iter().map(|(_, x)| x.double_value(&[])).collect();
-    let names: Vec<&str> = out.figures.iter().map(|(name, _)| *name).collect();
+    let terms: Vec<f64> = out.metrics.iter().map(|(_, x)| x.double_value(&[])).collect();
+    let names: Vec<&str> = out.metrics.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["invariance", "variance", "covariance"]);
     let sum = 25.0 * terms[0] + 25.0 * terms[1] + terms[2];
     assert!((out.loss.double_value(&[]) - sum).abs() < 1e-3 * sum);
@@ -53,8 +53,8 @@ fn without_the_variance_term_outputs_collapse_and_with_it_they_do_not() {
         Trial { noise: 0.5, ..Trial::new(300, 0.06) }.run(&mut method)
     };
     let (with, without) = (shown(25.0), shown(0.0));
-    assert!(without.signs.unwrap().deviation < 0.1, "{without:?}");
-    assert!(with.signs.unwrap().deviation > 0.3, "{with:?}");
+    assert!(without.collapse.unwrap().deviation < 0.1, "{without:?}");
+    assert!(with.collapse.unwrap().deviation > 0.3, "{with:?}");
 }
 
 #[test]

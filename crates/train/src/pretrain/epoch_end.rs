@@ -1,81 +1,49 @@
-//! What the loop looks at on the way: features, accuracy, health.
+//! The end of an epoch: evaluation, and a check of the run's health.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use portolan_doctor::{Finding, examine};
-use portolan_evaluate::{NotFinite, diagnose, features, knn_top1};
-use portolan_method::Method;
 use portolan_metrics::{FILE, names, read_metrics};
 use portolan_tensor::{Tensor, distributed};
 
 use super::Run;
-use crate::{Checkpoint, OnDivergence};
+use super::recovery::Failure;
+use crate::{Checkpoint, Evaluation, OnDivergence, Task};
 
-/// The doctor's names for a representation that has collapsed: of methods without negatives, and of those with them.
+/// The doctor's names for a collapsed representation: of methods without negatives, and with them.
 const COLLAPSES: [&str; 2] = ["collapse", "learning rate"];
 
 impl Run<'_> {
-    /// All of it, at the end of an epoch.
-    pub(super) fn look(&mut self, method: &dyn Method) -> Result<()> {
-        let looked = self.diagnose(method).context("the diagnostics on the way failed");
-        let looked = looked
-            .and_then(|()| self.knn(method).context("the kNN figure on the way failed"))
-            .and_then(|()| self.consult());
-        match looked {
-            Err(error) if error.is::<NotFinite>() => Err(self
-                .diverged("the encoder's features are no finite numbers", self.state.step - 1)
-                .into()),
-            other => other,
-        }
-    }
-
-    /// What the features look like, labels or not.
-    fn diagnose(&mut self, method: &dyn Method) -> Result<()> {
-        let (job, precision) = (self.job, self.job.config.precision);
-        let training_view = &method.views()[0];
-        let signs = diagnose(
-            method.encoder(),
-            &*job.images,
-            job.eval_view,
-            training_view,
-            job.device,
-            precision,
-        )?;
-        let mut row = self.row(self.state.step - 1);
-        row.insert(names::ALIGNMENT, signs.alignment);
-        row.insert(names::UNIFORMITY, signs.uniformity);
-        row.insert(names::KOLEO, signs.koleo);
-        row.insert(names::FEATURE_RANK, signs.effective_rank);
-        self.metrics_writer.write(&row)
-    }
-
-    /// The kNN figure on the way, where there are labels.
-    fn knn(&mut self, method: &dyn Method) -> Result<()> {
-        let Some(point) = &self.job.knn else { return Ok(()) };
-        let of = |source| {
-            let (device, precision) = (self.job.device, self.job.config.precision);
-            features(method.encoder(), source, self.job.eval_view, device, precision)
+    /// Evaluates the method, logs the metrics and checks the run's health.
+    pub(super) fn evaluate(&mut self, task: &dyn Task) -> Result<(), Failure> {
+        let (metrics, summary) = match task.evaluate()? {
+            Evaluation::Metrics(metrics, summary) => (metrics, summary),
+            Evaluation::NotFinite => {
+                let what = "the encoder's features are no finite numbers";
+                return Err(self.diverged(what, self.state.step - 1));
+            }
         };
-        let top1 = knn_top1(&of(point.bank)?, &of(point.test)?, point.classes, point.config)?;
         let mut row = self.row(self.state.step - 1);
-        row.insert(names::KNN_TOP1, top1);
+        for (name, value) in metrics {
+            row.insert(name, value);
+            if name == names::KNN_TOP1 {
+                let best = self.state.best_knn.map_or(value, |best| best.max(value));
+                self.state.best_knn = Some(best);
+            }
+        }
         self.metrics_writer.write(&row)?;
-        let best = self.state.best_knn.map_or(top1, |best| best.max(top1));
-        self.state.best_knn = Some(best);
-        self.progress.line(&format!(
-            "epoch {}/{}  kNN {:.1} %  (k = {})",
-            self.plan.epoch_of(self.state.step - 1) + 1,
-            self.plan.epochs,
-            100.0 * top1,
-            point.config.k
-        ));
-        Ok(())
+        if let Some(summary) = summary {
+            let epoch = self.plan.epoch_of(self.state.step - 1) + 1;
+            self.progress.line(&format!("epoch {epoch}/{}  {summary}", self.plan.epochs));
+        }
+        self.check_health()
     }
 
-    /// Says what the signals show to be wrong; not in the first quarter, in which healthy runs look like ill ones.
+    /// Prints what the metrics show to be wrong. Not in the first quarter of a run, in which healthy
+    /// runs look like ill ones.
     ///
     /// # Errors
-    /// A [`Setback`](super::recovery::Setback) when the representation has collapsed and the run is not to go on then.
-    fn consult(&mut self) -> Result<()> {
+    /// When the representation has collapsed and the run is not to go on then.
+    fn check_health(&mut self) -> Result<(), Failure> {
         if 4 * self.state.step < self.plan.total_steps() {
             return Ok(());
         }
@@ -84,7 +52,7 @@ impl Run<'_> {
             self.warned = Some(finding.name);
             self.progress.line(&finding.to_string());
         }
-        // One process has looked; what it has seen concerns all.
+        // One process has examined the run; its finding concerns all.
         let collapsed = finding.as_ref().is_some_and(|one| COLLAPSES.contains(&one.name));
         let seen = Tensor::from_slice(&[i64::from(finding.is_some()), i64::from(collapsed)]);
         let seen: Vec<i64> = Vec::try_from(distributed::sum(&seen)?)?;
@@ -92,7 +60,7 @@ impl Run<'_> {
             self.healthy = Some(Checkpoint::path(self.job.folder, self.state.step));
         }
         if seen[1] > 0 && self.config.on_divergence != OnDivergence::Warn {
-            return Err(self.collapsed().into());
+            return Err(self.collapsed());
         }
         Ok(())
     }

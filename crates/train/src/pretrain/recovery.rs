@@ -1,6 +1,6 @@
-//! What keeps a run from going on as it is: unreadable images, a loss that is no number, a collapse.
+//! Failures on the way: unreadable items, a loss that is not finite, a collapse.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use portolan_tensor::{Tensor, distributed};
 use std::fmt;
 use std::path::PathBuf;
@@ -9,50 +9,66 @@ use super::{Run, Start};
 use crate::OnDivergence;
 use crate::checkpoint::checkpoints;
 
-/// The learning rate is multiplied by this whenever the run goes back.
+/// The learning rate is multiplied by this at every rollback.
 pub(super) const SLOWER: f64 = 0.5;
 
-/// A run that has gone back so often does so no more.
+/// The most rollbacks of a run.
 const MOST_ROLLBACKS: u32 = 5;
 
-/// So many unreadable images stop no run, however small.
+/// So many unreadable items never stop a run, however few items there are.
 const FEW_BAD: usize = 10;
 
-/// Something from which the way leads back to a checkpoint, if anywhere.
-#[derive(Debug)]
-pub(super) struct Setback {
-    what: String,
-    /// The last checkpoint from before.
-    back: Option<PathBuf>,
-    remedy: String,
+/// Why training ended early.
+pub(super) enum Failure {
+    /// A rollback may help.
+    Recoverable(Divergence),
+    /// Nothing in the run can help.
+    Fatal(anyhow::Error),
 }
 
-impl fmt::Display for Setback {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.back {
-            Some(path) => {
-                write!(
-                    f,
-                    "{}; the last good checkpoint is {}; {}",
-                    self.what,
-                    path.display(),
-                    self.remedy
-                )
-            }
-            None => write!(f, "{}; there is no checkpoint yet; {}", self.what, self.remedy),
+impl Failure {
+    /// The failure as an error for the user.
+    pub(super) fn into_error(self) -> anyhow::Error {
+        match self {
+            Failure::Recoverable(divergence) => anyhow!("{divergence}"),
+            Failure::Fatal(error) => error,
         }
     }
 }
 
-impl std::error::Error for Setback {}
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::Fatal(error.into())
+    }
+}
+
+/// A failure that a rollback may recover from.
+pub(super) struct Divergence {
+    what: String,
+    /// The last checkpoint before it.
+    back: Option<PathBuf>,
+    remedy: String,
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Divergence { what, back, remedy } = self;
+        match back {
+            Some(path) => {
+                write!(f, "{what}; the last good checkpoint is {}; {remedy}", path.display())
+            }
+            None => write!(f, "{what}; there is no checkpoint yet; {remedy}"),
+        }
+    }
+}
 
 impl Run<'_> {
-    /// Refuses to go on where too many images cannot be read: they are replaced by others, and these would count too much.
+    /// Fails when too many items cannot be read: others replace them, and would count too much.
     pub(super) fn check_skipped(&self) -> Result<()> {
-        let skipped = self.loader.skipped();
+        let skipped = self.batches.skipped();
         // Each process of a job reads its own; together they stop.
         let bad = distributed::sum(&Tensor::from(skipped.len() as i64))?.int64_value(&[]) as usize;
-        let all = self.job.images.len();
+        let all = self.items;
         let most = self.config.max_bad * all as f64;
         if bad <= FEW_BAD || bad as f64 <= most {
             return Ok(());
@@ -65,11 +81,11 @@ impl Run<'_> {
         )
     }
 
-    /// Of a loss, or another figure, that is not finite at this step.
-    pub(super) fn diverged(&self, what: &str, step: u64) -> Setback {
+    /// The failure of a run whose loss, or another number, is not finite at this step.
+    pub(super) fn diverged(&self, what: &str, step: u64) -> Failure {
         let rate = self.config.rate(&self.plan, step);
         let epoch = self.plan.epoch_of(step) + 1;
-        Setback {
+        Failure::Recoverable(Divergence {
             what: format!(
                 "{what} at step {} (epoch {epoch}), at a learning rate of {rate:.4}",
                 step + 1
@@ -79,42 +95,41 @@ impl Run<'_> {
                 "try a lower rate, for instance --set learning_rate={:.4}",
                 self.config.learning_rate / 3.0
             ),
-        }
+        })
     }
 
-    /// Of a representation that has collapsed, as was just said.
-    pub(super) fn collapsed(&self) -> Setback {
+    /// The failure of a run whose representation has collapsed.
+    pub(super) fn collapsed(&self) -> Failure {
         let epoch = self.plan.epoch_of(self.state.step - 1) + 1;
-        Setback {
+        Failure::Recoverable(Divergence {
             what: format!("the representation has collapsed (epoch {epoch})"),
             back: self.healthy.clone(),
             remedy: "portolan doctor says what to change first".to_owned(),
-        }
+        })
     }
 
-    /// With what to begin again after this error: if it is a setback, and going back is asked for.
+    /// Where to start again after a divergence, if the run is to roll back.
     ///
     /// # Errors
-    /// The error itself otherwise.
-    pub(super) fn go_back(&self, error: anyhow::Error) -> Result<Start> {
-        let setback = error.downcast::<Setback>()?;
+    /// The divergence itself otherwise.
+    pub(super) fn roll_back(&self, divergence: Divergence) -> Result<Start> {
         let rollbacks = self.state.rollbacks + 1;
         let wanted = self.config.on_divergence == OnDivergence::Rollback;
-        let back = setback.back.clone().filter(|_| wanted && rollbacks <= MOST_ROLLBACKS);
-        let Some(mut back) = back else { return Err(setback.into()) };
-        // One that was gone back to in vain may be spoilt itself.
+        let back = divergence.back.clone().filter(|_| wanted && rollbacks <= MOST_ROLLBACKS);
+        let Some(mut back) = back else { bail!("{divergence}") };
+        // A checkpoint that a rollback did not help may be spoilt itself.
         let in_vain = self.state.rollbacks > 0 && self.checkpoint == self.began_with;
         if let Some(healthy) = self.healthy.clone().filter(|_| in_vain) {
             back = healthy;
         }
         if distributed::rank() == 0 {
-            // What came after must not be what a later resumption begins with.
+            // A later resumption must not start from what came after.
             for later in checkpoints(self.job.folder)?.iter().filter(|path| **path > back) {
                 std::fs::remove_file(later)?;
             }
             tracing::warn!(
                 "{}; going back to {}, at half the learning rate ({rollbacks} of {MOST_ROLLBACKS} times)",
-                setback.what,
+                divergence.what,
                 back.display()
             );
         }

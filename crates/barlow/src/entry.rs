@@ -1,0 +1,21 @@
+//! Barlow Twins's registry entry and recipes.
+
+use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+
+use crate::Barlow;
+
+/// Barlow Twins, as programs list and build it.
+pub const METHOD: MethodEntry = MethodEntry {
+    name: "barlow",
+    title: "Barlow Twins",
+    family: Family::RedundancyReduction,
+    recipes: &[
+        Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
+        Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },
+        Recipe { name: "imagenet", toml: include_str!("../recipes/imagenet.toml") },
+    ],
+    build: |settings, encoder, views, device| {
+        Ok(Box::new(Barlow::new(parse_settings(settings)?, encoder, views, device)?))
+    },
+    needs_color: false,
+};

@@ -1,0 +1,173 @@
+//! `portolan attention`: what the class token of a run's vision transformer looks at, shown or scored.
+
+use anyhow::{Context, Result};
+use image::{DynamicImage, Rgb, RgbImage};
+use portolan_augment::{ViewSpec, cpu};
+use portolan_data::shapes::Shapes;
+use portolan_data::{Options, Split};
+use portolan_encoders::Vit;
+use portolan_evaluate::{ATTENTION_MASS, best_head_jaccard, class_attention, heaviest, images};
+use portolan_random::{Purpose, stream};
+use portolan_tensor::{Device, Kind, Tensor, device, upload};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::args::PicturesArgs;
+use crate::config::RunConfig;
+use crate::encoder_source::run_encoder;
+use crate::output::image_files::{enlarged, make_folder, read, save, sheet, view_of};
+
+/// Images of one forward pass when scoring.
+const BATCH: usize = 100;
+/// What is attended to most.
+const BRIGHT: [f32; 3] = [255.0, 205.0, 60.0];
+
+/// `portolan attention`: the maps of photographs, or with --score their fit to the masks of `shapes`.
+pub(crate) fn attention(args: &PicturesArgs) -> Result<ExitCode> {
+    let device = device::choose(&args.device.name)?;
+    let config = run_encoder::config_of(&args.run)?;
+    let vit = run_encoder::load_vit(&args.run, &config, device)?;
+    match &args.out {
+        Some(out) => show(&vit, &config, &args.images, out, device)?,
+        None => score(&vit, &config, &args.run, device)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(
+    vit: &Vit,
+    config: &RunConfig,
+    paths: &[PathBuf],
+    out: &Path,
+    device: Device,
+) -> Result<()> {
+    let shown = read(paths, &view_of(config)?, device)?;
+    make_folder(out)?;
+    for one in &shown {
+        let maps = with_mean(&class_attention(vit, &one.x)?);
+        let kept = heaviest(&maps, ATTENTION_MASS);
+        let heads = maps.size()[1];
+        let strongest = maps.amax([-2i64, -1].as_slice(), true).clamp_min(1e-12);
+        let glowing = row(&(&maps / strongest), |light| glow(&one.image, light))?;
+        let cut_out = row(&kept, |light| lit(&one.image, light))?;
+        let above = std::iter::once(one.image.clone()).chain(glowing).collect();
+        // Nothing stands below the image itself.
+        let nothing = RgbImage::from_pixel(one.image.width(), one.image.height(), Rgb([255; 3]));
+        let below = std::iter::once(nothing).chain(cut_out).collect();
+        save(&sheet(&[above, below]), &out.join(format!("{}-attention.png", one.name)))?;
+        if std::ptr::eq(one, &shown[0]) {
+            println!("  the image; heads 1 to {}; their mean", heads - 1);
+            println!("  above: attention; below: the fewest patches with 60 % of it");
+        }
+    }
+    Ok(())
+}
+
+/// Maps of heads `[batch, heads, rows, columns]`, and behind them their mean.
+fn with_mean(maps: &Tensor) -> Tensor {
+    Tensor::cat(&[maps, &maps.mean_dim([1i64].as_slice(), true, Kind::Float)], 1)
+}
+
+/// A picture for each map of `[1, maps, rows, columns]`, by what is drawn with values from 0 to 1 a place.
+fn row(maps: &Tensor, draw: impl Fn(&RgbImage) -> RgbImage) -> Result<Vec<RgbImage>> {
+    let maps = maps.to_device(Device::Cpu).to_kind(Kind::Float) * 255.0;
+    let (rows, columns) = (maps.size()[2] as u32, maps.size()[3] as u32);
+    let picture = |i| {
+        let levels: Vec<u8> =
+            Vec::try_from(maps.get(0).get(i).round().to_kind(Kind::Uint8).contiguous().view([-1]))?;
+        let gray = image::GrayImage::from_raw(columns, rows, levels)
+            .context("a map has another size than its grid")?;
+        Ok(draw(&DynamicImage::ImageLuma8(gray).into_rgb8()))
+    };
+    (0..maps.size()[1]).map(picture).collect()
+}
+
+/// The image in the dark, with light where attention is.
+fn glow(image: &RgbImage, attention: &RgbImage) -> RgbImage {
+    over(image, attention, |pixel, light, channel| {
+        let dark = 0.45 * pixel;
+        dark + light * (BRIGHT[channel] - dark)
+    })
+}
+
+/// The image where the mask is, and dark elsewhere.
+fn lit(image: &RgbImage, mask: &RgbImage) -> RgbImage {
+    over(image, mask, |pixel, light, _| pixel * (0.2 + 0.8 * light))
+}
+
+/// Mixes an image with a map that is spread over it: `mix` is given a level, the map's value from 0 to 1 and the channel.
+fn over(image: &RgbImage, map: &RgbImage, mix: impl Fn(f32, f32, usize) -> f32) -> RgbImage {
+    let map = enlarged(map, image.width());
+    RgbImage::from_fn(image.width(), image.height(), |x, y| {
+        let (pixel, light) = (image.get_pixel(x, y), f32::from(map.get_pixel(x, y)[0]) / 255.0);
+        Rgb(std::array::from_fn(|c| mix(f32::from(pixel[c]), light, c).round() as u8))
+    })
+}
+
+/// Mean Jaccard indices of one transformer, and of the true masks themselves their share of the image.
+struct Score {
+    best_head: f64,
+    mean_of_heads: f64,
+}
+
+/// Says how well attention fits the objects of `shapes`, beside the transformer before training.
+fn score(vit: &Vit, config: &RunConfig, run: &Path, device: Device) -> Result<()> {
+    let untrained = run_encoder::untrained_vit(run, config, device)?;
+    let view = view_of(config)?;
+    let count = match config.data.limit_test {
+        0 => Options::default().test,
+        limit => limit.min(Options::default().test),
+    };
+    let shapes = Shapes::new(Split::Test, count, config.data.size, Options::default().seed)?;
+    let masks = masks(&shapes, count, &view)?;
+    let of = |vit: &Vit| jaccards(vit, &shapes, &masks, &view, device);
+    let (after, before) = (of(vit)?, of(&untrained)?);
+    let heads = vit.config().heads;
+    println!("attention of {} on {count} test images of shapes", config.encoder.name());
+    println!("Jaccard index of the patches with 60 % of the attention and the true mask\n");
+    println!("{:<22} {:>9} {:>11} {:>12}", "", "trained", "untrained", "difference");
+    let line = |name: &str, after: f64, before: f64| {
+        println!("{name:<22} {after:>9.3} {before:>11.3} {:>+12.3}", after - before);
+    };
+    line(&format!("best of {heads} heads"), after.best_head, before.best_head);
+    line("mean of the heads", after.mean_of_heads, before.mean_of_heads);
+    println!("\nmasks cover {:.1} % of an image", 100.0 * share(&masks));
+    Ok(())
+}
+
+/// The true masks as the view shows them: bool `[n, size, size]`.
+fn masks(shapes: &Shapes, count: usize, view: &ViewSpec) -> Result<Tensor> {
+    let size = i64::from(view.size());
+    let mut covered = Vec::with_capacity(count * (size * size) as usize);
+    for index in 0..count {
+        let mask = DynamicImage::ImageLuma8(shapes.render(index).mask).into_rgb8();
+        let seen = cpu::picture(view, &mask, &mut stream(0, Purpose::View, &[]));
+        covered.extend(seen.pixels().map(|pixel| pixel[0] >= 128));
+    }
+    Ok(Tensor::from_slice(&covered).view([count as i64, size, size]))
+}
+
+fn share(masks: &Tensor) -> f64 {
+    masks.to_kind(Kind::Double).mean(Kind::Double).double_value(&[])
+}
+
+fn jaccards(
+    vit: &Vit,
+    shapes: &Shapes,
+    masks: &Tensor,
+    view: &ViewSpec,
+    device: Device,
+) -> Result<Score> {
+    let indices: Vec<usize> = (0..masks.size()[0] as usize).collect();
+    let (mut best, mut mean) = (Vec::new(), Vec::new());
+    for part in indices.chunks(BATCH) {
+        let x = images(shapes, part, view)?.x;
+        let maps = class_attention(vit, &upload(&x, device))?.to_device(Device::Cpu);
+        let masks = masks.narrow(0, part[0] as i64, part.len() as i64);
+        best.push(best_head_jaccard(&maps, &masks)?);
+        let together = maps.mean_dim([1i64].as_slice(), true, Kind::Float);
+        mean.push(best_head_jaccard(&together, &masks)?);
+    }
+    let over_images = |parts: &[Tensor]| Tensor::cat(parts, 0).mean(Kind::Double).double_value(&[]);
+    Ok(Score { best_head: over_images(&best), mean_of_heads: over_images(&mean) })
+}

@@ -1,0 +1,36 @@
+//! `portolan doctor`: whether a run is healthy, in plain words.
+
+use anyhow::{Result, ensure};
+use portolan_doctor::{best_epoch, examine, what_is_normal};
+use portolan_metrics::{FILE, read_metrics};
+use std::process::ExitCode;
+
+use crate::args::DoctorArgs;
+use crate::encoder_source::run_encoder;
+use crate::run::report::doctor_run;
+
+pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
+    let config = run_encoder::config_of(&args.run)?;
+    let rows = read_metrics(&args.run.join(FILE))?;
+    ensure!(
+        !rows.is_empty(),
+        "{} has logged nothing yet; wait for its first {} steps",
+        args.run.display(),
+        10
+    );
+    let run = doctor_run(&config, &rows);
+    let finding = examine(&run);
+    if args.brief {
+        println!("{}", finding.map_or("healthy", |finding| finding.name));
+        return Ok(ExitCode::SUCCESS);
+    }
+    match finding {
+        Some(finding) => println!("{finding}\n"),
+        None => println!("Nothing is wrong that the signals tell.\n"),
+    }
+    println!("{}", what_is_normal(&config.method));
+    if let Some(epoch) = best_epoch(&run) {
+        println!("The checkpoint to choose without labels is that of epoch {epoch:.0}.");
+    }
+    Ok(ExitCode::SUCCESS)
+}

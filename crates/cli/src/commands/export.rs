@@ -1,0 +1,20 @@
+//! `portolan export`: the encoder of a run, for other programs.
+
+use anyhow::Result;
+use std::process::ExitCode;
+
+use crate::args::ExportArgs;
+use crate::encoder_source::run_encoder;
+use crate::output::hub;
+
+/// `portolan export`: the encoder, with torchvision's or timm's names: a file, or a folder as model hubs have it.
+pub(crate) fn export(args: &ExportArgs) -> Result<ExitCode> {
+    let config = run_encoder::config_of(&args.run)?;
+    let encoder = run_encoder::load(&args.run, &config, portolan_tensor::Device::Cpu)?;
+    match args.out.extension().is_some_and(|ending| ending == "safetensors") {
+        true => run_encoder::write(&*encoder, &config, &args.out)?,
+        false => hub::write(&*encoder, &config, &args.run, &args.out)?,
+    }
+    println!("{} ({} features): {}", config.encoder.name(), encoder.width(), args.out.display());
+    Ok(ExitCode::SUCCESS)
+}

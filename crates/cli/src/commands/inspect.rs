@@ -1,0 +1,107 @@
+//! `portolan inspect`: a run, an encoder or a data set in a few lines.
+
+use anyhow::Result;
+use portolan_interchange::{Found, Shown};
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::args::InspectArgs;
+use crate::data::tell_notes;
+use crate::encoder_source::{print_load_summary, run_encoder};
+
+/// `portolan inspect`: a run or a data set in a few lines.
+pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode> {
+    let path = Path::new(&args.what);
+    if path.join("config.toml").exists() {
+        inspect_run(path)?;
+    } else if path.join("config.json").exists() || path.is_file() && !is_images(path) {
+        inspect_encoder(path)?;
+    } else {
+        inspect_data(&args.what)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a file is one that --data takes. MoCo's authors call their checkpoints `.pth.tar`.
+fn is_images(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    name.ends_with(".parquet")
+        || name.ends_with(".tar") && !name.ends_with(".pth.tar")
+        || portolan_data::is_image(path)
+}
+
+fn inspect_encoder(path: &Path) -> Result<()> {
+    let found = Found::open(path, None)?;
+    print_load_summary(&found, path);
+    let Shown { resize, size, interpolation, mean, std, grayscale } = found.shown;
+    let how = format!("{interpolation:?}").to_lowercase();
+    let gray = if grayscale { ", in gray" } else { "" };
+    println!("encoder    {}, {} tensors", found.encoder.name(), found.tensors.len());
+    println!("images     short side to {resize} ({how}), middle {size} × {size}{gray}");
+    println!("normalized mean {mean:?}, deviation {std:?}");
+    Ok(())
+}
+
+fn inspect_run(run: &Path) -> Result<()> {
+    let config = run_encoder::config_of(run)?;
+    println!("run        {} by the recipe {}, seed {}", config.method, config.recipe, config.seed);
+    println!("data       {}", config.data.source);
+    println!(
+        "training   {}, {} epochs in batches of {}",
+        config.encoder.name(),
+        config.training.epochs,
+        config.training.batch_size
+    );
+    let Ok(report) = portolan_report::Report::read(run) else {
+        let checkpoint = portolan_train::newest(run)?;
+        println!("state      not finished; the newest checkpoint is {}", checkpoint.display());
+        println!("           go on with: portolan pretrain --resume {}", run.display());
+        return Ok(());
+    };
+    println!("state      finished {}, {:.0} s of training", report.finished, report.seconds);
+    if let Some(knn) = &report.knn {
+        println!(
+            "kNN        {:.1} % (untrained {:.1} %)",
+            100.0 * knn.top1,
+            100.0 * knn.random_init_top1
+        );
+    }
+    if let Some(probe) = &report.linear_probe {
+        println!(
+            "probe      {:.1} % (untrained {:.1} %)",
+            100.0 * probe.top1,
+            100.0 * probe.random_init_top1
+        );
+    }
+    println!("report     {}", run.join("report.html").display());
+    Ok(())
+}
+
+fn inspect_data(what: &str) -> Result<()> {
+    let data = portolan_data::open(what, &portolan_data::Options::default())?;
+    println!("data       {}", data.name);
+    println!("train      {} images", data.train.len());
+    if let Some(more) = &data.unlabeled {
+        println!("unlabeled {} images, for pretraining", more.len());
+    }
+    println!(
+        "test       {}",
+        data.test.as_ref().map_or("none".to_owned(), |test| format!("{} images", test.len()))
+    );
+    match data.classes.len() {
+        0 => println!("labels     none"),
+        n => println!("labels     {n} classes: {}", data.classes[..n.min(10)].join(", ")),
+    }
+    match data.train.picture(0).and_then(|picture| picture.decode()) {
+        Ok(image) => println!(
+            "first      {}×{} px, {}",
+            image.width(),
+            image.height(),
+            data.train.describe(0)
+        ),
+        Err(error) => println!("first      cannot be read: {error:#}"),
+    }
+    println!("checksum   {}", data.sha256);
+    tell_notes(&data.notes);
+    Ok(())
+}

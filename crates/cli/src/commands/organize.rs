@@ -1,0 +1,221 @@
+//! `portolan organize`: a folder of photographs in groups, with its near-duplicates, as a page and a table.
+
+use anyhow::{Context, Result, bail, ensure};
+use parquet::basic::{LogicalType, Repetition, Type as Physical};
+use parquet::column::writer::ColumnWriter;
+use parquet::data_type::ByteArray;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::Type;
+use portolan_data::Source;
+use portolan_evaluate::{features, pca};
+use portolan_organize::{
+    Embeddings, Fingerprint, Gallery, Groups, Photo, Thumbnail, dense_clusters, duplicates, groups,
+    html, nearest,
+};
+use portolan_tensor::{Kind, Precision, Tensor, device, io};
+use rayon::prelude::*;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::args::OrganizeArgs;
+use crate::data::tell_notes;
+use crate::encoder_source::EncoderSource;
+
+/// Groups are found along so many principal components: in more, distances say less and take longer.
+const COMPONENTS: i64 = 32;
+/// Photographs that the page shows as similar to each.
+const NEAREST: usize = 8;
+const OUT: &str = "organized";
+const GALLERY: &str = "gallery.html";
+const TABLE: &str = "groups.parquet";
+
+pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
+    let device = device::choose(&args.device.name)?;
+    let trained = open_encoder(args)?;
+    let (encoder, view) = (trained.build(&trained.config, device)?, trained.eval_view());
+    let (source, notes) = portolan_data::photographs(&args.folder)?;
+    tell_notes(&notes);
+    let out = prepare_out(args)?;
+
+    eprintln!("embedding {} files", source.len());
+    let embedded = features(&*encoder, &*source, &view, device, Precision::Fp32)?;
+    let (thumbnails, unreadable) = thumbnails(&*source, &embedded.ids);
+    // A file may have gone since it was embedded.
+    let kept: Vec<usize> =
+        (0..embedded.ids.len()).filter(|&row| thumbnails[row].is_some()).collect();
+    ensure!(!kept.is_empty(), "none of the photographs can be read any more");
+    let rows: Vec<i64> = kept.iter().map(|&row| row as i64).collect();
+    let x = embedded.x.index_select(0, &Tensor::from_slice(&rows));
+    let name = |id: usize| {
+        let path = source.describe(id);
+        Path::new(&path)
+            .strip_prefix(&args.folder)
+            .map_or(path.clone(), |p| p.display().to_string())
+    };
+    let names: Vec<String> = kept.iter().map(|&row| name(embedded.ids[row])).collect();
+    let (jpegs, fingerprints): (Vec<String>, Vec<Fingerprint>) =
+        thumbnails.into_iter().flatten().map(|t| (t.jpeg, t.fingerprint)).unzip();
+    let unreadable = [embedded.skipped, unreadable].concat();
+
+    eprintln!("grouping {} photographs", names.len());
+    let directions = to_rows(&x)?;
+    let components = to_rows(&main_components(&x)?)?;
+    let found = groups(&components, args.groups)?;
+    let clusters = dense_clusters(&components)?;
+    let nearest = nearest(&directions, NEAREST);
+    let duplicate_of = duplicates(&nearest, &fingerprints);
+
+    let photos: Vec<Photo> = names
+        .iter()
+        .zip(jpegs)
+        .map(|(name, thumbnail)| Photo { name: name.clone(), thumbnail })
+        .collect();
+    let title = args.folder.file_name().unwrap_or(args.folder.as_os_str()).to_string_lossy();
+    let page = html(&Gallery {
+        title: &title,
+        photos: &photos,
+        groups: &found,
+        nearest: &nearest,
+        duplicate_of: &duplicate_of,
+        unreadable: &unreadable,
+    })?;
+    io::write_atomic(&out.join(TABLE), &table(&names, &found, &clusters, &duplicate_of)?)?;
+    io::write_atomic(&out.join(GALLERY), page.as_bytes())?;
+
+    let dense = clusters.iter().max().map_or(0, |last| last + 1);
+    let outside = clusters.iter().filter(|&&cluster| cluster < 0).count();
+    println!("groups      {} of {} photographs", found.count, names.len());
+    println!("clusters    {dense} dense ones; {outside} photographs in none");
+    println!("duplicates  {}", duplicate_of.iter().flatten().count());
+    println!("unreadable  {}", unreadable.len());
+    for file in &unreadable {
+        eprintln!("could not be read: {file}");
+    }
+    println!("gallery     {}", out.join(GALLERY).display());
+    println!("table       {}", out.join(TABLE).display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The encoder that looks at the photographs.
+fn open_encoder(args: &OrganizeArgs) -> Result<EncoderSource> {
+    let Some(path) = args.run.as_ref().or(args.encoder.as_ref()) else {
+        bail!(
+            "an encoder is needed to see what photographs have in common: give a run with --run RUN or an encoder's file \
+             with --encoder FILE; `portolan pretrain simclr --data {}` trains one on these photographs",
+            args.folder.display()
+        )
+    };
+    EncoderSource::open(path, None)
+}
+
+/// Makes the folder of --out. Nothing is overwritten, and nothing written among the photographs unless asked.
+fn prepare_out(args: &OrganizeArgs) -> Result<PathBuf> {
+    if args.out.is_none() {
+        let here = std::env::current_dir()?.canonicalize()?;
+        ensure!(
+            !here.starts_with(args.folder.canonicalize()?),
+            "{OUT}/ would lie among the photographs; say with --out where the gallery goes"
+        );
+    }
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from(OUT));
+    for file in [GALLERY, TABLE] {
+        ensure!(
+            !out.join(file).exists(),
+            "{} is there already; remove it, or choose another folder with --out",
+            out.join(file).display()
+        );
+    }
+    std::fs::create_dir_all(&out).with_context(|| {
+        format!("cannot make the folder {}; choose another with --out", out.display())
+    })?;
+    Ok(out)
+}
+
+/// The thumbnails of these items, and what could not be read.
+fn thumbnails(source: &dyn Source, ids: &[usize]) -> (Vec<Option<Thumbnail>>, Vec<String>) {
+    let made: Vec<Result<Thumbnail>> =
+        ids.par_iter().map(|&id| Thumbnail::of(&source.picture(id)?.decode()?)).collect();
+    let failed = |(made, &id): (&Result<Thumbnail>, &usize)| {
+        made.as_ref().err().map(|why| format!("{}: {why:#}", source.describe(id)))
+    };
+    let unreadable = made.iter().zip(ids).filter_map(failed).collect();
+    (made.into_iter().map(Result::ok).collect(), unreadable)
+}
+
+/// `x` (`[n, width]`) with rows of length 1, along its main components.
+fn main_components(x: &Tensor) -> Result<Tensor> {
+    let lengths = x.norm_scalaropt_dim(2, [1i64], true).clamp_min(f64::from(f32::EPSILON));
+    let x = x / lengths;
+    pca(&x, COMPONENTS.min(x.size()[1]))
+}
+
+fn to_rows(x: &Tensor) -> Result<Embeddings> {
+    let flat = Vec::try_from(x.to_kind(Kind::Float).contiguous().view([-1]))?;
+    Embeddings::new(flat, x.size()[1] as usize)
+}
+
+/// A row a photograph: `path`, `group`, `cluster` (-1 for none), `duplicate_of` (a path or null), `typicality`.
+fn table(
+    names: &[String],
+    groups: &Groups,
+    clusters: &[i32],
+    duplicate_of: &[Option<usize>],
+) -> Result<Vec<u8>> {
+    let groups_of: Vec<i32> =
+        groups.of.iter().map(|&group| i32::try_from(group)).collect::<Result<_, _>>()?;
+    let bytes_of = |name: &String| ByteArray::from(name.as_str());
+    let mut bytes = Vec::new();
+    let mut file = SerializedFileWriter::new(&mut bytes, Arc::new(schema()?), Arc::default())?;
+    let mut rows = file.next_row_group()?;
+    // Columns come in the order of the schema.
+    for name in ["path", "group", "cluster", "duplicate_of", "typicality"] {
+        let mut column = rows.next_column()?.context("the Parquet schema lacks a column")?;
+        match (name, column.untyped()) {
+            ("path", ColumnWriter::ByteArrayColumnWriter(writer)) => {
+                let paths: Vec<ByteArray> = names.iter().map(bytes_of).collect();
+                writer.write_batch(&paths, None, None)?;
+            }
+            ("group", ColumnWriter::Int32ColumnWriter(writer)) => {
+                writer.write_batch(&groups_of, None, None)?;
+            }
+            ("cluster", ColumnWriter::Int32ColumnWriter(writer)) => {
+                writer.write_batch(clusters, None, None)?;
+            }
+            ("duplicate_of", ColumnWriter::ByteArrayColumnWriter(writer)) => {
+                let paths: Vec<ByteArray> =
+                    duplicate_of.iter().flatten().map(|&first| bytes_of(&names[first])).collect();
+                let present: Vec<i16> =
+                    duplicate_of.iter().map(|first| i16::from(first.is_some())).collect();
+                writer.write_batch(&paths, Some(&present), None)?;
+            }
+            ("typicality", ColumnWriter::FloatColumnWriter(writer)) => {
+                writer.write_batch(&groups.typicality, None, None)?;
+            }
+            (name, _) => bail!("the Parquet column {name} has another type than its schema"),
+        }
+        column.close()?;
+    }
+    rows.close()?;
+    file.close().context("cannot finish the Parquet file")?;
+    Ok(bytes)
+}
+
+fn schema() -> Result<Type> {
+    let field = |name: &str, physical, repetition| {
+        let text = (physical == Physical::BYTE_ARRAY).then_some(LogicalType::String);
+        Type::primitive_type_builder(name, physical)
+            .with_repetition(repetition)
+            .with_logical_type(text)
+            .build()
+            .map(Arc::new)
+    };
+    let fields = vec![
+        field("path", Physical::BYTE_ARRAY, Repetition::REQUIRED)?,
+        field("group", Physical::INT32, Repetition::REQUIRED)?,
+        field("cluster", Physical::INT32, Repetition::REQUIRED)?,
+        field("duplicate_of", Physical::BYTE_ARRAY, Repetition::OPTIONAL)?,
+        field("typicality", Physical::FLOAT, Repetition::REQUIRED)?,
+    ];
+    Ok(Type::group_type_builder("photographs").with_fields(fields).build()?)
+}

@@ -1,0 +1,29 @@
+//! `portolan patches`: the patch features of a run's vision transformer as colors, beside the images.
+
+use anyhow::Result;
+use portolan_encoders::Encoder;
+use portolan_evaluate::patch_colors;
+use portolan_tensor::{Tensor, device, no_grad};
+use std::process::ExitCode;
+
+use crate::args::PatchesArgs;
+use crate::encoder_source::run_encoder;
+use crate::output::image_files::{enlarged, make_folder, read, save, sheet, to_picture, view_of};
+
+/// `portolan patches`: the principal components are those of all the given images together.
+pub(crate) fn patches(args: &PatchesArgs) -> Result<ExitCode> {
+    let device = device::choose(&args.device.name)?;
+    let config = run_encoder::config_of(&args.run)?;
+    let vit = run_encoder::load_vit(&args.run, &config, device)?;
+    let shown = read(&args.images, &view_of(&config)?, device)?;
+    make_folder(&args.out)?;
+    let maps: Vec<Tensor> =
+        shown.iter().map(|one| no_grad(|| vit.map(&one.x, /* train */ false))).collect();
+    let colors = patch_colors(&Tensor::cat(&maps, 0))?;
+    for (i, one) in shown.iter().enumerate() {
+        let colors = enlarged(&to_picture(&colors.get(i as i64))?, one.image.width());
+        let path = args.out.join(format!("{}-patches.png", one.name));
+        save(&sheet(&[vec![one.image.clone(), colors]]), &path)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

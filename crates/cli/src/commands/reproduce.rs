@@ -1,0 +1,22 @@
+//! `portolan reproduce`: pretrain and evaluate by a recipe.
+
+use anyhow::Result;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use super::reproduce_all::reproduce_all;
+use crate::args::{ReproduceArgs, RunArgs};
+use crate::run::execute;
+use crate::run::plan::Plan;
+
+/// One method or all of them.
+pub(crate) fn reproduce(args: ReproduceArgs) -> Result<ExitCode> {
+    let run = RunArgs { method: args.method, ..args.run };
+    if args.all { reproduce_all(&run) } else { reproduce_one(&run) }
+}
+
+/// One method, by the recipe `shapes` if none is named.
+pub(crate) fn reproduce_one(args: &RunArgs) -> Result<ExitCode> {
+    let started = Instant::now();
+    execute(Plan::from_args(args, Plan::first_recipe)?, args, started)
+}

@@ -1,0 +1,133 @@
+//! `reproduce --all`: every method, and one table of them.
+
+use anyhow::{Result, ensure};
+use portolan_metrics::{FILE, read_metrics};
+use portolan_report::{Entry, Report, comparison_text, write_comparison};
+use portolan_train::duration;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use super::reproduce::reproduce_one;
+use crate::args::RunArgs;
+
+use crate::run::estimate;
+use crate::run::folder::time_for_names;
+use crate::run::signals::stopping;
+
+/// Runs every method with these options, each in a folder of its name, and compares what came out. A method that fails is
+/// named at the end and does not keep the others from running; one that was stopped goes on from its checkpoint.
+///
+/// # Errors
+/// When no method ended well, or the comparison cannot be written.
+pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
+    let folder = args
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("runs").join(format!("all-{}", time_for_names())));
+    let (mut entries, mut failed) = (Vec::new(), Vec::new());
+    let mut ahead = Ahead::measure(&folder, args);
+    for method in portolan::METHODS {
+        let out = folder.join(method.name);
+        if Report::read(&out).is_err() {
+            eprintln!("\n== {}{}", method.title, ahead.next());
+            match reproduce_one(&one(method.name, &out, args)) {
+                Ok(code) if stopping() => return Ok(code),
+                Ok(_) => {}
+                Err(error) => {
+                    eprintln!("error: {error:#}");
+                    failed.push(method.name);
+                    continue;
+                }
+            }
+        }
+        entries.push(Entry {
+            title: method.title.to_owned(),
+            page: format!("{}/report.html", method.name),
+            report: Report::read(&out)?,
+            // A table without this run's curves is better than none.
+            metrics: read_metrics(&out.join(FILE)).unwrap_or_default(),
+        });
+    }
+    ensure!(!entries.is_empty(), "no method ended well; their errors are above");
+    let page = write_comparison(&entries, &folder.join("comparison.html"))?;
+    print!("\n{}", comparison_text(&entries));
+    println!("\ncomparison  {}", page.display());
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("these failed, for the reasons above: {}", failed.join(", "));
+    Ok(ExitCode::FAILURE)
+}
+
+/// The runs that are still to come.
+struct Ahead {
+    /// Seconds that each was estimated to take; none of a method that could not be measured.
+    seconds: Vec<f64>,
+    /// How many have begun.
+    begun: usize,
+    started: Instant,
+}
+
+impl Ahead {
+    /// Measures every method that has no report, and says what it will take.
+    fn measure(folder: &Path, args: &RunArgs) -> Self {
+        eprintln!("measuring a few steps of every method");
+        let mut seconds = Vec::new();
+        for method in portolan::METHODS {
+            let out = folder.join(method.name);
+            if Report::read(&out).is_ok() || stopping() {
+                continue;
+            }
+            // What is wrong with a method is said when its turn comes.
+            let takes = estimate(&one(method.name, &out, args)).map_or(0.0, |e| e.seconds());
+            eprintln!("  {:22} about {}", method.title, duration(takes));
+            seconds.push(takes);
+        }
+        eprintln!("  {:22} about {}", "all", duration(seconds.iter().sum()));
+        Ahead { seconds, begun: 0, started: Instant::now() }
+    }
+
+    /// Which of the runs begins now, and how much is left of all: by the estimates, and by how they held so far.
+    fn next(&mut self) -> String {
+        let (before, after) = self.seconds.split_at(self.begun);
+        let [before, after] = [before, after].map(|part| part.iter().sum::<f64>());
+        let held = if before > 0.0 { self.started.elapsed().as_secs_f64() / before } else { 1.0 };
+        self.begun += 1;
+        format!(
+            " ({} of {}, about {} left of all)",
+            self.begun,
+            self.seconds.len(),
+            duration(after * held)
+        )
+    }
+}
+
+/// The arguments of one method's run: those of all, or the ones that go on with a run that was stopped.
+fn one(method: &str, out: &Path, args: &RunArgs) -> RunArgs {
+    let started = out.join("config.toml").exists();
+    let (resume, fresh) = if started { (Some(out), None) } else { (None, Some(out)) };
+    RunArgs {
+        method: Some(method.to_owned()),
+        out: fresh.map(Path::to_owned),
+        resume: resume.map(Path::to_owned),
+        ..args.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_goes_by_the_estimates_and_how_they_held() {
+        let started = Instant::now();
+        let mut ahead = Ahead { seconds: vec![60.0, 120.0, 60.0], begun: 0, started };
+        assert_eq!(ahead.next(), " (1 of 3, about 4 min 0 s left of all)");
+        // The first took twice as long as was thought.
+        if let Some(earlier) = started.checked_sub(std::time::Duration::from_secs(120)) {
+            ahead.started = earlier;
+            assert_eq!(ahead.next(), " (2 of 3, about 6 min 0 s left of all)");
+        }
+    }
+}

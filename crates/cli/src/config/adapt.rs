@@ -1,0 +1,265 @@
+//! Settings that were written for a data set, or for a number of epochs, and what becomes of them with another.
+
+use toml::{Table, Value};
+
+use crate::config::overrides::at;
+
+/// A shorter run keeps a span's length as long as the span is at most this share of it. No published run has a longer
+/// warm-up for its length: BYOL warms up for 10 epochs whether it trains for 40, 100, 300 or 1,000 (`configs/byol.py`), SimCLR for 10
+/// of 100 or 1,000 (`run.py`).
+const SHARE: f64 = 0.25;
+
+/// Where settings come from, the later over the earlier.
+pub(crate) struct Layers<'a> {
+    /// All settings.
+    pub(crate) recipe: &'a Table,
+    /// Those of `--config`.
+    pub(crate) file: Option<&'a Table>,
+    /// The paths of those that flags and `--set` gave.
+    pub(crate) given: &'a [String],
+}
+
+impl Layers<'_> {
+    /// The value of `owner` that the setting at `path` was written for; none where a user gave the setting by itself.
+    fn written_for(&self, path: &str, owner: &str) -> Option<&Value> {
+        let is_it = |given: &String| path == given || path.starts_with(&format!("{given}."));
+        match self.file {
+            _ if self.given.iter().any(is_it) => None,
+            Some(file) if at(file, path).is_some() => at(file, owner),
+            _ => at(self.recipe, owner),
+        }
+    }
+}
+
+/// Adapts what in `table`, the settings of all `layers`, was written for another data set or number of epochs. Says what was changed, a
+/// sentence each.
+///
+/// A limit is dropped. Epochs at which the rate drops move with the run's length. Other spans shrink where they would be more than a
+/// quarter of a shorter run, by as much as the run at most; a longer run keeps them, as the longer published ones do (DINO: 10
+/// epochs of warm-up in 100 and in 300, `main_dino.py` and the README's commands).
+pub(crate) fn adapt(table: &mut Table, layers: &Layers) -> Vec<String> {
+    let said = [drop_limits(table, layers), scale_spans(table, layers), move_drops(table, layers)];
+    said.into_iter().flatten().collect()
+}
+
+fn drop_limits(table: &mut Table, layers: &Layers) -> Option<String> {
+    let source = at(table, "data.source")?.clone();
+    let mut dropped = Vec::new();
+    for name in ["limit", "limit_test"] {
+        let path = format!("data.{name}");
+        let Some(before) = layers.written_for(&path, "data.source").filter(|it| **it != source)
+        else {
+            continue;
+        };
+        let place = place(table, &path)?;
+        if place.as_integer().is_some_and(|limit| limit > 0) {
+            dropped.push(format!("{name} {place}, which is for {before}"));
+            *place = Value::Integer(0);
+        }
+    }
+    (!dropped.is_empty()).then(|| format!("not kept of the recipe: {}", dropped.join(", ")))
+}
+
+fn scale_spans(table: &mut Table, layers: &Layers) -> Option<String> {
+    let epochs = at(table, "training.epochs").and_then(number)?;
+    let by_step = at(table, "training.schedule.per").and_then(Value::as_str) == Some("step");
+    type Round = fn(f64) -> f64;
+    let spans: [(&str, Round); 4] = [
+        ("training.schedule.warmup_epochs", if by_step { |span: f64| span } else { f64::floor }),
+        ("settings.teacher_temperature_epochs", f64::floor),
+        ("settings.freeze_last_layer", f64::floor),
+        ("training.knn_every", |span: f64| span.floor().max(1.0)),
+    ];
+    let mut said = Vec::new();
+    for (path, round) in spans {
+        let from = layers.written_for(path, "training.epochs").and_then(number);
+        let Some(from) = from.filter(|&from| from > epochs) else { continue };
+        let Some(place) = place(table, path) else { continue };
+        let Some(span) = number(place) else { continue };
+        let longest = round((span / from).max(SHARE) * epochs);
+        if span > longest {
+            let scaled = value(longest);
+            let name = path.rsplit('.').next().unwrap_or(path);
+            said.push(format!("{name} {scaled} instead of {place}"));
+            *place = scaled;
+        }
+    }
+    (!said.is_empty()).then(|| format!("for a run of {epochs} epochs: {}", said.join(", ")))
+}
+
+fn move_drops(table: &mut Table, layers: &Layers) -> Option<String> {
+    let path = "training.schedule.epochs";
+    let epochs = at(table, "training.epochs").and_then(number)?;
+    let from = layers.written_for(path, "training.epochs").and_then(number)?;
+    let Value::Array(drops) = place(table, path)? else { return None };
+    if from == epochs {
+        return None;
+    }
+    for drop in drops.iter_mut() {
+        *drop = value((number(drop)? * epochs / from).round().max(1.0));
+    }
+    let at = Value::Array(drops.clone());
+    Some(format!("for a run of {epochs} epochs: the rate drops at epochs {at}"))
+}
+
+fn number(value: &Value) -> Option<f64> {
+    value.as_float().or(value.as_integer().map(|n| n as f64))
+}
+
+/// A whole number as such.
+fn value(number: f64) -> Value {
+    match number.fract() == 0.0 {
+        true => Value::Integer(number as i64),
+        false => Value::Float(number),
+    }
+}
+
+fn place<'a>(table: &'a mut Table, path: &str) -> Option<&'a mut Value> {
+    let mut parts = path.split('.');
+    let first = table.get_mut(parts.next()?)?;
+    parts.try_fold(first, |value, part| value.get_mut(part))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crate::args::RunArgs;
+    use crate::config::RunConfig;
+    use crate::config::resolve::resolve;
+    use crate::methods;
+    use std::path::Path;
+
+    /// The settings of a method's recipe with these arguments, and what is said of them.
+    fn resolved(method: &str, recipe: &str, args: RunArgs) -> (RunConfig, String) {
+        let table = methods::find(method).unwrap().recipe(recipe).unwrap();
+        let (config, notes) = resolve(table, &args).unwrap();
+        (config, notes.join("\n"))
+    }
+
+    fn set(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn warmup(config: &RunConfig) -> f64 {
+        match config.training.schedule {
+            portolan_optim::Schedule::Cosine { warmup_epochs, .. } => warmup_epochs,
+            _ => panic!("no cosine"),
+        }
+    }
+
+    #[test]
+    fn a_limit_is_dropped_with_its_data_set() {
+        let mine = || Some("mine".to_owned());
+        let limits = |config: &RunConfig| (config.data.limit, config.data.limit_test);
+        let (config, said) = resolved("simclr", "shapes", RunArgs::default());
+        assert_eq!((limits(&config), said.as_str()), ((10_000, 2_000), ""));
+        let args = RunArgs { data: mine(), ..RunArgs::default() };
+        let (config, said) = resolved("simclr", "shapes", args);
+        assert_eq!(limits(&config), (0, 0));
+        assert!(said.contains("limit 10000") && said.contains("\"shapes\""), "{said}");
+        let args = RunArgs { data: mine(), limit: Some(500), ..RunArgs::default() };
+        assert_eq!(limits(&resolved("simclr", "shapes", args).0), (500, 0));
+        let args =
+            RunArgs { set: set(&["data.source=mine", "limit_test=7"]), ..RunArgs::default() };
+        assert_eq!(limits(&resolved("simclr", "shapes", args).0), (0, 7));
+    }
+
+    #[test]
+    fn a_limit_of_a_file_of_settings_is_for_the_data_set_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("settings.toml");
+        let limit = |text: &str, data: Option<&str>| {
+            std::fs::write(&path, text).unwrap();
+            let data = data.map(str::to_owned);
+            let args = RunArgs { config: Some(path.clone()), data, ..RunArgs::default() };
+            resolved("moco", "shapes", args).0.data.limit
+        };
+        assert_eq!(limit("[data]\nlimit = 9", Some("mine")), 9);
+        assert_eq!(limit("[data]\nsource = 'mine'\nlimit = 9", None), 9);
+        assert_eq!(limit("[data]\nsource = 'mine'\nlimit = 9", Some("other")), 0);
+        assert_eq!(limit("[data]\nsource = 'mine'", None), 0);
+    }
+
+    #[test]
+    fn a_short_run_has_short_spans_and_a_long_one_those_of_the_recipe() {
+        let of = |epochs: i64| {
+            resolved("dino", "imagenet", RunArgs { epochs: Some(epochs), ..RunArgs::default() })
+        };
+        let frozen = |config: &RunConfig| config.settings["freeze_last_layer"].as_integer();
+        let (config, said) = of(1);
+        assert_eq!((warmup(&config), config.training.knn_every), (0.25, 1));
+        assert_eq!(frozen(&config), Some(0));
+        assert!(said.contains("warmup_epochs 0.25 instead of 10"), "{said}");
+        config.training.schedule.validate(1).unwrap();
+        let (config, said) = of(40);
+        assert_eq!((warmup(&config), config.training.knn_every, said.as_str()), (10.0, 10, ""));
+        let (config, _) = of(20);
+        assert_eq!((warmup(&config), frozen(&config)), (5.0, Some(1)));
+        assert_eq!(warmup(&of(800).0), 10.0);
+        // 5 of 22 epochs are less than a quarter of the recipe's run, and more of a run of 11.
+        let args = RunArgs { epochs: Some(11), ..RunArgs::default() };
+        assert_eq!(warmup(&resolved("mae", "shapes", args).0), 2.75);
+    }
+
+    #[test]
+    fn a_recipe_as_it_is_stays_as_it_is() {
+        for method in portolan::METHODS {
+            for recipe in method.recipes {
+                let name = recipe.name;
+                let recipe: RunConfig = method.recipe(name).unwrap().try_into().unwrap();
+                let epochs = Some(recipe.training.epochs as i64);
+                let (config, said) =
+                    resolved(method.name, name, RunArgs { epochs, ..RunArgs::default() });
+                assert_eq!(said, "", "{} {name}", method.name);
+                assert_eq!(toml::to_string(&config).unwrap(), toml::to_string(&recipe).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn a_span_that_is_given_stays() {
+        let args = |texts: &[&str]| RunArgs { set: set(texts), ..RunArgs::default() };
+        let (config, said) = resolved(
+            "mae",
+            "shapes",
+            args(&["training.epochs=8", "warmup_epochs=5", "knn_every=5"]),
+        );
+        assert_eq!((warmup(&config), config.training.knn_every, said.as_str()), (5.0, 5, ""));
+        let schedule = "schedule={ kind = \"cosine\", warmup_epochs = 6 }";
+        assert_eq!(
+            warmup(&resolved("mae", "shapes", args(&["training.epochs=8", schedule])).0),
+            6.0
+        );
+    }
+
+    #[test]
+    fn drops_of_the_rate_move_with_the_length() {
+        let drops = |epochs| {
+            let args = RunArgs { epochs: Some(epochs), ..RunArgs::default() };
+            match resolved("rotation", "cifar10", args).0.training.schedule {
+                portolan_optim::Schedule::Drops { epochs, .. } => epochs,
+                _ => panic!("no drops"),
+            }
+        };
+        assert_eq!(drops(200), [60, 120, 160]);
+        assert_eq!((drops(100), drops(400)), (vec![30, 60, 80], vec![120, 240, 320]));
+        assert_eq!(drops(1), [1, 1, 1], "not before the first epoch is over");
+    }
+
+    #[test]
+    fn the_settings_of_a_run_repeat_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let args = RunArgs { epochs: Some(1), data: Some("mine".to_owned()), ..RunArgs::default() };
+        let (config, _) = resolved("dino", "shapes-vit", args);
+        assert_eq!(warmup(&config), 0.25);
+        std::fs::write(file.path(), toml::to_string(&config).unwrap()).unwrap();
+        let again = |epochs| {
+            let config = Some(Path::to_owned(file.path()));
+            resolved("dino", "shapes-vit", RunArgs { config, epochs, ..RunArgs::default() })
+        };
+        let (repeated, said) = again(None);
+        assert_eq!(toml::to_string(&repeated).unwrap(), toml::to_string(&config).unwrap());
+        assert_eq!(said, "");
+        assert_eq!(warmup(&again(Some(9)).0), 0.25, "a longer run keeps the file's");
+    }
+}

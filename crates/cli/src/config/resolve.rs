@@ -1,0 +1,68 @@
+//! From a recipe and the arguments to the settings of a run.
+
+use anyhow::{Context, Result, anyhow};
+use toml::{Table, Value};
+
+use super::RunConfig;
+use super::adapt::{Layers, adapt};
+use super::overrides;
+use crate::args::RunArgs;
+
+/// Settings, and what the data set or the number of epochs changed of the recipe, a sentence each.
+pub(crate) type Resolved = (RunConfig, Vec<String>);
+
+/// The recipe with everything that file, flags and --set change, in this order.
+pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<Resolved> {
+    // No recipe begins with a trained encoder, but any run can.
+    table.entry("init").or_insert_with(|| Value::String(String::new()));
+    let recipe = table.clone();
+    let file = args.config.as_deref().map(overrides::read).transpose()?;
+    if let Some(file) = &args.config {
+        overrides::lay_over(&mut table, file)?;
+    }
+    let mut given = Vec::new();
+    let text = |value: &Option<String>| value.clone().map(Value::String);
+    let flags = [
+        ("data.source", text(&args.data)),
+        ("data.limit", args.limit.map(Value::Integer)),
+        ("data.limit_test", args.limit_test.map(Value::Integer)),
+        ("training.epochs", args.epochs.map(Value::Integer)),
+        ("training.batch_size", args.batch_size.map(Value::Integer)),
+        ("training.precision", text(&args.precision)),
+        ("training.cuda_graph", args.cuda_graph.then_some(Value::Boolean(true))),
+        ("training.max_bad", args.max_bad.map(Value::Float)),
+        ("training.on_divergence", text(&args.on_divergence)),
+        ("augment", text(&args.augment)),
+        ("init", args.init.as_ref().map(|path| Value::String(path.display().to_string()))),
+        ("seed", args.seed.map(Value::Integer)),
+    ];
+    for (key, value) in flags {
+        if let Some(value) = value {
+            given.push(overrides::set(&mut table, key, value)?);
+        }
+    }
+    if let Some(name) = &args.encoder {
+        let named = Table::try_from(portolan_encoders::EncoderConfig::named(name)?)?;
+        let encoder = table["encoder"].as_table_mut().context("the recipe has no encoder")?;
+        if named["family"] != encoder["family"] {
+            *encoder = named;
+        } else {
+            // The recipe's own choices, such as the stem, stay as they are.
+            let named_by = ["arch", "width", "depth", "heads", "patch", "image"];
+            for (key, value) in named.into_iter().filter(|(key, _)| named_by.contains(&&**key)) {
+                encoder.insert(key, value);
+            }
+        }
+    }
+    for text in &args.set {
+        given.push(overrides::set_from_text(&mut table, text)?);
+    }
+    let layers = Layers { recipe: &recipe, file: file.as_ref(), given: &given };
+    let notes = adapt(&mut table, &layers);
+    // Its message has a line for the value and one for the place.
+    let one_line = |error: toml::de::Error| error.to_string().trim().replace('\n', " ");
+    let config = table
+        .try_into()
+        .map_err(|error| anyhow!("the settings cannot be used: {}", one_line(error)))?;
+    Ok((config, notes))
+}

@@ -1,0 +1,242 @@
+//! A trained encoder, a run's or a file's, and how images are shown to it: what `evaluate`, `embed` and `organize` begin with.
+
+pub(crate) mod run_encoder;
+
+use anyhow::{Context, Result};
+use portolan_augment::{Interpolation, Op, ViewSpec, presets};
+use portolan_data::Dataset;
+use portolan_encoders::{Encoder, EncoderConfig};
+use portolan_evaluate::KnnConfig;
+use portolan_interchange::{Found, Shown};
+use portolan_tensor::{Device, Precision};
+use std::path::{Path, PathBuf};
+
+use crate::config::{DataConfig, RunConfig};
+use crate::data::open_data;
+
+/// Of a file nothing else is known: neighbors and temperature of InstDisc and DINO, as in the recipes.
+const KNN: KnnConfig = KnnConfig { k: 20, temperature: 0.07 };
+
+/// A trained encoder that can be built.
+pub(crate) struct EncoderSource {
+    /// What it is.
+    pub(crate) config: EncoderConfig,
+    /// How an image is shown to it.
+    pub(crate) shown: Shown,
+    /// How its features are compared, where nothing else is asked for.
+    pub(crate) knn: KnnConfig,
+    pub(crate) precision: Precision,
+    pub(crate) seed: u64,
+    /// The crop that it was trained on; of a file, that of ImageNet's classifiers.
+    crop: Option<Op>,
+    origin: Origin,
+}
+
+enum Origin {
+    Run(PathBuf, Box<RunConfig>),
+    File(PathBuf, Box<Found>),
+}
+
+impl EncoderSource {
+    /// The encoder of the run in this folder; or that in a file or hub folder, of which `named` says what weights do not.
+    ///
+    /// # Errors
+    /// When there is none that can be used.
+    pub(crate) fn open(path: &Path, named: Option<&str>) -> Result<Self> {
+        match path.join("config.toml").exists() {
+            true => {
+                anyhow::ensure!(
+                    named.is_none(),
+                    "{} is a run, which knows its encoder; leave --encoder out",
+                    path.display()
+                );
+                Self::of_run(path)
+            }
+            false => Self::of_file(path, named),
+        }
+    }
+
+    fn of_run(folder: &Path) -> Result<Self> {
+        Self::of_config(folder, run_encoder::config_of(folder)?)
+    }
+
+    fn of_config(folder: &Path, run: RunConfig) -> Result<Self> {
+        let crop = run.each_view().into_iter().flat_map(|view| view.ops);
+        Ok(EncoderSource {
+            config: run.encoder.clone(),
+            shown: run_encoder::shown(&run)?,
+            knn: run.evaluation.knn.clone(),
+            precision: run.training.precision,
+            seed: run.seed,
+            crop: crop.into_iter().find(|op| matches!(op, Op::RandomResizedCrop { .. })),
+            origin: Origin::Run(folder.to_owned(), Box::new(run)),
+        })
+    }
+
+    fn of_file(path: &Path, named: Option<&str>) -> Result<Self> {
+        let named = named.map(EncoderConfig::named).transpose()?;
+        let found = Found::open(path, named.as_ref())?;
+        print_load_summary(&found, path);
+        let crop = Op::RandomResizedCrop {
+            size: found.shown.size,
+            scale: [0.08, 1.0], // torchvision's
+            ratio: [3.0 / 4.0, 4.0 / 3.0],
+            interpolation: Interpolation::Bilinear,
+        };
+        Ok(EncoderSource {
+            config: found.encoder.clone(),
+            shown: found.shown,
+            knn: KNN,
+            precision: Precision::Fp32,
+            seed: 0,
+            crop: Some(crop),
+            origin: Origin::File(path.to_owned(), Box::new(found)),
+        })
+    }
+
+    /// Whether its images are so small that a crop of a twelfth, or without a third, shows nothing: CIFAR's and the
+    /// built-in ones.
+    pub(crate) fn shows_small_images(&self) -> bool {
+        self.shown.size <= 64
+    }
+
+    /// How images are seen when the whole encoder is trained with labels, and when it is scored then: for a vision
+    /// transformer as in MAE's `util/datasets.py`, for a ResNet and for small images as everywhere.
+    pub(crate) fn finetuning_views(&self) -> [ViewSpec; 2] {
+        if self.shows_small_images() || matches!(self.config, EncoderConfig::Resnet(_)) {
+            return [self.training_view(), self.eval_view()];
+        }
+        let shown = Shown { interpolation: Interpolation::Bicubic, ..self.shown };
+        let train = presets::finetuning(shown.size).with_normalization(shown.mean, shown.std);
+        [in_gray(train, &shown), view_of(&shown)]
+    }
+
+    /// It as a network on `device`; `config` is its own, or that with other settings of training.
+    ///
+    /// # Errors
+    /// When the weights are gone or do not fit.
+    pub(crate) fn build(&self, config: &EncoderConfig, device: Device) -> Result<Box<dyn Encoder>> {
+        match &self.origin {
+            Origin::Run(folder, run) => {
+                let run = RunConfig { encoder: config.clone(), ..(**run).clone() };
+                run_encoder::load(folder, &run, device)
+            }
+            Origin::File(_, found) => found.build(config, device),
+        }
+    }
+
+    /// The images of `--data`, all of them, or the run's own.
+    ///
+    /// # Errors
+    /// When they cannot be opened, or a file has none of its own.
+    pub(crate) fn data(&self, source: Option<&String>) -> Result<Dataset> {
+        let own = match &self.origin {
+            Origin::Run(_, run) => Some(run.data.clone()),
+            Origin::File(..) => None,
+        };
+        let size = own.as_ref().map_or(self.shown.size, |own| own.size);
+        let data = match source {
+            Some(source) => DataConfig { source: source.clone(), size, limit: 0, limit_test: 0 },
+            None => own.context("a file has no images of its own; say which with --data")?,
+        };
+        open_data(&data)
+    }
+
+    /// The plain view, normalized as the images it was trained on.
+    pub(crate) fn eval_view(&self) -> ViewSpec {
+        view_of(&self.shown)
+    }
+
+    /// Crops and flips without colors: what papers train classifiers on.
+    pub(crate) fn training_view(&self) -> ViewSpec {
+        let plain = self.eval_view();
+        let Some(crop) = &self.crop else { return plain };
+        let mut ops = vec![crop.clone(), Op::HorizontalFlip { p: 0.5 }];
+        ops.extend(plain.ops.into_iter().skip(1)); // all but the crop of evaluation
+        ViewSpec { ops }
+    }
+
+    /// Where a file about it goes: into the run's folder, or beside the encoder's file.
+    pub(crate) fn place_for(&self, name: &str) -> PathBuf {
+        match &self.origin {
+            Origin::Run(folder, _) => folder.join(name),
+            Origin::File(path, _) if path.is_dir() => path.join(name),
+            Origin::File(path, _) => {
+                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+                path.with_file_name(format!("{stem}-{name}"))
+            }
+        }
+    }
+}
+
+/// The plain view of evaluation, normalized as the run's data.
+pub(crate) fn eval_view(config: &RunConfig, data: &Dataset) -> ViewSpec {
+    view_of(&config.evaluation.shown(data.mean, data.std))
+}
+
+/// The view of evaluation with this preprocessing.
+pub(crate) fn view_of(shown: &Shown) -> ViewSpec {
+    let &Shown { resize, size, interpolation, .. } = shown;
+    let view = presets::evaluation(resize, size);
+    let mut view = view.with_normalization(shown.mean, shown.std);
+    view.ops[0] = Op::CenterCrop { resize, size, interpolation };
+    in_gray(view, shown)
+}
+
+/// The view in gray, where the encoder is shown images so.
+fn in_gray(mut view: ViewSpec, shown: &Shown) -> ViewSpec {
+    if shown.grayscale {
+        view.ops.insert(1, Op::Grayscale { p: 1.0 });
+    }
+    view
+}
+
+/// Says what was taken of a file, and what was not.
+pub(crate) fn print_load_summary(found: &Found, path: &Path) {
+    let of = match found.taken.as_str() {
+        "" => String::new(),
+        prefix => format!(", its {}", prefix.trim_end_matches('.')),
+    };
+    eprintln!("encoder  {} of {}{of}", found.encoder.name(), path.display());
+    let parts: Vec<String> =
+        found.left_out.iter().map(|(part, tensors)| format!("{part} ({tensors})")).collect();
+    if !parts.is_empty() {
+        eprintln!("left out {} (numbers of tensors)", parts.join(", "));
+    }
+    for note in &found.notes {
+        eprintln!("note     {note}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::methods::find;
+
+    /// As if a run of this recipe were there.
+    fn of_recipe(method: &str, recipe: &str) -> EncoderSource {
+        let table = find(method).unwrap().recipe(recipe).unwrap();
+        EncoderSource::of_config(Path::new("run"), table.try_into().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_large_vit_is_fine_tuned_on_maes_views_and_others_on_their_own() {
+        let bicubic = |view: &ViewSpec| {
+            matches!(view.ops[0], Op::CenterCrop { interpolation: Interpolation::Bicubic, .. })
+        };
+        for (method, recipe) in [("mae", "imagenet"), ("moco-v3", "imagenet")] {
+            let trained = of_recipe(method, recipe);
+            let [train, test] = trained.finetuning_views();
+            let (mean, std) = train.normalization().unwrap();
+            assert_eq!(train, presets::finetuning(224).with_normalization(mean, std));
+            assert!(bicubic(&test), "{method}");
+            assert_eq!(bicubic(&trained.eval_view()), method == "mae");
+        }
+        for (method, recipe) in [("mae", "shapes"), ("simclr", "imagenet")] {
+            let trained = of_recipe(method, recipe);
+            let views = [trained.training_view(), trained.eval_view()];
+            assert_eq!(trained.finetuning_views(), views, "{method}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Files that commands write.
+
+pub(crate) mod embeddings;
+pub(crate) mod hub;
+pub(crate) mod image_files;

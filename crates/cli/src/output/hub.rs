@@ -1,0 +1,96 @@
+//! A run's encoder as a folder that timm's hub layout knows: weights, `config.json` and a model card.
+
+use anyhow::{Context, Result, ensure};
+use portolan_encoders::Encoder;
+use portolan_interchange::{Shown, built_by, hub_config};
+use portolan_report::Report;
+use portolan_tensor::io::write_atomic;
+use std::path::Path;
+
+use crate::config::RunConfig;
+use crate::encoder_source::run_encoder;
+
+/// Writes the folder, which must be new or empty.
+///
+/// # Errors
+/// When it holds something already, or cannot be written.
+pub(crate) fn write(
+    encoder: &dyn Encoder,
+    config: &RunConfig,
+    run: &Path,
+    folder: &Path,
+) -> Result<()> {
+    let taken = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    ensure!(!taken, "the folder {} is not empty; choose another --out", folder.display());
+    std::fs::create_dir_all(folder).with_context(|| {
+        format!("cannot make the folder {}; choose a writable --out", folder.display())
+    })?;
+    let shown = run_encoder::shown(config)?;
+    run_encoder::write(encoder, config, &folder.join("model.safetensors"))?;
+    let described = hub_config(&config.encoder, encoder.width(), &shown);
+    write_atomic(
+        &folder.join("config.json"),
+        serde_json::to_string_pretty(&described)?.as_bytes(),
+    )?;
+    let card = card(encoder, config, &shown, Report::read(run).ok().as_ref());
+    write_atomic(&folder.join("README.md"), card.as_bytes())
+}
+
+/// The model card: what it is, what it was made of, what it reached, how to load it.
+fn card(
+    encoder: &dyn Encoder,
+    config: &RunConfig,
+    shown: &Shown,
+    report: Option<&Report>,
+) -> String {
+    let name = config.encoder.name();
+    let training = &config.training;
+    let builder = built_by(&config.encoder);
+    let mut card = format!(
+        "---\ntags:\n- image-feature-extraction\n- self-supervised\n- {method}\nlibrary_name: {library}\n---\n\n\
+         # {name}, pretrained by {method} without labels\n\n\
+         {width} features of an image of {size} pixels, made by Portolan {version}.\n\n\
+         | | |\n|---|---|\n\
+         | method | {method}, recipe `{recipe}`, seed {seed} |\n\
+         | images | {data} |\n\
+         | training | {epochs} epochs in batches of {batch} |\n\
+         | shown as | short side to {resize} ({interpolation}), middle {size} × {size}, mean {mean:?}, deviation {std:?} |\n",
+        method = config.method,
+        library = if builder.starts_with("timm") { "timm" } else { "portolan" },
+        width = encoder.width(),
+        size = shown.size,
+        version = env!("CARGO_PKG_VERSION"),
+        recipe = config.recipe,
+        seed = config.seed,
+        data = config.data.source,
+        epochs = training.epochs,
+        batch = training.batch_size,
+        resize = shown.resize,
+        interpolation = format!("{:?}", shown.interpolation).to_lowercase(),
+        mean = shown.mean,
+        std = shown.std,
+    );
+    if let Some(report) = report {
+        card += &figures(report);
+    }
+    card += &format!("\nBuilt by {builder}.\n");
+    if builder.starts_with("timm") {
+        card += "\n```python\nimport timm\nencoder = timm.create_model(\"local-dir:THIS_FOLDER\", pretrained=True)\n```\n";
+    }
+    card + "\nThe license is the publisher's to choose.\n"
+}
+
+fn figures(report: &Report) -> String {
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    let mut rows = String::new();
+    if let Some(knn) = &report.knn {
+        let untrained = percent(knn.random_init_top1);
+        rows +=
+            &format!("| kNN, k = {} | {} (untrained {untrained}) |\n", knn.k, percent(knn.top1));
+    }
+    if let Some(probe) = &report.linear_probe {
+        let untrained = percent(probe.random_init_top1);
+        rows += &format!("| linear probe | {} (untrained {untrained}) |\n", percent(probe.top1));
+    }
+    rows
+}

@@ -1,0 +1,126 @@
+//! What `attention`, `reconstruct` and `patches` share: photographs in, sheets of pictures out.
+
+use anyhow::{Context, Result, ensure};
+use image::imageops::{FilterType, replace, resize};
+use image::{ImageFormat, Rgb, RgbImage};
+use portolan_augment::{ViewSpec, cpu, ops};
+use portolan_random::{Purpose, stream};
+use portolan_tensor::{Device, Kind, Tensor, io, upload};
+use std::collections::BTreeSet;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use crate::config::RunConfig;
+use crate::encoder_source;
+use crate::encoder_source::run_encoder::shown;
+
+/// Pictures are enlarged by a whole factor to at least this many pixels a side.
+const SIDE: u32 = 192;
+/// Pixels between pictures.
+const GAP: u32 = 6;
+
+/// A photograph as a run's encoder is shown it.
+pub(crate) struct Shown {
+    /// The file's name without its ending, or that and a number where two files have one name.
+    pub(crate) name: String,
+    /// Cut and resized, before its normalization.
+    pub(crate) image: RgbImage,
+    /// The same, normalized: `[1, 3, size, size]`, on the device.
+    pub(crate) x: Tensor,
+}
+
+/// The view of evaluation, normalized as the run's data.
+///
+/// # Errors
+/// When the run's views have no normalization.
+pub(crate) fn view_of(config: &RunConfig) -> Result<ViewSpec> {
+    Ok(encoder_source::view_of(&shown(config)?))
+}
+
+/// Reads photographs and brings them to the encoder's size.
+///
+/// # Errors
+/// When a file is no image that can be read; the message names it.
+pub(crate) fn read(paths: &[PathBuf], view: &ViewSpec, device: Device) -> Result<Vec<Shown>> {
+    let mut names = BTreeSet::new();
+    let read_one = |path: &PathBuf| {
+        let bytes = std::fs::read(path)
+            .with_context(|| format!("cannot read the image {}", path.display()))?;
+        let photograph = portolan_data::decode(&bytes)
+            .with_context(|| format!("cannot show {}", path.display()))?;
+        // The view of evaluation draws nothing at random.
+        let random = || stream(0, Purpose::View, &[]);
+        let size = view.size() as usize;
+        let mut planes = vec![0f32; 3 * size * size];
+        cpu::view(view, &photograph, &mut random(), &mut planes);
+        let x = Tensor::from_slice(&planes).view([1, 3, size as i64, size as i64]);
+        Ok(Shown {
+            name: unused_name(path, &mut names),
+            image: cpu::picture(view, &photograph, &mut random()),
+            x: upload(&x, device),
+        })
+    };
+    paths.iter().map(read_one).collect()
+}
+
+fn unused_name(path: &Path, names: &mut BTreeSet<String>) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let numbered = (2..).map(|n| format!("{stem}-{n}"));
+    let name = std::iter::once(stem.clone()).chain(numbered).find(|name| !names.contains(name));
+    let name = name.unwrap_or(stem);
+    names.insert(name.clone());
+    name
+}
+
+/// A picture of `[3, height, width]` with values from 0 to 1, wherever it lies; what is beyond is cut off.
+pub(crate) fn to_picture(x: &Tensor) -> Result<RgbImage> {
+    let x: Tensor = x.to_device(Device::Cpu).to_kind(Kind::Float) * 255.0;
+    let x = x.contiguous();
+    let width = x.size()[2] as usize;
+    Ok(ops::to_image(&Vec::<f32>::try_from(x.view([-1]))?, width))
+}
+
+/// The picture with hard pixels, `side` wide and high.
+pub(crate) fn enlarged(picture: &RgbImage, side: u32) -> RgbImage {
+    resize(picture, side, side, FilterType::Nearest)
+}
+
+/// Pictures of one size in rows, enlarged where they are small, on white.
+pub(crate) fn sheet(rows: &[Vec<RgbImage>]) -> RgbImage {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0) as u32;
+    let size = rows.iter().flatten().next().map_or(1, RgbImage::width);
+    let side = size * SIDE.div_ceil(size);
+    let along = |n: u32| (n * (side + GAP)).saturating_sub(GAP).max(1);
+    let white = Rgb([255; 3]);
+    let mut sheet = RgbImage::from_pixel(along(columns), along(rows.len() as u32), white);
+    for (y, row) in rows.iter().enumerate() {
+        for (x, picture) in row.iter().enumerate() {
+            let at = |n: usize| i64::from(side + GAP) * n as i64;
+            replace(&mut sheet, &enlarged(picture, side), at(x), at(y));
+        }
+    }
+    sheet
+}
+
+/// Makes the folder that pictures go to.
+///
+/// # Errors
+/// When it is a file, or may not be written to.
+pub(crate) fn make_folder(folder: &Path) -> Result<()> {
+    ensure!(!folder.is_file(), "{} is a file; choose a folder for --out", folder.display());
+    std::fs::create_dir_all(folder).with_context(|| {
+        format!("cannot make the folder {}; choose another --out", folder.display())
+    })
+}
+
+/// Writes a picture as PNG, whole or not at all, and says where.
+///
+/// # Errors
+/// When the folder cannot be written to.
+pub(crate) fn save(picture: &RgbImage, path: &Path) -> Result<()> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, ImageFormat::Png)?;
+    io::write_atomic(path, bytes.get_ref())?;
+    println!("{}", path.display());
+    Ok(())
+}

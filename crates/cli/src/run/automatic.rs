@@ -1,0 +1,396 @@
+//! `pretrain` without a recipe: settings that follow from the images and the machine, each with its reason.
+//!
+//! [`choose`] is the table of them. What it does not choose is as in a recipe of the method:
+//!
+//! | images | on a CPU | on a GPU |
+//! |---|---|---|
+//! | fewer than 20,000 | `shapes`, made for short runs of small batches | the same, with a wider encoder |
+//! | more | the same | `cifar10` or `imagenet`, with as large a batch as fits |
+
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+use anyhow::{Result, ensure};
+use portolan_encoders::{Arch, EncoderConfig, ResNetConfig, Stem, VitConfig};
+use portolan_optim::schedule::Per;
+use portolan_optim::{OptimizerConfig, Schedule};
+use portolan_tensor::Precision;
+use serde::Serialize;
+use std::fmt::Display;
+use toml::{Table, Value};
+
+use crate::config::RunConfig;
+use crate::run::machine::{Images, Machine};
+use portolan_method::MethodEntry;
+
+/// What `config.toml` has in the place of a recipe's name.
+pub(crate) const NAME: &str = "auto";
+
+/// From this short side on, in pixels, images are treated as photos.
+const PHOTO: u32 = 96;
+/// With so many images a GPU trains by the papers' recipes.
+const MANY: usize = 20_000;
+/// Steps of an epoch, at least.
+const STEPS: usize = 4;
+/// How often features are looked at on the way.
+const LOOKS: u64 = 5;
+/// Below so many bytes of a GPU's memory the encoder is a small one.
+const SMALL_GPU: u64 = 10 << 30;
+/// With so many cores a CPU affords photos of 128 pixels.
+const MANY_CORES: usize = 8;
+
+/// A setting, what it becomes, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    /// Its path, as `--set` takes it.
+    pub(crate) setting: &'static str,
+    pub(crate) value: Value,
+    /// The value in a few words.
+    pub(crate) shown: String,
+    pub(crate) reason: String,
+}
+
+impl Choice {
+    fn new(setting: &'static str, value: impl Serialize, reason: impl Display) -> Result<Self> {
+        let value = Value::try_from(value)?;
+        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Ok(Choice { setting, value, shown, reason: reason.to_string() })
+    }
+
+    fn shown_as(self, shown: String) -> Self {
+        Choice { shown, ..self }
+    }
+}
+
+/// The settings chosen for a run, but for those that depend on its epochs.
+pub(crate) struct Automatic {
+    /// The recipe that they change.
+    base: Table,
+    pub(crate) choices: Vec<Choice>,
+}
+
+/// Chooses a method's settings for these images on this machine; for batches of `batch` images where the user has said
+/// how many.
+///
+/// # Errors
+/// When there is one image alone, or the method could learn nothing from them.
+pub(crate) fn choose(
+    method: &MethodEntry,
+    images: &Images,
+    machine: &Machine,
+    batch: Option<usize>,
+) -> Result<Automatic> {
+    ensure!(images.count >= 2, "there is only one image; pretraining needs at least two");
+    ensure!(
+        !method.needs_color || !images.gray,
+        "colorization learns from colors, and these images are gray; choose another method, for instance simclr"
+    );
+    let photos = images.side >= PHOTO;
+    let large = machine.gpu && images.count >= MANY;
+    let papers = if photos { "imagenet" } else { "cifar10" };
+    let recipe = |name| -> Result<RunConfig> { Ok(method.recipe(name)?.try_into()?) };
+    let name = if large { papers } else { "shapes" };
+    let base = recipe(name)?;
+    let case = Case { images, machine, photos, large, base: &base };
+
+    let mut all = Vec::new();
+    let (size, why) = case.size();
+    all.push(Choice::new("evaluation.size", size, why)?.shown_as(format!("{size} px")));
+    let resize = if photos { size * 256 / 224 } else { size };
+    let why = if photos { "evaluation cuts out the middle" } else { "images are seen whole" };
+    all.push(Choice::new("evaluation.resize", resize, why)?.shown_as(format!("{resize} px")));
+    let (encoder, why) = case.encoder(size);
+    all.push(Choice::new("encoder", &encoder, why)?.shown_as(encoder.name()));
+    let from = recipe(papers)?;
+    let scale = views::Scale { own: from.evaluation.size, size, unit: unit(&encoder, photos) };
+    let views = scale.apply(&from.views, images.gray);
+    let why = match images.gray {
+        true => format!("as in the recipe {papers}, without changes of color: images are gray"),
+        false => format!("as in the recipe {papers}"),
+    };
+    all.push(Choice::new("views", &views, why)?.shown_as(views::text(&views)));
+    let (fits, why) = case.batch(&views, &encoder);
+    let why = if batch.is_some() { "as you say".to_owned() } else { why };
+    let batch = batch.unwrap_or(fits);
+    all.push(Choice::new("training.batch_size", batch as i64, why)?);
+    all.extend(case.learning_rate(batch)?);
+    all.extend(case.batch_norm_splits(&encoder, batch)?);
+    let (precision, why) = case.precision();
+    all.push(Choice::new("training.precision", precision, why)?);
+    all.extend(case.queue(batch)?);
+    all.extend(case.puzzle(size, &encoder)?);
+    all.extend(case.neighbors()?);
+
+    let mut table = method.recipe(name)?;
+    table.remove("published");
+    table.insert("recipe".to_owned(), NAME.into());
+    for limit in ["data.limit", "data.limit_test"] {
+        put(&mut table, limit, 0.into());
+    }
+    Ok(Automatic { base: table, choices: all })
+}
+
+impl Automatic {
+    /// All settings, for a run of so many epochs.
+    ///
+    /// # Errors
+    /// When the recipe is damaged.
+    pub(crate) fn table(&self, epochs: u64) -> Result<Table> {
+        let mut table = self.base.clone();
+        for choice in self.choices.iter().cloned().chain(self.spans(epochs)?) {
+            put(&mut table, choice.setting, choice.value);
+        }
+        Ok(table)
+    }
+
+    /// The settings that count epochs.
+    fn spans(&self, epochs: u64) -> Result<Vec<Choice>> {
+        let base: RunConfig = self.base.clone().try_into()?;
+        let share = epochs as f64 / base.training.epochs as f64;
+        let scaled = |n: u64| (n as f64 * share).round() as u64;
+        let schedule = match base.training.schedule {
+            Schedule::Cosine { warmup_epochs, start, last, per } => {
+                let warmup_epochs = match per {
+                    Per::Step => warmup_epochs * share,
+                    Per::Epoch => (warmup_epochs * share).floor(),
+                };
+                Schedule::Cosine { warmup_epochs, start, last, per }
+            }
+            Schedule::Drops { epochs, factor } => {
+                Schedule::Drops { epochs: epochs.into_iter().map(scaled).collect(), factor }
+            }
+            Schedule::Constant => Schedule::Constant,
+        };
+        let as_recipe = "the recipe's share of the run";
+        let mut all = vec![
+            Choice::new("training.epochs", epochs, "")?,
+            Choice::new("training.schedule", schedule, as_recipe)?,
+            Choice::new("training.knn_every", (epochs / LOOKS).max(1), "five looks on the way")?,
+        ];
+        // DINO keeps its last layer still for an epoch, which must not be most of the run.
+        if base.settings.get("freeze_last_layer").is_some() && epochs < STEPS as u64 {
+            all.push(Choice::new("settings.freeze_last_layer", 0, "the run is short")?);
+        }
+        Ok(all)
+    }
+
+    /// What was chosen, a line each, of those settings that the user has left as they are.
+    pub(crate) fn text(&self, config: &RunConfig) -> Result<String> {
+        let table = Table::try_from(config)?;
+        let kept = |choice: &&Choice| at(&table, choice.setting) == Some(&choice.value);
+        let line = |choice: &Choice| {
+            let name = choice.setting.rsplit('.').next().unwrap_or_default();
+            format!("  {name:18} {:22} {}\n", choice.shown, choice.reason)
+        };
+        Ok(self.choices.iter().filter(kept).map(line).collect())
+    }
+}
+
+/// What choices go by.
+struct Case<'a> {
+    images: &'a Images,
+    machine: &'a Machine,
+    photos: bool,
+    /// Whether the papers' recipes apply.
+    large: bool,
+    base: &'a RunConfig,
+}
+
+impl Case<'_> {
+    /// The side of the plain view, which the others follow.
+    fn size(&self) -> (u32, String) {
+        let side = self.images.side;
+        if !self.photos {
+            let size = (side.div_ceil(8) / 2 * 16).clamp(32, 64);
+            return (size, format!("images of {side} px, and sizes are 32, 48 or 64"));
+        }
+        let most = match self.machine {
+            Machine { gpu: true, .. } => 224,
+            Machine { cores, .. } if *cores >= MANY_CORES => 128,
+            _ => 96,
+        };
+        let size = most.min(side / 32 * 32);
+        let why = if size == 224 {
+            "the papers' size".to_owned()
+        } else if size < most {
+            format!("photos have {side} px")
+        } else {
+            let (times, cores) = ((224.0 / f64::from(size)).powi(2), self.machine.cores);
+            format!("a CPU with {cores} cores sees {times:.0} times as many images as at 224 px")
+        };
+        (size, why)
+    }
+
+    fn encoder(&self, size: u32) -> (EncoderConfig, String) {
+        let Machine { gpu, memory, .. } = *self.machine;
+        let small_gpu = gpu && memory < SMALL_GPU;
+        match self.base.encoder.clone() {
+            EncoderConfig::Resnet(resnet) if self.large => {
+                match small_gpu && resnet.arch == Arch::ResNet50 {
+                    true => (
+                        ResNetConfig { arch: Arch::ResNet18, ..resnet }.into(),
+                        "the GPU has little memory".to_owned(),
+                    ),
+                    false => (resnet.into(), "the recipe's".to_owned()),
+                }
+            }
+            EncoderConfig::Resnet(resnet) => {
+                let (stem, width) = match (self.photos, gpu) {
+                    (true, true) => (Stem::Imagenet, 64),
+                    (true, false) => (Stem::Imagenet, 32),
+                    (false, true) => (Stem::Cifar, 64),
+                    (false, false) => (Stem::CifarStrided, 16),
+                };
+                let why = if gpu { "for few images on a GPU" } else { "narrow, for a CPU" };
+                (ResNetConfig { stem, width, ..resnet }.into(), why.to_owned())
+            }
+            EncoderConfig::Vit(vit) => {
+                let image = i64::from(size);
+                let tiny = VitConfig { width: 192, depth: 12, heads: 3, ..vit.clone() };
+                let (vit, why) = match (self.large, gpu) {
+                    (true, _) if small_gpu => (tiny, "the GPU has little memory"),
+                    (true, _) => (vit, "the recipe's"),
+                    (false, true) => (tiny, "for few images on a GPU"),
+                    (false, false) => (vit, "small, for a CPU"),
+                };
+                let patch = match (self.photos, gpu) {
+                    (true, true) => 16,
+                    (true, false) => 8,
+                    (false, _) => image / 8,
+                };
+                (VitConfig { image, patch, ..vit }.into(), why.to_owned())
+            }
+        }
+    }
+
+    /// The largest power of two up to what recipe, data and memory allow.
+    fn batch(&self, views: &[portolan_augment::Views], encoder: &EncoderConfig) -> (usize, String) {
+        let (count, recipe) = (self.images.count, self.base.training.batch_size);
+        let room = self.machine.memory / if self.machine.gpu { 2 } else { 4 };
+        let fits = (room / views::bytes(views, encoder).max(1)) as usize;
+        let by_data = (count / STEPS).max(2);
+        let most = recipe.min(by_data).min(fits.max(2));
+        let batch = if most == recipe { recipe } else { 1 << most.ilog2() };
+        let why = if most == recipe {
+            "the recipe's".to_owned()
+        } else if most < by_data {
+            format!("what fits into {:.0} GB of memory", self.machine.memory as f64 / 1e9)
+        } else if count >= 2 * STEPS {
+            format!("{count} images, so that an epoch has at least {STEPS} steps")
+        } else {
+            format!("there are only {count} images")
+        };
+        (batch, why)
+    }
+
+    /// The rate of a recipe that does not scale it by itself, for another batch than its own.
+    fn learning_rate(&self, batch: usize) -> Result<Option<Choice>> {
+        let training = &self.base.training;
+        if training.scaling != portolan_optim::LrScaling::None || batch == training.batch_size {
+            return Ok(None);
+        }
+        let share = batch as f64 / training.batch_size as f64;
+        let (share, how) = match training.optimizer {
+            OptimizerConfig::Adamw { .. } => {
+                (share.sqrt(), "as the square root of the batch, for AdamW")
+            }
+            _ => (share, "in proportion to the batch"),
+        };
+        let (rate, of) = (training.learning_rate, training.batch_size);
+        let why = format!("the recipe's {rate} is for batches of {of}; scaled {how}");
+        Choice::new("training.learning_rate", rate * share, why).map(Some)
+    }
+
+    /// A batch that cannot be split as the recipe's is not split.
+    fn batch_norm_splits(&self, encoder: &EncoderConfig, batch: usize) -> Result<Option<Choice>> {
+        let splits = encoder.batch_norm_splits() as usize;
+        if splits <= 1 || batch.is_multiple_of(splits) && batch / splits >= 2 {
+            return Ok(None);
+        }
+        let why = format!("a batch of {batch} is too small for {splits} groups");
+        Choice::new("encoder.batch_norm_splits", 1, why).map(Some)
+    }
+
+    fn precision(&self) -> (Precision, &'static str) {
+        match self.machine.gpu {
+            true => (Precision::Bf16, "about twice as fast on a GPU"),
+            false => (Precision::Fp32, "most CPUs are no faster in bf16"),
+        }
+    }
+
+    /// MoCo's queue, in whole batches: half of the images at most, so that few keys are of the images in the batch.
+    fn queue(&self, batch: usize) -> Result<Option<Choice>> {
+        let Some(recipe) = self.base.settings.get("queue").and_then(Value::as_integer) else {
+            return Ok(None);
+        };
+        let count = self.images.count;
+        let most = (count / 2 / batch * batch).max(batch) as i64;
+        if recipe <= most {
+            return Ok(None);
+        }
+        let why = format!("half of the {count} images, in whole batches");
+        Choice::new("settings.queue", most, why).map(Some)
+    }
+
+    /// What the pretext tasks cut images into.
+    fn puzzle(&self, size: u32, encoder: &EncoderConfig) -> Result<Option<Choice>> {
+        let own = self.base.evaluation.size;
+        let scaled = |n: i64| n * i64::from(size) / i64::from(own);
+        let setting = |name: &str| self.base.settings.get(name).and_then(Value::as_integer);
+        if size == own {
+            return Ok(None);
+        }
+        if let Some(tile) = setting("tile") {
+            let unit = i64::from(unit(encoder, self.photos));
+            let tile = (scaled(tile) / unit * unit).max(unit);
+            return Choice::new("settings.tile", tile, "the recipe's share of the view").map(Some);
+        }
+        let Some(grid) = setting("grid") else { return Ok(None) };
+        Choice::new("settings.grid", scaled(grid), "a quarter of the view, as in the paper")
+            .map(Some)
+    }
+
+    fn neighbors(&self) -> Result<Option<Choice>> {
+        let Images { bank, .. } = *self.images;
+        let k = self.base.evaluation.knn.k;
+        let most = (bank / 10).max(1);
+        if bank == 0 || k <= most {
+            return Ok(None);
+        }
+        let why = format!("a tenth of the {bank} labeled images");
+        Choice::new("evaluation.knn.k", most as i64, why).map(Some)
+    }
+}
+
+/// What sizes of views are multiples of, in pixels.
+fn unit(encoder: &EncoderConfig, photos: bool) -> u32 {
+    match encoder {
+        EncoderConfig::Vit(vit) => vit.patch as u32,
+        EncoderConfig::Resnet(_) if photos => 8,
+        EncoderConfig::Resnet(_) => 4,
+    }
+}
+
+/// Sets the value at a path; the tables on the way exist.
+fn put(table: &mut Table, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => {
+            table.insert(path.to_owned(), value);
+        }
+        Some((first, rest)) => {
+            if let Some(inner) = table.get_mut(first).and_then(Value::as_table_mut) {
+                put(inner, rest, value);
+            }
+        }
+    }
+}
+
+fn at<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
+    match rest {
+        None => table.get(first),
+        Some(rest) => at(table.get(first)?.as_table()?, rest),
+    }
+}

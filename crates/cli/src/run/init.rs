@@ -1,0 +1,49 @@
+//! `--init`: a method that begins with an encoder that is trained already.
+
+use anyhow::{Context, Result, ensure};
+use portolan_interchange::Found;
+use portolan_method::ImageMethod;
+use portolan_tensor::Tensor;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::config::RunConfig;
+use crate::encoder_source::print_load_summary;
+use crate::encoder_source::run_encoder::FILE;
+
+/// Copies the encoder at `path` (a file, a hub folder or a run's folder) into all encoders of the method: its momentum
+/// encoder begins as a copy too.
+///
+/// # Errors
+/// When there is none, or it is another than the run's.
+pub(crate) fn start_from(path: &Path, config: &RunConfig, method: &dyn ImageMethod) -> Result<()> {
+    let file = match path.join(FILE) {
+        of_a_run if of_a_run.exists() => of_a_run,
+        _ => path.to_owned(),
+    };
+    let found = Found::open(&file, Some(&config.encoder)).context("in --init")?;
+    print_load_summary(&found, &file);
+    let names: Vec<String> =
+        method.encoder().vars().state().into_iter().map(|(name, _)| name).collect();
+    let state = method.state();
+    let all: BTreeSet<&str> = state.iter().map(|(name, _)| name.as_str()).collect();
+    let first = names.first().context("the encoder has no weights")?;
+    let mut begun = Vec::new();
+    for prefix in all.iter().filter_map(|name| name.strip_suffix(first.as_str())) {
+        // A decoder has blocks too, but not everything that an encoder has.
+        if !names.iter().all(|name| all.contains(format!("{prefix}{name}").as_str())) {
+            continue;
+        }
+        let encoder: Vec<(String, Tensor)> = state
+            .iter()
+            .filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)))
+            .filter(|(name, _)| names.iter().any(|known| known == name))
+            .map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()))
+            .collect();
+        found.copy_into(&encoder, &config.encoder)?;
+        begun.push(prefix.trim_end_matches('.'));
+    }
+    ensure!(!begun.is_empty(), "{} keeps no encoder that --init could begin with", config.method);
+    eprintln!("init     {}", begun.join(", "));
+    Ok(())
+}

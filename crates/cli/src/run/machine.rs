@@ -1,0 +1,132 @@
+//! What automatic settings follow from: the images and the machine.
+
+use anyhow::{Context, Result};
+use image::RgbImage;
+use portolan_data::Dataset;
+use portolan_tensor::{Device, free_memory};
+
+use crate::data::is_labeled;
+
+/// Images that are looked at, spread over the data set.
+const SAMPLE: usize = 64;
+/// Levels by which the channels of a gray image may differ: JPEG does not keep them equal.
+const GRAY: u8 = 6;
+/// Assumed where the system does not say, in bytes.
+const USUAL_MEMORY: u64 = 8 << 30;
+
+/// The images to pretrain on.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Images {
+    /// How many.
+    pub(crate) count: usize,
+    /// The median of their short sides, in pixels.
+    pub(crate) side: u32,
+    /// Whether none has colors.
+    pub(crate) gray: bool,
+    /// Labeled training images beside a labeled test split; 0 where no accuracy can be measured.
+    pub(crate) bank: usize,
+}
+
+impl Images {
+    /// Looks at some of them.
+    ///
+    /// # Errors
+    /// When none of these can be read.
+    pub(crate) fn of(data: &Dataset) -> Result<Self> {
+        let images = data.to_pretrain_on();
+        let sample = images.len().min(SAMPLE);
+        let read = |i: usize| {
+            let picture = images.picture(i * images.len() / sample)?;
+            picture.decode()
+        };
+        let seen: Vec<RgbImage> = (0..sample).filter_map(|i| read(i).ok()).collect();
+        let mut sides: Vec<u32> =
+            seen.iter().map(|image| image.width().min(image.height())).collect();
+        sides.sort_unstable();
+        let median = sides.get(sides.len() / 2);
+        let side = *median
+            .with_context(|| format!("none of {sample} images of {} can be read", data.name))?;
+        Ok(Images {
+            count: images.len(),
+            side,
+            gray: seen.iter().all(is_gray),
+            bank: if is_labeled(data) { data.train.len() } else { 0 },
+        })
+    }
+}
+
+fn is_gray(image: &RgbImage) -> bool {
+    image.pixels().all(|pixel| {
+        let [r, g, b] = pixel.0;
+        r.abs_diff(g).max(g.abs_diff(b)).max(r.abs_diff(b)) <= GRAY
+    })
+}
+
+/// Where a run trains.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Machine {
+    /// Whether on a GPU.
+    pub(crate) gpu: bool,
+    /// Bytes for networks and what they compute: the GPU's free memory, or the machine's.
+    pub(crate) memory: u64,
+    /// Cores of the CPU.
+    pub(crate) cores: usize,
+}
+
+impl Machine {
+    /// The machine with this device.
+    ///
+    /// # Errors
+    /// When the GPU does not say how much memory it has.
+    pub(crate) fn of(device: Device) -> Result<Self> {
+        let gpu = device.is_cuda();
+        Ok(Machine {
+            gpu,
+            memory: if gpu { free_memory(device)? } else { main_memory().unwrap_or(USUAL_MEMORY) },
+            cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
+        })
+    }
+}
+
+/// The machine's memory in bytes, as Linux says it.
+fn main_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use portolan_data::{Options, open};
+
+    #[test]
+    fn images_are_counted_measured_and_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let save = |name: &str, side: u32, pixel: [u8; 3]| {
+            let path = folder.path().join(name);
+            RgbImage::from_pixel(side + 40, side, image::Rgb(pixel)).save(path).unwrap();
+        };
+        let facts =
+            || Images::of(&open(folder.path().to_str().unwrap(), &Options::default()).unwrap());
+        for (i, side) in [30, 70, 500].into_iter().enumerate() {
+            save(&format!("{i}.png"), side, [90, 92, 88]);
+        }
+        let gray = Images { count: 3, side: 70, gray: true, bank: 0 };
+        assert_eq!(facts().unwrap(), gray);
+        save("3.png", 80, [90, 120, 88]);
+        assert_eq!(facts().unwrap(), Images { count: 4, side: 80, gray: false, bank: 0 });
+        for i in 0..4 {
+            std::fs::write(folder.path().join(format!("{i}.png")), "no image").unwrap();
+        }
+        assert!(facts().unwrap_err().to_string().contains("none of 4 images"));
+    }
+
+    #[test]
+    fn a_cpu_has_memory_and_cores() {
+        let machine = Machine::of(Device::Cpu).unwrap();
+        assert!(!machine.gpu && machine.memory > 1 << 28 && machine.cores >= 1, "{machine:?}");
+    }
+}

@@ -1,0 +1,329 @@
+//! From arguments to a run's settings: a recipe's, another run's, or automatic ones; and epochs by time.
+
+use anyhow::{Context, Result, ensure};
+use portolan_data::Dataset;
+use portolan_method::MethodEntry;
+use portolan_tensor::device;
+use portolan_train::duration;
+use std::path::Path;
+use std::time::Instant;
+use toml::Table;
+
+use crate::args::RunArgs;
+use crate::config::overrides;
+use crate::config::resolve::{Resolved, resolve};
+use crate::config::{DataConfig, RunConfig};
+use crate::data::open_data;
+use crate::encoder_source::run_encoder;
+use crate::methods;
+use crate::run::automatic::{self, Automatic};
+use crate::run::estimate::{Counts, Estimate, Pace, most_epochs};
+use crate::run::machine::{Images, Machine};
+
+/// How long an automatic run may take where `--time` does not say, in seconds.
+const USUAL_TIME: f64 = 3600.0;
+/// The share of the time that is planned with: a machine is not always as fast as when it was measured.
+const PLANNED: f64 = 0.95;
+/// Stands for epochs that are still to be chosen.
+const OPEN: u64 = 1 << 40;
+
+/// A run's settings and its images.
+pub(crate) struct Plan {
+    pub(crate) config: RunConfig,
+    pub(crate) data: Dataset,
+    /// What the data set or the number of epochs changed of the recipe, a sentence each.
+    pub(crate) notes: Vec<String>,
+    epochs: Epochs,
+}
+
+/// Who says how many epochs there are.
+enum Epochs {
+    /// The settings.
+    Fixed,
+    /// The time that the run may take, in seconds; what is made of a number of epochs.
+    ByTime(f64, Box<dyn Fn(u64) -> Result<Resolved>>),
+}
+
+impl Plan {
+    /// The run that the arguments describe; by the default recipe if they name none.
+    ///
+    /// # Errors
+    /// When settings contradict each other, or images cannot be opened.
+    pub(crate) fn from_args(
+        args: &RunArgs,
+        default_recipe: impl Fn(&MethodEntry, &RunArgs) -> Result<String>,
+    ) -> Result<Self> {
+        if let Some(run) = &args.resume {
+            let config = run_encoder::config_of(run)?;
+            if let Some(method) = &args.method {
+                ensure!(
+                    *method == config.method,
+                    "{} is a run of {}, not of {method}",
+                    run.display(),
+                    config.method
+                );
+            }
+            return Self::resumed(config, args);
+        }
+        let name = args.method.as_deref().context("name a method, for instance moco")?;
+        let entry = methods::find(name)?;
+        // A run's own settings say which recipe they changed.
+        let file = args.config.as_deref().map(overrides::recipe_in).transpose()?.flatten();
+        let recipe = match args.recipe.clone().or(file) {
+            Some(recipe) => recipe,
+            None => default_recipe(entry, args)?,
+        };
+        Self::new(entry, &recipe, args)
+    }
+
+    /// The name of the method's first recipe.
+    ///
+    /// # Errors
+    /// Never.
+    pub(crate) fn first_recipe(entry: &MethodEntry, _: &RunArgs) -> Result<String> {
+        Ok(entry.recipes[0].name.to_owned())
+    }
+
+    /// A run that goes on.
+    ///
+    /// # Errors
+    /// When its images cannot be opened.
+    fn resumed(config: RunConfig, args: &RunArgs) -> Result<Self> {
+        let data = open_data(&config.data)?;
+        Self { config, data, notes: Vec::new(), epochs: Epochs::Fixed }.adapted(args)
+    }
+
+    /// By the recipe of this name, or automatic. A run's own settings, which `--config` names, are whole.
+    ///
+    /// # Errors
+    /// When settings contradict each other, or images cannot be opened.
+    fn new(entry: &'static MethodEntry, recipe: &str, args: &RunArgs) -> Result<Self> {
+        if recipe != automatic::NAME {
+            return Self::of(entry.recipe(recipe)?, args);
+        }
+        match &args.config {
+            Some(file) if args.recipe.is_none() => Self::of(whole(file, entry)?, args),
+            _ => Self::automatic(entry, args),
+        }
+    }
+
+    /// By these settings, changed as the arguments say; `--time` chooses the epochs.
+    fn of(table: Table, args: &RunArgs) -> Result<Self> {
+        let (config, notes) = resolve(table.clone(), args)?;
+        let data = open_data(&config.data)?;
+        let epochs = match args.time {
+            Some(time) if args.epochs.is_none() => {
+                let args = args.clone();
+                let with = move |epochs: u64| {
+                    let args = RunArgs { epochs: Some(epochs as i64), ..args.clone() };
+                    resolve(table.clone(), &args)
+                };
+                Epochs::ByTime(time.as_secs_f64(), Box::new(with))
+            }
+            _ => Epochs::Fixed,
+        };
+        Self { config, data, notes, epochs }.adapted(args)
+    }
+
+    /// By what the images and the machine are like.
+    fn automatic(entry: &'static MethodEntry, args: &RunArgs) -> Result<Self> {
+        let source = args.data.clone().context("say which images to train on: --data FOLDER")?;
+        let limit = |n: Option<i64>| n.unwrap_or(0).max(0) as usize;
+        let (limit, limit_test) = (limit(args.limit), limit(args.limit_test));
+        let opened = DataConfig { source, size: 32, limit, limit_test };
+        let mut data = open_data(&opened)?;
+        let device = device::choose(args.device.as_deref().unwrap_or("auto"))?;
+        let (images, machine) = (Images::of(&data)?, Machine::of(device)?);
+
+        let mut chosen = automatic::choose(entry, &images, &machine, None)?;
+        let (mut config, mut notes) = resolve(chosen.table(OPEN)?, args)?;
+        let batch = chosen.choices.iter().find(|choice| choice.setting == "training.batch_size");
+        let wanted = config.training.batch_size;
+        if batch.and_then(|choice| choice.value.as_integer()) != Some(wanted as i64) {
+            chosen = automatic::choose(entry, &images, &machine, Some(wanted))?;
+        }
+        if config.data != opened {
+            data = open_data(&config.data)?;
+        }
+        let said = Some(config.training.epochs).filter(|&epochs| epochs != OPEN);
+        if let Some(epochs) = said {
+            (config, notes) = resolve(chosen.table(epochs)?, args)?;
+        }
+        announce(&chosen, &images, &config)?;
+        let args_too = args.clone();
+        let epochs = match said {
+            Some(_) => Epochs::Fixed,
+            None => Epochs::ByTime(
+                args.time.map_or(USUAL_TIME, |time| time.as_secs_f64()),
+                Box::new(move |epochs| resolve(chosen.table(epochs)?, &args_too)),
+            ),
+        };
+        Self { config, data, notes, epochs }.adapted(args)
+    }
+
+    /// What the arguments and the images decide after all else.
+    fn adapted(mut self, args: &RunArgs) -> Result<Self> {
+        if let Some(device) = &args.device {
+            self.config.device.clone_from(device);
+        }
+        adapt(&mut self.config, &self.data)?;
+        Ok(self)
+    }
+
+    /// Whether the time decides how many epochs there are.
+    pub(crate) fn by_time(&self) -> bool {
+        matches!(self.epochs, Epochs::ByTime(..))
+    }
+
+    /// Chooses the epochs, where they are to be chosen, so that the run that began at `started` ends on time.
+    ///
+    /// # Errors
+    /// When no settings can be made of them.
+    pub(crate) fn choose_epochs(
+        &mut self,
+        pace: Pace,
+        counts: Counts,
+        started: Instant,
+    ) -> Result<()> {
+        let Epochs::ByTime(time, with) = &self.epochs else { return Ok(()) };
+        let left = time * PLANNED - started.elapsed().as_secs_f64();
+        let takes = |epochs| Ok(Estimate::new(&with(epochs)?.0, counts, pace, 0).seconds());
+        let epochs = most_epochs(left, takes)?;
+        let device = self.config.device.clone();
+        (self.config, self.notes) = with(epochs)?;
+        self.config.device = device;
+        adapt(&mut self.config, &self.data)?;
+        let first = duration(takes(1)?);
+        eprintln!(
+            "epochs   {epochs}, {}",
+            match takes(1)? > left {
+                true => format!(
+                    "though a run of one takes about {first}; --limit N trains on fewer images"
+                ),
+                false =>
+                    format!("so that the run ends within {} (--time for another)", duration(*time)),
+            }
+        );
+        Ok(())
+    }
+}
+
+/// The settings that a run wrote.
+fn whole(file: &Path, entry: &MethodEntry) -> Result<Table> {
+    let table = overrides::read(file)?;
+    let method = table.get("method").and_then(toml::Value::as_str).unwrap_or_default();
+    ensure!(
+        method == entry.name,
+        "{} has settings for {method}, not for {}",
+        file.display(),
+        entry.name
+    );
+    Ok(table)
+}
+
+/// Settles where views are made, and by what they are normalized.
+fn adapt(config: &mut RunConfig, data: &Dataset) -> Result<()> {
+    config.augment = config.augment.on(device::choose(&config.device)?);
+    for op in config.views.iter_mut().flat_map(|views| &mut views.ops) {
+        op.normalize_by(data.mean, data.std);
+    }
+    Ok(())
+}
+
+/// Says what was chosen, and why.
+fn announce(chosen: &Automatic, images: &Images, config: &RunConfig) -> Result<()> {
+    let Images { count, side, gray, .. } = images;
+    let color = if *gray { "gray" } else { "color" };
+    eprintln!(
+        "settings for {count} {color} images of {side} px; any flag or --set changes its own"
+    );
+    eprint!("{}", chosen.text(config)?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::build::build_method;
+    use portolan::METHODS;
+    use portolan_tensor::{Device, tch};
+    use std::time::Duration;
+
+    const PACE: Pace = Pace { step: 0.5, image: 0.001, checkpoint: 0, encoder: 0, width: 8 };
+
+    /// Arguments for a folder of `n` photos of 120 by 100 pixels below `root`.
+    fn photos(root: &Path, n: u32) -> RunArgs {
+        for i in 0..n {
+            let pixel = |x, y| image::Rgb([(i * 9) as u8, (x * 2) as u8, (y * 2) as u8]);
+            image::RgbImage::from_fn(120, 100, pixel)
+                .save(root.join(format!("{i:02}.png")))
+                .unwrap();
+        }
+        RunArgs {
+            data: Some(root.display().to_string()),
+            device: Some("cpu".to_owned()),
+            ..RunArgs::default()
+        }
+    }
+
+    #[test]
+    fn every_method_has_settings_for_a_folder_of_photos() {
+        tch::set_num_threads(1);
+        let folder = tempfile::tempdir().unwrap();
+        let args = photos(folder.path(), 20);
+        for entry in METHODS {
+            let mut plan = Plan::new(entry, automatic::NAME, &args).unwrap();
+            assert!(plan.by_time(), "{}", entry.name);
+            plan.choose_epochs(PACE, Counts::of(&plan.data), Instant::now()).unwrap();
+            let config = &plan.config;
+            config.training.validate(20, Device::Cpu).unwrap();
+            build_method(config, Device::Cpu).unwrap();
+            // Of an hour, 95 % are planned with; an epoch has five steps of four images.
+            assert!((1_000..1_400).contains(&config.training.epochs), "{}", config.training.epochs);
+            assert_eq!((config.evaluation.size, config.training.batch_size), (96, 4));
+        }
+    }
+
+    #[test]
+    fn flags_beat_what_the_time_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = RunArgs {
+            epochs: Some(3),
+            batch_size: Some(10),
+            time: Some(Duration::from_secs(600)),
+            ..photos(folder.path(), 20)
+        };
+        let moco = crate::methods::find("moco").unwrap();
+        let plan = Plan::new(moco, automatic::NAME, &args).unwrap();
+        assert!(!plan.by_time());
+        assert_eq!((plan.config.training.epochs, plan.config.training.batch_size), (3, 10));
+        let by_set = RunArgs { epochs: None, set: vec!["epochs=4".to_owned()], ..args.clone() };
+        let plan = Plan::new(moco, automatic::NAME, &by_set).unwrap();
+        assert_eq!((plan.by_time(), plan.config.training.epochs), (false, 4));
+
+        let timed = RunArgs { epochs: None, ..args };
+        let mut plan = Plan::new(moco, "shapes", &timed).unwrap();
+        plan.choose_epochs(PACE, Counts::of(&plan.data), Instant::now()).unwrap();
+        let epochs = plan.config.training.epochs;
+        assert_eq!(plan.config.recipe, "shapes");
+        assert!((500..=570).contains(&epochs), "two steps of half a second an epoch: {epochs}");
+    }
+
+    #[test]
+    fn the_settings_that_a_run_wrote_repeat_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = RunArgs { epochs: Some(3), ..photos(folder.path(), 20) };
+        let dino = crate::methods::find("dino").unwrap();
+        let first = Plan::new(dino, automatic::NAME, &args).unwrap();
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, toml::to_string(&first.config).unwrap()).unwrap();
+        let args = RunArgs { config: Some(file), ..RunArgs::default() };
+        let again = Plan::new(dino, automatic::NAME, &args).unwrap();
+        assert!(!again.by_time());
+        let text = |plan: &Plan| toml::to_string(&plan.config).unwrap();
+        assert_eq!(text(&again), text(&first));
+        let other = Plan::new(crate::methods::find("moco").unwrap(), automatic::NAME, &args);
+        assert!(other.err().unwrap().to_string().contains("dino, not for moco"));
+    }
+}

@@ -1,0 +1,254 @@
+//! A run as one of several processes, as torchrun, Slurm or `cargo xtask launch` start them.
+
+use anyhow::Result;
+use portolan_method::ImageMethod;
+use portolan_tensor::distributed::{self, Launch};
+use portolan_tensor::{Device, Tensor, seed};
+
+/// How long a process waits for another, in seconds: one that has ended is noticed at once, one that only stands still
+/// (a slow disk, a stopped process) may go on.
+const PATIENCE: u64 = 600;
+
+/// The device and the number of threads of this process: on a machine with several, a GPU each, and a part of the cores.
+///
+/// # Errors
+/// When this process is one of several and `device` names one GPU for all.
+pub(crate) fn place(
+    launch: Option<&Launch>,
+    device: &str,
+    threads: Option<usize>,
+) -> Result<(String, Option<usize>)> {
+    let Some(launch) = launch else { return Ok((device.to_owned(), threads)) };
+    let gpu = portolan_tensor::device::choose(device)?.is_cuda();
+    anyhow::ensure!(
+        !device.contains(':'),
+        "--device {device} is one GPU for all processes of the job; give --device cuda, and each takes the one of its LOCAL_RANK"
+    );
+    let device = if gpu { format!("cuda:{}", launch.local_rank) } else { device.to_owned() };
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let here = std::env::var("LOCAL_WORLD_SIZE").ok().and_then(|n| n.parse().ok());
+    Ok((device, threads.or(Some((cores / here.unwrap_or(1usize).max(1)).max(1)))))
+}
+
+/// This process's part in its job. Dropped before [`Membership::leave`], as an error or a panic does it, it leaves the
+/// others without waiting for them: libtorch would otherwise do so while the program ends, when it is too late for NCCL.
+#[must_use]
+pub(crate) struct Membership;
+
+impl Membership {
+    /// Leaves the others, once all are here; whether what is left to do is this process's.
+    ///
+    /// # Errors
+    /// When another process is gone.
+    pub(crate) fn leave(self) -> Result<bool> {
+        let first = distributed::rank() == 0;
+        let _all_here = distributed::sum(&Tensor::from(0i64))?;
+        distributed::leave()?;
+        Ok(first)
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        // Whatever libtorch has to say about it, the error that led here matters more.
+        let _ = distributed::abandon();
+    }
+}
+
+/// Joins the other processes, if there are any.
+///
+/// # Errors
+/// When they do not all come.
+pub(crate) fn join(launch: Option<&Launch>, device: Device) -> Result<Membership> {
+    let Some(launch) = launch else { return Ok(Membership) };
+    // A layer that loses the others has no other way to say so than to panic: that is no fault of the program.
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| match info.payload().downcast_ref::<String>() {
+        Some(text) if text.contains(distributed::LOST) => eprintln!("error: {text}"),
+        _ => usual(info),
+    }));
+    distributed::join(launch, device, PATIENCE)?;
+    Ok(Membership)
+}
+
+/// Has all processes begin with the networks of the first, and draw what is random in them (stochastic depth) each for itself.
+///
+/// # Errors
+/// When another process is gone.
+pub(crate) fn begin_alike(method: &dyn ImageMethod, run_seed: u64) -> Result<()> {
+    let state: Vec<Tensor> = method.state().into_iter().map(|(_, tensor)| tensor).collect();
+    distributed::broadcast(&state)?;
+    if distributed::rank() > 0 {
+        seed(run_seed.wrapping_add(distributed::rank() as u64));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::RunConfig;
+    use crate::config::build::build_method;
+    use crate::config::build::tests::shrink;
+    use portolan::METHODS;
+    use portolan_encoders::{EncoderConfig, Stem};
+    use portolan_method::{Batch, Family, StepContext};
+    use portolan_tensor::distributed::Reducer;
+    use portolan_tensor::{Kind, channels_last, io, tch};
+    use std::path::Path;
+    use std::process::{Child, Command};
+
+    /// Set for the processes that a test starts: where they leave what they found.
+    const OUT: &str = "PORTOLAN_TEST_OUT";
+    const IMAGES: i64 = 16;
+
+    /// The test of this name once more, in so many processes that find each other.
+    fn start(test: &str, processes: usize, out: &Path) -> Vec<Child> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let process = |rank: usize| {
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", test, "--nocapture"])
+                .env("RANK", rank.to_string())
+                .env("WORLD_SIZE", processes.to_string())
+                .env("MASTER_ADDR", "127.0.0.1")
+                .env("MASTER_PORT", port.to_string())
+                .env(OUT, out)
+                .spawn()
+                .unwrap()
+        };
+        (0..processes).map(process).collect()
+    }
+
+    /// Every method; MoCo also with the shuffled batch norm of its first form, which is not synchronized.
+    fn cases() -> Vec<(String, RunConfig)> {
+        let mut cases = Vec::new();
+        for method in METHODS {
+            let mut config: RunConfig = method.recipe("shapes").unwrap().try_into().unwrap();
+            if method.family == Family::Reconstruction {
+                config.encoder = EncoderConfig::named("vit_w8d2h2_patch4_32").unwrap();
+            }
+            if let EncoderConfig::Resnet(resnet) = &mut config.encoder {
+                (resnet.stem, resnet.batch_norm_splits) = (Stem::CifarStrided, 1);
+            }
+            shrink(&mut config);
+            cases.push((method.name.to_owned(), config.clone()));
+            if let ("moco", EncoderConfig::Resnet(resnet)) = (method.name, &mut config.encoder) {
+                resnet.batch_norm_splits = 4;
+                cases.push(("moco-shuffled".to_owned(), config));
+            }
+        }
+        cases
+    }
+
+    /// Loss, gradients and state of two steps in float64, on this process's part of the batches.
+    fn two_steps(config: &RunConfig) -> Vec<(String, Tensor)> {
+        tch::set_num_threads(1);
+        seed(1);
+        let mut method = build_method(config, Device::Cpu).unwrap();
+        for (_, mut tensor) in method.state() {
+            if tensor.is_floating_point() {
+                tensor.set_data(&tensor.to_kind(Kind::Double));
+            }
+        }
+        begin_alike(&*method, 0).unwrap();
+        let mut optimizer = portolan_train::optimizer(&config.training, &*method).unwrap();
+        let params: Vec<Tensor> = optimizer.params().map(Tensor::shallow_clone).collect();
+        let reducer = Reducer::new(&params).unwrap();
+        let mut found = Vec::new();
+        seed(2);
+        for step in 0..2 {
+            let cx = StepContext::new(step, 4, Device::Cpu).with_epoch(step);
+            let whole = |view: &portolan_augment::ViewSpec| {
+                let size = i64::from(view.size());
+                Tensor::randn([IMAGES, 3, size, size], (Kind::Double, Device::Cpu))
+            };
+            let views = method
+                .views()
+                .iter()
+                .map(|view| channels_last(&cx.shard(&whole(view), 0)))
+                .collect();
+            let batch = Batch { inputs: views, ids: vec![0; (IMAGES / cx.processes()) as usize] };
+            optimizer.zero_grad().unwrap();
+            let loss = method.loss(&batch, &cx).unwrap().loss;
+            if let Some(reducer) = &reducer {
+                reducer.prepare(&loss).unwrap();
+            }
+            loss.backward();
+            found.push((format!("{step}.loss"), distributed::mean(&loss.detach()).unwrap()));
+            let gradients = params.iter().enumerate().filter(|(_, param)| param.grad().defined());
+            found.extend(
+                gradients.map(|(i, param)| (format!("{step}.grad.{i}"), param.grad().copy())),
+            );
+            method.before_update(&cx).unwrap();
+            optimizer.step(0.01, 1).unwrap();
+            method.after_update(&cx).unwrap();
+        }
+        found.extend(method.state().into_iter().map(|(name, tensor)| (name, tensor.copy())));
+        found
+    }
+
+    /// A run that ends with an error in process 0 and, as where a layer loses the others, with a panic in process 1.
+    fn failing_run(launch: &Launch) -> Result<()> {
+        let _membership = join(Some(launch), Device::Cpu)?;
+        assert_eq!(distributed::world_size(), 2);
+        assert!(launch.rank == 0, "on purpose");
+        anyhow::bail!("on purpose")
+    }
+
+    #[test]
+    fn a_process_that_fails_leaves_the_others() {
+        if let Some(launch) = Launch::from_env().unwrap() {
+            let ended = std::panic::catch_unwind(|| failing_run(&launch));
+            assert_eq!(ended.is_err(), launch.rank == 1, "{ended:?}");
+            assert_eq!((distributed::rank(), distributed::world_size()), (0, 1));
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for mut child in
+            start("job::tests::a_process_that_fails_leaves_the_others", 2, folder.path())
+        {
+            assert!(child.wait().unwrap().success());
+        }
+    }
+
+    #[test]
+    fn many_processes_do_what_one_does_with_all_images() {
+        let cases = cases();
+        if let Some(launch) = Launch::from_env().unwrap() {
+            let membership = join(Some(&launch), Device::Cpu).unwrap();
+            let out = std::env::var(OUT).unwrap();
+            for (name, config) in &cases {
+                let file = Path::new(&out).join(format!("{name}-{}", launch.rank));
+                io::save(&file, &two_steps(config), &Default::default()).unwrap();
+            }
+            assert_eq!(membership.leave().unwrap(), launch.rank == 0);
+            return;
+        }
+        for processes in [2, 4] {
+            let folder = tempfile::tempdir().unwrap();
+            let test = "job::tests::many_processes_do_what_one_does_with_all_images";
+            for mut child in start(test, processes, folder.path()) {
+                assert!(child.wait().unwrap().success());
+            }
+            for (name, config) in &cases {
+                let alone = two_steps(config);
+                for rank in 0..processes {
+                    let (found, _) =
+                        io::load(&folder.path().join(format!("{name}-{rank}"))).unwrap();
+                    assert_eq!(found.len(), alone.len(), "{name}");
+                    for (what, expected) in &alone {
+                        let (a, b) =
+                            (found[what].to_kind(Kind::Double), expected.to_kind(Kind::Double));
+                        let worst = (&a - &b).abs().max().double_value(&[]);
+                        let scale = b.abs().max().double_value(&[]).max(1.0);
+                        assert!(
+                            worst <= 1e-8 * scale,
+                            "{what} of {name} in process {rank} of {processes} differs by {worst:e}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

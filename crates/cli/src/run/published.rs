@@ -1,0 +1,171 @@
+//! Whether a run's figures may be set beside published ones.
+
+use anyhow::Result;
+use portolan_data::Dataset;
+use portolan_report as report;
+use toml::Table;
+
+use crate::config::overrides;
+use crate::config::{PublishedFigure, RunConfig};
+use crate::methods;
+
+/// Whether a published figure was measured as this run's is, and if not, in what it differs.
+pub(crate) fn compare(
+    figure: &PublishedFigure,
+    config: &RunConfig,
+    data: &Dataset,
+    rollbacks: u32,
+) -> report::Published {
+    let mut differences = Vec::new();
+    let mut differs = |really: bool, what: String| {
+        if really {
+            differences.push(what);
+        }
+    };
+    // Only a download that matched the published checksum is the published data.
+    let same_data = data.verified && data.name == figure.data;
+    differs(!same_data, format!("other data ({} instead of {})", data.name, figure.data));
+    differs(config.data.limit > 0 && same_data, "a part of the data".to_owned());
+    let encoder = config.encoder.name();
+    differs(encoder != figure.encoder, format!("other encoder ({encoder})"));
+    let epochs = config.training.epochs;
+    differs(epochs != figure.epochs, format!("{epochs} epochs instead of {}", figure.epochs));
+    let knn = &config.evaluation.knn;
+    let same_knn = knn.k == figure.k && (knn.temperature - figure.temperature).abs() < 1e-9;
+    differs(
+        figure.metric.starts_with("knn") && !same_knn,
+        format!("k = {}, temperature {}", knn.k, knn.temperature),
+    );
+    differs(
+        figure.metric.starts_with("linear"),
+        "linear classifier solved on frozen features here, trained there".to_owned(),
+    );
+    differs(rollbacks > 0, format!("the learning rate was halved {rollbacks} times on the way"));
+    differences.extend(fewer_looks(figure, config.training.knn_every));
+    // A recipe that is not known any more, of an older run, cannot be told from its settings.
+    differences.extend(changed(config).unwrap_or_else(|_| vec!["an unknown recipe".to_owned()]));
+    differences.extend(figure.differs.iter().cloned());
+    report::Published {
+        source: figure.source.clone(),
+        // On the head's outputs where the source measures there; this run has that figure too.
+        metric: match figure.features.as_str() {
+            "head" => figure.metric.replace("knn_", "knn_head_"),
+            _ => figure.metric.clone(),
+        },
+        value: figure.value,
+        setting: figure.setting.clone(),
+        comparable: differences.is_empty(),
+        differences,
+    }
+}
+
+/// The more epochs are measured, the better the best of them. Sources that report their best epoch measure every one.
+fn fewer_looks(figure: &PublishedFigure, knn_every: u64) -> Option<String> {
+    match knn_every {
+        _ if !figure.best_epoch => None,
+        0 => Some("kNN after the last epoch alone, instead of the best of all".to_owned()),
+        1 => None,
+        n => Some(format!("the best of one epoch in {n}, instead of the best of all")),
+    }
+}
+
+/// The settings that are not those of the run's recipe, a few words each: all on which a figure depends, but for those that are compared
+/// with the published figure's own (data, encoder, epochs, kNN).
+fn changed(config: &RunConfig) -> Result<Vec<String>> {
+    let mut recipe: RunConfig =
+        methods::find(&config.method)?.recipe(&config.recipe)?.try_into()?;
+    recipe.seed = config.seed;
+    recipe.device.clone_from(&config.device);
+    recipe.augment = config.augment;
+    recipe.data = config.data.clone();
+    if recipe.encoder.name() != config.encoder.name() {
+        recipe.encoder = config.encoder.clone();
+    }
+    recipe.evaluation.knn = config.evaluation.knn.clone();
+    let (ours, training) = (&mut recipe.training, &config.training);
+    ours.epochs = training.epochs;
+    ours.knn_every = training.knn_every;
+    ours.checkpoint_minutes = training.checkpoint_minutes;
+    ours.max_bad = training.max_bad;
+    ours.on_divergence = training.on_divergence;
+    ours.cuda_graph = training.cuda_graph;
+    // The data set's are put in the place of the recipe's.
+    if let Some((mean, std)) = config.normalization() {
+        let ops = recipe.views.iter_mut().flat_map(|views| &mut views.ops);
+        ops.for_each(|op| op.normalize_by(mean, std));
+    }
+    let (recipe, run) = (Table::try_from(&recipe)?, Table::try_from(config)?);
+    let mut changed = Vec::new();
+    for path in overrides::paths(&run).iter().filter(|path| *path != "published") {
+        match (overrides::at(&recipe, path), overrides::at(&run, path)) {
+            (before, now) if before == now => {}
+            (_, Some(now)) if now.is_table() => {} // what is in it comes by itself
+            (_, Some(now)) if now.is_array() => changed.push(format!("other {path}")),
+            (Some(before), Some(now)) => changed.push(format!("{path} {now} instead of {before}")),
+            (_, now) => changed.extend(now.map(|now| format!("{path} {now}"))),
+        }
+    }
+    Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_recipe_is_itself() {
+        for entry in portolan::METHODS {
+            for recipe in entry.recipes {
+                let name = recipe.name;
+                let config: RunConfig = entry.recipe(name).unwrap().try_into().unwrap();
+                assert_eq!(
+                    changed(&config).unwrap(),
+                    Vec::<String>::new(),
+                    "{} {name}",
+                    entry.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_best_of_fewer_epochs_is_told_from_the_best_of_all() {
+        let config: RunConfig =
+            methods::find("moco").unwrap().recipe("cifar10").unwrap().try_into().unwrap();
+        let (last, best) = (&config.published[0], &config.published[3]);
+        assert!(!last.best_epoch && best.best_epoch);
+        assert_eq!(config.training.knn_every, 1);
+        assert!(fewer_looks(best, 1).is_none());
+        assert!(fewer_looks(best, 10).unwrap().contains("one epoch in 10"));
+        assert!(fewer_looks(best, 0).unwrap().contains("last epoch alone"));
+        assert!([0, 1, 10].iter().all(|every| fewer_looks(last, *every).is_none()));
+    }
+
+    #[test]
+    fn what_a_figure_depends_on_is_named_and_nothing_else() {
+        let mut table = methods::find("moco").unwrap().recipe("cifar10").unwrap();
+        for text in [
+            "seed=7",
+            "data.source=./x",
+            "epochs=3",
+            "knn_every=0",
+            "temperature=0.5",
+            "batch_size=64",
+        ] {
+            overrides::set_from_text(&mut table, text).unwrap();
+        }
+        let mut config: RunConfig = table.try_into().unwrap();
+        config.init = "other.pth".to_owned();
+        for op in config.views.iter_mut().flat_map(|views| &mut views.ops) {
+            op.normalize_by([0.1; 3], [0.2; 3]);
+        }
+        let found = changed(&config).unwrap();
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0].starts_with("init \"other.pth\""), "{found:?}");
+        assert!(found[1].starts_with("settings.temperature 0.5 instead of 0.1"), "{found:?}");
+        assert!(found[2].starts_with("training.batch_size 64 instead of 512"), "{found:?}");
+        config.views[0].ops.remove(1);
+        assert!(changed(&config).unwrap().contains(&"other views".to_owned()));
+    }
+}

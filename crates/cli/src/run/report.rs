@@ -1,0 +1,350 @@
+//! After training: figures, pictures, `encoder.safetensors`, `report.json` and `report.html`.
+
+use anyhow::Result;
+use image::RgbImage;
+use portolan_augment::cpu;
+use portolan_data::{Dataset, Source};
+use portolan_doctor::examine;
+use portolan_evaluate::{Features, features, knn_predict, neighbors, pca, tsne};
+use portolan_method::ImageMethod;
+use portolan_metrics::{MetricsRow, read_metrics};
+use portolan_random::{Purpose, stream};
+use portolan_report as report;
+use portolan_tensor::{Device, IndexOp, Precision, Tensor, device};
+use portolan_train::Outcome;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::config::RunConfig;
+use crate::data::is_labeled;
+use crate::encoder_source::eval_view;
+use crate::encoder_source::run_encoder;
+use crate::methods;
+use crate::run::published::compare;
+use crate::run::scores::{beside_untrained, measure};
+
+/// What a reader must know of a run that accumulates gradients.
+pub(crate) const ACCUMULATION: &str =
+    "gradients are accumulated: negatives and batch statistics are those of a micro-batch";
+/// Points of the map; more hide each other.
+const MAP_POINTS: usize = 2_000;
+/// Points of the map that show their image.
+const MAP_PICTURES: usize = 120;
+/// Rows of the galleries.
+const ROWS: usize = 8;
+/// Neighbors shown of each test image.
+const SHOWN_NEIGHBORS: usize = 6;
+
+/// How precision is written.
+pub(crate) fn precision_name(precision: Precision) -> &'static str {
+    match precision {
+        Precision::Fp32 => "fp32",
+        Precision::Bf16 => "bf16",
+    }
+}
+
+/// Writes everything a finished run leaves, and says the figures.
+///
+/// # Errors
+/// When images cannot be read or files cannot be written.
+pub(crate) fn write_report(
+    config: &RunConfig,
+    data: &Dataset,
+    method: &dyn ImageMethod,
+    outcome: &Outcome,
+    folder: &Path,
+    device: Device,
+) -> Result<()> {
+    run_encoder::write(method.encoder(), config, &folder.join(run_encoder::FILE))?;
+    let measured = match is_labeled(data) {
+        true => Some(measure(method.encoder(), config, data, device)?),
+        false => None,
+    };
+    let (knn, linear_probe) = match &measured {
+        Some(measured) => {
+            let (knn, probe) = beside_untrained(measured, config, data, method, outcome, device)?;
+            (Some(knn), Some(probe))
+        }
+        None => (None, None),
+    };
+    let report = summarize(config, data, method, outcome, (knn, linear_probe), device);
+    report.write(folder)?;
+
+    let bank_and_test = measured.as_ref().map(|measured| (&measured.bank, &measured.test));
+    let gallery = match bank_and_test {
+        Some((bank, test)) => nearest(config, data, bank, test)?,
+        None => Vec::new(),
+    };
+    let (map, layout) = match (bank_and_test, &data.test) {
+        (Some((_, test)), Some(source)) => map(test, &**source)?,
+        _ => {
+            let view = eval_view(config, data);
+            let precision = config.training.precision;
+            let some = portolan_data::subset(data.train.clone(), MAP_POINTS);
+            map(&features(method.encoder(), &*some, &view, device, precision)?, &*some)?
+        }
+    };
+    let views = views(config, data);
+    let metrics = read_metrics(&folder.join(portolan_metrics::FILE))?;
+    let finding = examine(&doctor_run(config, &metrics));
+    let page = report::Page {
+        method_name: methods::find(&config.method)?.title,
+        report: &report,
+        metrics: &metrics,
+        finding: finding.as_ref(),
+        views: &views,
+        neighbors: &gallery,
+        map: &map,
+        layout,
+        classes: &data.classes,
+        config_toml: &toml::to_string(config)?,
+    };
+    report::write_html(&page, folder)?;
+    say(&report, folder);
+    Ok(())
+}
+
+/// What the rules look at of a run with these settings.
+pub(crate) fn doctor_run<'a>(
+    config: &'a RunConfig,
+    rows: &'a [MetricsRow],
+) -> portolan_doctor::Run<'a> {
+    let training = &config.training;
+    portolan_doctor::Run {
+        method: &config.method,
+        batch_size: training.batch_size / training.accumulate,
+        rows,
+    }
+}
+
+fn summarize(
+    config: &RunConfig,
+    data: &Dataset,
+    method: &dyn ImageMethod,
+    outcome: &Outcome,
+    (knn, linear_probe): (Option<report::Knn>, Option<report::LinearProbe>),
+    device: Device,
+) -> report::Report {
+    let training = &config.training;
+    let published = config
+        .published
+        .iter()
+        .map(|figure| compare(figure, config, data, outcome.rollbacks))
+        .collect();
+    let mut notes = Vec::new();
+    if training.accumulate > 1 {
+        notes.push(ACCUMULATION.to_owned());
+    }
+    if !config.init.is_empty() {
+        notes.push(format!("training began with the encoder of {}", config.init));
+    }
+    if outcome.rollbacks > 0 {
+        notes.push(format!(
+            "the loss or the representation went wrong {} times: each time training went on from a checkpoint before, at half the \
+             learning rate",
+            outcome.rollbacks
+        ));
+    }
+    let parameters = method.encoder().vars().parameters();
+    report::Report {
+        method: config.method.clone(),
+        recipe: config.recipe.clone(),
+        encoder: config.encoder.name(),
+        epochs: training.epochs as usize,
+        batch_size: training.batch_size,
+        seed: config.seed,
+        dataset: report::Dataset {
+            name: data.name.clone(),
+            sha256: data.sha256.clone(),
+            train: data.to_pretrain_on().len(),
+            test: data.test.as_ref().map_or(0, |test| test.len()),
+            classes: data.classes.len(),
+        },
+        device: device::name(device),
+        precision: precision_name(training.precision).to_owned(),
+        seconds: outcome.seconds,
+        images_per_second: outcome.images_per_second,
+        knn,
+        linear_probe,
+        published,
+        parameters: parameters.iter().map(|(_, tensor)| tensor.numel() as u64).sum(),
+        notes,
+        skipped: report::Skipped {
+            count: outcome.skipped.len(),
+            first: outcome.skipped.iter().take(5).cloned().collect(),
+        },
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        finished: report::now(),
+    }
+}
+
+/// A few training images and the views of them that training saw in its first epoch.
+fn views(config: &RunConfig, data: &Dataset) -> Vec<report::SourceViews> {
+    let ids = spread(data.train.len(), ROWS);
+    ids.filter_map(|id| {
+        let original = picture(&*data.train, id)?;
+        let view = |(v, spec)| {
+            let mut rng = stream(config.seed, Purpose::View, &[0, id as u64, v as u64]);
+            cpu::picture(spec, &original, &mut rng)
+        };
+        let views = config.each_view().iter().enumerate().map(view).collect();
+        Some(report::SourceViews { original, views })
+    })
+    .collect()
+}
+
+/// `some` indices (all where there are fewer), evenly spread over `0..n`.
+fn spread(n: usize, some: usize) -> impl Iterator<Item = usize> {
+    let some = some.min(n);
+    (0..some).map(move |i| i * n / some)
+}
+
+/// `ROWS` indices of items with these labels, of as many classes as possible: the first item of each class (of classes evenly spread
+/// over all, where there are more), then the second, and so on. By class.
+fn of_each_class(labels: &[i64]) -> Vec<usize> {
+    let mut classes: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for (index, &label) in labels.iter().enumerate() {
+        classes.entry(label).or_default().push(index);
+    }
+    let classes: Vec<Vec<usize>> = classes.into_values().collect();
+    let mut chosen = Vec::new();
+    let rounds = classes.iter().map(Vec::len).max().unwrap_or(0);
+    for round in 0..rounds {
+        let of_round: Vec<usize> =
+            classes.iter().filter_map(|class| class.get(round)).copied().collect();
+        chosen.extend(spread(of_round.len(), ROWS - chosen.len()).map(|i| of_round[i]));
+        if chosen.len() == ROWS {
+            break;
+        }
+    }
+    chosen.sort_by_key(|&index| (labels[index], index));
+    chosen
+}
+
+fn picture(source: &dyn Source, id: usize) -> Option<RgbImage> {
+    source.picture(id).and_then(|picture| picture.decode()).ok()
+}
+
+/// A few test images, of different classes, with their nearest training images.
+fn nearest(
+    config: &RunConfig,
+    data: &Dataset,
+    bank: &Features,
+    test: &Features,
+) -> Result<Vec<report::Neighbors>> {
+    let Some(source) = &data.test else { return Ok(Vec::new()) };
+    let Some(labels) = &bank.labels else { return Ok(Vec::new()) };
+    let rows = of_each_class(&Vec::<i64>::try_from(test.labels()?)?);
+    let rows: Vec<i64> = rows.into_iter().map(|row| row as i64).collect();
+    let queries = test.x.index_select(0, &Tensor::from_slice(&rows));
+    let (similarities, indices) = neighbors(&bank.x, &queries, SHOWN_NEIGHBORS)?;
+    let classes = data.classes.len() as i64;
+    let predicted = knn_predict(&bank.x, labels, &queries, classes, &config.evaluation.knn)?;
+    let mut gallery = Vec::new();
+    for (i, &row) in rows.iter().enumerate() {
+        let id = test.ids[row as usize];
+        let Some(image) = picture(&**source, id) else { continue };
+        let near = |n: i64| {
+            let id = bank.ids[indices.i((i as i64, n)).int64_value(&[]) as usize];
+            Some(report::Neighbor {
+                image: picture(&*data.train, id)?,
+                label: data.train.label(id).map(|label| label as usize),
+                similarity: similarities.i((i as i64, n)).double_value(&[]),
+            })
+        };
+        gallery.push(report::Neighbors {
+            image,
+            label: source.label(id).map(|label| label as usize),
+            predicted: Some(predicted.int64_value(&[i as i64]) as usize),
+            nearest: (0..indices.size()[1]).filter_map(near).collect(),
+        });
+    }
+    Ok(gallery)
+}
+
+/// The features in two dimensions, as points; some with their image.
+fn map(
+    features: &Features,
+    source: &dyn Source,
+) -> Result<(Vec<report::MapPoint>, report::Layout)> {
+    // Spread over all: the first images of a folder are those of its first classes.
+    let rows: Vec<i64> = spread(features.ids.len(), MAP_POINTS).map(|row| row as i64).collect();
+    let x = features.x.index_select(0, &Tensor::from_slice(&rows));
+    let n = rows.len() as i64;
+    let (points, layout) = match tsne(&x)? {
+        Some(points) => (points, report::Layout::Tsne),
+        None => (pca(&x, 2)?, report::Layout::PrincipalComponents),
+    };
+    // Spread over the images without a beat: classes may take turns.
+    let has_picture =
+        |i: i64| (i as f64 * 0.618_033_988_749_895).fract() < MAP_PICTURES as f64 / n as f64;
+    let point = |i: i64| {
+        let row = rows[i as usize];
+        report::MapPoint {
+            x: points.double_value(&[i, 0]) as f32,
+            y: points.double_value(&[i, 1]) as f32,
+            class: features.labels.as_ref().map(|labels| labels.int64_value(&[row]) as usize),
+            image: has_picture(i).then(|| picture(source, features.ids[row as usize])).flatten(),
+        }
+    };
+    Ok(((0..n).map(point).collect(), layout))
+}
+
+/// Says what came out, beside what was published.
+fn say(report: &report::Report, folder: &Path) {
+    let percent = |value: f64| format!("{:.1} %", 100.0 * value);
+    println!();
+    println!(
+        "{} epochs in {:.0} s, {:.0} images/s",
+        report.epochs, report.seconds, report.images_per_second
+    );
+    if let Some(knn) = &report.knn {
+        let untrained = percent(knn.random_init_top1);
+        println!("kNN (k = {})      {}   untrained {untrained}", knn.k, percent(knn.top1));
+        if let Some(head) = knn.head_top1 {
+            println!("  of the head     {}   what training compares", percent(head));
+        }
+    }
+    if let Some(probe) = &report.linear_probe {
+        let untrained = percent(probe.random_init_top1);
+        println!("linear probe      {}   untrained {untrained}", percent(probe.top1));
+    }
+    for figure in &report.published {
+        println!("published         {}   {}", percent(figure.value), figure.source);
+        match figure.comparable {
+            true => println!("                  comparable with this run"),
+            false => {
+                println!("                  not comparable: {}", figure.differences.join("; "));
+            }
+        }
+    }
+    if report.skipped.count > 0 {
+        let count = report.skipped.count;
+        println!(
+            "{count} images could not be read and were skipped, the first: {}",
+            report.skipped.first[0]
+        );
+    }
+    println!("report            {}", folder.join("report.html").display());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbors_are_shown_of_one_image_a_class() {
+        // A test split by class folders: 40 images of each of ten classes, and one image of an eleventh.
+        let labels: Vec<i64> = (0..400).map(|i| i / 40).chain([10]).collect();
+        let classes = |labels: &[i64]| -> Vec<i64> {
+            of_each_class(labels).into_iter().map(|index| labels[index]).collect()
+        };
+        assert_eq!(classes(&labels), [0, 1, 2, 4, 5, 6, 8, 9]);
+        // Most of the images are of one class.
+        let labels = [vec![0; 50], vec![1, 2, 1, 2, 2]].concat();
+        assert_eq!(of_each_class(&labels), [0, 1, 2, 50, 52, 51, 53, 54]);
+        assert_eq!(of_each_class(&[3, 3, 3]), [0, 1, 2]);
+        assert!(of_each_class(&[]).is_empty());
+    }
+}

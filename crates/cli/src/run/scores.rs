@@ -1,0 +1,149 @@
+//! The accuracies of a run: of its encoder, of its head, and of the encoder before training.
+
+use anyhow::{Context, Result};
+use portolan_augment::ViewSpec;
+use portolan_data::{Dataset, Source};
+use portolan_encoders::Encoder;
+use portolan_evaluate::{Features, LinearProbe, features, knn_top1, recalibrate};
+use portolan_method::ImageMethod;
+use portolan_report as report;
+use portolan_tensor::{Device, Kind, Precision, Tensor};
+use portolan_train::Outcome;
+
+use crate::config::RunConfig;
+use crate::config::build::build_method;
+use crate::encoder_source::eval_view;
+
+/// Images that bring an untrained encoder's batch statistics up to date.
+const RECALIBRATION: usize = 5_000;
+
+/// Accuracies of one encoder.
+pub(crate) struct Figures {
+    pub(crate) knn: f64,
+    pub(crate) probe: f64,
+}
+
+/// Features of both splits and the accuracies on them.
+pub(crate) struct Measured {
+    pub(crate) bank: Features,
+    pub(crate) test: Features,
+    pub(crate) figures: Figures,
+}
+
+/// The features of the training and of the test split.
+///
+/// # Errors
+/// When images cannot be read, or the data has no test split.
+pub(crate) fn both_splits(
+    encoder: &dyn Encoder,
+    data: &Dataset,
+    view: &ViewSpec,
+    device: Device,
+    precision: Precision,
+) -> Result<(Features, Features)> {
+    let of = |source: &dyn Source| features(encoder, source, view, device, precision);
+    let test = data.test.as_ref().context("the data has no test split")?;
+    Ok((of(&*data.train)?, of(&**test)?))
+}
+
+/// kNN and linear probe of an encoder: the training split for fitting, the test split for scoring.
+///
+/// # Errors
+/// When images cannot be read, or the data has no labeled test split.
+pub(crate) fn measure(
+    encoder: &dyn Encoder,
+    config: &RunConfig,
+    data: &Dataset,
+    device: Device,
+) -> Result<Measured> {
+    let view = eval_view(config, data);
+    let (bank, test) = both_splits(encoder, data, &view, device, config.training.precision)?;
+    let classes = data.classes.len() as i64;
+    let knn = knn_top1(&bank, &test, classes, &config.evaluation.knn)?;
+    let probe = LinearProbe::fit(&bank.x, bank.labels()?, classes)?;
+    let figures = Figures { knn, probe: probe.top1(&test)? };
+    Ok(Measured { bank, test, figures })
+}
+
+/// kNN alone, for a figure beside the main one.
+fn knn_of(
+    encoder: &dyn Encoder,
+    config: &RunConfig,
+    data: &Dataset,
+    device: Device,
+) -> Result<f64> {
+    let (bank, test) =
+        both_splits(encoder, data, &eval_view(config, data), device, config.training.precision)?;
+    let classes = data.classes.len() as i64;
+    knn_top1(&bank, &test, classes, &config.evaluation.knn)
+}
+
+/// kNN on what the projection head makes of the features.
+fn head_knn(
+    method: &dyn ImageMethod,
+    measured: &Measured,
+    config: &RunConfig,
+    data: &Dataset,
+    device: Device,
+) -> Result<Option<f64>> {
+    let project = |features: &Features| -> Option<Features> {
+        let x = method.project(&features.x.to_device(device))?;
+        Some(Features {
+            x: x.to_device(Device::Cpu).to_kind(Kind::Float),
+            labels: features.labels.as_ref().map(Tensor::shallow_clone),
+            ids: features.ids.clone(),
+            skipped: Vec::new(),
+        })
+    };
+    let Some((bank, test)) = project(&measured.bank).zip(project(&measured.test)) else {
+        return Ok(None);
+    };
+    let classes = data.classes.len() as i64;
+    knn_top1(&bank, &test, classes, &config.evaluation.knn).map(Some)
+}
+
+/// What accuracies are to be judged by: the encoder before training.
+struct Untrained {
+    /// As it was built.
+    as_built: f64,
+    /// Its batch statistics brought up to date with training images: without that it may be an unfairly poor
+    /// baseline, or a better one.
+    recalibrated: Figures,
+}
+
+fn untrained(config: &RunConfig, data: &Dataset, device: Device) -> Result<Untrained> {
+    let method = build_method(config, device)?;
+    let as_built = knn_of(method.encoder(), config, data, device)?;
+    let view = eval_view(config, data);
+    recalibrate(method.encoder(), &*data.train, &view, device, RECALIBRATION, config.seed)?;
+    let recalibrated = measure(method.encoder(), config, data, device)?.figures;
+    Ok(Untrained { as_built, recalibrated })
+}
+
+/// The figures of a trained encoder, as the report has them: beside the untrained one's.
+///
+/// # Errors
+/// When images cannot be read.
+pub(crate) fn beside_untrained(
+    measured: &Measured,
+    config: &RunConfig,
+    data: &Dataset,
+    method: &dyn ImageMethod,
+    outcome: &Outcome,
+    device: Device,
+) -> Result<(report::Knn, report::LinearProbe)> {
+    let before = untrained(config, data, device)?;
+    let after = &measured.figures;
+    let knn = report::Knn {
+        k: config.evaluation.knn.k,
+        temperature: config.evaluation.knn.temperature,
+        top1: after.knn,
+        best_over_epochs: outcome.best_knn.map_or(after.knn, |best| best.max(after.knn)),
+        random_init_top1: before.recalibrated.knn,
+        random_init_as_built_top1: Some(before.as_built),
+        head_top1: head_knn(method, measured, config, data, device)?,
+    };
+    let probe =
+        report::LinearProbe { top1: after.probe, random_init_top1: before.recalibrated.probe };
+    Ok((knn, probe))
+}

@@ -1,0 +1,22 @@
+//! DINO's registry entry and recipes.
+
+use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+
+use crate::Dino;
+
+/// DINO, as programs list and build it.
+pub const METHOD: MethodEntry = MethodEntry {
+    name: "dino",
+    title: "DINO",
+    family: Family::SelfDistillation,
+    recipes: &[
+        Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
+        Recipe { name: "shapes-vit", toml: include_str!("../recipes/shapes-vit.toml") },
+        Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },
+        Recipe { name: "imagenet", toml: include_str!("../recipes/imagenet.toml") },
+    ],
+    build: |settings, encoder, views, device| {
+        Ok(Box::new(Dino::new(parse_settings(settings)?, encoder, views, device)?))
+    },
+    needs_color: false,
+};

@@ -1,0 +1,43 @@
+//! The loader's second stage: the device finishes a batch's views.
+
+use anyhow::{Context, Result, ensure};
+use portolan_augment::{ViewSpec, device as on_device};
+use portolan_tensor::{Device, Tensor, channels_last, upload};
+
+use crate::host_stage::{HostBatch, View};
+
+/// Finishes what the host stage began.
+pub(crate) struct DeviceStage {
+    pub(crate) specs: Vec<ViewSpec>,
+    pub(crate) device: Device,
+    /// All images, `[n, height, width, 3]`, uint8, on the device, where they fit there.
+    pub(crate) resident: Option<Tensor>,
+}
+
+impl DeviceStage {
+    /// Finishes a batch's views: `[batch, 3, size, size]` each, float32, normalized, on the device,
+    /// channels last in memory. Call it where the device's other work is queued, outside autocast.
+    ///
+    /// # Errors
+    /// When nothing is on the device though the views were only drawn.
+    pub(crate) fn finish(&self, batch: &HostBatch) -> Result<Vec<Tensor>> {
+        let ids: Vec<i64> = batch.ids.iter().map(|&id| id as i64).collect();
+        let images = self
+            .resident
+            .as_ref()
+            .map(|all| all.index_select(0, &upload(&Tensor::from_slice(&ids), self.device)));
+        let finish = |(view, spec): (&View, &ViewSpec)| match view {
+            View::Made(made) => Ok(upload(made, self.device)),
+            View::Cropped(cropped, draws) => {
+                Ok(on_device::views_of_cropped(spec, &upload(cropped, self.device), draws))
+            }
+            View::Drawn(draws) => {
+                let images = images.as_ref().context("the images are not on the device")?;
+                Ok(on_device::views(spec, images, draws))
+            }
+        };
+        ensure!(batch.views.len() == self.specs.len(), "a batch has a view for each specification");
+        let views = batch.views.iter().zip(&self.specs).map(finish);
+        views.map(|view| view.map(|view| channels_last(&view))).collect()
+    }
+}

@@ -1,0 +1,260 @@
+//! The loader's first stage: threads read images, and make their views or draw what the device will
+//! make of them.
+
+use anyhow::{Result, anyhow, ensure};
+use image::RgbImage;
+use portolan_augment::{Draws, Op, ViewSpec, cpu};
+use portolan_data::Source;
+use portolan_random::{Purpose, Stream, stream};
+use portolan_tensor::{Device, Tensor, distributed, from_fill, page_locked};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use crate::device_stage::DeviceStage;
+
+/// Where views are made of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Augment {
+    /// On a GPU if the network is there, by the CPU otherwise.
+    Auto,
+    /// By the loader's threads, each view from a random stream of its own.
+    Cpu,
+    /// On the network's device, by operations on whole batches. Images of one size that fit stay there; of others the
+    /// crop is made by the loader's threads.
+    Device,
+}
+
+impl Augment {
+    /// What `Auto` means for this device of the network.
+    pub fn on(self, device: Device) -> Augment {
+        match self {
+            Augment::Auto if device.is_cuda() => Augment::Device,
+            Augment::Auto => Augment::Cpu,
+            chosen => chosen,
+        }
+    }
+}
+
+/// The most bytes of images that stay on the device.
+const RESIDENT: u64 = 2 << 30;
+
+/// The items that could not be read, with the reason: `describe: why`.
+pub(crate) type Skipped = Arc<Mutex<BTreeMap<usize, String>>>;
+
+/// Which micro-batch: its random streams are named by it.
+#[derive(Clone, Copy)]
+pub(crate) struct BatchIndex {
+    pub(crate) epoch: u64,
+    pub(crate) step: u64,
+    pub(crate) micro_batch: u64,
+}
+
+/// A batch as it leaves the loader's threads.
+pub(crate) struct HostBatch {
+    pub(crate) views: Vec<View>,
+    pub(crate) ids: Vec<usize>,
+}
+
+/// One view of each image of a batch; tensors are on the CPU, page-locked where they go to a GPU.
+pub(crate) enum View {
+    /// `[batch, 3, size, size]`, float32, normalized.
+    Made(Tensor),
+    /// Cropped images, `[batch, size, size, 3]`, uint8, and what is to be done with them.
+    Cropped(Tensor, Draws),
+    /// What is to be done with images that are on the device.
+    Drawn(Draws),
+}
+
+/// Reads images, and makes or begins their views.
+pub(crate) struct HostStage {
+    source: Arc<dyn Source>,
+    specs: Vec<ViewSpec>,
+    seed: u64,
+    /// Which process of the job this is.
+    rank: usize,
+    augment: Augment,
+    device: Device,
+    /// Width and height of all images, where they are on the device.
+    resident: Option<(u32, u32)>,
+    pub(crate) skipped: Skipped,
+}
+
+/// Both stages. Where views are made on the device, images that fit are uploaded to it. Runs on
+/// rayon's threads.
+///
+/// # Errors
+/// When images are wanted on the device and none can be read.
+pub(crate) fn stages(
+    source: Arc<dyn Source>,
+    specs: Vec<ViewSpec>,
+    seed: u64,
+    augment: Augment,
+    device: Device,
+) -> Result<(HostStage, DeviceStage)> {
+    let (augment, skipped) = (augment.on(device), Skipped::default());
+    let device_stage = DeviceStage { specs: specs.clone(), device, resident: None };
+    let rank = distributed::rank();
+    let host_stage =
+        HostStage { source, specs, seed, rank, augment, device, resident: None, skipped };
+    if host_stage.augment == Augment::Cpu {
+        return Ok((host_stage, device_stage));
+    }
+    ensure!(
+        !host_stage
+            .specs
+            .iter()
+            .flat_map(|spec| &spec.ops)
+            .any(|op| matches!(op, Op::RandAugment(_))),
+        "`rand_augment` is made by the CPU alone; set `augment` to \"cpu\""
+    );
+    let resident = host_stage.one_tensor()?;
+    let size_of = |images: &Tensor| (images.size()[2] as u32, images.size()[1] as u32);
+    Ok((
+        HostStage { resident: resident.as_ref().map(size_of), ..host_stage },
+        DeviceStage { resident: resident.map(|images| images.to_device(device)), ..device_stage },
+    ))
+}
+
+impl HostStage {
+    /// All images, `[n, height, width, 3]`, if they are few enough and of one size.
+    fn one_tensor(&self) -> Result<Option<Tensor>> {
+        let whole = |(width, height)| (0..width, 0..height);
+        let first = self.readable(0, whole)?;
+        let (n, bytes) = (self.source.len(), first.as_raw().len());
+        if bytes as u64 * n as u64 > RESIDENT {
+            return Ok(None);
+        }
+        let (width, height) = first.dimensions();
+        let shape = [n as i64, i64::from(height), i64::from(width), 3];
+        let mut outcome = Ok(());
+        let images = from_fill(&shape, |levels: &mut [u8]| {
+            let each = levels.par_chunks_exact_mut(bytes).enumerate();
+            outcome = each.try_for_each(|(i, out)| {
+                let image = self.readable(i, whole).map_err(Some)?;
+                if image.dimensions() != first.dimensions() {
+                    return Err(None); // the others need not be read
+                }
+                out.copy_from_slice(image.as_raw());
+                Ok(())
+            });
+        });
+        match outcome {
+            Ok(()) => Ok(Some(images)),
+            Err(None) => Ok(None),
+            Err(Some(error)) => Err(error),
+        }
+    }
+
+    /// Makes or begins the views of a batch. Runs on rayon's threads.
+    ///
+    /// # Errors
+    /// When no image can be read.
+    pub(crate) fn prepare(&self, index: BatchIndex, ids: &[usize]) -> Result<HostBatch> {
+        let specs = self.specs.iter().enumerate();
+        let views = if let Some(size) = self.resident {
+            let sizes = vec![size; ids.len()];
+            specs.map(|(v, spec)| View::Drawn(self.draws(index, v, spec, &sizes))).collect()
+        } else {
+            let read =
+                |&id: &usize| self.readable(id, |size| self.looked_at(index.epoch, id, size));
+            let images: Vec<RgbImage> = ids.par_iter().map(read).collect::<Result<_>>()?;
+            let images: Vec<&RgbImage> = images.iter().collect();
+            let view = |(v, spec)| match self.augment {
+                Augment::Device => self.cropped(index, v, spec, &images, ids),
+                _ => self.made(index.epoch, v, spec, &images, ids),
+            };
+            specs.map(view).collect()
+        };
+        Ok(HostBatch { views, ids: ids.to_vec() })
+    }
+
+    fn made(
+        &self,
+        epoch: u64,
+        v: usize,
+        spec: &ViewSpec,
+        images: &[&RgbImage],
+        ids: &[usize],
+    ) -> View {
+        let size = i64::from(spec.size());
+        let name = |i: usize| self.stream(epoch, ids[i], v);
+        let made = from_fill(&[images.len() as i64, 3, size, size], |values: &mut [f32]| {
+            cpu::batch(spec, images, name, values);
+        });
+        View::Made(page_locked(&made, self.device))
+    }
+
+    /// What a view of the item is drawn from.
+    fn stream(&self, epoch: u64, id: usize, v: usize) -> Stream {
+        stream(self.seed, Purpose::View, &[epoch, id as u64, v as u64])
+    }
+
+    /// The columns and rows of an image of this size that the item's views need.
+    fn looked_at(&self, epoch: u64, id: usize, size: (u32, u32)) -> (Range<u32>, Range<u32>) {
+        let views = self.specs.iter().enumerate();
+        cpu::looked_at(size, views.map(|(v, spec)| (spec, self.stream(epoch, id, v))))
+    }
+
+    fn cropped(
+        &self,
+        index: BatchIndex,
+        v: usize,
+        spec: &ViewSpec,
+        images: &[&RgbImage],
+        ids: &[usize],
+    ) -> View {
+        let sizes: Vec<_> = images.iter().map(|image| image.dimensions()).collect();
+        let mut draws = self.draws(index, v, spec, &sizes);
+        // By the item and not by the batch, as on the CPU: what is looked at has to be known before an image is decoded.
+        let region = |(&id, &size)| cpu::region(spec, size, &mut self.stream(index.epoch, id, v));
+        draws.regions = ids.iter().zip(&sizes).map(region).collect();
+        let size = i64::from(spec.size());
+        let cropped = from_fill(&[images.len() as i64, size, size, 3], |levels: &mut [u8]| {
+            let each = levels.par_chunks_exact_mut(levels.len() / images.len());
+            each.zip(images).enumerate().for_each(|(i, (out, image))| {
+                cpu::cropped(spec, image, draws.regions.get(i).copied(), out);
+            });
+        });
+        View::Cropped(page_locked(&cropped, self.device), draws)
+    }
+
+    fn draws(&self, index: BatchIndex, v: usize, spec: &ViewSpec, sizes: &[(u32, u32)]) -> Draws {
+        let mut numbers = vec![index.step, index.micro_batch, v as u64];
+        // One stream a batch: other processes' parts of it need others.
+        numbers.extend((self.rank > 0).then_some(self.rank as u64));
+        Draws::new(spec, sizes, &mut stream(self.seed, Purpose::BatchViews, &numbers))
+    }
+
+    /// The item's image or, where it cannot be read, the next readable item's: batches keep their size, and
+    /// the choice depends on the data alone. `wanted` says of what part of an image the pixels are needed.
+    fn readable(
+        &self,
+        id: usize,
+        wanted: impl Fn((u32, u32)) -> (Range<u32>, Range<u32>),
+    ) -> Result<RgbImage> {
+        let n = self.source.len();
+        let mut first = None;
+        for offset in 0..n {
+            let candidate = (id + offset) % n;
+            let picture = self.source.picture(candidate);
+            match picture.and_then(|one| one.decode_part(|width, height| wanted((width, height)))) {
+                Ok(image) => return Ok(image),
+                Err(error) => {
+                    let why = format!("{}: {error:#}", self.source.describe(candidate));
+                    first.get_or_insert_with(|| why.clone());
+                    if let Ok(mut skipped) = self.skipped.lock() {
+                        skipped.insert(candidate, why);
+                    }
+                }
+            }
+        }
+        Err(anyhow!(
+            "none of the {n} images can be read; the first that was tried: {}",
+            first.unwrap_or_default()
+        ))
+    }
+}

@@ -1,0 +1,21 @@
+//! MAE's registry entry and recipes.
+
+use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+
+use crate::Mae;
+
+/// MAE, as programs list and build it.
+pub const METHOD: MethodEntry = MethodEntry {
+    name: "mae",
+    title: "MAE",
+    family: Family::Reconstruction,
+    recipes: &[
+        Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
+        Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },
+        Recipe { name: "imagenet", toml: include_str!("../recipes/imagenet.toml") },
+    ],
+    build: |settings, encoder, views, device| {
+        Ok(Box::new(Mae::new(parse_settings(settings)?, encoder, views, device)?))
+    },
+    needs_color: false,
+};

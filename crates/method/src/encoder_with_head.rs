@@ -1,0 +1,70 @@
+//! An encoder and its projection head, which most methods train together.
+
+use anyhow::{Result, ensure};
+use portolan_augment::ViewSpec;
+use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead, build};
+use portolan_tensor::{Device, Tensor, Vars};
+
+/// An encoder f and a projection head g: z = g(f(x)).
+pub struct EncoderWithHead {
+    /// All tensors of both: `encoder.…` and `head.…`.
+    pub vars: Vars,
+    /// f, which is kept.
+    pub encoder: Box<dyn Encoder>,
+    /// g, which is thrown away after training.
+    pub head: ProjectionHead,
+}
+
+impl EncoderWithHead {
+    /// Builds both with initial values from libtorch's generator. `widths` are those of the head's layers, given the
+    /// encoder's: `|width| vec![width, 128]` is a hidden layer as wide as the features and 128 outputs. `norm` and
+    /// `last_bias` as in [`ProjectionHead::new`].
+    ///
+    /// # Errors
+    /// When the config describes no encoder, or a layer of the head has no width.
+    pub fn new(
+        encoder: &EncoderConfig,
+        widths: impl Fn(i64) -> Vec<i64>,
+        norm: HeadNorm,
+        last_bias: bool,
+        device: Device,
+    ) -> Result<Self> {
+        let vars = Vars::new(device);
+        let splits = encoder.batch_norm_splits();
+        let encoder = build(encoder, &(&vars / "encoder"))?;
+        let mut all = vec![encoder.width()];
+        all.extend(widths(encoder.width()));
+        ensure!(
+            all.len() >= 2 && all.iter().all(|width| *width >= 1),
+            "the head's layers are {:?} wide; there must be one at least, each of one number or more",
+            &all[1..]
+        );
+        let head = ProjectionHead::new(&(&vars / "head"), &all, norm, last_bias, splits);
+        Ok(EncoderWithHead { vars, encoder, head })
+    }
+
+    /// z of a training batch: `[batch, 3, h, w]` to `[batch, dim]`, not normalized.
+    pub fn forward(&self, images: &Tensor) -> Tensor {
+        self.head.forward(&self.encoder.forward(images, true), true)
+    }
+
+    /// What the head makes of features in evaluation mode, without gradients.
+    pub fn project(&self, features: &Tensor) -> Tensor {
+        portolan_tensor::no_grad(|| self.head.forward(features, false))
+    }
+}
+
+/// Refuses other than `wanted` views, each of a size that the encoder can take.
+///
+/// # Errors
+/// When the number is another, or a transformer's patch does not divide a view.
+pub fn validate_views(
+    method: &str,
+    views: &[ViewSpec],
+    wanted: usize,
+    encoder: &EncoderConfig,
+) -> Result<()> {
+    let (n, s) = (views.len(), if wanted == 1 { "" } else { "s" });
+    ensure!(n == wanted, "{method} wants {wanted} view{s} of an image, not {n}");
+    views.iter().try_for_each(|view| encoder.check_size(i64::from(view.size())))
+}

@@ -1,0 +1,63 @@
+//! How a method introduces itself to programs: once, in its own crate.
+
+use anyhow::{Context, Result, bail};
+use portolan_augment::ViewSpec;
+use portolan_encoders::EncoderConfig;
+use portolan_metrics::Family;
+use portolan_tensor::Device;
+use serde::de::DeserializeOwned;
+
+use crate::ImageMethod;
+
+/// What a program needs in order to list, configure and build an image method.
+///
+/// Help texts, tables, tests and `portolan doctor` use it; nothing else repeats a method's name.
+#[derive(Clone, Copy, Debug)]
+pub struct MethodEntry {
+    /// The name on the command line and in settings: `moco-v3`.
+    pub name: &'static str,
+    /// The name in running text: `MoCo v3`.
+    pub title: &'static str,
+    /// What keeps its features from collapsing.
+    pub family: Family,
+    /// Complete settings for a data set, the default first.
+    pub recipes: &'static [Recipe],
+    /// Builds the method from its settings, the encoder, the views and the device.
+    pub build: fn(toml::Table, &EncoderConfig, Vec<ViewSpec>, Device) -> Result<BoxedMethod>,
+    /// Whether gray images have nothing to teach it.
+    pub needs_color: bool,
+}
+
+/// An image method of any kind.
+pub type BoxedMethod = Box<dyn ImageMethod>;
+
+/// Complete settings of a method for a data set: TOML, each value with its source.
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe {
+    /// The name after `--recipe`: `imagenet`.
+    pub name: &'static str,
+    /// The TOML text.
+    pub toml: &'static str,
+}
+
+/// Reads a method's own settings.
+///
+/// # Errors
+/// When a setting is missing, unknown or of the wrong type.
+pub fn parse_settings<T: DeserializeOwned>(settings: toml::Table) -> Result<T> {
+    toml::Value::Table(settings).try_into().context("in the method's settings")
+}
+
+impl MethodEntry {
+    /// The recipe of this name.
+    ///
+    /// # Errors
+    /// When the method has none of that name; the message lists its recipes.
+    pub fn recipe(&self, name: &str) -> Result<toml::Table> {
+        let Some(recipe) = self.recipes.iter().find(|recipe| recipe.name == name) else {
+            let names: Vec<_> = self.recipes.iter().map(|recipe| recipe.name).collect();
+            bail!("{} has no recipe `{name}`; it has {}", self.name, names.join(", "))
+        };
+        recipe.toml.parse().with_context(|| format!("the recipe {name} of {}", self.name))
+    }
+}

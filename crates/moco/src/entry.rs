@@ -1,0 +1,37 @@
+//! The registry entries of MoCo and MoCo v3, and their recipes.
+
+use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+
+use crate::{Moco, MocoV3};
+
+/// MoCo v1 and v2, as programs list and build them.
+pub const METHOD: MethodEntry = MethodEntry {
+    name: "moco",
+    title: "MoCo",
+    family: Family::Contrastive,
+    recipes: &[
+        Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
+        Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },
+        Recipe { name: "imagenet", toml: include_str!("../recipes/imagenet.toml") },
+    ],
+    build: |settings, encoder, views, device| {
+        Ok(Box::new(Moco::new(parse_settings(settings)?, encoder, views, device)?))
+    },
+    needs_color: false,
+};
+
+/// MoCo v3, as programs list and build it.
+pub const METHOD_V3: MethodEntry = MethodEntry {
+    name: "moco-v3",
+    title: "MoCo v3",
+    family: Family::Contrastive,
+    recipes: &[
+        Recipe { name: "shapes", toml: include_str!("../recipes/v3-shapes.toml") },
+        Recipe { name: "cifar10", toml: include_str!("../recipes/v3-cifar10.toml") },
+        Recipe { name: "imagenet", toml: include_str!("../recipes/v3-imagenet.toml") },
+    ],
+    build: |settings, encoder, views, device| {
+        Ok(Box::new(MocoV3::new(parse_settings(settings)?, encoder, views, device)?))
+    },
+    needs_color: false,
+};

@@ -1,0 +1,51 @@
+//! The registry entries of the three tasks, and their recipes.
+
+use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+
+use crate::{Colorization, Jigsaw, Rotation};
+
+/// Rotation prediction, as programs list and build it.
+pub const ROTATION: MethodEntry = MethodEntry {
+    name: "rotation",
+    title: "Rotation prediction",
+    family: Family::Pretext,
+    recipes: &[
+        Recipe { name: "shapes", toml: include_str!("../recipes/rotation-shapes.toml") },
+        Recipe { name: "cifar10", toml: include_str!("../recipes/rotation-cifar10.toml") },
+        Recipe { name: "imagenet", toml: include_str!("../recipes/rotation-imagenet.toml") },
+    ],
+    build: |_, encoder, views, device| Ok(Box::new(Rotation::new(encoder, views, device)?)),
+    needs_color: false,
+};
+
+/// Jigsaw puzzles, as programs list and build them.
+pub const JIGSAW: MethodEntry = MethodEntry {
+    name: "jigsaw",
+    title: "Jigsaw puzzles",
+    family: Family::Pretext,
+    recipes: &[
+        Recipe { name: "shapes", toml: include_str!("../recipes/jigsaw-shapes.toml") },
+        Recipe { name: "cifar10", toml: include_str!("../recipes/jigsaw-cifar10.toml") },
+        Recipe { name: "imagenet", toml: include_str!("../recipes/jigsaw-imagenet.toml") },
+    ],
+    build: |settings, encoder, views, device| {
+        Ok(Box::new(Jigsaw::new(parse_settings(settings)?, encoder, views, device)?))
+    },
+    needs_color: false,
+};
+
+/// Colorization, as programs list and build it.
+pub const COLORIZATION: MethodEntry = MethodEntry {
+    name: "colorization",
+    title: "Colorization",
+    family: Family::Pretext,
+    recipes: &[
+        Recipe { name: "shapes", toml: include_str!("../recipes/colorization-shapes.toml") },
+        Recipe { name: "cifar10", toml: include_str!("../recipes/colorization-cifar10.toml") },
+        Recipe { name: "imagenet", toml: include_str!("../recipes/colorization-imagenet.toml") },
+    ],
+    build: |settings, encoder, views, device| {
+        Ok(Box::new(Colorization::new(parse_settings(settings)?, encoder, views, device)?))
+    },
+    needs_color: true,
+};

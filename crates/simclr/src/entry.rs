@@ -1,0 +1,21 @@
+//! SimCLR's registry entry and recipes.
+
+use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+
+use crate::Simclr;
+
+/// SimCLR, as programs list and build it.
+pub const METHOD: MethodEntry = MethodEntry {
+    name: "simclr",
+    title: "SimCLR",
+    family: Family::Contrastive,
+    recipes: &[
+        Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
+        Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },
+        Recipe { name: "imagenet", toml: include_str!("../recipes/imagenet.toml") },
+    ],
+    build: |settings, encoder, views, device| {
+        Ok(Box::new(Simclr::new(parse_settings(settings)?, encoder, views, device)?))
+    },
+    needs_color: false,
+};

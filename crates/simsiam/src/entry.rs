@@ -1,0 +1,21 @@
+//! SimSiam's registry entry and recipes.
+
+use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+
+use crate::Simsiam;
+
+/// SimSiam, as programs list and build it.
+pub const METHOD: MethodEntry = MethodEntry {
+    name: "simsiam",
+    title: "SimSiam",
+    family: Family::SelfDistillation,
+    recipes: &[
+        Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
+        Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },
+        Recipe { name: "imagenet", toml: include_str!("../recipes/imagenet.toml") },
+    ],
+    build: |settings, encoder, views, device| {
+        Ok(Box::new(Simsiam::new(parse_settings(settings)?, encoder, views, device)?))
+    },
+    needs_color: false,
+};

@@ -1,0 +1,21 @@
+//! VICReg's registry entry and recipes.
+
+use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+
+use crate::Vicreg;
+
+/// VICReg, as programs list and build it.
+pub const METHOD: MethodEntry = MethodEntry {
+    name: "vicreg",
+    title: "VICReg",
+    family: Family::RedundancyReduction,
+    recipes: &[
+        Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
+        Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },
+        Recipe { name: "imagenet", toml: include_str!("../recipes/imagenet.toml") },
+    ],
+    build: |settings, encoder, views, device| {
+        Ok(Box::new(Vicreg::new(parse_settings(settings)?, encoder, views, device)?))
+    },
+    needs_color: false,
+};
