@@ -12,10 +12,12 @@
 //! | `launch.rs` | runs portolan in several processes |
 //! | `gpu.rs` | runs or packs everything that only a GPU can show |
 //! | `structure.rs` | checks the length of files and the spelling |
+//! | `cycles.rs` | checks that the modules of a crate import each other in one direction |
 //! | `chaos.rs` | kills and resumes a run until nothing but its result is left to compare |
 
 mod cache;
 mod chaos;
+mod cycles;
 mod gpu;
 mod launch;
 mod pip;

@@ -1,9 +1,11 @@
 //! Checks of the source tree that neither rustfmt nor clippy makes.
 
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use crate::cycles::cycles;
 
 /// A file that is longer has more than one topic.
 const MOST_LINES: usize = 400;
@@ -22,10 +24,11 @@ const BRITISH: [&str; 9] = [
 /// Words that begin so and are right: of HTML, and American ones.
 const RIGHT: [&str; 2] = ["labelledby", "optimistic"];
 
-/// Checks the length of every Rust file, and the spelling of every Rust file and page.
+/// Checks the length of every Rust file, the spelling of every Rust file and page, and that no crate
+/// has import cycles.
 ///
 /// # Errors
-/// When a file is too long or a word is British: all of them are named.
+/// When there is a fault: all of them are named.
 pub(crate) fn check(root: &Path) -> Result<()> {
     let mut found = Vec::new();
     for path in tracked(root)? {
@@ -33,8 +36,24 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         let Ok(text) = std::fs::read_to_string(root.join(&path)) else { continue };
         found.extend(faults(&path, &text));
     }
+    for (name, files) in crates(root)? {
+        found.extend(cycles(&files).iter().map(|cycle| format!("{name}: import cycle {cycle}")));
+    }
     ensure!(found.is_empty(), "{}", found.join("\n"));
     Ok(())
+}
+
+/// The source files of every crate: its name, and for each file the path below `src` and the text.
+fn crates(root: &Path) -> Result<BTreeMap<String, Vec<(String, String)>>> {
+    let mut crates: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for path in tracked(root)? {
+        let Some((name, file)) = path.split_once("/src/") else { continue };
+        if let (true, Ok(text)) = (file.ends_with(".rs"), std::fs::read_to_string(root.join(&path)))
+        {
+            crates.entry(name.to_owned()).or_default().push((file.to_owned(), text));
+        }
+    }
+    Ok(crates)
 }
 
 /// The tracked Rust files and pages, but for those that name what they forbid or keep.

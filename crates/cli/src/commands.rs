@@ -16,5 +16,4 @@ pub(crate) mod patches;
 pub(crate) mod pretrain;
 pub(crate) mod reconstruct;
 pub(crate) mod reproduce;
-mod reproduce_all;
 pub(crate) mod self_test;

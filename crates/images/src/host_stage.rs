@@ -1,19 +1,17 @@
 //! The loader's first stage: threads read images, and make their views or draw what the device will
 //! make of them.
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow};
 use image::RgbImage;
-use portolan_augment::{Draws, Op, ViewSpec, cpu};
+use portolan_augment::{Draws, ViewSpec, cpu};
 use portolan_data::Source;
 use portolan_random::{Purpose, Stream, stream};
-use portolan_tensor::{Device, Tensor, distributed, from_fill, page_locked};
+use portolan_tensor::{Device, Tensor, from_fill, page_locked};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
-
-use crate::device_stage::DeviceStage;
 
 /// Where views are made of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,57 +69,21 @@ pub(crate) enum View {
 
 /// Reads images, and makes or begins their views.
 pub(crate) struct HostStage {
-    source: Arc<dyn Source>,
-    specs: Vec<ViewSpec>,
-    seed: u64,
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) specs: Vec<ViewSpec>,
+    pub(crate) seed: u64,
     /// Which process of the job this is.
-    rank: usize,
-    augment: Augment,
-    device: Device,
+    pub(crate) rank: usize,
+    pub(crate) augment: Augment,
+    pub(crate) device: Device,
     /// Width and height of all images, where they are on the device.
-    resident: Option<(u32, u32)>,
+    pub(crate) resident: Option<(u32, u32)>,
     pub(crate) skipped: Skipped,
-}
-
-/// Both stages. Where views are made on the device, images that fit are uploaded to it. Runs on
-/// rayon's threads.
-///
-/// # Errors
-/// When images are wanted on the device and none can be read.
-pub(crate) fn stages(
-    source: Arc<dyn Source>,
-    specs: Vec<ViewSpec>,
-    seed: u64,
-    augment: Augment,
-    device: Device,
-) -> Result<(HostStage, DeviceStage)> {
-    let (augment, skipped) = (augment.on(device), Skipped::default());
-    let device_stage = DeviceStage { specs: specs.clone(), device, resident: None };
-    let rank = distributed::rank();
-    let host_stage =
-        HostStage { source, specs, seed, rank, augment, device, resident: None, skipped };
-    if host_stage.augment == Augment::Cpu {
-        return Ok((host_stage, device_stage));
-    }
-    ensure!(
-        !host_stage
-            .specs
-            .iter()
-            .flat_map(|spec| &spec.ops)
-            .any(|op| matches!(op, Op::RandAugment(_))),
-        "`rand_augment` is made by the CPU alone; set `augment` to \"cpu\""
-    );
-    let resident = host_stage.one_tensor()?;
-    let size_of = |images: &Tensor| (images.size()[2] as u32, images.size()[1] as u32);
-    Ok((
-        HostStage { resident: resident.as_ref().map(size_of), ..host_stage },
-        DeviceStage { resident: resident.map(|images| images.to_device(device)), ..device_stage },
-    ))
 }
 
 impl HostStage {
     /// All images, `[n, height, width, 3]`, if they are few enough and of one size.
-    fn one_tensor(&self) -> Result<Option<Tensor>> {
+    pub(crate) fn one_tensor(&self) -> Result<Option<Tensor>> {
         let whole = |(width, height)| (0..width, 0..height);
         let first = self.readable(0, whole)?;
         let (n, bytes) = (self.source.len(), first.as_raw().len());

@@ -1,17 +1,17 @@
 //! Batches, prepared in the background.
 
-use anyhow::{Context, Result, anyhow};
-use portolan_augment::ViewSpec;
+use anyhow::{Context, Result, anyhow, ensure};
+use portolan_augment::{Op, ViewSpec};
 use portolan_data::Source;
 use portolan_method::Batch;
-use portolan_tensor::{Device, distributed, use_gpu};
+use portolan_tensor::{Device, Tensor, distributed, use_gpu};
 use portolan_train::{BatchSource, Clock, Stage, StepPlan};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use crate::device_stage::DeviceStage;
-use crate::host_stage::{self, Augment, BatchIndex, HostBatch, Skipped};
+use crate::host_stage::{Augment, BatchIndex, HostBatch, HostStage, Skipped};
 use crate::sampler;
 
 /// Batches that wait for the loop: enough to smooth a slow image, few enough to cost no memory.
@@ -61,7 +61,7 @@ impl Loader {
             .build()
             .context("cannot start the loader's threads")?;
         let (host_stage, device_stage) =
-            pool.install(|| host_stage::stages(images, views, seed, augment, device))?;
+            pool.install(|| stages(images, views, seed, augment, device))?;
         let skipped = Arc::clone(&host_stage.skipped);
         let (rank, processes) = (distributed::rank(), distributed::world_size());
         let (sender, batches) = sync_channel(AHEAD);
@@ -125,6 +125,42 @@ impl BatchSource for Loader {
     fn skipped(&self) -> Vec<String> {
         self.skipped.lock().map(|map| map.values().cloned().collect()).unwrap_or_default()
     }
+}
+
+/// Both stages. Where views are made on the device, images that fit are uploaded to it. Runs on
+/// rayon's threads.
+///
+/// # Errors
+/// When images are wanted on the device and none can be read.
+fn stages(
+    source: Arc<dyn Source>,
+    specs: Vec<ViewSpec>,
+    seed: u64,
+    augment: Augment,
+    device: Device,
+) -> Result<(HostStage, DeviceStage)> {
+    let (augment, skipped) = (augment.on(device), Skipped::default());
+    let device_stage = DeviceStage { specs: specs.clone(), device, resident: None };
+    let rank = distributed::rank();
+    let host_stage =
+        HostStage { source, specs, seed, rank, augment, device, resident: None, skipped };
+    if host_stage.augment == Augment::Cpu {
+        return Ok((host_stage, device_stage));
+    }
+    ensure!(
+        !host_stage
+            .specs
+            .iter()
+            .flat_map(|spec| &spec.ops)
+            .any(|op| matches!(op, Op::RandAugment(_))),
+        "`rand_augment` is made by the CPU alone; set `augment` to \"cpu\""
+    );
+    let resident = host_stage.one_tensor()?;
+    let size_of = |images: &Tensor| (images.size()[2] as u32, images.size()[1] as u32);
+    Ok((
+        HostStage { resident: resident.as_ref().map(size_of), ..host_stage },
+        DeviceStage { resident: resident.map(|images| images.to_device(device)), ..device_stage },
+    ))
 }
 
 #[cfg(test)]

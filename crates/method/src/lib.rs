@@ -31,7 +31,6 @@ mod entry;
 mod loss_scale;
 mod queue;
 mod step;
-mod step_inputs;
 
 pub use collapse_metrics::{CollapseMetrics, collapse_metrics, output_deviation, output_rank};
 pub use ema::EmaUpdater;
@@ -40,8 +39,7 @@ pub use entry::{BoxedMethod, MethodEntry, Recipe, parse_settings};
 pub use loss_scale::validate_loss_scale;
 pub use portolan_metrics::Family;
 pub use queue::Queue;
-pub use step::{Batch, StepContext, StepLoss};
-pub use step_inputs::StepInputs;
+pub use step::{Batch, StepContext, StepInputs, StepLoss};
 
 use anyhow::Result;
 use portolan_augment::ViewSpec;

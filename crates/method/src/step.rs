@@ -1,12 +1,15 @@
 //! What a method is handed at each step, and what it hands back.
 
+mod inputs;
+
 use anyhow::{Result, ensure};
 use portolan_losses::l2_normalize;
 use portolan_random::{Purpose, Stream, stream};
 use portolan_tensor::{Device, Kind, Tensor, distributed, no_grad, number, upload};
 use rand::seq::SliceRandom;
 
-use crate::step_inputs::{Make, StepInputs};
+use self::inputs::Make;
+pub use self::inputs::StepInputs;
 
 /// One batch, on the device.
 #[derive(Debug)]

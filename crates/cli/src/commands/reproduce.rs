@@ -1,10 +1,12 @@
 //! `portolan reproduce`: pretrain and evaluate by a recipe.
 
+mod all;
+
 use anyhow::Result;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use super::reproduce_all::reproduce_all;
+use self::all::reproduce_all;
 use crate::args::{ReproduceArgs, RunArgs};
 use crate::run::execute;
 use crate::run::plan::Plan;

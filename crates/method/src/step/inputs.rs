@@ -4,7 +4,7 @@ use portolan_tensor::{Tensor, number, upload};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
-use crate::StepContext;
+use super::StepContext;
 
 /// How a value is made for a step.
 pub(crate) enum Make {

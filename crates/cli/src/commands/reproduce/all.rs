@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use super::reproduce::reproduce_one;
+use super::reproduce_one;
 use crate::args::RunArgs;
 
 use crate::run::estimate;
