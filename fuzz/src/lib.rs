@@ -4,12 +4,11 @@
 //! searches for bytes that break that (docs/fuzzing.md); what it found worth keeping lies in `corpus/NAME`, and the test
 //! `corpus` runs all of it on a stable compiler.
 
+use portolan_data::{Options, Source};
+use portolan_interchange::Found;
 use std::cell::LazyCell;
 use std::fs;
 use std::path::Path;
-
-use portolan_data::{Options, Source};
-use portolan_interchange::Found;
 use tempfile::TempDir;
 
 /// Reads bytes that may be anything.

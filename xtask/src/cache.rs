@@ -1,14 +1,13 @@
-//! The user's cache of libtorch: one folder a version and flavour, shared by all checkouts.
+//! The user's cache of libtorch: one folder a version and flavor, shared by all checkouts.
 //!
 //! A folder is made under another name beside its place and renamed once it is whole: what has the
 //! right name is complete, whenever the power or the network failed. One set-up runs at a time.
 
+use anyhow::{Context, Result};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-
-use crate::wheels::{self, Flavour};
+use crate::wheels::{self, Flavor};
 use crate::{LIBTORCH_VERSION, WAYS_AROUND};
 
 /// What the names of unfinished folders contain.
@@ -29,19 +28,19 @@ pub(crate) fn folder() -> Result<PathBuf> {
     Ok(user.join("portolan"))
 }
 
-/// Where a flavour of libtorch lies once it is complete.
-pub(crate) fn place(cache: &Path, flavour: Flavour) -> PathBuf {
-    cache.join(format!("libtorch-{LIBTORCH_VERSION}-{flavour}"))
+/// Where a flavor of libtorch lies once it is complete.
+pub(crate) fn place(cache: &Path, flavor: Flavor) -> PathBuf {
+    cache.join(format!("libtorch-{LIBTORCH_VERSION}-{flavor}"))
 }
 
-/// Makes the flavour's folder unless it is there, from the wheels which `fetch` downloads into the folder
+/// Makes the flavor's folder unless it is there, from the wheels which `fetch` downloads into the folder
 /// given to it.
 pub(crate) fn provide(
     cache: &Path,
-    flavour: Flavour,
+    flavor: Flavor,
     fetch: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
-    let place = place(cache, flavour);
+    let place = place(cache, flavor);
     if place.is_dir() {
         return Ok(place);
     }
@@ -52,9 +51,9 @@ pub(crate) fn provide(
     }
     remove_unfinished(cache)?;
 
-    let name = format!("libtorch-{flavour}{UNFINISHED}{}", std::process::id());
+    let name = format!("libtorch-{flavor}{UNFINISHED}{}", std::process::id());
     let unfinished = cache.join(name);
-    let made = make(&unfinished, flavour, fetch)
+    let made = make(&unfinished, flavor, fetch)
         .and_then(|()| fs::rename(&unfinished, &place).context("cannot rename it"));
     if let Err(error) = made {
         remove_unfinished(cache)?;
@@ -87,7 +86,7 @@ fn remove_unfinished(cache: &Path) -> Result<()> {
     Ok(())
 }
 
-fn make(folder: &Path, flavour: Flavour, fetch: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+fn make(folder: &Path, flavor: Flavor, fetch: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let downloads = folder.join("wheels");
     fs::create_dir_all(&downloads)?;
     fetch(&downloads)?;
@@ -95,7 +94,7 @@ fn make(folder: &Path, flavour: Flavour, fetch: impl FnOnce(&Path) -> Result<()>
     for entry in fs::read_dir(&downloads)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "whl") {
-            wheels::unpack(&path, flavour, folder)?;
+            wheels::unpack(&path, flavor, folder)?;
             fs::remove_file(&path)?;
         }
     }
@@ -154,11 +153,11 @@ mod tests {
             fetch_tiny_wheel(into)?;
             bail!("the connection broke")
         };
-        let error = provide(cache.path(), Flavour::Cpu, failing).unwrap_err();
+        let error = provide(cache.path(), Flavor::Cpu, failing).unwrap_err();
         assert_eq!(error.to_string(), "the connection broke");
         assert_eq!(names_in(cache.path()), ["setup.lock"]);
 
-        let place = provide(cache.path(), Flavour::Cpu, fetch_tiny_wheel).unwrap();
+        let place = provide(cache.path(), Flavor::Cpu, fetch_tiny_wheel).unwrap();
         assert_eq!(names_in(&place), ["lib"]);
         assert_eq!(fs::read(place.join("lib/libtorch_cpu.so")).unwrap(), b"library");
     }
@@ -167,7 +166,7 @@ mod tests {
     fn a_broken_wheel_leaves_nothing() {
         let cache = tempfile::tempdir().unwrap();
         let broken = |into: &Path| Ok(fs::write(into.join("half.whl"), "PK")?);
-        provide(cache.path(), Flavour::Cpu, broken).unwrap_err();
+        provide(cache.path(), Flavor::Cpu, broken).unwrap_err();
         assert_eq!(names_in(cache.path()), ["setup.lock"]);
     }
 
@@ -176,15 +175,15 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let left = cache.path().join(format!("libtorch-cpu{UNFINISHED}1/wheels"));
         fs::create_dir_all(left).unwrap();
-        provide(cache.path(), Flavour::Cpu, fetch_tiny_wheel).unwrap();
+        provide(cache.path(), Flavor::Cpu, fetch_tiny_wheel).unwrap();
         assert_eq!(names_in(cache.path()), ["libtorch-2.11.0-cpu", "setup.lock"]);
     }
 
     #[test]
     fn the_second_call_fetches_nothing() {
         let cache = tempfile::tempdir().unwrap();
-        let first = provide(cache.path(), Flavour::Cpu, fetch_tiny_wheel).unwrap();
-        let second = provide(cache.path(), Flavour::Cpu, |_| bail!("fetched again")).unwrap();
+        let first = provide(cache.path(), Flavor::Cpu, fetch_tiny_wheel).unwrap();
+        let second = provide(cache.path(), Flavor::Cpu, |_| bail!("fetched again")).unwrap();
         assert_eq!(first, second);
     }
 
@@ -198,7 +197,7 @@ mod tests {
         };
         thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| provide(cache.path(), Flavour::Cpu, counting).unwrap());
+                scope.spawn(|| provide(cache.path(), Flavor::Cpu, counting).unwrap());
             }
         });
         assert_eq!(fetched.load(Ordering::SeqCst), 1);
@@ -208,7 +207,7 @@ mod tests {
     fn a_full_disk_is_named() {
         let cache = tempfile::tempdir().unwrap();
         let full = |_: &Path| Err(std::io::Error::from(std::io::ErrorKind::StorageFull).into());
-        let error = provide(cache.path(), Flavour::Cpu, full).unwrap_err();
+        let error = provide(cache.path(), Flavor::Cpu, full).unwrap_err();
         assert!(error.to_string().contains("is full"), "{error}");
     }
 }

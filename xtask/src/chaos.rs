@@ -4,6 +4,10 @@
 //! short. The run is started again each time, and in the end its parameters, and the losses in its metrics file, must be those of a run that
 //! was left alone, to the bit. docs/results/faults.md has what came of it.
 
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use safetensors::SafeTensors;
+use serde_json::Value;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -11,11 +15,6 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
-
-use anyhow::{Context, Result, ensure};
-use clap::Args;
-use safetensors::SafeTensors;
-use serde_json::Value;
 
 use crate::launch;
 

@@ -2,14 +2,13 @@
 //!
 //! Which stages there are, and how long each may take, is `portolan gpu-check`'s to know.
 
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-
-use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
 
 use crate::{become_cargo, launch};
 

@@ -25,15 +25,14 @@ mod setup;
 mod structure;
 mod wheels;
 
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand};
-
-use crate::wheels::Flavour;
+use crate::wheels::Flavor;
 
 /// The version that tch 0.24 is made for.
 const LIBTORCH_VERSION: &str = "2.11.0";
@@ -108,9 +107,9 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<ExitCode> {
     let root = workspace_root()?;
     let wish = match &task {
-        Task::Setup(SetupArgs { cuda: true, .. }) => Some(Flavour::Cuda),
-        Task::Setup(SetupArgs { cpu: true, .. }) => Some(Flavour::Cpu),
-        Task::Gpu(args) if !args.toy => Some(Flavour::Cuda),
+        Task::Setup(SetupArgs { cuda: true, .. }) => Some(Flavor::Cuda),
+        Task::Setup(SetupArgs { cpu: true, .. }) => Some(Flavor::Cpu),
+        Task::Gpu(args) if !args.toy => Some(Flavor::Cuda),
         _ => None,
     };
     setup::setup(&root, wish)?;

@@ -1,11 +1,10 @@
 //! Downloads wheels by the user's pip, with the user's mirrors, proxies and certificates, and
 //! without installing anything into their Python.
 
+use anyhow::{Context, Error, Result};
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-use anyhow::{Context, Error, Result};
 
 use crate::WAYS_AROUND;
 

@@ -3,31 +3,30 @@
 //! One ignored link in the checkout lets one committed `.cargo/config.toml` serve everyone: it
 //! names `.libtorch` to the build and to the binaries, wherever libtorch really lies.
 
+use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
-use anyhow::{Context, Result, bail, ensure};
-
-use crate::wheels::Flavour;
+use crate::wheels::Flavor;
 use crate::{LIBTORCH_VERSION, WAYS_AROUND, cache, pip};
 
 /// Makes `.libtorch` in the checkout `root` lead to a libtorch: the user's own if LIBTORCH or
-/// LIBTORCH_USE_PYTORCH names one, else the wished flavour from the cache, else the one that is linked
+/// LIBTORCH_USE_PYTORCH names one, else the wished flavor from the cache, else the one that is linked
 /// already, else what suits this machine.
-pub(crate) fn setup(root: &Path, wish: Option<Flavour>) -> Result<()> {
+pub(crate) fn setup(root: &Path, wish: Option<Flavor>) -> Result<()> {
     require_compiler()?;
     let link = root.join(".libtorch");
     let libtorch = match (users_own(&link)?, wish) {
         (Some(own), _) => own,
-        (None, Some(flavour)) => provision(flavour, "as asked for")?,
+        (None, Some(flavor)) => provision(flavor, "as asked for")?,
         (None, None) if check(&link).is_ok() => return Ok(()),
         (None, None) if has_nvidia_driver() => {
-            provision(Flavour::Cuda, "there is an NVIDIA driver")?
+            provision(Flavor::Cuda, "there is an NVIDIA driver")?
         }
-        (None, None) => provision(Flavour::Cpu, "there is no NVIDIA driver")?,
+        (None, None) => provision(Flavor::Cpu, "there is no NVIDIA driver")?,
     };
     point(&link, &libtorch)
 }
@@ -127,19 +126,19 @@ fn require_compiler() -> Result<()> {
     Ok(())
 }
 
-/// The cached libtorch of this flavour, which is downloaded if it is not there.
-fn provision(flavour: Flavour, why: &str) -> Result<PathBuf> {
+/// The cached libtorch of this flavor, which is downloaded if it is not there.
+fn provision(flavor: Flavor, why: &str) -> Result<PathBuf> {
     require_known_platform()?;
     let cache = cache::folder()?;
-    cache::provide(&cache, flavour, |downloads| {
+    cache::provide(&cache, flavor, |downloads| {
         let pip = pip::find()?;
         eprintln!(
-            "Fetching libtorch {LIBTORCH_VERSION} for {flavour} ({why}), {} MB, \
+            "Fetching libtorch {LIBTORCH_VERSION} for {flavor} ({why}), {} MB, \
              once for all your checkouts, into {}",
-            flavour.download_megabytes(),
-            cache::place(&cache, flavour).display()
+            flavor.download_megabytes(),
+            cache::place(&cache, flavor).display()
         );
-        pip::download(pip, &flavour.wheels(), downloads)
+        pip::download(pip, &flavor.wheels(), downloads)
     })
 }
 

@@ -10,8 +10,9 @@ use crate::cycles::cycles;
 /// A file that is longer has more than one topic.
 const MOST_LINES: usize = 400;
 /// Beginnings of words in British spelling; the code and the text are American.
-const BRITISH: [&str; 9] = [
+const BRITISH: [&str; 10] = [
     "colour",
+    "flavour",
     "neighbour",
     "behaviour",
     "normalis",

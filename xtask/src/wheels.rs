@@ -4,12 +4,11 @@
 //! pip checks their checksums. `libtorch_cpu.so` of the one wheel there is for Linux needs two small
 //! libraries of CUDA's even where there is no GPU; everything else of CUDA is left out of the CPU set.
 
+use anyhow::{Context, Result, ensure};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Component, Path, PathBuf};
-
-use anyhow::{Context, Result, ensure};
 use zip::ZipArchive;
 
 const CPU_WHEELS: [&str; 3] =
@@ -40,34 +39,34 @@ const CUDA_LIBRARIES_OF_CPU: [&str; 2] = ["libcudart.so.13", "libcupti.so.13"];
 
 /// A libtorch without or with CUDA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flavour {
+pub(crate) enum Flavor {
     Cpu,
     Cuda,
 }
 
-impl fmt::Display for Flavour {
+impl fmt::Display for Flavor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Flavour::Cpu => "cpu",
-            Flavour::Cuda => "cuda",
+            Flavor::Cpu => "cpu",
+            Flavor::Cuda => "cuda",
         })
     }
 }
 
-impl Flavour {
+impl Flavor {
     /// The wheels of this set, as pip wants them named.
     pub(crate) fn wheels(self) -> Vec<&'static str> {
         match self {
-            Flavour::Cpu => CPU_WHEELS.to_vec(),
-            Flavour::Cuda => [&CPU_WHEELS[..], &CUDA_WHEELS].concat(),
+            Flavor::Cpu => CPU_WHEELS.to_vec(),
+            Flavor::Cuda => [&CPU_WHEELS[..], &CUDA_WHEELS].concat(),
         }
     }
 
     /// How much there is to download, in MB (x86-64; a little less on aarch64).
     pub(crate) fn download_megabytes(self) -> u32 {
         match self {
-            Flavour::Cpu => 544,
-            Flavour::Cuda => 2516,
+            Flavor::Cpu => 544,
+            Flavor::Cuda => 2516,
         }
     }
 
@@ -85,7 +84,7 @@ impl Flavour {
             ["nvidia", _, "lib", name] if self.wants_cuda_library(name) => {
                 Some(Path::new("lib").join(name))
             }
-            ["nvidia", _, "include", ..] if self == Flavour::Cuda => {
+            ["nvidia", _, "include", ..] if self == Flavor::Cuda => {
                 Some(Path::new("cuda").join(parts[2..].iter().collect::<PathBuf>()))
             }
             _ => None,
@@ -96,13 +95,13 @@ impl Flavour {
         let of_cuda = ["cuda", "nvrtc", "nvshmem"].iter().any(|part| name.contains(part));
         is_shared_library(name)
             && name != "libtorch_python.so"
-            && (self == Flavour::Cuda || !of_cuda)
+            && (self == Flavor::Cuda || !of_cuda)
     }
 
     fn wants_cuda_library(self, name: &str) -> bool {
         match self {
-            Flavour::Cpu => CUDA_LIBRARIES_OF_CPU.contains(&name),
-            Flavour::Cuda => is_shared_library(name),
+            Flavor::Cpu => CUDA_LIBRARIES_OF_CPU.contains(&name),
+            Flavor::Cuda => is_shared_library(name),
         }
     }
 }
@@ -112,7 +111,7 @@ fn is_shared_library(name: &str) -> bool {
 }
 
 /// Unpacks what is wanted of a wheel into the folder `into`.
-pub(crate) fn unpack(wheel: &Path, flavour: Flavour, into: &Path) -> Result<()> {
+pub(crate) fn unpack(wheel: &Path, flavor: Flavor, into: &Path) -> Result<()> {
     let file = File::open(wheel)?;
     let mut archive = ZipArchive::new(BufReader::new(file))
         .with_context(|| format!("{} is not a whole wheel", wheel.display()))?;
@@ -122,7 +121,7 @@ pub(crate) fn unpack(wheel: &Path, flavour: Flavour, into: &Path) -> Result<()> 
             continue;
         }
         let name = entry.name()?.into_owned();
-        let Some(path) = flavour.destination(&name) else { continue };
+        let Some(path) = flavor.destination(&name) else { continue };
         let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
         ensure!(inside, "{} would unpack {name} outside of its folder", wheel.display());
 
@@ -187,12 +186,12 @@ mod tests {
         files
     }
 
-    fn unpacked(flavour: Flavour) -> Vec<String> {
+    fn unpacked(flavor: Flavor) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let wheel = folder.path().join("tiny.whl");
         write_wheel(&wheel, &ENTRIES);
         let into = folder.path().join("libtorch");
-        unpack(&wheel, flavour, &into).unwrap();
+        unpack(&wheel, flavor, &into).unwrap();
         let header = fs::read_to_string(into.join("include/ATen/ATen.h")).unwrap();
         assert_eq!(header, "torch/include/ATen/ATen.h");
         files_below(&into)
@@ -202,7 +201,7 @@ mod tests {
     fn the_cpu_set_leaves_cuda_and_python_out() {
         let expected =
             ["include/ATen/ATen.h", "lib/libc10.so", "lib/libcudart.so.13", "lib/libgomp.so.1"];
-        assert_eq!(unpacked(Flavour::Cpu), expected);
+        assert_eq!(unpacked(Flavor::Cpu), expected);
     }
 
     #[test]
@@ -218,7 +217,7 @@ mod tests {
             "lib/libnvperf_host.so",
             "lib/libtorch_cuda.so",
         ];
-        assert_eq!(unpacked(Flavour::Cuda), expected);
+        assert_eq!(unpacked(Flavor::Cuda), expected);
     }
 
     #[test]
@@ -226,7 +225,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let wheel = folder.path().join("evil.whl");
         write_wheel(&wheel, &["torch/include/../../evil.h"]);
-        let error = unpack(&wheel, Flavour::Cpu, &folder.path().join("libtorch")).unwrap_err();
+        let error = unpack(&wheel, Flavor::Cpu, &folder.path().join("libtorch")).unwrap_err();
         assert!(error.to_string().contains("outside"), "{error}");
         assert!(!folder.path().join("evil.h").exists());
     }
@@ -238,6 +237,6 @@ mod tests {
         write_wheel(&wheel, &ENTRIES);
         let bytes = fs::read(&wheel).unwrap();
         fs::write(&wheel, &bytes[..bytes.len() / 2]).unwrap();
-        assert!(unpack(&wheel, Flavour::Cpu, &folder.path().join("libtorch")).is_err());
+        assert!(unpack(&wheel, Flavor::Cpu, &folder.path().join("libtorch")).is_err());
     }
 }

@@ -108,9 +108,8 @@ impl Method for Byol {
         let (v, w) = batch.pair()?;
         let targets = self.config.target.then(|| (self.target(v), self.target(w))); // z′_ξ of each view
         let (z_v, z_w) = (self.online.forward(v), self.online.forward(w));
-        let predict = |z: &Tensor| match self.config.predictor {
-            true => self.predictor.forward(z, true),
-            false => z.shallow_clone(),
+        let predict = |z: &Tensor| {
+            if self.config.predictor { self.predictor.forward(z, true) } else { z.shallow_clone() }
         };
         let (q_v, q_w) = (predict(&z_v), predict(&z_w));
         let loss = match &targets {

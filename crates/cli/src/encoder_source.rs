@@ -43,16 +43,15 @@ impl EncoderSource {
     /// # Errors
     /// When there is none that can be used.
     pub(crate) fn open(path: &Path, named: Option<&str>) -> Result<Self> {
-        match path.join("config.toml").exists() {
-            true => {
-                anyhow::ensure!(
-                    named.is_none(),
-                    "{} is a run, which knows its encoder; leave --encoder out",
-                    path.display()
-                );
-                Self::of_run(path)
-            }
-            false => Self::of_file(path, named),
+        if path.join("config.toml").exists() {
+            anyhow::ensure!(
+                named.is_none(),
+                "{} is a run, which knows its encoder; leave --encoder out",
+                path.display()
+            );
+            Self::of_run(path)
+        } else {
+            Self::of_file(path, named)
         }
     }
 

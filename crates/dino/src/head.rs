@@ -1,10 +1,11 @@
 //! DINO's projection head (section 3.1, appendix C).
 
-use crate::DinoConfig;
 use portolan_encoders::Init;
 use portolan_encoders::layers::{BatchNorm, Linear, count_batch};
 use portolan_losses::l2_normalize;
 use portolan_tensor::{Kind, Tensor, Vars};
+
+use crate::DinoConfig;
 
 /// Layers with GELU between them, a bottleneck brought to length one, and a last layer without bias whose rows are
 /// normalized by weights of their own (Salimans, Kingma 2016, arXiv 1602.07868). Named as in the authors' code:
@@ -46,9 +47,10 @@ impl DinoHead {
         DinoHead {
             layers,
             counters,
-            g: match config.norm_last_layer {
-                true => last.buffer("weight_g", ones),
-                false => last.parameter("weight_g", ones),
+            g: if config.norm_last_layer {
+                last.buffer("weight_g", ones)
+            } else {
+                last.parameter("weight_g", ones)
             },
             v: last.parameter("weight_v", directions),
         }

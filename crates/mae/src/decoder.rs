@@ -1,10 +1,11 @@
 //! MAE's decoder (section 3, "MAE decoder"), which is thrown away after training.
 
-use crate::MaeConfig;
 use portolan_encoders::layers::{LayerNorm, Linear};
 use portolan_encoders::positions::sine_cosine;
 use portolan_encoders::{Block, Init, VitConfig};
 use portolan_tensor::{Kind, Tensor, Vars};
+
+use crate::MaeConfig;
 
 /// A light transformer over all patches: the encoded ones in their places, a mask token in all others. Named as in the
 /// authors' code.

@@ -1,10 +1,11 @@
 //! What MAE paints, as images to look at and as an error to hold against a plain fill.
 
-use crate::{Mae, MaeConfig, Painted};
 use anyhow::Result;
 use portolan_losses::{mae, mae::patchify, mae::unpatchify};
 use portolan_method::StepContext;
 use portolan_tensor::{Kind, Tensor, no_grad};
+
+use crate::{Mae, MaeConfig, Painted};
 
 /// Images with patches hidden and painted: each `[batch, 3, size, size]`, normalized as the images are.
 pub struct Reconstruction {

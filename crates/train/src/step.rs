@@ -79,9 +79,10 @@ pub(crate) fn work(
         }
         losses.push(StepLoss { loss: step_loss.loss.detach(), ..step_loss });
     }
-    let norm = match config.clip_gradients > 0.0 {
-        true => clip_grad_norm(optimizer.params(), config.clip_gradients)?,
-        false => grad_norm(optimizer.params())?,
+    let norm = if config.clip_gradients > 0.0 {
+        clip_grad_norm(optimizer.params(), config.clip_gradients)?
+    } else {
+        grad_norm(optimizer.params())?
     };
     for loss in &mut losses {
         loss.metrics.push((names::GRADIENT_NORM, norm.shallow_clone()));

@@ -257,10 +257,11 @@ fn say_gap(figures: &[Figure]) {
     let of = |start: &str| figures.iter().find(|figure| figure.protocol.starts_with(start));
     let (Some(linear), Some(finetuned)) = (of(LINEAR), of(FINETUNED)) else { return };
     let gap = 100.0 * (finetuned.top1 - linear.top1);
-    match gap > 0.0 {
-        true => println!(
+    if gap > 0.0 {
+        println!(
             "fine-tuning is {gap:.1} points above the linear probe: what the encoder offers and a linear layer cannot read"
-        ),
-        false => println!("fine-tuning gains nothing over the linear probe in so many epochs"),
+        )
+    } else {
+        println!("fine-tuning gains nothing over the linear probe in so many epochs")
     }
 }

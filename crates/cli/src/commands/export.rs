@@ -11,9 +11,10 @@ use crate::output::hub;
 pub(crate) fn export(args: &ExportArgs) -> Result<ExitCode> {
     let config = run_encoder::config_of(&args.run)?;
     let encoder = run_encoder::load(&args.run, &config, portolan_tensor::Device::Cpu)?;
-    match args.out.extension().is_some_and(|ending| ending == "safetensors") {
-        true => run_encoder::write(&*encoder, &config, &args.out)?,
-        false => hub::write(&*encoder, &config, &args.run, &args.out)?,
+    if args.out.extension().is_some_and(|ending| ending == "safetensors") {
+        run_encoder::write(&*encoder, &config, &args.out)?
+    } else {
+        hub::write(&*encoder, &config, &args.run, &args.out)?
     }
     println!("{} ({} features): {}", config.encoder.name(), encoder.width(), args.out.display());
     Ok(ExitCode::SUCCESS)

@@ -9,6 +9,7 @@ mod stages;
 use anyhow::{Context, Result, ensure};
 use portolan_report::Report;
 use serde_json::{Value, json};
+use stages::{Figures, Program, Stage, stages};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,6 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::args::{GpuCheckArgs, Plan};
-use stages::{Figures, Program, Stage, stages};
 
 /// How long all stages together may take.
 const BUDGET: Duration = Duration::from_secs(12 * 60);

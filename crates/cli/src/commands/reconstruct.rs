@@ -95,9 +95,10 @@ fn score(mae: &Mae, config: &RunConfig, data: &Dataset, device: Device) -> Resul
         count += n;
     }
     ensure!(count > 0.0, "none of the test images of {} can be read", data.name);
-    let space = match mae.config().normalize_patches {
-        true => "numbers of patches, each normalized by its own mean and deviation",
-        false => "pixels, normalized by the data set's mean and deviation",
+    let space = if mae.config().normalize_patches {
+        "numbers of patches, each normalized by its own mean and deviation"
+    } else {
+        "pixels, normalized by the data set's mean and deviation"
     };
     println!("mean squared error on the hidden patches of {count} test images of {}", data.name);
     println!("in {space}\n");

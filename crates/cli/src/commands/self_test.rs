@@ -39,9 +39,12 @@ enum Outcome {
 pub(crate) fn self_test(args: &SelfTestArgs) -> Result<ExitCode> {
     // On a CPU the checks are too small for threads to help.
     let device = set_up(&args.device.name, Some(1))?.device;
-    let on_gpu = |check: fn(Device) -> Result<String>| match device.is_cuda() {
-        true => check(device).map(Outcome::Passed),
-        false => Ok(Outcome::Skipped("no GPU")),
+    let on_gpu = |check: fn(Device) -> Result<String>| {
+        if device.is_cuda() {
+            check(device).map(Outcome::Passed)
+        } else {
+            Ok(Outcome::Skipped("no GPU"))
+        }
     };
     let mut failures = 0;
     let mut check = |name: &str, body: &dyn Fn() -> Result<Outcome>| failures += tell(name, body);
@@ -58,15 +61,21 @@ pub(crate) fn self_test(args: &SelfTestArgs) -> Result<ExitCode> {
             steps(method.name, device, "fp32").map(Outcome::Passed)
         });
         // libtorch's bfloat16 convolutions on CPUs leave some gradients of small maps unset: no check for a CPU.
-        check(&format!("{} bf16", method.name), &|| match device.is_cuda() {
-            true => steps(method.name, device, "bf16").map(Outcome::Passed),
-            false => Ok(Outcome::Skipped("no GPU")),
+        check(&format!("{} bf16", method.name), &|| {
+            if device.is_cuda() {
+                steps(method.name, device, "bf16").map(Outcome::Passed)
+            } else {
+                Ok(Outcome::Skipped("no GPU"))
+            }
         });
     }
     for method in METHODS {
-        check(&format!("{} graph equals eager", method.name), &|| match device.is_cuda() {
-            true => graph_equals_eager(method.name, device).map(Outcome::Passed),
-            false => Ok(Outcome::Skipped("no GPU")),
+        check(&format!("{} graph equals eager", method.name), &|| {
+            if device.is_cuda() {
+                graph_equals_eager(method.name, device).map(Outcome::Passed)
+            } else {
+                Ok(Outcome::Skipped("no GPU"))
+            }
         });
     }
     Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

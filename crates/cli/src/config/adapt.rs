@@ -108,10 +108,7 @@ fn number(value: &Value) -> Option<f64> {
 
 /// A whole number as such.
 fn value(number: f64) -> Value {
-    match number.fract() == 0.0 {
-        true => Value::Integer(number as i64),
-        false => Value::Float(number),
-    }
+    if number.fract() == 0.0 { Value::Integer(number as i64) } else { Value::Float(number) }
 }
 
 fn place<'a>(table: &'a mut Table, path: &str) -> Option<&'a mut Value> {

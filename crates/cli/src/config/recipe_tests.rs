@@ -1,14 +1,14 @@
 //! Recipes against the code that they follow: a setting is either that code's, or its difference is listed.
 #![allow(clippy::unwrap_used)]
 
+use portolan::METHODS;
 use portolan_augment::{Op, ViewSpec};
+use portolan_method::Recipe;
 use toml::{Table, Value};
 
 use crate::config::build::build_method;
 use crate::config::{PublishedFigure, RunConfig};
 use crate::methods;
-use portolan::METHODS;
-use portolan_method::Recipe;
 
 /// What lightly's cifar10_benchmark.py sets at commit 42a6a924 with its batch of 512, by method, the recipe's path and
 /// value; and a word by which `differs` names it where the recipe has another value.

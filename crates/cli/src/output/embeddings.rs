@@ -111,9 +111,10 @@ fn csv(features: &Tensor, images: &Images) -> Result<String> {
 
 /// A field of CSV: in quotes, and those within doubled, where it would be read as another otherwise (RFC 4180, section 2).
 fn quoted(field: &str) -> String {
-    match field.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.to_owned(),
+    if field.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
     }
 }
 

@@ -14,6 +14,7 @@ mod tests;
 
 use anyhow::{Result, ensure};
 use portolan_encoders::{Arch, EncoderConfig, ResNetConfig, Stem, VitConfig};
+use portolan_method::MethodEntry;
 use portolan_optim::schedule::Per;
 use portolan_optim::{OptimizerConfig, Schedule};
 use portolan_tensor::Precision;
@@ -23,7 +24,6 @@ use toml::{Table, Value};
 
 use crate::config::RunConfig;
 use crate::run::machine::{Images, Machine};
-use portolan_method::MethodEntry;
 
 /// What `config.toml` has in the place of a recipe's name.
 pub(crate) const NAME: &str = "auto";
@@ -106,9 +106,10 @@ pub(crate) fn choose(
     let from = recipe(papers)?;
     let scale = views::Scale { own: from.evaluation.size, size, unit: unit(&encoder, photos) };
     let views = scale.apply(&from.views, images.gray);
-    let why = match images.gray {
-        true => format!("as in the recipe {papers}, without changes of color: images are gray"),
-        false => format!("as in the recipe {papers}"),
+    let why = if images.gray {
+        format!("as in the recipe {papers}, without changes of color: images are gray")
+    } else {
+        format!("as in the recipe {papers}")
     };
     all.push(Choice::new("views", &views, why)?.shown_as(views::text(&views)));
     let (fits, why) = case.batch(&views, &encoder);
@@ -228,12 +229,13 @@ impl Case<'_> {
         let small_gpu = gpu && memory < SMALL_GPU;
         match self.base.encoder.clone() {
             EncoderConfig::Resnet(resnet) if self.large => {
-                match small_gpu && resnet.arch == Arch::ResNet50 {
-                    true => (
+                if small_gpu && resnet.arch == Arch::ResNet50 {
+                    (
                         ResNetConfig { arch: Arch::ResNet18, ..resnet }.into(),
                         "the GPU has little memory".to_owned(),
-                    ),
-                    false => (resnet.into(), "the recipe's".to_owned()),
+                    )
+                } else {
+                    (resnet.into(), "the recipe's".to_owned())
                 }
             }
             EncoderConfig::Resnet(resnet) => {
@@ -314,9 +316,10 @@ impl Case<'_> {
     }
 
     fn precision(&self) -> (Precision, &'static str) {
-        match self.machine.gpu {
-            true => (Precision::Bf16, "about twice as fast on a GPU"),
-            false => (Precision::Fp32, "most CPUs are no faster in bf16"),
+        if self.machine.gpu {
+            (Precision::Bf16, "about twice as fast on a GPU")
+        } else {
+            (Precision::Fp32, "most CPUs are no faster in bf16")
         }
     }
 

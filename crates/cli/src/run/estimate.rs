@@ -302,10 +302,7 @@ pub(crate) fn most_epochs(seconds: f64, seconds_of: impl Fn(u64) -> Result<f64>)
     let (mut fits, mut most) = (1u64, 1 << 20);
     while fits < most {
         let middle = fits + (most - fits).div_ceil(2);
-        match seconds_of(middle)? <= seconds {
-            true => fits = middle,
-            false => most = middle - 1,
-        }
+        if seconds_of(middle)? <= seconds { fits = middle } else { most = middle - 1 }
     }
     Ok(fits)
 }

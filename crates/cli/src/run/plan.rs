@@ -196,12 +196,10 @@ impl Plan {
         let first = duration(takes(1)?);
         eprintln!(
             "epochs   {epochs}, {}",
-            match takes(1)? > left {
-                true => format!(
-                    "though a run of one takes about {first}; --limit N trains on fewer images"
-                ),
-                false =>
-                    format!("so that the run ends within {} (--time for another)", duration(*time)),
+            if takes(1)? > left {
+                format!("though a run of one takes about {first}; --limit N trains on fewer images")
+            } else {
+                format!("so that the run ends within {} (--time for another)", duration(*time))
             }
         );
         Ok(())

@@ -56,9 +56,10 @@ pub(crate) fn write_report(
     device: Device,
 ) -> Result<()> {
     run_encoder::write(method.encoder(), config, &folder.join(run_encoder::FILE))?;
-    let measured = match is_labeled(data) {
-        true => Some(measure(method.encoder(), config, data, device)?),
-        false => None,
+    let measured = if is_labeled(data) {
+        Some(measure(method.encoder(), config, data, device)?)
+    } else {
+        None
     };
     let (knn, linear_probe) = match &measured {
         Some(measured) => {
@@ -312,11 +313,10 @@ fn say(report: &report::Report, folder: &Path) {
     }
     for figure in &report.published {
         println!("published         {}   {}", percent(figure.value), figure.source);
-        match figure.comparable {
-            true => println!("                  comparable with this run"),
-            false => {
-                println!("                  not comparable: {}", figure.differences.join("; "));
-            }
+        if figure.comparable {
+            println!("                  comparable with this run")
+        } else {
+            println!("                  not comparable: {}", figure.differences.join("; "));
         }
     }
     if report.skipped.count > 0 {

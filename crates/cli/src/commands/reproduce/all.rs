@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use super::reproduce_one;
 use crate::args::RunArgs;
-
 use crate::run::estimate;
 use crate::run::folder::time_for_names;
 use crate::run::signals::stopping;

@@ -1,13 +1,14 @@
 #![allow(clippy::unwrap_used)]
+use portolan::METHODS;
+use portolan_augment::Op;
+use portolan_tensor::{Device, tch};
+
 use super::*;
 use crate::args::RunArgs;
 use crate::config::build::build_method;
 use crate::config::build::tests::shrink;
 use crate::config::resolve::resolve;
 use crate::methods::find;
-use portolan::METHODS;
-use portolan_augment::Op;
-use portolan_tensor::{Device, tch};
 
 const CPU: Machine = Machine { gpu: false, memory: 16 << 30, cores: 2 };
 const GPU: Machine = Machine { gpu: true, memory: 80 << 30, cores: 16 };
