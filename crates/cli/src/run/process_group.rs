@@ -206,7 +206,7 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         for mut child in
-            start("job::tests::a_process_that_fails_leaves_the_others", 2, folder.path())
+            start("run::process_group::tests::a_process_that_fails_leaves_the_others", 2, folder.path())
         {
             assert!(child.wait().unwrap().success());
         }
@@ -227,7 +227,7 @@ mod tests {
         }
         for processes in [2, 4] {
             let folder = tempfile::tempdir().unwrap();
-            let test = "job::tests::many_processes_do_what_one_does_with_all_images";
+            let test = "run::process_group::tests::many_processes_do_what_one_does_with_all_images";
             for mut child in start(test, processes, folder.path()) {
                 assert!(child.wait().unwrap().success());
             }
