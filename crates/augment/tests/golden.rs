@@ -1,4 +1,4 @@
-//! Every operation against torchvision's results (`shared/golden`, or the folder in `PORTOLAN_GOLDEN`).
+//! Every operation against torchvision's results (interop/golden/README.md).
 #![allow(clippy::unwrap_used)]
 
 mod golden_file;

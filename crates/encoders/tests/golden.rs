@@ -1,13 +1,18 @@
 //! The encoders against torchvision and timm: names, shapes, features and gradients.
-//! Weights and inputs come from the formula in the golden folder's README.
+//! Weights and inputs come from the formula in interop/golden/README.md.
 #![allow(clippy::unwrap_used)]
 
 use portolan_encoders::{EncoderConfig, ResNetConfig, Stem, build};
 use portolan_tensor::{Device, Kind, Tensor, Vars, channels_last, io, no_grad};
-use portolan_testing::golden::{difference, path};
+use portolan_testing::golden::{self, difference};
 use serde_json::Value;
+use std::path::PathBuf;
 
 const TOLERANCE: f64 = 1e-4;
+
+fn path(file: &str) -> Option<PathBuf> {
+    golden::path(env!("CARGO_MANIFEST_DIR"), file)
+}
 
 /// `unit(s, n)` of the README: n values of variance 1.
 fn unit(s: u64, n: usize) -> Vec<f64> {
@@ -89,13 +94,17 @@ fn golden_encoders() {
         assert!(EncoderConfig::named(case).is_ok(), "the golden case `{case}` is not known here");
         let meta: Value = serde_json::from_str(json).unwrap();
         for (what, got) in outputs(case, &meta) {
-            let expected = &tensors[&format!("{case}.out.{what}")];
+            let name = format!("{case}.out.{what}");
+            let Some(expected) = tensors.get(&name) else {
+                assert_eq!(name, "vit_base_patch16_224.out.first_weight_grad", "missing");
+                continue; // 2.4 MB, so our own file leaves it out
+            };
             let off = difference(&got, expected).unwrap();
             assert!(off < TOLERANCE, "{case}: {what} is off by {off:.1e}");
             // Values moved by three times the tolerance must be told apart.
             let moved = difference(&got, &(expected * (1.0 + 3.0 * TOLERANCE))).unwrap();
             assert!(moved > TOLERANCE, "{case}: a wrong {what} would not be noticed");
-            read.insert(format!("{case}.{what}"));
+            read.insert(name);
         }
     }
     assert_eq!(read.len(), tensors.len(), "every expected tensor is compared");

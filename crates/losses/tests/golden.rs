@@ -1,5 +1,4 @@
-//! Values and gradients of every loss against those that PyTorch and lightly gave. The folder's README
-//! is the contract: `PORTOLAN_GOLDEN`, or `../shared/golden` beside the workspace.
+//! Values and gradients of every loss against those of PyTorch and lightly (interop/golden/README.md).
 #![allow(clippy::unwrap_used)]
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,7 +9,10 @@ use serde_json::Value;
 
 /// Differences are relative to the largest absolute value of the expected tensor.
 const TOLERANCE: f64 = 1e-5;
-const FILE: &str = "losses.safetensors";
+
+fn golden_cases() -> Vec<Case> {
+    cases(env!("CARGO_MANIFEST_DIR"), "losses.safetensors")
+}
 
 /// Everything that the case expects, computed here. All inputs collect gradients, so that those which
 /// must receive none are seen to receive none.
@@ -82,7 +84,7 @@ fn computed(case: &Case) -> Result<Tensors> {
 
 #[test]
 fn golden_values_and_gradients() {
-    for case in cases(FILE) {
+    for case in golden_cases() {
         let result = computed(&case).and_then(|found| compare(&case.expected(), &found, TOLERANCE));
         result.with_context(|| case.name).unwrap();
     }
@@ -90,7 +92,7 @@ fn golden_values_and_gradients() {
 
 #[test]
 fn golden_test_fails_on_moved_and_on_unknown_values() {
-    would_fail(&cases(FILE), TOLERANCE, computed);
+    would_fail(&golden_cases(), TOLERANCE, computed);
     let nobody = Case { name: "hinge_0".into(), settings: Value::Null, tensors: Tensors::new() };
     assert!(computed(&nobody).unwrap_err().to_string().contains("hinge"));
 }

@@ -1,5 +1,5 @@
-//! Every step and schedule against those of PyTorch, lightly and the LARS authors. The folder's README is
-//! the contract: `PORTOLAN_GOLDEN`, or `../shared/golden` beside the workspace.
+//! Every step and schedule against those of PyTorch, lightly and the LARS authors
+//! (interop/golden/README.md).
 #![allow(clippy::unwrap_used)]
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +10,10 @@ use serde_json::Value;
 
 /// Differences are relative to the largest absolute value of the expected tensor.
 const TOLERANCE: f64 = 1e-6;
-const FILE: &str = "optim.safetensors";
+
+fn golden_cases() -> Vec<Case> {
+    cases(env!("CARGO_MANIFEST_DIR"), "optim.safetensors")
+}
 
 /// Everything that the case expects, computed here.
 fn computed(case: &Case) -> Result<Tensors> {
@@ -98,7 +101,7 @@ fn give_gradient(param: &Tensor, gradient: &Tensor) {
 
 #[test]
 fn golden_steps_and_schedules() {
-    for case in cases(FILE) {
+    for case in golden_cases() {
         let result = computed(&case).and_then(|found| compare(&case.expected(), &found, TOLERANCE));
         result.with_context(|| case.name).unwrap();
     }
@@ -106,7 +109,7 @@ fn golden_steps_and_schedules() {
 
 #[test]
 fn golden_test_fails_on_moved_and_on_unknown_values() {
-    would_fail(&cases(FILE), TOLERANCE, computed);
+    would_fail(&golden_cases(), TOLERANCE, computed);
     let nobody = Case { name: "lamb".into(), settings: Value::Null, tensors: Tensors::new() };
     assert!(computed(&nobody).unwrap_err().to_string().contains("lamb"));
 }

@@ -1,32 +1,41 @@
-//! Values that PyTorch and others gave. The folder's README is the contract: `PORTOLAN_GOLDEN`, or `../shared/golden`
-//! beside the workspace.
+//! Golden values: what PyTorch, torchvision, timm, lightly and scikit-learn compute. Each crate has
+//! its files in `tests/golden`; `interop/golden/README.md` says what they hold and how they are made.
+//!
+//! - `PORTOLAN_GOLDEN=FOLDER` reads all files from this one folder instead.
+//! - `PORTOLAN_SKIP_GOLDEN=1` skips the tests whose files are missing. Without it they fail.
 
 use anyhow::{Context, Result, ensure};
 use portolan_tensor::{Kind, Tensor, io};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
 
 /// Tensors by their names within a case: `in.z_a`, `out.loss`, `grad.z_a`.
 pub type Tensors = BTreeMap<String, Tensor>;
 
-/// Where this file of golden values is; none where the folder beside the workspace is absent.
+/// The path of a golden file of the crate in `crate_folder`, which is the test's
+/// `env!("CARGO_MANIFEST_DIR")`. `None` when the test should be skipped.
 ///
 /// # Panics
-/// When `PORTOLAN_GOLDEN` is set and does not hold the file.
-pub fn path(file: &str) -> Option<PathBuf> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden");
-    let named = std::env::var_os("PORTOLAN_GOLDEN");
-    let path = named.as_ref().map_or(PathBuf::from(beside), PathBuf::from).join(file);
-    if !path.exists() {
-        assert!(named.is_none(), "PORTOLAN_GOLDEN names a folder without {}", path.display());
-        println!("skipped: there are no golden values at {}", path.display());
-        return None;
+/// When the file is missing and `PORTOLAN_SKIP_GOLDEN` is not 1.
+pub fn path(crate_folder: &str, file: &str) -> Option<PathBuf> {
+    let own = || Path::new(crate_folder).join("tests/golden");
+    let path = env::var_os("PORTOLAN_GOLDEN").map_or_else(own, PathBuf::from).join(file);
+    if path.exists() {
+        return Some(path);
     }
-    Some(path)
+    assert!(skips(), "{} is missing; PORTOLAN_SKIP_GOLDEN=1 skips this test", path.display());
+    println!("skipped: {} is missing", path.display());
+    None
+}
+
+fn skips() -> bool {
+    env::var_os("PORTOLAN_SKIP_GOLDEN").is_some_and(|value| value == "1")
 }
 
 /// One case of a file.
+#[derive(Debug)]
 pub struct Case {
     /// Its name in the file: `nt_xent_0`.
     pub name: String,
@@ -60,12 +69,12 @@ impl Case {
     }
 }
 
-/// All cases of a file, or none where the folder is absent.
+/// All cases of a file, found as by [`path`]; none when the test should be skipped.
 ///
 /// # Panics
-/// When the file is not as the contract says.
-pub fn cases(file: &str) -> Vec<Case> {
-    let Some(path) = path(file) else { return Vec::new() };
+/// When the file is missing, or is not as the contract says.
+pub fn cases(crate_folder: &str, file: &str) -> Vec<Case> {
+    let Some(path) = path(crate_folder, file) else { return Vec::new() };
     let (tensors, metadata) = io::load(&path).unwrap();
     let mut cases: BTreeMap<String, Case> = BTreeMap::new();
     for (name, settings) in metadata {
@@ -132,5 +141,16 @@ pub fn would_fail(cases: &[Case], tolerance: f64, computed: impl Fn(&Case) -> Re
         expected.insert("out.unread".to_owned(), Tensor::from(0f32));
         let unread = compare(&expected, &found, tolerance).is_ok();
         assert!(!unread, "{}: an output was left unread", case.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_golden_file_fails_the_test() {
+        let found = std::panic::catch_unwind(|| path("/nonexistent", "none.safetensors"));
+        assert_eq!(found.is_err(), !skips());
     }
 }
