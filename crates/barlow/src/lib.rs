@@ -100,3 +100,7 @@ impl ImageMethod for Barlow {
         Some(self.network.project(features))
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -149,3 +149,7 @@ impl ImageMethod for Byol {
         Some(self.online.project(features))
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

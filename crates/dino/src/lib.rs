@@ -227,3 +227,7 @@ fn entropy(teacher: &Tensor, center: &Tensor, temperature: &Tensor) -> Tensor {
     let log_p = logits.log_softmax(-1, Kind::Float);
     -(log_p.exp() * log_p).sum_dim_intlist([-1i64].as_slice(), false, Kind::Float).mean(Kind::Float)
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -39,3 +39,7 @@ mod task;
 pub use host_stage::Augment;
 pub use loader::{Loader, LoaderConfig};
 pub use task::{EpochKnn, ImageTask};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -190,3 +190,7 @@ impl ImageMethod for Mae {
         &self.encoder
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -94,3 +94,7 @@ pub trait ImageMethod: Method {
         None
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -190,3 +190,7 @@ impl ImageMethod for Moco {
         Some(self.query.project(features))
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -34,3 +34,7 @@ pub use entry::{COLORIZATION, JIGSAW, ROTATION};
 pub use jigsaw::{Jigsaw, JigsawConfig};
 pub use permutations::{permutations, shortest_distance};
 pub use rotation::Rotation;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

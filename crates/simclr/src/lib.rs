@@ -104,3 +104,7 @@ impl ImageMethod for Simclr {
         Some(self.network.project(features))
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -121,3 +121,7 @@ impl ImageMethod for Simsiam {
         Some(self.network.project(features))
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -40,3 +40,7 @@ pub use progress::duration;
 pub use step::{Training, step};
 pub use step_plan::StepPlan;
 pub use task::{BatchSource, Evaluation, Task};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

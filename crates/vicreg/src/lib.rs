@@ -106,3 +106,7 @@ impl ImageMethod for Vicreg {
         Some(self.network.project(features))
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
