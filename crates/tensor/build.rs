@@ -18,7 +18,8 @@ fn main() {
         .cpp(true)
         .std("c++17")
         .warnings(false)
-        // It only forwards calls to libtorch: optimized, it runs no faster and takes twice as long to compile.
+        // It only forwards calls to libtorch: optimized, it runs no faster and takes twice as long
+        // to compile.
         .opt_level(0)
         .debug(false)
         .include(&include)
@@ -30,7 +31,8 @@ fn main() {
         build.define("PORTOLAN_X86", None);
     }
 
-    // The CUDA part wants libtorch's CUDA library and CUDA's own headers; `setup --cuda` brings both.
+    // The CUDA part wants libtorch's CUDA library and CUDA's own headers; `setup --cuda` brings
+    // both.
     let cuda = lib.join("libtorch_cuda.so");
     // The folder and not the file: a file that is absent would count as changed at every build.
     println!("cargo:rerun-if-changed={}", lib.display());
@@ -55,7 +57,8 @@ fn main() {
     }
 }
 
-/// Compiles the loops of batch norm for an instruction set, optimized whatever the profile: they are what training waits for.
+/// Compiles the loops of batch norm for an instruction set, optimized whatever the profile: they
+/// are what training waits for.
 fn loops(name: &str, flags: &[&str]) {
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").opt_level(3).warnings(false).flag_if_supported("-Wno-psabi");

@@ -85,8 +85,8 @@ fn new_vit(run: &Path, config: &RunConfig, device: Device) -> Result<Vit> {
             config.encoder.name()
         )
     };
-    config.encoder.check_size(i64::from(config.evaluation.size)).context("in the evaluation")?;
-    Vit::new(vit, &Vars::new(device))
+    config.encoder.validate_size(i64::from(config.evaluation.size)).context("in the evaluation")?;
+    Ok(Vit::new(vit, &Vars::new(device))?)
 }
 
 /// Copies the run's trained values into an encoder's tensors.
@@ -99,7 +99,7 @@ fn fill(vars: &Vars, run: &Path, config: &RunConfig, device: Device) -> Result<(
     }
     let method = load_method(run, config, device)?;
     let trained = method.encoder().vars().state().into_iter().collect();
-    io::copy_into(&vars.state(), &trained)
+    Ok(io::copy_into(&vars.state(), &trained)?)
 }
 
 /// Brings a method to where the run's newest checkpoint left it.

@@ -33,7 +33,7 @@ pub(crate) fn write(
         serde_json::to_string_pretty(&described)?.as_bytes(),
     )?;
     let card = card(encoder, config, &shown, Report::read(run).ok().as_ref());
-    write_atomic(&folder.join("README.md"), card.as_bytes())
+    Ok(write_atomic(&folder.join("README.md"), card.as_bytes())?)
 }
 
 /// The model card: what it is, what it was made of, what it reached, how to load it.

@@ -15,5 +15,5 @@ fn main() -> Result<()> {
     let encoder = found.build(&found.encoder, Device::Cpu)?;
     let (images, _) = io::load(Path::new(images))?;
     let features = no_grad(|| encoder.forward(&images["images"], false));
-    io::save(Path::new(out), &[("features".to_owned(), features)], &BTreeMap::new())
+    Ok(io::save(Path::new(out), &[("features".to_owned(), features)], &BTreeMap::new())?)
 }

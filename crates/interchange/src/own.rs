@@ -98,7 +98,7 @@ pub fn write(
         (ENCODER.to_owned(), serde_json::to_string(config)?),
         (SHOWN.to_owned(), serde_json::to_string(shown)?),
     ]);
-    io::save(path, &encoder.vars().state(), &metadata)
+    Ok(io::save(path, &encoder.vars().state(), &metadata)?)
 }
 
 /// What these metadata say, if they are of a file of Portolan's.

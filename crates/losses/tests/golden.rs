@@ -1,5 +1,5 @@
-//! Values and gradients of every loss against those that PyTorch and lightly gave. The folder's README
-//! is the contract: `PORTOLAN_GOLDEN`, or `../shared/golden` beside the workspace.
+//! Values and gradients of every loss against those that PyTorch and lightly gave. The folder's
+//! README is the contract: `PORTOLAN_GOLDEN`, or `../shared/golden` beside the workspace.
 #![allow(clippy::unwrap_used)]
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,8 +12,8 @@ use serde_json::Value;
 const TOLERANCE: f64 = 1e-5;
 const FILE: &str = "losses.safetensors";
 
-/// Everything that the case expects, computed here. All inputs collect gradients, so that those which
-/// must receive none are seen to receive none.
+/// Everything that the case expects, computed here. All inputs collect gradients, so that those
+/// which must receive none are seen to receive none.
 fn computed(case: &Case) -> Result<Tensors> {
     let inputs: Tensors = case
         .tensors

@@ -1,5 +1,5 @@
-//! Every step and schedule against those of PyTorch, lightly and the LARS authors. The folder's README is
-//! the contract: `PORTOLAN_GOLDEN`, or `../shared/golden` beside the workspace.
+//! Every step and schedule against those of PyTorch, lightly and the LARS authors. The folder's
+//! README is the contract: `PORTOLAN_GOLDEN`, or `../shared/golden` beside the workspace.
 #![allow(clippy::unwrap_used)]
 
 use anyhow::{Context, Result, bail};
@@ -56,8 +56,8 @@ fn values(values: impl Iterator<Item = f64>) -> Tensors {
     Tensors::from([("out.values".to_owned(), Tensor::from_slice(&values))])
 }
 
-/// The parameters after each step with the case's gradients. PyTorch's optimizers were given one group,
-/// which decays everything; both forms of LARS spare one-dimensional tensors.
+/// The parameters after each step with the case's gradients. PyTorch's optimizers were given one
+/// group, which decays everything; both forms of LARS spare one-dimensional tensors.
 fn steps(case: &Case, config: OptimizerConfig) -> Result<Tensors> {
     let params: Vec<(String, Tensor)> = case
         .tensors

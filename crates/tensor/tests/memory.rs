@@ -1,5 +1,5 @@
-//! The allocator's settings are those of a process, and hold for large blocks of its main thread: this is a program of its
-//! own, without the test harness and its threads.
+//! The allocator's settings are those of a process, and hold for large blocks of its main thread:
+//! this is a program of its own, without the test harness and its threads.
 #![allow(clippy::unwrap_used)]
 
 use portolan_tensor::keep_freed_memory;

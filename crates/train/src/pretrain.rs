@@ -51,7 +51,7 @@ pub fn pretrain(method: &mut dyn Method, job: &Job) -> Result<Outcome> {
 /// When a setting is out of range.
 pub fn optimizer(config: &TrainConfig, method: &dyn Method) -> Result<Optimizer> {
     let groups = config.decay.apply(method.params());
-    Optimizer::new(config.optimizer.clone(), config.base_rate(), groups)
+    Ok(Optimizer::new(config.optimizer.clone(), config.base_rate(), groups)?)
 }
 
 /// With what training begins, or begins again.

@@ -5,7 +5,7 @@ use image::RgbImage;
 use portolan_augment::{Draws, Op, ViewSpec, cpu, device as on_device};
 use portolan_data::Source;
 use portolan_random::{Purpose, Stream, stream};
-use portolan_tensor::{Device, Tensor, channels_last, distributed, from_fill, page_locked, upload};
+use portolan_tensor::{Device, Tensor, channels_last, distributed, from_fill, pin_memory, upload};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -184,7 +184,7 @@ impl HostStage {
         let made = from_fill(&[images.len() as i64, 3, size, size], |values: &mut [f32]| {
             cpu::batch(spec, images, name, values);
         });
-        View::Made(page_locked(&made, self.device))
+        View::Made(pin_memory(&made, self.device))
     }
 
     /// What a view of the item is drawn from.
@@ -218,7 +218,7 @@ impl HostStage {
                 cpu::cropped(spec, image, draws.regions.get(i).copied(), out);
             });
         });
-        View::Cropped(page_locked(&cropped, self.device), draws)
+        View::Cropped(pin_memory(&cropped, self.device), draws)
     }
 
     fn draws(&self, moment: BatchIndex, v: usize, spec: &ViewSpec, sizes: &[(u32, u32)]) -> Draws {
