@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use portolan_data::{Options, Source};
-use portolan_interchange::Found;
+use portolan_interchange::LoadedEncoder;
 use tempfile::TempDir;
 
 /// Reads bytes that may be anything.
@@ -112,7 +112,7 @@ pub fn safetensors(bytes: &[u8]) {
 /// A file of `torch.save`, of either form.
 pub fn pth(bytes: &[u8]) {
     with_files(&[("x.pth", bytes)], |folder| {
-        let _ = Found::open(&folder.join("x.pth"), None);
+        let _ = LoadedEncoder::open(&folder.join("x.pth"), None);
     });
 }
 

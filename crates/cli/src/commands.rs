@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use portolan_data::{Dataset, Source};
 use portolan_evaluate::{Features, features};
-use portolan_interchange::{Found, Shown};
+use portolan_interchange::{LoadedEncoder, Preprocessing};
 use portolan_tensor::device;
 use std::path::Path;
 use std::process::ExitCode;
@@ -87,12 +87,12 @@ fn is_images(path: &Path) -> bool {
 }
 
 fn inspect_encoder(path: &Path) -> Result<()> {
-    let found = Found::open(path, None)?;
+    let found = LoadedEncoder::open(path, None)?;
     tell(&found, path);
-    let Shown { resize, size, interpolation, mean, std, grayscale } = found.shown;
+    let Preprocessing { resize, size, interpolation, mean, std, grayscale } = found.preprocessing;
     let how = format!("{interpolation:?}").to_lowercase();
     let gray = if grayscale { ", in gray" } else { "" };
-    println!("encoder    {}, {} tensors", found.encoder.name(), found.tensors.len());
+    println!("encoder    {}, {} tensors", found.config.name(), found.tensors.len());
     println!("images     short side to {resize} ({how}), middle {size} × {size}{gray}");
     println!("normalized mean {mean:?}, deviation {std:?}");
     Ok(())

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use portolan_encoders::{Encoder, EncoderConfig, Vit, build};
-use portolan_interchange::Shown;
+use portolan_interchange::Preprocessing;
 use portolan_method::Method;
 use portolan_tensor::{Device, Vars, io};
 use portolan_train::{Checkpoint, newest, optimizer};
@@ -30,7 +30,7 @@ pub(crate) fn config_of(run: &Path) -> Result<RunConfig> {
 ///
 /// # Errors
 /// When the views have no normalization.
-pub(crate) fn shown(config: &RunConfig) -> Result<Shown> {
+pub(crate) fn shown(config: &RunConfig) -> Result<Preprocessing> {
     let (mean, std) = config.normalization().context("the run's views have no normalization")?;
     Ok(config.evaluation.shown(mean, std))
 }
@@ -40,7 +40,7 @@ pub(crate) fn shown(config: &RunConfig) -> Result<Shown> {
 /// # Errors
 /// When the file cannot be written.
 pub(crate) fn write(encoder: &dyn Encoder, config: &RunConfig, path: &Path) -> Result<()> {
-    portolan_interchange::write(path, encoder, &config.encoder, &shown(config)?, &config.method)
+    Ok(portolan_interchange::write(path, encoder, &config.encoder, &shown(config)?, &config.method)?)
 }
 
 /// The trained encoder of the run in this folder: from its `encoder.safetensors`, or from the newest

@@ -9,7 +9,8 @@ use crate::{Encoder, Error, Family, ResNetConfig, Result, VitConfig};
 /// Declares the families, one line each.
 macro_rules! families {
     ($($(#[$doc:meta])* $variant:ident($config:ty),)+) => {
-        /// The settings of an encoder, of any family. Dereferences to what its family knows about it.
+        /// The settings of an encoder, of any family. Dereferences to what its family knows about
+        /// it.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "family", rename_all = "lowercase")]
         pub enum EncoderConfig {
@@ -106,6 +107,8 @@ mod tests {
             let text = toml::to_string(&config).unwrap();
             assert_eq!(toml::from_str::<EncoderConfig>(&text).unwrap(), config);
             assert!(toml::from_str::<EncoderConfig>(&format!("{text}\nwidht = 3")).is_err());
+            let table: toml::Table = toml::from_str(&text).unwrap();
+            assert!(config.size_keys().iter().all(|key| table.contains_key(*key)), "{name}");
         }
     }
 

@@ -52,6 +52,11 @@ pub trait Family {
         None
     }
 
+    /// Whether it is a vision transformer.
+    fn is_transformer(&self) -> bool {
+        self.patch().is_some()
+    }
+
     /// The number of groups into which batch norms split a batch; 1 without batch norms.
     fn batch_norm_splits(&self) -> i64 {
         1

@@ -18,8 +18,8 @@ pub enum HeadNorm {
     All,
 }
 
-/// Linear layers with ReLU between them. Layers are numbered as in PyTorch's `nn.Sequential`, so that
-/// MoCo v2's head has the names `0.weight`, `0.bias`, `2.weight`, `2.bias`.
+/// Linear layers with ReLU between them. Layers are numbered as in PyTorch's `nn.Sequential`, so
+/// that MoCo v2's head has the names `0.weight`, `0.bias`, `2.weight`, `2.bias`.
 #[derive(Debug)]
 pub struct ProjectionHead {
     layers: Vec<(Linear, Option<BatchNorm>)>,
@@ -35,10 +35,10 @@ impl ProjectionHead {
         widths
     }
 
-    /// Layers from `widths[0]` over `widths[1]`… to the last width. A layer before a batch norm has no
-    /// bias, since the norm would cancel it. `last_bias` is whether the last layer has a bias if no norm
-    /// follows it; it has none in the code of BYOL's and MoCo v3's authors. `splits` is the number of
-    /// groups for batch statistics (see [`BatchNorm`]).
+    /// Layers from `widths[0]` over `widths[1]`… to the last width. A layer before a batch norm has
+    /// no bias, since the norm would cancel it. `last_bias` is whether the last layer has a bias if
+    /// no norm follows it; it has none in the code of BYOL's and MoCo v3's authors. `splits` is the
+    /// number of groups for batch statistics (see [`BatchNorm`]).
     pub fn new(vars: &Vars, widths: &[i64], norm: HeadNorm, last_bias: bool, splits: i64) -> Self {
         let last = widths.len().saturating_sub(2);
         let mut position = 0;

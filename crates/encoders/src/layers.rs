@@ -13,8 +13,9 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// The weight is `[outputs, inputs, kernel, kernel]` with the initial values of torchvision's ResNet:
-    /// normal with variance 2 / (outputs · kernel²) (He et al. 2015, arXiv:1502.01852, fan-out form).
+    /// The weight is `[outputs, inputs, kernel, kernel]` with the initial values of torchvision's
+    /// ResNet: normal with variance 2 / (outputs · kernel²) (He et al. 2015, arXiv:1502.01852,
+    /// fan-out form).
     pub fn new(
         vars: &Vars,
         inputs: i64,
@@ -25,7 +26,8 @@ impl Conv2d {
     ) -> Self {
         let std = (2.0 / (outputs * kernel * kernel) as f64).sqrt();
         let weight = Tensor::randn([outputs, inputs, kernel, kernel], (Kind::Float, vars.device()));
-        // cuDNN would convert it to this layout at every call. On the CPU the images' layout decides.
+        // cuDNN would convert it to this layout at every call. On the CPU the images' layout
+        // decides.
         let weight = if vars.device().is_cuda() { channels_last(&weight) } else { weight };
         Conv2d { weight: vars.parameter("weight", weight * std), stride, padding }
     }
@@ -38,9 +40,9 @@ impl Conv2d {
     /// `[batch, inputs, h, w]` to `[batch, outputs, h', w']`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let (mut x, mut stride) = (x.shallow_clone(), self.stride);
-        // In the backward pass of a strided 1×1 convolution with the channels last, libtorch 2.11 (oneDNN
-        // on CPUs with AVX-512) writes out of bounds if the channels are not a multiple of 16. Drop the
-        // skipped pixels first, so that the convolution has no stride.
+        // In the backward pass of a strided 1×1 convolution with the channels last, libtorch 2.11
+        // (oneDNN on CPUs with AVX-512) writes out of bounds if the channels are not a multiple of
+        // 16. Drop the skipped pixels first, so that the convolution has no stride.
         let odd = self.weight.size()[1] % 16 != 0 && self.weight.size()[2] == 1;
         if stride > 1 && odd && !x.device().is_cuda() {
             x = x.slice(2, None, None, stride).slice(3, None, None, stride);
@@ -133,7 +135,8 @@ const MOMENTUM: f64 = 0.1;
 const EPS: f64 = 1e-5;
 
 impl BatchNorm {
-    /// For inputs `[batch, channels]` or `[batch, channels, h, w]`, with the initial scale 1 and shift 0.
+    /// For inputs `[batch, channels]` or `[batch, channels, h, w]`, with the initial scale 1 and
+    /// shift 0.
     pub fn new(vars: &Vars, channels: i64, splits: i64) -> Self {
         let float = (Kind::Float, vars.device());
         let affine = (
@@ -174,11 +177,12 @@ impl BatchNorm {
         }
     }
 
-    /// Normalizes each channel: with `train` by the batch's statistics, which update the running ones,
-    /// else by the running statistics. In a job of several processes, the batch is that of all of them.
+    /// Normalizes each channel: with `train` by the batch's statistics, which update the running
+    /// ones, else by the running statistics. In a job of several processes, the batch is that of
+    /// all of them.
     ///
-    /// It does not update `num_batches_tracked`: [`count_batch`] does, for all layers of a network at
-    /// once.
+    /// It does not update `num_batches_tracked`: [`count_batch`] does, for all layers of a network
+    /// at once.
     ///
     /// # Panics
     /// When another process is gone.
@@ -219,7 +223,8 @@ impl BatchNorm {
         y
     }
 
-    /// With statistics over all processes (synchronized batch norm), as if one process had the whole batch.
+    /// With statistics over all processes (synchronized batch norm), as if one process had the
+    /// whole batch.
     fn synchronized(&self, x: &Tensor) -> Tensor {
         let affine = self.affine.as_ref().map(|(weight, bias)| (weight, bias));
         or_panic(distributed::batch_norm(x, affine, &self.running(), EPS))
@@ -241,7 +246,8 @@ impl BatchNorm {
         self.num_batches_tracked.shallow_clone()
     }
 
-    /// The layer in evaluation mode as `scale · x + shift`, both `[channels]` in float64, without gradients.
+    /// The layer in evaluation mode as `scale · x + shift`, both `[channels]` in float64, without
+    /// gradients.
     pub(crate) fn scale_and_shift(&self) -> (Tensor, Tensor) {
         no_grad(|| {
             let mean = self.running_mean.to_kind(Kind::Double);
@@ -269,8 +275,8 @@ pub fn count_batch(counters: &[Tensor]) {
     foreach::increment(counters).unwrap_or_else(|error| panic!("{}", error.with_causes()));
 }
 
-/// Layers return no errors. When another process is gone, the panic's payload is the error, so that a
-/// program can tell it from a bug.
+/// Layers return no errors. When another process is gone, the panic's payload is the error, so that
+/// a program can tell it from a bug.
 fn or_panic(result: portolan_tensor::Result<Tensor>) -> Tensor {
     match result {
         Ok(tensor) => tensor,

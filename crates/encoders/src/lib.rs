@@ -1,6 +1,6 @@
-//! Vision encoders (ResNets and vision transformers) and projection heads. Parameter names, shapes and
-//! initial values are those of torchvision and timm, so that weights can be exchanged with the Python
-//! libraries unchanged.
+//! Vision encoders (ResNets and vision transformers) and projection heads. Parameter names, shapes
+//! and initial values are those of torchvision and timm, so that weights can be exchanged with the
+//! Python libraries unchanged.
 //!
 //! ```
 //! use portolan_encoders::{ResNetConfig, build};
@@ -14,10 +14,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! An encoder is built from its settings ([`EncoderConfig`]). A momentum encoder is a second build with
-//! copied values. An encoder is a plain struct of layers with a readable `forward`. The layers are thin
-//! ones of our own over libtorch's operations, since tch's batch norm draws its weights at random and
-//! lacks `num_batches_tracked` and statistics over groups.
+//! An encoder is built from its settings ([`EncoderConfig`]). A momentum encoder is a second build
+//! with copied values. An encoder is a plain struct of layers with a readable `forward`. The layers
+//! are thin ones of our own over libtorch's operations, since tch's batch norm draws its weights at
+//! random and lacks `num_batches_tracked` and statistics over groups.
 //!
 //! All that other crates need to know about a family of encoders is in its [`Family`].
 
@@ -42,18 +42,19 @@ use portolan_tensor::{Tensor, Vars};
 
 /// A network that turns images into features.
 pub trait Encoder {
-    /// The features of images: `[batch, 3, height, width]`, normalized, to `[batch, self.width()]`. With
-    /// `train`, batch norms use the batch's statistics and update the running ones; without, they use
-    /// the running statistics.
+    /// The features of images: `[batch, 3, height, width]`, normalized, to `[batch, self.width()]`.
+    /// With `train`, batch norms use the batch's statistics and update the running ones; without,
+    /// they use the running statistics.
     fn forward(&self, images: &Tensor, train: bool) -> Tensor;
 
-    /// The features before pooling: `[batch, 3, height, width]` to `[batch, self.width(), rows, columns]`.
+    /// The features before pooling: `[batch, 3, height, width]` to
+    /// `[batch, self.width(), rows, columns]`.
     fn feature_map(&self, images: &Tensor, train: bool) -> Tensor;
 
-    /// [`Encoder::forward`] in evaluation mode without gradients, prepared for many images: it uses the
-    /// current values, with batch norms folded into convolutions. The features differ only by rounding,
-    /// by parts in a million. It is meant for float32: under autocast the folded weights would be rounded
-    /// differently.
+    /// [`Encoder::forward`] in evaluation mode without gradients, prepared for many images: it uses
+    /// the current values, with batch norms folded into convolutions. The features differ only by
+    /// rounding, by parts in a million. It is meant for float32: under autocast the folded weights
+    /// would be rounded differently.
     fn frozen(&self) -> Box<dyn Fn(&Tensor) -> Tensor + '_> {
         Box::new(|images| portolan_tensor::no_grad(|| self.forward(images, false)))
     }
@@ -64,8 +65,8 @@ pub trait Encoder {
     /// Its tensors, with the names of torchvision or timm.
     fn vars(&self) -> &Vars;
 
-    /// The layer of a parameter for layer-wise learning rate decay, counted from the input; `None` for
-    /// the layers at the top, which have the full rate.
+    /// The layer of a parameter for layer-wise learning rate decay, counted from the input; `None`
+    /// for the layers at the top, which have the full rate.
     fn layer_of(&self, _parameter: &str) -> Option<usize> {
         None
     }

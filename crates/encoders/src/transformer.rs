@@ -6,20 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::layers::{LayerNorm, Linear};
 
-/// The initial values of a transformer's matrices and class token. Biases of fully connected layers are
-/// zero.
+/// The initial values of a transformer's matrices and class token. Biases of fully connected layers
+/// are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Init {
-    /// Normal with a standard deviation of 0.02, also the class token. The patch projection is PyTorch's
-    /// default for a convolution. As in DINO's `vision_transformer.py` and timm.
+    /// Normal with a standard deviation of 0.02, also the class token. The patch projection is
+    /// PyTorch's default for a convolution. As in DINO's `vision_transformer.py` and timm.
     Normal,
-    /// Uniform in ±√(6 / (inputs + outputs)), with queries, keys and values as separate matrices. The patch
-    /// projection's bias is zero, the class token's standard deviation 1e-6. As in MoCo v3's `vits.py`.
+    /// Uniform in ±√(6 / (inputs + outputs)), with queries, keys and values as separate matrices.
+    /// The patch projection's bias is zero, the class token's standard deviation 1e-6. As in MoCo
+    /// v3's `vits.py`.
     Xavier,
     /// Uniform in ±√(6 / (inputs + outputs)), with queries, keys and values as one matrix
-    /// `[3 · width, width]`. The patch projection's bias is PyTorch's default for a convolution, the class
-    /// token's standard deviation 0.02. As in `initialize_weights` of MAE's `models_mae.py`.
+    /// `[3 · width, width]`. The patch projection's bias is PyTorch's default for a convolution,
+    /// the class token's standard deviation 0.02. As in `initialize_weights` of MAE's
+    /// `models_mae.py`.
     XavierFused,
 }
 
@@ -56,8 +58,8 @@ impl Init {
         }
     }
 
-    /// The bounds of the patch projection's weight (`inputs` numbers per patch) and of its bias. Both are
-    /// uniform.
+    /// The bounds of the patch projection's weight (`inputs` numbers per patch) and of its bias.
+    /// Both are uniform.
     pub(crate) fn patch_bounds(self, inputs: i64, width: i64) -> (f64, f64) {
         let default = 1.0 / (inputs as f64).sqrt(); // PyTorch's default for a convolution
         match self {
@@ -98,8 +100,8 @@ impl Attention {
             .forward(x)
             .view([batch, tokens, 3, self.heads, width / self.heads])
             .permute([2, 0, 3, 1, 4]);
-        // The backward pass of `unbind` stacks three gradients. That of `select` would fill and add three
-        // tensors of the whole size.
+        // The backward pass of `unbind` stacks three gradients. That of `select` would fill and add
+        // three tensors of the whole size.
         <[Tensor; 3]>::try_from(qkv.unbind(0)).expect("three parts of qkv")
     }
 
@@ -172,8 +174,8 @@ impl Block {
         self.attn.weights(&self.norm1.forward(x))
     }
 
-    /// Stochastic depth (Huang et al. 2016, arXiv:1603.09382): zeroes a branch for some images and scales it
-    /// up for the others.
+    /// Stochastic depth (Huang et al. 2016, arXiv:1603.09382): zeroes a branch for some images and
+    /// scales it up for the others.
     fn drop_path(&self, branch: Tensor, train: bool) -> Tensor {
         if !train || self.drop_path == 0.0 {
             return branch;

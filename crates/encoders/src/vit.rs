@@ -1,5 +1,5 @@
-//! The vision transformer (Dosovitskiy et al. 2020, arXiv:2010.11929) as timm builds it, without the
-//! classifier.
+//! The vision transformer (Dosovitskiy et al. 2020, arXiv:2010.11929) as timm builds it, without
+//! the classifier.
 
 mod config;
 pub mod positions;
@@ -84,8 +84,8 @@ impl Vit {
     }
 
     /// Projects patches to tokens and adds the position embeddings: `[batch, 3, height, width]` to
-    /// `[batch, patches, width]`, row by row. For images of another size than the config's, the embeddings
-    /// are interpolated.
+    /// `[batch, patches, width]`, row by row. For images of another size than the config's, the
+    /// embeddings are interpolated.
     ///
     /// # Errors
     /// When the patch does not divide the images.
@@ -146,8 +146,8 @@ impl Vit {
         }
     }
 
-    /// The attention weights of the last block, `[batch, heads, 1 + patches, 1 + patches]`. Row 0 is the
-    /// class token's.
+    /// The attention weights of the last block, `[batch, heads, 1 + patches, 1 + patches]`. Row 0
+    /// is the class token's.
     ///
     /// # Errors
     /// When the patch does not divide the images.
@@ -269,7 +269,8 @@ mod tests {
 
     #[test]
     fn initial_values_are_those_of_each_authors_code() {
-        // w = 64, patches of 4: 48 numbers. Bounds by hand; the deviation of a uniform draw is its bound / √3.
+        // w = 64, patches of 4: 48 numbers. Bounds by hand; the deviation of a uniform draw is its
+        // bound / √3.
         let default = 1.0 / 48f64.sqrt(); // PyTorch's convolution
         let (proj, fused, apart) =
             ((6f64 / (48. + 64.)).sqrt(), (6f64 / (4. * 64.)).sqrt(), (6f64 / (2. * 64.)).sqrt());

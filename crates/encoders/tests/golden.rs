@@ -45,8 +45,8 @@ fn fill(vars: &Vars, base: u64) {
     }
 }
 
-/// The outputs that a case expects: features and the gradient of the first weight in evaluation mode, and
-/// for ResNets the features in training mode.
+/// The outputs that a case expects: features and the gradient of the first weight in evaluation
+/// mode, and for ResNets the features in training mode.
 fn outputs(name: &str, meta: &Value) -> Vec<(&'static str, Tensor)> {
     let base = meta["base"].as_u64().unwrap();
     let (size, batch) = (meta["size"].as_i64().unwrap(), meta["batch"].as_i64().unwrap());

@@ -1,5 +1,5 @@
-//! Gradients agree between layouts, precisions and recomputation. libtorch's generator is global, so that
-//! this is one test in a process of its own.
+//! Gradients agree between layouts, precisions and recomputation. libtorch's generator is global,
+//! so that this is one test in a process of its own.
 #![allow(clippy::unwrap_used)]
 
 use portolan_encoders::{EncoderConfig, ResNetConfig, Stem, VitConfig, build};
@@ -38,12 +38,13 @@ fn gradients_agree_between_layouts_precisions_and_recomputation() {
 
     let plain = gradients(&resnet, Precision::Fp32, false);
     let other_layout = gradients(&resnet, Precision::Fp32, true);
-    // With channels last, libtorch's batch norm sums in float32 instead of float64. That changes values by
-    // parts in a million, and gradients by up to a hundredth where a value crosses zero at a ReLU.
+    // With channels last, libtorch's batch norm sums in float32 instead of float64. That changes
+    // values by parts in a million, and gradients by up to a hundredth where a value crosses zero
+    // at a ReLU.
     let off = apart(&plain, &other_layout);
     assert!(off < 0.05, "{off}");
-    // bfloat16 has eight bits, so that values are off by 0.2 % on average. In the ResNet many values cross
-    // zero at a ReLU; the transformer has none.
+    // bfloat16 has eight bits, so that values are off by 0.2 % on average. In the ResNet many
+    // values cross zero at a ReLU; the transformer has none.
     for (config, most) in [(&resnet, 0.5), (&vit, 0.02)] {
         let (fp32, bf16) =
             (gradients(config, Precision::Fp32, true), gradients(config, Precision::Bf16, true));

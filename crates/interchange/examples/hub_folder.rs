@@ -1,11 +1,11 @@
-//! An encoder with drawn weights in timm's hub layout, and its features of an image: what interop/check.py holds against
-//! timm and torchvision.
+//! An encoder with drawn weights in timm's hub layout, and its features of an image: what
+//! interop/check.py holds against timm and torchvision.
 //!
 //! `cargo run -p portolan-interchange --example hub_folder -- resnet18 imagenet folder/`
 
 use anyhow::{Context, Result, bail};
 use portolan_encoders::{EncoderConfig, Stem, build};
-use portolan_interchange::{Shown, hub_config};
+use portolan_interchange::{Preprocessing, hub_config};
 use portolan_tensor::{Device, Kind, Tensor, Vars, io, no_grad, seed};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,8 +39,8 @@ fn main() -> Result<()> {
     let check = [("images".to_owned(), images), ("features".to_owned(), features)];
     io::save(&folder.join("check.safetensors"), &check, &metadata)?;
     let size = u32::try_from(size).context("a view has a side of some pixels")?;
-    let shown = Shown { resize: size, ..Shown::imagenet(size) };
-    let config = hub_config(&config, encoder.width(), &shown);
+    let preprocessing = Preprocessing { resize: size, ..Preprocessing::imagenet(size) };
+    let config = hub_config(&config, encoder.width(), &preprocessing);
     std::fs::write(folder.join("config.json"), serde_json::to_string_pretty(&config)?)?;
     Ok(())
 }

@@ -42,8 +42,8 @@ pub struct ResNetConfig {
     /// Whether each residual branch starts at zero, so that blocks start as the identity (Goyal et
     /// al. 2017, arXiv:1706.02677, section 5.1).
     pub zero_init_residual: bool,
-    /// The number of groups into which a batch is split for batch statistics; 1 is the usual batch norm.
-    /// MoCo's CIFAR-10 demo simulates the 8 GPUs of its shuffled batch norm with 8.
+    /// The number of groups into which a batch is split for batch statistics; 1 is the usual batch
+    /// norm. MoCo's CIFAR-10 demo simulates the 8 GPUs of its shuffled batch norm with 8.
     pub batch_norm_splits: i64,
 }
 
@@ -51,8 +51,8 @@ const NAMES: [(&str, Arch); 3] =
     [("resnet18", Arch::ResNet18), ("resnet34", Arch::ResNet34), ("resnet50", Arch::ResNet50)];
 
 impl ResNetConfig {
-    /// The ResNet of this name with its usual settings: `resnet18`, `resnet34` or `resnet50`, with `-w16`
-    /// appended for another width of the first stage.
+    /// The ResNet of this name with its usual settings: `resnet18`, `resnet34` or `resnet50`, with
+    /// `-w16` appended for another width of the first stage.
     ///
     /// # Errors
     /// When no ResNet has this name.
@@ -128,7 +128,8 @@ impl Family for ResNetConfig {
         self.batch_norm_splits
     }
 
-    /// A ResNet-18 of width 64 keeps some 20 million numbers at 224 px, a ResNet-50 some 4 times as many.
+    /// A ResNet-18 of width 64 keeps some 20 million numbers at 224 px, a ResNet-50 some 4 times as
+    /// many.
     fn activations(&self, side: f64) -> f64 {
         let depth = match self.arch {
             Arch::ResNet18 => 1.0,

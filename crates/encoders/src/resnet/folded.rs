@@ -6,8 +6,8 @@ use std::cell::OnceCell;
 
 use crate::layers::{BatchNorm, Conv2d};
 
-/// A convolution with the batch norm that follows it, which in evaluation mode scales its weight and adds
-/// a bias.
+/// A convolution with the batch norm that follows it, which in evaluation mode scales its weight
+/// and adds a bias.
 #[derive(Debug)]
 pub(crate) struct FoldedConv {
     weight: Tensor,

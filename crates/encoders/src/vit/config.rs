@@ -12,7 +12,8 @@ use crate::{Encoder, Error, Family, Finetuned, Result, Vit};
 pub enum Pool {
     /// The class token after the last norm (timm's `global_pool="token"`).
     ClassToken,
-    /// The mean of the patch tokens after the last norm (timm's `global_pool="avg", fc_norm=False`).
+    /// The mean of the patch tokens after the last norm (timm's
+    /// `global_pool="avg", fc_norm=False`).
     Mean,
     /// The mean of the patch tokens, then a norm, `fc_norm`, instead of the last norm (timm's
     /// `global_pool="avg", fc_norm=True`; MAE's `models_vit.py` with `--global_pool`).
@@ -29,7 +30,8 @@ pub enum Positions {
     SineCosine,
 }
 
-/// How position embeddings are interpolated (bicubic, without antialiasing) for images of another size.
+/// How position embeddings are interpolated (bicubic, without antialiasing) for images of another
+/// size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PositionScaling {
@@ -37,8 +39,8 @@ pub enum PositionScaling {
     #[default]
     Size,
     /// Positions are `from / (to + 0.1)` patches apart, as DINO's `interpolate_pos_encoding` passes
-    /// `scale_factor` to PyTorch. From 224 px to 96 px with patches of 16, the last position shifts by
-    /// 0.2 patches.
+    /// `scale_factor` to PyTorch. From 224 px to 96 px with patches of 16, the last position shifts
+    /// by 0.2 patches.
     ScaleFactor,
 }
 
@@ -54,8 +56,8 @@ pub struct VitConfig {
     pub heads: i64,
     /// The side of a patch in pixels.
     pub patch: i64,
-    /// The side in pixels of the images that the position embeddings are for. For other images they are
-    /// interpolated.
+    /// The side in pixels of the images that the position embeddings are for. For other images they
+    /// are interpolated.
     pub image: i64,
     /// How the tokens are pooled.
     pub pool: Pool,
@@ -67,8 +69,8 @@ pub struct VitConfig {
     /// Whether the patch projection keeps its initial values in pretraining (MoCo v3, section 4.2).
     /// Fine-tuning trains it (see [`Family::finetuned`]).
     pub frozen_patches: bool,
-    /// Stochastic depth: the probability with which training skips the last block's branches. It grows
-    /// linearly from 0 in the first block. 0.1 in DINO's code, 0 in most.
+    /// Stochastic depth: the probability with which training skips the last block's branches. It
+    /// grows linearly from 0 in the first block. 0.1 in DINO's code, 0 in most.
     pub drop_path: f64,
     /// The initial values.
     pub init: Init,
@@ -78,8 +80,8 @@ pub struct VitConfig {
     pub recompute: bool,
 }
 
-/// Name, width, depth, heads: Ti and S of Touvron et al. 2020 (arXiv 2012.12877, table 1), B and L of
-/// Dosovitskiy et al. 2020 (table 1).
+/// Name, width, depth, heads: Ti and S of Touvron et al. 2020 (arXiv 2012.12877, table 1), B and L
+/// of Dosovitskiy et al. 2020 (table 1).
 const SIZES: [(&str, [i64; 3]); 4] = [
     ("tiny", [192, 12, 3]),
     ("small", [384, 12, 6]),
@@ -88,9 +90,10 @@ const SIZES: [(&str, [i64; 3]); 4] = [
 ];
 
 impl VitConfig {
-    /// The transformer of this name, as timm writes it, with its usual settings: `vit_small_patch16_224`,
-    /// with `tiny`, `small`, `base` or `large`, the side of a patch and that of the image. Other sizes are
-    /// written as `w128d6h4`: 128 numbers per token, 6 blocks and 4 heads.
+    /// The transformer of this name, as timm writes it, with its usual settings:
+    /// `vit_small_patch16_224`, with `tiny`, `small`, `base` or `large`, the side of a patch and
+    /// that of the image. Other sizes are written as `w128d6h4`: 128 numbers per token, 6 blocks
+    /// and 4 heads.
     ///
     /// # Errors
     /// When the name has another form.
@@ -98,8 +101,8 @@ impl VitConfig {
         let parts: Vec<&str> = name.split('_').collect();
         let form = || {
             Error::UnknownName(format!(
-                "`{name}` names no vision transformer; write vit_small_patch16_224, with tiny, small, base, \
-                 large or a size like w128d6h4"
+                "`{name}` names no vision transformer; write vit_small_patch16_224, with tiny, small, \
+                 base, large or a size like w128d6h4"
             ))
         };
         let ["vit", size, patch, image] = parts[..] else { return Err(form()) };
@@ -114,8 +117,8 @@ impl VitConfig {
         Ok(Self::plain([width, depth, heads], patch, number(image).ok_or_else(form)?))
     }
 
-    /// The transformer of this width, depth and number of heads, with patches and images of these sides in
-    /// pixels, with the usual settings.
+    /// The transformer of this width, depth and number of heads, with patches and images of these
+    /// sides in pixels, with the usual settings.
     pub fn plain([width, depth, heads]: [i64; 3], patch: i64, image: i64) -> Self {
         VitConfig {
             width,
@@ -167,7 +170,8 @@ impl Family for VitConfig {
             format!("depth is {depth}; it must be from 1 to 100")
         } else if !(heads >= 1 && width >= 4 && width % heads == 0 && width % 4 == 0) {
             format!(
-                "width is {width} and heads {heads}; the width must be a multiple of 4 and of the heads"
+                "width is {width} and heads {heads}; the width must be a multiple of 4 and of the \
+                 heads"
             )
         } else if !(width <= 8192 && image <= 8192 && 12 * depth * width * width < 1 << 32) {
             format!(
@@ -192,7 +196,8 @@ impl Family for VitConfig {
             return Ok(());
         }
         Err(Error::ImageSize(format!(
-            "patches of {patch} pixels do not tile a view of {size}; choose a patch or a size that fits"
+            "patches of {patch} pixels do not tile a view of {size}; choose a patch or a size that \
+             fits"
         )))
     }
 
@@ -211,8 +216,8 @@ impl Family for VitConfig {
         self.depth as f64 * tokens * (17.0 * width + 2.0 * heads * tokens)
     }
 
-    /// As in MAE's `models_vit.py` with `--global_pool`: the mean of the patch tokens goes through a norm
-    /// of its own, and every tensor is trained, also those that pretraining leaves fixed.
+    /// As in MAE's `models_vit.py` with `--global_pool`: the mean of the patch tokens goes through
+    /// a norm of its own, and every tensor is trained, also those that pretraining leaves fixed.
     fn finetuned(&self, drop_path: f64) -> Option<Finetuned> {
         let config = VitConfig {
             pool: Pool::MeanThenNorm,
