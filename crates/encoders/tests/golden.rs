@@ -92,7 +92,7 @@ fn golden_encoders() {
             let expected = &tensors[&format!("{case}.out.{what}")];
             let off = difference(&got, expected).unwrap();
             assert!(off < TOLERANCE, "{case}: {what} is off by {off:.1e}");
-            // Values moved by three times the tolerance must be told apart.
+            // Values off by three times the tolerance must fail.
             let moved = difference(&got, &(expected * (1.0 + 3.0 * TOLERANCE))).unwrap();
             assert!(moved > TOLERANCE, "{case}: a wrong {what} would not be noticed");
             read.insert(format!("{case}.{what}"));

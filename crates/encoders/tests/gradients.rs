@@ -22,7 +22,7 @@ fn gradients(config: &EncoderConfig, precision: Precision, last: bool) -> Tensor
     Tensor::cat(&all, 0)
 }
 
-/// How far apart two vectors are, relative to the first's length.
+/// The distance of two vectors, relative to the norm of the first.
 fn apart(a: &Tensor, b: &Tensor) -> f64 {
     ((a - b).norm() / a.norm()).double_value(&[])
 }

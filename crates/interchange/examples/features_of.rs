@@ -1,7 +1,10 @@
-//! The features that the encoder of any file makes of images: what interop/check.py holds against
-//! timm and torchvision.
+//! Computes the features of images with the encoder of any file. interop/check.py compares them with
+//! those of timm and torchvision.
 //!
-//! `cargo run -p portolan-interchange --example features_of -- checkpoint.pth images.safetensors features.safetensors`
+//! ```text
+//! cargo run -p portolan-interchange --example features_of -- \
+//!     checkpoint.pth images.safetensors features.safetensors
+//! ```
 
 use anyhow::{Result, bail};
 use portolan_interchange::LoadedEncoder;

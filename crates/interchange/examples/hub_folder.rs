@@ -1,5 +1,5 @@
-//! An encoder with drawn weights in timm's hub layout, and its features of an image: what
-//! interop/check.py holds against timm and torchvision.
+//! Writes an encoder with random weights in timm's hub layout, and its features of random images.
+//! interop/check.py compares them with those of timm and torchvision.
 //!
 //! `cargo run -p portolan-interchange --example hub_folder -- resnet18 imagenet folder/`
 
@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     seed(1);
     let encoder = build(&config, &Vars::new(Device::Cpu))?;
     let images = Tensor::randn([4, 3, size, size], (Kind::Float, Device::Cpu));
-    // Batch statistics other than zero and one, so that a mix-up of them shows.
+    // Running statistics other than zero and one, so that a mix-up would show.
     encoder.recalibrate(&mut std::iter::once(&images * 1.5 + 0.3));
     let features = no_grad(|| encoder.forward(&images, false));
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);

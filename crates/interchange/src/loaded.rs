@@ -42,7 +42,7 @@ impl LoadedEncoder {
         let loaded = if path.is_dir() { hub::open(path, named)? } else { open_file(path, named)? };
         // Find out here what does not fit, before anything is computed with it.
         let fits = loaded
-            .validate_size()
+            .validate_numel()
             .and_then(|()| loaded.build(&loaded.config, Device::Cpu).map(drop));
         fits.map_err(|error| error.of(path))?;
         Ok(loaded)
@@ -50,7 +50,7 @@ impl LoadedEncoder {
 
     /// Checks that there are numbers for such an encoder, before building it: a file may name one
     /// that would take all memory.
-    fn validate_size(&self) -> Result<()> {
+    fn validate_numel(&self) -> Result<()> {
         self.config.validate()?;
         let numbers: usize = self.tensors.values().map(Tensor::numel).sum();
         let least = family::format(&self.config).min_numbers();

@@ -1,5 +1,5 @@
-//! Checkpoints with the names and shapes of the methods' authors, as `torch.save` writes them
-//! (interop/fixtures.py made them).
+//! Checkpoints with the names and shapes of the authors' ones, written by `torch.save` in
+//! interop/fixtures.py.
 #![allow(clippy::unwrap_used)]
 
 use portolan_encoders::EncoderConfig;
@@ -22,13 +22,13 @@ fn refused(path: &Path) -> String {
     error
 }
 
-/// The number that fixtures.py fills the tensor of this name with.
+/// The number with which fixtures.py fills the tensor of this name.
 fn mark(name: &str) -> f64 {
     let number = name.bytes().fold(7u64, |number, byte| (number * 31 + u64::from(byte)) % 65521);
     number as f64 / 65536.0
 }
 
-/// Every weight is the one of its name, in its whole shape.
+/// Asserts that every weight has the number of its own name throughout.
 fn is_in_place(loaded: &LoadedEncoder) {
     for (name, tensor) in
         loaded.tensors.iter().filter(|(name, _)| !name.ends_with("num_batches_tracked"))
@@ -126,7 +126,7 @@ fn the_scales_of_dinov2_go_into_the_matrices_before_them() {
     scaled("blocks.3.ls1.gamma", "blocks.3.attn.proj.weight");
     scaled("blocks.3.ls2.gamma", "blocks.3.mlp.fc2.bias");
     near("blocks.3.mlp.fc1.weight", mark("blocks.3.mlp.fc1.weight"));
-    // Images of 224 pixels have 16 × 16 patches; positions are for 37 × 37.
+    // Images of 224 pixels have 16 × 16 patches, while the position embeddings are for 37 × 37.
     let encoder = loaded.build(&loaded.config, Device::Cpu).unwrap();
     let images = Tensor::zeros([1, 3, 224, 224], (Kind::Float, Device::Cpu));
     assert_eq!(no_grad(|| encoder.forward(&images, false)).size(), [1, 384]);
@@ -176,8 +176,9 @@ fn hub_folders_are_read_and_those_without_a_config_are_not() {
     portolan_tensor::tch::set_num_threads(1);
     let folder = tempfile::tempdir().unwrap();
     assert!(refused(folder.path()).contains("config.json"));
-    let config = r#"{"architecture": "resnet50", "num_classes": 0, "num_features": 2048, "pretrained_cfg":
-        {"input_size": [3, 96, 96], "crop_pct": 0.75, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}"#;
+    let config = r#"{"architecture": "resnet50", "num_classes": 0, "num_features": 2048,
+        "pretrained_cfg": {"input_size": [3, 96, 96], "crop_pct": 0.75, "mean": [0.5, 0.5, 0.5],
+        "std": [0.25, 0.25, 0.25]}}"#;
     std::fs::write(folder.path().join("config.json"), config).unwrap();
     assert!(refused(folder.path()).contains("model.safetensors"));
     std::fs::copy(file("vicreg_resnet50.pth"), folder.path().join("pytorch_model.bin")).unwrap();

@@ -81,8 +81,8 @@ pub fn unpatchify(patches: &Tensor, patch: i64, height: i64, width: i64) -> Resu
         && numbers % (patch * patch) == 0;
     if !fits {
         return Err(Error::Shape(format!(
-            "patches of the shape {shape:?}, {patch} pixels wide, do not tile images of {height} by \
-             {width}"
+            "patches of the shape {shape:?}, {patch} pixels wide, do not tile images of {height} \
+             by {width}"
         )));
     }
     let (rows, columns) = (height / patch, width / patch);

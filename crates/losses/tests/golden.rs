@@ -12,8 +12,8 @@ use serde_json::Value;
 const TOLERANCE: f64 = 1e-5;
 const FILE: &str = "losses.safetensors";
 
-/// Everything that the case expects, computed here. All inputs collect gradients, so that those
-/// which must receive none are seen to receive none.
+/// Computes everything that the case expects. All inputs require gradients, which shows that those that
+/// must receive none receive none.
 fn computed(case: &Case) -> Result<Tensors> {
     let inputs: Tensors = case
         .tensors

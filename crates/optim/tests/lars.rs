@@ -1,11 +1,11 @@
-//! LARS as SimCLR and as solo-learn have it, against steps worked out by hand. (The other two forms
-//! have golden values.)
+//! SimCLR's and solo-learn's LARS against steps worked out by hand. The other two forms have golden
+//! values.
 #![allow(clippy::unwrap_used)]
 
 use portolan_optim::{LarsForm, Optimizer, OptimizerConfig, ParamGroup};
 use portolan_tensor::{Kind, Tensor};
 
-/// A matrix `[1, 2]` that decays and is adapted, and a bias that is neither, after steps of these
+/// A matrix `[1, 2]` with weight decay and adaptation, and a bias with neither, after steps with these
 /// rates and gradients.
 struct Hand {
     form: LarsForm,

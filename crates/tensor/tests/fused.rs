@@ -1,4 +1,4 @@
-//! Layers with what follows them, against the same by libtorch's own operations.
+//! Fused layers against the same computed by libtorch's own operations.
 #![allow(clippy::unwrap_used)]
 
 use portolan_tensor::distributed::RunningStats;
@@ -11,10 +11,10 @@ fn random(shape: &[i64], kind: Kind) -> Tensor {
     Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(kind)
 }
 
-/// Output, gradients of x, weight, bias and add, and running statistics.
+/// The output, the gradients of x, weight, bias and add, and the running statistics.
 type Made = Vec<Tensor>;
 
-/// [`batch_norm`] of these tensors, in their precision.
+/// [`batch_norm`] of these tensors in their precision.
 fn fused(inputs: &[Tensor; 5], groups: i64, with_add: bool, relu: bool) -> Made {
     let [x, weight, bias, add, dy] = inputs.each_ref().map(|t| leaf(t, t.kind()));
     let (mean, var) = (bias.detach().zeros_like(), bias.detach().ones_like());
@@ -24,7 +24,7 @@ fn fused(inputs: &[Tensor; 5], groups: i64, with_add: bool, relu: bool) -> Made 
     gradients(y, &dy, [x, weight, bias, add], mean, var, with_add)
 }
 
-/// The same by libtorch's own operations, a group at a time and in float64.
+/// The same by libtorch's own operations, one group at a time and in float64.
 fn by_parts(inputs: &[Tensor; 5], groups: i64, with_add: bool, relu: bool) -> Made {
     let [x, weight, bias, add, dy] = inputs.each_ref().map(|t| leaf(t, Kind::Double));
     let (mut y, mut means, mut vars) = (vec![], vec![], vec![]);
@@ -67,9 +67,9 @@ fn gradients(
 #[test]
 fn batch_norm_with_what_follows_is_that_of_its_parts() {
     seed(0);
-    // Channels in and out of registers of sixteen, places in and out of blocks of rows; and none of
-    // them. Groups have six rows or more: three numbers may lie so near each other that float32
-    // loses their variance.
+    // Channels that fill registers of sixteen and that do not, rows that fill blocks and that do
+    // not, and inputs without height and width. Groups have at least six rows: three numbers may be
+    // so close that float32 loses their variance.
     let shapes: [&[i64]; 4] = [&[12, 16, 5, 5], &[4, 21, 9, 8], &[24, 3, 1, 1], &[24, 37]];
     for (shape, kind) in shapes.iter().flat_map(|s| [(s, Kind::Float), (s, Kind::Double)]) {
         for (groups, last, with_add, relu) in [

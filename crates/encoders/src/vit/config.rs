@@ -101,8 +101,8 @@ impl VitConfig {
         let parts: Vec<&str> = name.split('_').collect();
         let form = || {
             Error::UnknownName(format!(
-                "`{name}` names no vision transformer; write vit_small_patch16_224, with tiny, small, \
-                 base, large or a size like w128d6h4"
+                "`{name}` names no vision transformer; write vit_small_patch16_224, with tiny, \
+                 small, base, large or a size like w128d6h4"
             ))
         };
         let ["vit", size, patch, image] = parts[..] else { return Err(form()) };
