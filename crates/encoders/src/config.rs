@@ -9,8 +9,7 @@ use crate::{Encoder, Error, Family, ResNetConfig, Result, VitConfig};
 /// Declares the families, one line each.
 macro_rules! families {
     ($($(#[$doc:meta])* $variant:ident($config:ty),)+) => {
-        /// The settings of an encoder, of any family. Dereferences to what its family knows about
-        /// it.
+        /// The settings of an encoder of any family, with the methods of [`Family`].
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "family", rename_all = "lowercase")]
         pub enum EncoderConfig {
