@@ -3,7 +3,6 @@
 //!
 //! `cargo bench -p portolan-benches --bench losses`
 
-use anyhow::Result;
 use criterion::{Criterion, criterion_group, criterion_main};
 use portolan_losses as losses;
 use portolan_tensor::{Device, Kind, Tensor, device, seed};
@@ -23,7 +22,7 @@ fn bench(
     name: &str,
     device: Device,
     shape: &[i64],
-    loss: impl Fn(&Tensor) -> Result<Tensor>,
+    loss: impl Fn(&Tensor) -> losses::Result<Tensor>,
 ) {
     let input = random(device, shape).set_requires_grad(true);
     c.bench_function(&format!("losses/{name} on {}", device::name(device)), |b| {
@@ -43,7 +42,7 @@ fn all(c: &mut Criterion) {
     let queue = random(device, &[QUEUE, DIM]);
     let teacher = random(device, &[2, BATCH, DIM]);
     let center = random(device, &[DIM]);
-    let sharpness = portolan_tensor::number(0.04, device);
+    let sharpness = portolan_tensor::scalar(0.04, device);
 
     bench(c, "nt_xent", device, &rows, |z| losses::nt_xent(z, &other, 0.5));
     bench(c, "info_nce_queue", device, &rows, |q| losses::info_nce_queue(q, &other, &queue, 0.2));

@@ -18,7 +18,8 @@ fn main() {
         .cpp(true)
         .std("c++17")
         .warnings(false)
-        // It only forwards calls to libtorch: optimized, it runs no faster and takes twice as long to compile.
+        // It only forwards calls to libtorch. Optimization would not make it faster, but double its
+        // compile time.
         .opt_level(0)
         .debug(false)
         .include(&include)
@@ -30,9 +31,9 @@ fn main() {
         build.define("PORTOLAN_X86", None);
     }
 
-    // The CUDA part wants libtorch's CUDA library and CUDA's own headers; `setup --cuda` brings both.
+    // The CUDA part needs libtorch's CUDA library and CUDA's own headers, which `setup --cuda` fetches.
     let cuda = lib.join("libtorch_cuda.so");
-    // The folder and not the file: a file that is absent would count as changed at every build.
+    // Watch the folder, not the file: an absent file would count as changed at every build.
     println!("cargo:rerun-if-changed={}", lib.display());
     if cuda.exists() {
         build.define("PORTOLAN_CUDA", None).include(root.join("cuda/include"));
@@ -44,7 +45,7 @@ fn main() {
         loops("portolan_loops_avx512", &["-mavx512f", "-mfma"]);
     }
 
-    // After our own object file, so that the linker sees what that needs of them.
+    // Link them after our own object file, which needs their symbols.
     println!("cargo:rustc-link-search=native={}", lib.display());
     for library in ["torch_cpu", "c10"] {
         println!("cargo:rustc-link-lib={library}");
@@ -55,7 +56,8 @@ fn main() {
     }
 }
 
-/// Compiles the loops of batch norm for an instruction set, optimized whatever the profile: they are what training waits for.
+/// Compiles the loops of batch norm for an instruction set, optimized in every profile, since training
+/// waits for them.
 fn loops(name: &str, flags: &[&str]) {
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").opt_level(3).warnings(false).flag_if_supported("-Wno-psabi");

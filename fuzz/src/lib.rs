@@ -5,7 +5,7 @@
 //! `corpus` runs all of it on a stable compiler.
 
 use portolan_data::{Options, Source};
-use portolan_interchange::Found;
+use portolan_interchange::LoadedEncoder;
 use std::cell::LazyCell;
 use std::fs;
 use std::path::Path;
@@ -111,7 +111,7 @@ pub fn safetensors(bytes: &[u8]) {
 /// A file of `torch.save`, of either form.
 pub fn pth(bytes: &[u8]) {
     with_files(&[("x.pth", bytes)], |folder| {
-        let _ = Found::open(&folder.join("x.pth"), None);
+        let _ = LoadedEncoder::open(&folder.join("x.pth"), None);
     });
 }
 

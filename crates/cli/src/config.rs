@@ -12,7 +12,7 @@ use portolan_augment::{Interpolation, ViewSpec, Views};
 use portolan_encoders::EncoderConfig;
 use portolan_evaluate::KnnConfig;
 use portolan_images::Augment;
-use portolan_interchange::Shown;
+use portolan_interchange::Preprocessing;
 use portolan_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
@@ -114,9 +114,9 @@ pub(crate) struct EvaluationConfig {
 
 impl EvaluationConfig {
     /// How an image of data with this mean and deviation is shown.
-    pub(crate) fn shown(&self, mean: [f32; 3], std: [f32; 3]) -> Shown {
+    pub(crate) fn shown(&self, mean: [f32; 3], std: [f32; 3]) -> Preprocessing {
         let &EvaluationConfig { resize, size, interpolation, grayscale, .. } = self;
-        Shown { resize, size, interpolation, mean, std, grayscale }
+        Preprocessing { resize, size, interpolation, mean, std, grayscale }
     }
 }
 

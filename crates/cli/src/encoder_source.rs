@@ -7,7 +7,7 @@ use portolan_augment::{Interpolation, Op, ViewSpec, presets};
 use portolan_data::Dataset;
 use portolan_encoders::{Encoder, EncoderConfig};
 use portolan_evaluate::KnnConfig;
-use portolan_interchange::{Found, Shown};
+use portolan_interchange::{LoadedEncoder, Preprocessing};
 use portolan_tensor::{Device, Precision};
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ pub(crate) struct EncoderSource {
     /// What it is.
     pub(crate) config: EncoderConfig,
     /// How an image is shown to it.
-    pub(crate) shown: Shown,
+    pub(crate) shown: Preprocessing,
     /// How its features are compared, where nothing else is asked for.
     pub(crate) knn: KnnConfig,
     pub(crate) precision: Precision,
@@ -34,7 +34,7 @@ pub(crate) struct EncoderSource {
 
 enum Origin {
     Run(PathBuf, Box<RunConfig>),
-    File(PathBuf, Box<Found>),
+    File(PathBuf, Box<LoadedEncoder>),
 }
 
 impl EncoderSource {
@@ -74,17 +74,17 @@ impl EncoderSource {
 
     fn of_file(path: &Path, named: Option<&str>) -> Result<Self> {
         let named = named.map(EncoderConfig::named).transpose()?;
-        let found = Found::open(path, named.as_ref())?;
+        let found = LoadedEncoder::open(path, named.as_ref())?;
         print_load_summary(&found, path);
         let crop = Op::RandomResizedCrop {
-            size: found.shown.size,
+            size: found.preprocessing.size,
             scale: [0.08, 1.0], // torchvision's
             ratio: [3.0 / 4.0, 4.0 / 3.0],
             interpolation: Interpolation::Bilinear,
         };
         Ok(EncoderSource {
-            config: found.encoder.clone(),
-            shown: found.shown,
+            config: found.config.clone(),
+            shown: found.preprocessing,
             knn: KNN,
             precision: Precision::Fp32,
             seed: 0,
@@ -102,10 +102,10 @@ impl EncoderSource {
     /// How images are seen when the whole encoder is trained with labels, and when it is scored then: for a vision
     /// transformer as in MAE's `util/datasets.py`, for a ResNet and for small images as everywhere.
     pub(crate) fn finetuning_views(&self) -> [ViewSpec; 2] {
-        if self.shows_small_images() || matches!(self.config, EncoderConfig::Resnet(_)) {
+        if self.shows_small_images() || !self.config.is_transformer() {
             return [self.training_view(), self.eval_view()];
         }
-        let shown = Shown { interpolation: Interpolation::Bicubic, ..self.shown };
+        let shown = Preprocessing { interpolation: Interpolation::Bicubic, ..self.shown };
         let train = presets::finetuning(shown.size).with_normalization(shown.mean, shown.std);
         [in_gray(train, &shown), view_of(&shown)]
     }
@@ -120,7 +120,7 @@ impl EncoderSource {
                 let run = RunConfig { encoder: config.clone(), ..(**run).clone() };
                 run_encoder::load(folder, &run, device)
             }
-            Origin::File(_, found) => found.build(config, device),
+            Origin::File(_, found) => Ok(found.build(config, device)?),
         }
     }
 
@@ -174,8 +174,8 @@ pub(crate) fn eval_view(config: &RunConfig, data: &Dataset) -> ViewSpec {
 }
 
 /// The view of evaluation with this preprocessing.
-pub(crate) fn view_of(shown: &Shown) -> ViewSpec {
-    let &Shown { resize, size, interpolation, .. } = shown;
+pub(crate) fn view_of(shown: &Preprocessing) -> ViewSpec {
+    let &Preprocessing { resize, size, interpolation, .. } = shown;
     let view = presets::evaluation(resize, size);
     let mut view = view.with_normalization(shown.mean, shown.std);
     view.ops[0] = Op::CenterCrop { resize, size, interpolation };
@@ -183,7 +183,7 @@ pub(crate) fn view_of(shown: &Shown) -> ViewSpec {
 }
 
 /// The view in gray, where the encoder is shown images so.
-fn in_gray(mut view: ViewSpec, shown: &Shown) -> ViewSpec {
+fn in_gray(mut view: ViewSpec, shown: &Preprocessing) -> ViewSpec {
     if shown.grayscale {
         view.ops.insert(1, Op::Grayscale { p: 1.0 });
     }
@@ -191,12 +191,12 @@ fn in_gray(mut view: ViewSpec, shown: &Shown) -> ViewSpec {
 }
 
 /// Says what was taken of a file, and what was not.
-pub(crate) fn print_load_summary(found: &Found, path: &Path) {
-    let of = match found.taken.as_str() {
+pub(crate) fn print_load_summary(found: &LoadedEncoder, path: &Path) {
+    let of = match found.prefix.as_str() {
         "" => String::new(),
         prefix => format!(", its {}", prefix.trim_end_matches('.')),
     };
-    eprintln!("encoder  {} of {}{of}", found.encoder.name(), path.display());
+    eprintln!("encoder  {} of {}{of}", found.config.name(), path.display());
     let parts: Vec<String> =
         found.left_out.iter().map(|(part, tensors)| format!("{part} ({tensors})")).collect();
     if !parts.is_empty() {

@@ -133,7 +133,7 @@ fn validate_views(views: &[ViewSpec], encoder: &EncoderConfig) -> Result<()> {
             local.size()
         );
     }
-    views.iter().try_for_each(|view| encoder.check_size(i64::from(view.size())))
+    Ok(views.iter().try_for_each(|view| encoder.validate_size(i64::from(view.size())))?)
 }
 
 impl Method for Dino {
@@ -191,7 +191,7 @@ impl Method for Dino {
             return Ok(());
         }
         let params = self.student.vars.parameters();
-        clip_each_grad(params.iter().map(|(_, param)| param), self.config.clip)
+        Ok(clip_each_grad(params.iter().map(|(_, param)| param), self.config.clip)?)
     }
 
     /// The teacher follows the student, λ rising from its base to 1 (section 3.1), and the center the teacher's
@@ -206,7 +206,11 @@ impl Method for Dino {
         let own =
             at_least_f32(&Tensor::cat(&outputs, 0)).mean_dim([0i64].as_slice(), true, None::<Kind>);
         let mean = cx.mean(&own)?.unsqueeze(0);
-        portolan_losses::dino::update_center(&mut self.center, &mean, self.config.center_momentum)
+        Ok(portolan_losses::dino::update_center(
+            &mut self.center,
+            &mean,
+            self.config.center_momentum,
+        )?)
     }
 }
 

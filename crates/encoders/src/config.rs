@@ -1,125 +1,75 @@
-//! Which encoder, by name.
+//! The registry of encoder families.
 
-use crate::resnet_config::NAMES;
-use crate::vit_config::SIZES;
-use crate::{Encoder, ResNet, ResNetConfig, Vit, VitConfig};
-use anyhow::{Result, bail, ensure};
 use portolan_tensor::Vars;
 use serde::{Deserialize, Serialize};
+use std::ops::Deref;
 
-/// An encoder and how it is built.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "family", rename_all = "lowercase")]
-pub enum EncoderConfig {
+use crate::{Encoder, Error, Family, ResNetConfig, Result, VitConfig};
+
+/// Declares the families, one line each.
+macro_rules! families {
+    ($($(#[$doc:meta])* $variant:ident($config:ty),)+) => {
+        /// The settings of an encoder of any family, with the methods of [`Family`].
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "family", rename_all = "lowercase")]
+        pub enum EncoderConfig {
+            $($(#[$doc])* $variant($config),)+
+        }
+
+        $(impl From<$config> for EncoderConfig {
+            fn from(config: $config) -> Self {
+                EncoderConfig::$variant(config)
+            }
+        })+
+
+        impl Deref for EncoderConfig {
+            type Target = dyn Family;
+
+            fn deref(&self) -> &Self::Target {
+                match self {
+                    $(EncoderConfig::$variant(config) => config,)+
+                }
+            }
+        }
+
+        impl EncoderConfig {
+            /// The encoder of this name with its usual settings (see [`ResNetConfig::named`] and
+            /// [`VitConfig::named`]).
+            ///
+            /// # Errors
+            /// When the name is unknown. The message lists the known ones.
+            pub fn named(name: &str) -> Result<Self> {
+                $(if let Some(config) = <$config>::parse(name) {
+                    return Ok(config?.into());
+                })+
+                let known = [$(<$config>::known_names(),)+].join(", and ");
+                Err(Error::UnknownName(format!("unknown encoder `{name}`; known are {known}")))
+            }
+        }
+    };
+}
+
+families! {
     /// A residual network.
     Resnet(ResNetConfig),
     /// A vision transformer.
     Vit(VitConfig),
 }
 
-impl From<ResNetConfig> for EncoderConfig {
-    fn from(config: ResNetConfig) -> Self {
-        EncoderConfig::Resnet(config)
-    }
-}
-
-impl From<VitConfig> for EncoderConfig {
-    fn from(config: VitConfig) -> Self {
-        EncoderConfig::Vit(config)
-    }
-}
-
-impl EncoderConfig {
-    /// The encoder of this name in its usual form (see [`ResNetConfig::named`] and [`VitConfig::named`]).
-    ///
-    /// # Errors
-    /// When the name is unknown; the message lists the known ones.
-    pub fn named(name: &str) -> Result<Self> {
-        let resnets: Vec<_> = NAMES.iter().map(|(known, _)| *known).collect();
-        if name.starts_with("vit_") {
-            return Ok(VitConfig::named(name)?.into());
-        }
-        if resnets.contains(&name.split("-w").next().unwrap_or_default()) {
-            return Ok(ResNetConfig::named(name)?.into());
-        }
-        let vits: Vec<_> =
-            SIZES.iter().map(|(size, _)| format!("vit_{size}_patch16_224")).collect();
-        bail!(
-            "unknown encoder `{name}`; known are {}, each also narrower or wider as in {}-w16, and {}, also with \
-             other patches and images",
-            resnets.join(", "),
-            resnets[0],
-            vits.join(", ")
-        )
-    }
-
-    /// The name that [`EncoderConfig::named`] knows it by.
-    pub fn name(&self) -> String {
-        match self {
-            EncoderConfig::Resnet(config) => config.name(),
-            EncoderConfig::Vit(config) => config.name(),
-        }
-    }
-
-    /// Into how many groups batch norms split a batch; 1 where there is nothing to split.
-    pub fn batch_norm_splits(&self) -> i64 {
-        match self {
-            EncoderConfig::Resnet(config) => config.batch_norm_splits,
-            EncoderConfig::Vit(_) => 1,
-        }
-    }
-
-    /// Whether parts are run once more in the backward pass instead of keeping what it needs.
-    pub fn recomputes(&self) -> bool {
-        matches!(self, EncoderConfig::Vit(config) if config.recompute)
-    }
-
-    /// Whether there can be such an encoder.
-    ///
-    /// # Errors
-    /// When a setting is out of range; the message names it.
-    pub fn validate(&self) -> Result<()> {
-        match self {
-            EncoderConfig::Resnet(config) => config.validate(),
-            EncoderConfig::Vit(config) => config.validate(),
-        }
-    }
-
-    /// Refuses views of `size` pixels that the encoder cannot take.
-    ///
-    /// # Errors
-    /// When a transformer's patch does not divide them.
-    pub fn check_size(&self, size: i64) -> Result<()> {
-        if let EncoderConfig::Vit(config) = self {
-            ensure!(
-                size > 0 && config.patch > 0 && size % config.patch == 0,
-                "patches of {} pixels do not tile a view of {size}; choose a patch or a size that fits",
-                config.patch
-            );
-        }
-        Ok(())
-    }
-}
-
 /// Builds the encoder, with initial values drawn from libtorch's generator.
 ///
 /// # Errors
-/// When the config describes no encoder.
+/// When a setting is out of range.
 pub fn build(config: &EncoderConfig, vars: &Vars) -> Result<Box<dyn Encoder>> {
-    Ok(match config {
-        EncoderConfig::Resnet(config) => {
-            config.validate()?;
-            Box::new(ResNet::new(config, vars))
-        }
-        EncoderConfig::Vit(config) => Box::new(Vit::new(config, vars)?),
-    })
+    config.build(vars)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
     use portolan_tensor::Device;
+
+    use super::*;
 
     #[test]
     fn names_round_trip() {
@@ -156,13 +106,15 @@ mod tests {
             let text = toml::to_string(&config).unwrap();
             assert_eq!(toml::from_str::<EncoderConfig>(&text).unwrap(), config);
             assert!(toml::from_str::<EncoderConfig>(&format!("{text}\nwidht = 3")).is_err());
+            let table: toml::Table = toml::from_str(&text).unwrap();
+            assert!(config.size_keys().iter().all(|key| table.contains_key(*key)), "{name}");
         }
     }
 
     #[test]
     fn views_that_patches_do_not_tile_are_refused() {
         let vit = EncoderConfig::named("vit_tiny_patch4_32").unwrap();
-        assert!(vit.check_size(20).is_ok() && vit.check_size(18).is_err());
-        assert!(EncoderConfig::named("resnet18").unwrap().check_size(18).is_ok());
+        assert!(vit.validate_size(20).is_ok() && vit.validate_size(18).is_err());
+        assert!(EncoderConfig::named("resnet18").unwrap().validate_size(18).is_ok());
     }
 }

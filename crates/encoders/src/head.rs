@@ -1,24 +1,26 @@
-//! Projection heads: the small networks between an encoder and a loss, thrown away afterwards.
+//! Projection heads: the small networks between an encoder and a loss, discarded after pretraining.
 
-use crate::layers::{BatchNorm, Linear, count_batch};
-use portolan_tensor::fused::Then;
+use portolan_tensor::fused::Epilogue;
 use portolan_tensor::{Tensor, Vars};
 use serde::{Deserialize, Serialize};
 
-/// Where a head has batch norms.
+use crate::layers::{BatchNorm, Linear, count_batch};
+
+/// Which layers of a head have a batch norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeadNorm {
-    /// Nowhere (MoCo v2).
+    /// None (MoCo v2).
     None,
-    /// After every layer but the last (BYOL, Barlow Twins, VICReg).
+    /// All but the last (BYOL, Barlow Twins, VICReg).
     Hidden,
-    /// After every layer, the last without scale and shift (SimCLR v1's code, SimSiam).
+    /// All, the last without scale and shift (SimCLR v1's code, SimSiam).
     All,
 }
 
-/// Linear layers with ReLU between them. Layers are numbered as in PyTorch's `nn.Sequential`, so that
-/// MoCo v2's head has the names `0.weight`, `0.bias`, `2.weight`, `2.bias`.
+/// Linear layers with ReLU between them. Layers are numbered as in PyTorch's `nn.Sequential`, so
+/// that MoCo v2's head has the names `0.weight`, `0.bias`, `2.weight`, `2.bias`.
+#[derive(Debug)]
 pub struct ProjectionHead {
     layers: Vec<(Linear, Option<BatchNorm>)>,
     /// The batch norms' counters.
@@ -26,16 +28,17 @@ pub struct ProjectionHead {
 }
 
 impl ProjectionHead {
-    /// The widths of `layers` layers: hidden ones of `hidden` numbers, then `dim`.
+    /// The output widths of `layers` layers: `hidden` for all but the last, which has `dim`.
     pub fn widths(layers: usize, hidden: i64, dim: i64) -> Vec<i64> {
         let mut widths = vec![hidden; layers.saturating_sub(1)];
         widths.push(dim);
         widths
     }
 
-    /// Layers from `widths[0]` over `widths[1]`… to the last width. A layer that a batch norm follows
-    /// has no bias, which the norm would cancel. `last_bias` is whether the last layer has one where no norm follows it:
-    /// not in the code of BYOL's and MoCo v3's authors. `splits` is the batch norms' (see [`BatchNorm`]).
+    /// Layers from `widths[0]` over `widths[1]`… to the last width. A layer before a batch norm has
+    /// no bias, since the norm would cancel it. `last_bias` is whether the last layer has a bias if
+    /// no norm follows it; it has none in the code of BYOL's and MoCo v3's authors. `splits` is the
+    /// number of groups for batch statistics (see [`BatchNorm`]).
     pub fn new(vars: &Vars, widths: &[i64], norm: HeadNorm, last_bias: bool, splits: i64) -> Self {
         let last = widths.len().saturating_sub(2);
         let mut position = 0;
@@ -48,11 +51,15 @@ impl ProjectionHead {
             let normed = norm == HeadNorm::All || (norm == HeadNorm::Hidden && i < last);
             let bias = !normed && (last_bias || i < last);
             let linear = Linear::new(&next(), pair[0], pair[1], bias);
-            let batch_norm = normed.then(|| match i < last {
-                true => BatchNorm::new(&next(), pair[1], splits),
-                false => BatchNorm::without_affine(&next(), pair[1], splits),
+            let batch_norm = normed.then(|| {
+                let vars = next();
+                if i < last {
+                    BatchNorm::new(&vars, pair[1], splits)
+                } else {
+                    BatchNorm::without_affine(&vars, pair[1], splits)
+                }
             });
-            next(); // the ReLU's place
+            next(); // the ReLU's index
             layers.push((linear, batch_norm));
         }
         let norms = layers.iter().filter_map(|(_, norm)| norm.as_ref());
@@ -70,7 +77,7 @@ impl ProjectionHead {
             x = linear.forward(&x);
             let relu = i + 1 < self.layers.len();
             x = match norm {
-                Some(norm) => norm.forward_then(&x, train, Then { add: None, relu }),
+                Some(norm) => norm.forward_with(&x, train, Epilogue { add: None, relu }),
                 None if relu => x.relu_(),
                 None => x,
             };
@@ -81,8 +88,9 @@ impl ProjectionHead {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use portolan_tensor::{Device, Kind};
+
+    use super::*;
 
     fn names(norm: HeadNorm, last_bias: bool) -> Vec<String> {
         let vars = Vars::new(Device::Cpu);

@@ -1,10 +1,11 @@
-//! The layers, with torchvision's names and PyTorch's initial values.
+//! Layers, with the names of torchvision and the initial values of PyTorch.
 
-use portolan_tensor::distributed::{self, Running};
-use portolan_tensor::fused::{self, Then};
-use portolan_tensor::{Kind, Tensor, Vars, channels_last, foreach, no_grad};
+use portolan_tensor::distributed::{self, RunningStats};
+use portolan_tensor::fused::{self, Epilogue};
+use portolan_tensor::{Error, Kind, Tensor, Vars, channels_last, foreach, no_grad};
 
 /// A convolution without bias.
+#[derive(Debug)]
 pub struct Conv2d {
     weight: Tensor,
     stride: i64,
@@ -12,8 +13,9 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// `weight` is `[outputs, inputs, kernel, kernel]`, drawn as torchvision's ResNet draws it: normal
-    /// with variance 2 / (outputs · kernel²) (He et al. 2015, arXiv 1502.01852, fan-out form).
+    /// The weight is `[outputs, inputs, kernel, kernel]` with the initial values of torchvision's
+    /// ResNet: normal with variance 2 / (outputs · kernel²) (He et al. 2015, arXiv:1502.01852,
+    /// fan-out form).
     pub fn new(
         vars: &Vars,
         inputs: i64,
@@ -24,12 +26,13 @@ impl Conv2d {
     ) -> Self {
         let std = (2.0 / (outputs * kernel * kernel) as f64).sqrt();
         let weight = Tensor::randn([outputs, inputs, kernel, kernel], (Kind::Float, vars.device()));
-        // cuDNN would lay it out this way at every call. On the CPU the layout is the images' to choose.
+        // cuDNN would convert it to this layout at every call. On the CPU the images' layout
+        // decides.
         let weight = if vars.device().is_cuda() { channels_last(&weight) } else { weight };
         Conv2d { weight: vars.parameter("weight", weight * std), stride, padding }
     }
 
-    /// Weight, stride and padding.
+    /// Its weight, stride and padding.
     pub(crate) fn parts(&self) -> (&Tensor, i64, i64) {
         (&self.weight, self.stride, self.padding)
     }
@@ -37,8 +40,9 @@ impl Conv2d {
     /// `[batch, inputs, h, w]` to `[batch, outputs, h', w']`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let (mut x, mut stride) = (x.shallow_clone(), self.stride);
-        // libtorch 2.11 (oneDNN, on CPUs with AVX-512) writes past its memory in the backward pass of a 1×1 convolution with a
-        // stride, of channels that lie last and are fewer than its blocks of 16. The pixels it would leave out are left out before.
+        // In the backward pass of a strided 1×1 convolution with the channels last, libtorch 2.11
+        // (oneDNN on CPUs with AVX-512) writes out of bounds if the channels are not a multiple of
+        // 16. Drop the skipped pixels first, so that the convolution has no stride.
         let odd = self.weight.size()[1] % 16 != 0 && self.weight.size()[2] == 1;
         if stride > 1 && odd && !x.device().is_cuda() {
             x = x.slice(2, None, None, stride).slice(3, None, None, stride);
@@ -49,13 +53,14 @@ impl Conv2d {
 }
 
 /// A fully connected layer.
+#[derive(Debug)]
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
 }
 
 impl Linear {
-    /// `weight` is `[outputs, inputs]`; both it and the bias are uniform in ±1/√inputs, as PyTorch's.
+    /// The weight is `[outputs, inputs]`. It and the bias are uniform in ±1/√inputs, as in PyTorch.
     pub fn new(vars: &Vars, inputs: i64, outputs: i64, bias: bool) -> Self {
         let bound = 1.0 / (inputs as f64).sqrt();
         let uniform = |shape: &[i64]| {
@@ -65,7 +70,7 @@ impl Linear {
         Linear::of(vars, weight, bias.then(|| uniform(&[outputs])))
     }
 
-    /// A layer that begins with these values.
+    /// A layer with these initial values.
     pub fn of(vars: &Vars, weight: Tensor, bias: Option<Tensor>) -> Self {
         Linear {
             weight: vars.parameter("weight", weight),
@@ -73,7 +78,7 @@ impl Linear {
         }
     }
 
-    /// A second handle on the same weights, which another thread may have.
+    /// A second handle to the same weights, for another thread.
     pub(crate) fn shared(&self) -> Self {
         let bias = self.bias.as_ref().map(Tensor::shallow_clone);
         Linear { weight: self.weight.shallow_clone(), bias }
@@ -85,14 +90,15 @@ impl Linear {
     }
 }
 
-/// Layer norm over the last dimension, with the eps of 1e-6 that vision transformers have in timm.
+/// Layer norm over the last dimension, with an eps of 1e-6 as in timm's vision transformers.
+#[derive(Debug)]
 pub struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
 }
 
 impl LayerNorm {
-    /// For vectors of `width` numbers; scale 1 and shift 0 at first.
+    /// For vectors of `width` numbers, with the initial scale 1 and shift 0.
     pub fn new(vars: &Vars, width: i64) -> Self {
         let float = (Kind::Float, vars.device());
         LayerNorm {
@@ -101,7 +107,7 @@ impl LayerNorm {
         }
     }
 
-    /// A second handle on the same weights, which another thread may have.
+    /// A second handle to the same weights, for another thread.
     pub(crate) fn shared(&self) -> Self {
         LayerNorm { weight: self.weight.shallow_clone(), bias: self.bias.shallow_clone() }
     }
@@ -112,9 +118,11 @@ impl LayerNorm {
     }
 }
 
-/// Batch norm over the channel dimension, with PyTorch's defaults (eps 1e-5, momentum 0.1) and,
-/// where `splits` is above one, statistics of each of that many groups of consecutive images of the
-/// batch, as if each lay on a GPU of its own.
+/// Batch norm over the channel dimension, with PyTorch's defaults (eps 1e-5, momentum 0.1).
+///
+/// With `splits` above one, it computes the statistics of each of that many groups of consecutive
+/// images of the batch, as if each group were on a GPU of its own.
+#[derive(Debug)]
 pub struct BatchNorm {
     affine: Option<(Tensor, Tensor)>,
     running_mean: Tensor,
@@ -127,7 +135,8 @@ const MOMENTUM: f64 = 0.1;
 const EPS: f64 = 1e-5;
 
 impl BatchNorm {
-    /// For inputs `[batch, channels]` or `[batch, channels, h, w]`; scale 1 and shift 0 at first.
+    /// For inputs `[batch, channels]` or `[batch, channels, h, w]`, with the initial scale 1 and
+    /// shift 0.
     pub fn new(vars: &Vars, channels: i64, splits: i64) -> Self {
         let float = (Kind::Float, vars.device());
         let affine = (
@@ -161,67 +170,68 @@ impl BatchNorm {
         }
     }
 
-    /// Starts as zero, so that the branch it ends adds nothing at first.
+    /// Sets the scale to zero, so that the branch that it ends adds nothing at first.
     pub(crate) fn zero_init(&self) {
         if let Some((weight, _)) = &self.affine {
             let _ = no_grad(|| weight.shallow_clone().zero_());
         }
     }
 
-    /// Normalizes each channel by the batch's statistics and records them (`train`), or by the
-    /// recorded ones. In a job of several processes the batch is that of all of them.
+    /// Normalizes each channel: with `train` by the batch's statistics, which update the running
+    /// ones, else by the running statistics. In a job of several processes, the batch is that of
+    /// all of them.
     ///
-    /// The batch is counted by [`count_batch`], for all layers of a network at once.
+    /// It does not update `num_batches_tracked`: [`count_batch`] does, for all layers of a network
+    /// at once.
     ///
     /// # Panics
     /// When another process is gone.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        self.forward_then(x, train, Then::default())
+        self.forward_with(x, train, Epilogue::default())
     }
 
-    /// [`BatchNorm::forward`] and what follows it.
+    /// [`BatchNorm::forward`] with an epilogue.
     ///
     /// # Panics
     /// When another process is gone.
-    pub fn forward_then(&self, x: &Tensor, train: bool, then: Then) -> Tensor {
+    pub fn forward_with(&self, x: &Tensor, train: bool, epilogue: Epilogue) -> Tensor {
         let processes = distributed::world_size() as i64;
-        // The groups are the whole batch's, of which each process has its part.
+        // The groups are those of the whole batch, of which each process has a part.
         let splits = (self.splits / processes).max(1);
         if train && self.splits > 1 {
-            return self.grouped(x, splits, then);
+            return self.grouped(x, splits, epilogue);
         }
-        let mut y = match train && processes > 1 {
-            true => self.synchronized(x),
-            false => self.normalize(x, train),
-        };
-        if let Some(add) = then.add {
+        let mut y =
+            if train && processes > 1 { self.synchronized(x) } else { self.normalize(x, train) };
+        if let Some(add) = epilogue.add {
             y += add;
         }
-        if then.relu { y.relu_() } else { y }
+        if epilogue.relu { y.relu_() } else { y }
     }
 
-    /// By the statistics of as many equal groups as were asked for, or as the batch can be parted into.
-    fn grouped(&self, x: &Tensor, splits: i64, then: Then) -> Tensor {
+    /// With the statistics of `splits` equal groups, or of as many as the batch can be split into.
+    fn grouped(&self, x: &Tensor, splits: i64, epilogue: Epilogue) -> Tensor {
         let batch = x.size()[0];
         let groups = (1..=splits).rev().find(|groups| batch % groups == 0).unwrap_or(1);
         let affine = self.affine.as_ref().map(|(weight, bias)| (weight, bias));
-        let y = together(fused::batch_norm(x, affine, &self.running(), groups, EPS, then));
+        let y = or_panic(fused::batch_norm(x, affine, &self.running(), groups, EPS, epilogue));
         if distributed::world_size() > 1 {
             for own in [&self.running_mean, &self.running_var] {
-                no_grad(|| own.shallow_clone().copy_(&together(distributed::mean(own))));
+                no_grad(|| own.shallow_clone().copy_(&or_panic(distributed::mean(own))));
             }
         }
         y
     }
 
-    /// Batch statistics over all processes (synchronized batch norm): as if one process had the whole batch, gradients too.
+    /// With statistics over all processes (synchronized batch norm), as if one process had the
+    /// whole batch.
     fn synchronized(&self, x: &Tensor) -> Tensor {
         let affine = self.affine.as_ref().map(|(weight, bias)| (weight, bias));
-        together(distributed::batch_norm(x, affine, &self.running(), EPS))
+        or_panic(distributed::batch_norm(x, affine, &self.running(), EPS))
     }
 
-    fn running(&self) -> Running<'_> {
-        Running { mean: &self.running_mean, var: &self.running_var, momentum: MOMENTUM }
+    fn running(&self) -> RunningStats<'_> {
+        RunningStats { mean: &self.running_mean, var: &self.running_var, momentum: MOMENTUM }
     }
 
     fn normalize(&self, x: &Tensor, train: bool) -> Tensor {
@@ -231,12 +241,13 @@ impl BatchNorm {
         x.batch_norm(weight, bias, mean, var, train, MOMENTUM, EPS, true)
     }
 
-    /// How many batches were recorded, `[]`, int64: for [`count_batch`].
+    /// `num_batches_tracked`, an int64 scalar, for [`count_batch`].
     pub fn counter(&self) -> Tensor {
         self.num_batches_tracked.shallow_clone()
     }
 
-    /// What the layer does in evaluation mode, as `scale · x + shift`: both `[channels]`, without gradients, in float64.
+    /// The layer in evaluation mode as `scale · x + shift`, both `[channels]` in float64, without
+    /// gradients.
     pub(crate) fn scale_and_shift(&self) -> (Tensor, Tensor) {
         no_grad(|| {
             let mean = self.running_mean.to_kind(Kind::Double);
@@ -256,24 +267,30 @@ impl BatchNorm {
     }
 }
 
-/// Counts a batch that went through these layers, in `num_batches_tracked`.
+/// Adds one to the `num_batches_tracked` of these layers.
 ///
 /// # Panics
 /// When libtorch refuses.
 pub fn count_batch(counters: &[Tensor]) {
-    foreach::increment(counters).unwrap_or_else(|error| panic!("{error:#}"));
+    foreach::increment(counters).unwrap_or_else(|error| panic!("{}", error.with_causes()));
 }
 
-/// A layer has no way to fail, and none to go on without the other processes.
-fn together(result: anyhow::Result<Tensor>) -> Tensor {
-    result.unwrap_or_else(|error| panic!("{error:#}"))
+/// Layers return no errors. When another process is gone, the panic's payload is the error, so that
+/// a program can tell it from a bug.
+fn or_panic(result: portolan_tensor::Result<Tensor>) -> Tensor {
+    match result {
+        Ok(tensor) => tensor,
+        Err(lost @ Error::Lost { .. }) => std::panic::panic_any(lost),
+        Err(error) => panic!("{}", error.with_causes()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
     use portolan_tensor::Device;
+
+    use super::*;
 
     fn ramp(shape: &[i64]) -> Tensor {
         let n: i64 = shape.iter().product();
@@ -309,9 +326,10 @@ mod tests {
     fn split_batch_norm_is_one_batch_norm_a_group() {
         let x = ramp(&[8, 3, 2, 2]);
         for channels_last in [false, true] {
-            let x = match channels_last {
-                true => x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]),
-                false => x.shallow_clone(),
+            let x = if channels_last {
+                x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+            } else {
+                x.shallow_clone()
             };
             let split_vars = Vars::new(Device::Cpu);
             let split = BatchNorm::new(&split_vars, 3, 4).forward(&x, true);
@@ -338,7 +356,7 @@ mod tests {
         let x = ramp(&[4, 3, 2, 2]);
         let affine = norm.affine.as_ref().map(|(weight, bias)| (weight, bias));
         let whole = norm.forward(&x, true);
-        let grouped = fused::batch_norm(&x, affine, &norm.running(), 1, EPS, Then::default());
+        let grouped = fused::batch_norm(&x, affine, &norm.running(), 1, EPS, Epilogue::default());
         let grouped = grouped.unwrap();
         assert!(close(&whole, &grouped));
         (whole.square() + grouped.square()).sum(Kind::Float).backward();

@@ -1,5 +1,6 @@
-//! Vision encoders and projection heads with the parameter names, shapes and initial values that
-//! torchvision (ResNets) and timm (vision transformers) have, so that weights move between Portolan and the Python libraries as they are.
+//! Vision encoders (ResNets and vision transformers) and projection heads. Parameter names, shapes
+//! and initial values are those of torchvision and timm, so that weights can be exchanged with the
+//! Python libraries unchanged.
 //!
 //! ```
 //! use portolan_encoders::{ResNetConfig, build};
@@ -13,56 +14,70 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! An encoder is built from its config, so that a momentum encoder is a second build and a copy of
-//! the values, and is a plain struct of layers with a `forward` one can read. The layers are our own
-//! thin ones over libtorch's operations, since tch's batch norm draws its weights at random and has
-//! neither `num_batches_tracked` nor statistics over groups.
+//! An encoder is built from its settings ([`EncoderConfig`]). A momentum encoder is a second build
+//! with copied values. An encoder is a plain struct of layers with a readable `forward`. The layers
+//! are thin ones of our own over libtorch's operations, since tch's batch norm draws its weights at
+//! random and lacks `num_batches_tracked` and statistics over groups.
+//!
+//! All that other crates need to know about a family of encoders is in its [`Family`].
 
 mod config;
-mod folded;
+mod error;
+mod family;
 mod head;
 pub mod layers;
-pub mod positions;
 mod resnet;
-mod resnet_config;
 mod transformer;
 mod vit;
-mod vit_config;
 
 pub use config::{EncoderConfig, build};
+pub use error::{Error, Result};
+pub use family::{Family, Finetuned};
 pub use head::{HeadNorm, ProjectionHead};
-pub use resnet::ResNet;
-pub use resnet_config::{Arch, ResNetConfig, Stem};
+pub use resnet::{Arch, ResNet, ResNetConfig, Stem};
 pub use transformer::{Block, Init};
-pub use vit::Vit;
-pub use vit_config::{Pool, PositionScaling, Positions, VitConfig};
+pub use vit::{Pool, PositionScaling, Positions, Vit, VitConfig, positions};
 
 use portolan_tensor::{Tensor, Vars};
 
-/// A network that turns images into features: what pretraining is for.
+/// A network that turns images into features.
 pub trait Encoder {
-    /// `[batch, 3, height, width]`, normalized, to `[batch, self.width()]`. With `train`, batch norms
-    /// use and record the batch's statistics; without, the recorded ones.
+    /// The features of images: `[batch, 3, height, width]`, normalized, to `[batch, self.width()]`.
+    /// With `train`, batch norms use the batch's statistics and update the running ones; without,
+    /// they use the running statistics.
     fn forward(&self, images: &Tensor, train: bool) -> Tensor;
 
-    /// The features of every place before they are pooled: `[batch, self.width(), rows, columns]`.
-    fn map(&self, images: &Tensor, train: bool) -> Tensor;
+    /// The features before pooling: `[batch, 3, height, width]` to
+    /// `[batch, self.width(), rows, columns]`.
+    fn feature_map(&self, images: &Tensor, train: bool) -> Tensor;
 
-    /// [`Encoder::forward`] in evaluation mode without gradients, made ready for many images: with the parameters and
-    /// statistics of now, batch norms folded into convolutions. The features are the same but for rounding, of parts in a million. For
-    /// float32 alone: under autocast the folded weights would be rounded in other places.
+    /// [`Encoder::forward`] in evaluation mode without gradients, prepared for many images: it uses
+    /// the current values, with batch norms folded into convolutions. The features differ only by
+    /// rounding, by parts in a million. It is meant for float32: under autocast the folded weights
+    /// would be rounded differently.
     fn frozen(&self) -> Box<dyn Fn(&Tensor) -> Tensor + '_> {
         Box::new(|images| portolan_tensor::no_grad(|| self.forward(images, false)))
     }
 
-    /// How many features an image, or a place, has.
+    /// The number of features.
     fn width(&self) -> i64;
 
-    /// Its named tensors, as torchvision or timm names them.
+    /// Its tensors, with the names of torchvision or timm.
     fn vars(&self) -> &Vars;
 
-    /// Brings the batch norms' recorded statistics up to date with `batches`, without training. An
-    /// untrained encoder is an unfairly poor baseline without it: its statistics describe no images.
+    /// The layer of a parameter for layer-wise learning rate decay, counted from the input; `None`
+    /// for the layers at the top, which have the full rate.
+    fn layer_of(&self, _parameter: &str) -> Option<usize> {
+        None
+    }
+
+    /// Whether fine-tuning leaves this parameter without weight decay (timm's `no_weight_decay`).
+    fn no_weight_decay(&self, _parameter: &str) -> bool {
+        false
+    }
+
+    /// Updates the running statistics of batch norms with `batches`, without training. An untrained
+    /// encoder needs it to be a fair baseline: its initial statistics describe no images.
     fn recalibrate(&self, batches: &mut dyn Iterator<Item = Tensor>) {
         portolan_tensor::no_grad(|| {
             for images in batches {
@@ -71,3 +86,7 @@ pub trait Encoder {
         });
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

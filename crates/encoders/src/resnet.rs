@@ -1,12 +1,19 @@
-//! ResNet (He et al. 2015, arXiv 1512.03385) as torchvision builds it, without the classifier.
+//! ResNet (He et al. 2015, arXiv:1512.03385) as torchvision builds it, without the classifier.
 
-use crate::folded::{FoldedBlock, FoldedConv, FoldedResNet};
-use crate::layers::{BatchNorm, Conv2d, count_batch};
-use crate::{Arch, Encoder, ResNetConfig, Stem};
-use portolan_tensor::fused::Then;
+mod config;
+mod folded;
+
+pub use config::{Arch, ResNetConfig, Stem};
+
+use portolan_tensor::fused::Epilogue;
 use portolan_tensor::{Kind, Tensor, Vars, no_grad};
 
+use self::folded::{FoldedBlock, FoldedConv, FoldedResNet};
+use crate::Encoder;
+use crate::layers::{BatchNorm, Conv2d, count_batch};
+
 /// A ResNet: stem, four stages of residual blocks, global average pooling.
+#[derive(Debug)]
 pub struct ResNet {
     vars: Vars,
     conv1: Conv2d,
@@ -57,24 +64,23 @@ impl ResNet {
     }
 }
 
-/// Whether all values are finite numbers; infinity and NaN make the sum one of them.
+/// Whether all values are finite. If not, the sum is not either.
 fn is_finite(tensor: &Tensor) -> bool {
     no_grad(|| tensor.sum(Kind::Double)).double_value(&[]).is_finite()
 }
 
-/// What follows most batch norms.
-const RELU: Then = Then { add: None, relu: true };
+const RELU: Epilogue = Epilogue { add: None, relu: true };
 
 impl Encoder for ResNet {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
-        self.map(images, train).adaptive_avg_pool2d([1, 1]).flatten(1, -1)
+        self.feature_map(images, train).adaptive_avg_pool2d([1, 1]).flatten(1, -1)
     }
 
-    fn map(&self, images: &Tensor, train: bool) -> Tensor {
+    fn feature_map(&self, images: &Tensor, train: bool) -> Tensor {
         if train {
             count_batch(&self.counters);
         }
-        let mut x = self.bn1.forward_then(&self.conv1.forward(images), train, RELU);
+        let mut x = self.bn1.forward_with(&self.conv1.forward(images), train, RELU);
         if self.pool {
             x = x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
         }
@@ -85,7 +91,7 @@ impl Encoder for ResNet {
     }
 
     fn frozen(&self) -> Box<dyn Fn(&Tensor) -> Tensor + '_> {
-        // oneDNN's ReLU makes zeros of NaN, which would hide that the encoder has diverged.
+        // oneDNN's ReLU turns NaN into zero, which would hide that the encoder has diverged.
         if !self.vars.state().iter().all(|(_, tensor)| is_finite(tensor)) {
             return Box::new(|images| no_grad(|| self.forward(images, false)));
         }
@@ -106,8 +112,9 @@ impl Encoder for ResNet {
     }
 }
 
-/// relu(shortcut(x) + branch(x)), the branch being two 3×3 convolutions (basic) or 1×1, 3×3, 1×1
+/// relu(shortcut(x) + branch(x)). The branch is two 3×3 convolutions (basic) or 1×1, 3×3, 1×1
 /// (bottleneck), each followed by a batch norm, with ReLU between them.
+#[derive(Debug)]
 struct Block {
     branch: Vec<(Conv2d, BatchNorm)>,
     shortcut: Option<(Conv2d, BatchNorm)>,
@@ -124,13 +131,10 @@ impl Block {
         splits: i64,
     ) -> Self {
         // (inputs, outputs, kernel, stride) of each convolution.
-        let layers = match bottleneck {
-            false => vec![(inputs, planes, 3, stride), (planes, planes, 3, 1)],
-            true => vec![
-                (inputs, planes, 1, 1),
-                (planes, planes, 3, stride),
-                (planes, 4 * planes, 1, 1),
-            ],
+        let layers = if bottleneck {
+            vec![(inputs, planes, 1, 1), (planes, planes, 3, stride), (planes, 4 * planes, 1, 1)]
+        } else {
+            vec![(inputs, planes, 3, stride), (planes, planes, 3, 1)]
         };
         let outputs = layers[layers.len() - 1].1;
         let branch = layers
@@ -160,8 +164,8 @@ impl Block {
         let mut y = x.shallow_clone();
         for (i, (conv, norm)) in self.branch.iter().enumerate() {
             let last = i + 1 == self.branch.len();
-            let then = Then { add: last.then_some(&shortcut), relu: true };
-            y = norm.forward_then(&conv.forward(&y), train, then);
+            let epilogue = Epilogue { add: last.then_some(&shortcut), relu: true };
+            y = norm.forward_with(&conv.forward(&y), train, epilogue);
         }
         y
     }
@@ -178,8 +182,9 @@ impl Block {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
     use portolan_tensor::Device;
+
+    use super::*;
 
     #[test]
     fn stems_and_widths_give_the_shapes_they_say() {

@@ -1,23 +1,27 @@
-//! The transformer block (Vaswani et al. 2017, arXiv 1706.03762) in the form of ViT: layer norm first
-//! (Dosovitskiy et al. 2020, arXiv 2010.11929, equations 2 and 3), with timm's names.
+//! The transformer block (Vaswani et al. 2017, arXiv:1706.03762) in the pre-norm form of ViT
+//! (Dosovitskiy et al. 2020, arXiv:2010.11929, equations 2 and 3), with timm's names.
 
-use crate::layers::{LayerNorm, Linear};
 use portolan_tensor::{Kind, Tensor, Vars};
 use serde::{Deserialize, Serialize};
 
-/// The initial values of a transformer's matrices and class token. Biases of fully connected layers start at zero.
+use crate::layers::{LayerNorm, Linear};
+
+/// The initial values of a transformer's matrices and class token. Biases of fully connected layers
+/// are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Init {
-    /// Normal with deviation 0.02, the class token too; the patch projection as PyTorch's default convolution. DINO's
-    /// `vision_transformer.py`, and timm's.
+    /// Normal with a standard deviation of 0.02, also the class token. The patch projection is
+    /// PyTorch's default for a convolution. As in DINO's `vision_transformer.py` and timm.
     Normal,
-    /// Uniform in ±√(6 / (inputs + outputs)), where queries, keys and values count as a matrix each. The patch
-    /// projection's bias starts at zero, the class token with deviation 1e-6. MoCo v3's `vits.py`.
+    /// Uniform in ±√(6 / (inputs + outputs)), with queries, keys and values as separate matrices.
+    /// The patch projection's bias is zero, the class token's standard deviation 1e-6. As in MoCo
+    /// v3's `vits.py`.
     Xavier,
-    /// Uniform in ±√(6 / (inputs + outputs)), where queries, keys and values are one matrix, `[3 · width, width]`. The
-    /// patch projection's bias starts as PyTorch's default convolution's, the class token with deviation 0.02. MAE's
-    /// `models_mae.py`, `initialize_weights`.
+    /// Uniform in ±√(6 / (inputs + outputs)), with queries, keys and values as one matrix
+    /// `[3 · width, width]`. The patch projection's bias is PyTorch's default for a convolution,
+    /// the class token's standard deviation 0.02. As in `initialize_weights` of MAE's
+    /// `models_mae.py`.
     XavierFused,
 }
 
@@ -33,7 +37,7 @@ impl Init {
         self.matrix(vars, width, 3 * width, counted)
     }
 
-    /// A layer whose bounds are those of a matrix with `counted` outputs.
+    /// A layer with the bounds of a matrix with `counted` outputs.
     fn matrix(self, vars: &Vars, inputs: i64, outputs: i64, counted: i64) -> Linear {
         let float = (Kind::Float, vars.device());
         let weight = match self {
@@ -54,9 +58,10 @@ impl Init {
         }
     }
 
-    /// The bounds of the patch projection's weight, of `inputs` numbers a patch, and of its bias: both are uniform.
+    /// The bounds of the patch projection's weight (`inputs` numbers per patch) and of its bias.
+    /// Both are uniform.
     pub(crate) fn patch_bounds(self, inputs: i64, width: i64) -> (f64, f64) {
-        let default = 1.0 / (inputs as f64).sqrt(); // PyTorch's for a convolution
+        let default = 1.0 / (inputs as f64).sqrt(); // PyTorch's default for a convolution
         match self {
             Init::Normal => (default, default),
             Init::Xavier => (xavier_bound(inputs, width), 0.0),
@@ -70,7 +75,8 @@ fn xavier_bound(inputs: i64, outputs: i64) -> f64 {
     (6.0 / (inputs + outputs) as f64).sqrt()
 }
 
-/// Attention of every token to every token, in several heads.
+/// Multi-head self-attention.
+#[derive(Debug)]
 struct Attention {
     qkv: Linear,
     proj: Linear,
@@ -94,7 +100,8 @@ impl Attention {
             .forward(x)
             .view([batch, tokens, 3, self.heads, width / self.heads])
             .permute([2, 0, 3, 1, 4]);
-        // One operation, whose backward pass stacks three gradients; `select` would fill and add three of the whole.
+        // The backward pass of `unbind` stacks three gradients. That of `select` would fill and add
+        // three tensors of the whole size.
         <[Tensor; 3]>::try_from(qkv.unbind(0)).expect("three parts of qkv")
     }
 
@@ -105,7 +112,7 @@ impl Attention {
         self.proj.forward(&y.transpose(1, 2).reshape(x.size()))
     }
 
-    /// How much each token attends to each: `[batch, heads, tokens, tokens]`, rows that sum to one.
+    /// The attention weights, `[batch, heads, tokens, tokens]`. Rows sum to one.
     fn weights(&self, x: &Tensor) -> Tensor {
         let [q, k, _] = self.split(x);
         let scale = (q.size()[3] as f64).sqrt();
@@ -114,18 +121,19 @@ impl Attention {
 }
 
 /// x + attention(norm(x)), then x + mlp(norm(x)).
+#[derive(Debug)]
 pub struct Block {
     norm1: LayerNorm,
     attn: Attention,
     norm2: LayerNorm,
     fc1: Linear,
     fc2: Linear,
-    /// With which probability a branch is left out for an image in training (stochastic depth).
+    /// The probability of skipping a branch for an image in training (stochastic depth).
     drop_path: f64,
 }
 
 impl Block {
-    /// For tokens of `width` numbers; the hidden layer is four times as wide.
+    /// A block for tokens of `width` numbers. The hidden layer of the MLP is four times as wide.
     pub fn new(vars: &Vars, width: i64, heads: i64, init: Init, drop_path: f64) -> Self {
         let mlp = vars / "mlp";
         Block {
@@ -138,7 +146,7 @@ impl Block {
         }
     }
 
-    /// A second handle on the same weights, which another thread may have.
+    /// A second handle to the same weights, for another thread.
     pub(crate) fn shared(&self) -> Self {
         Block {
             norm1: self.norm1.shared(),
@@ -156,19 +164,19 @@ impl Block {
 
     /// `[batch, tokens, width]` to the same.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let x = x + self.drop(self.attn.forward(&self.norm1.forward(x)), train);
+        let x = x + self.drop_path(self.attn.forward(&self.norm1.forward(x)), train);
         let hidden = self.fc1.forward(&self.norm2.forward(&x)).gelu("none");
-        &x + self.drop(self.fc2.forward(&hidden), train)
+        &x + self.drop_path(self.fc2.forward(&hidden), train)
     }
 
-    /// The attention that this block pays, given its input (see [`Vit::last_attention`](crate::Vit)).
+    /// The attention weights, given the block's input (see [`Vit::last_attention`](crate::Vit)).
     pub(crate) fn attention(&self, x: &Tensor) -> Tensor {
         self.attn.weights(&self.norm1.forward(x))
     }
 
-    /// Stochastic depth (Huang et al. 2016, arXiv 1603.09382): a branch is left out for some images, and
-    /// counts the more for the others.
-    fn drop(&self, branch: Tensor, train: bool) -> Tensor {
+    /// Stochastic depth (Huang et al. 2016, arXiv:1603.09382): zeroes a branch for some images and
+    /// scales it up for the others.
+    fn drop_path(&self, branch: Tensor, train: bool) -> Tensor {
         if !train || self.drop_path == 0.0 {
             return branch;
         }
@@ -185,8 +193,9 @@ fn shape(x: &Tensor) -> (i64, i64, i64) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use portolan_tensor::Device;
+
+    use super::*;
 
     #[test]
     fn fused_attention_is_the_softmax_of_queries_and_keys_over_values() {
@@ -204,8 +213,8 @@ mod tests {
         let vars = Vars::new(Device::Cpu);
         let block = Block::new(&vars, 4, 1, Init::Normal, 0.25);
         let ones = Tensor::ones([4000, 2, 4], (Kind::Float, Device::Cpu));
-        assert_eq!(block.drop(ones.copy(), false), ones);
-        let dropped = block.drop(ones, true);
+        assert_eq!(block.drop_path(ones.copy(), false), ones);
+        let dropped = block.drop_path(ones, true);
         let per_image = dropped.view([4000, 8]);
         assert_eq!(per_image.amax(1, false), per_image.amin(1, false));
         let mean = dropped.mean(Kind::Float).double_value(&[]);

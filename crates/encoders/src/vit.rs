@@ -1,14 +1,20 @@
-//! The vision transformer (Dosovitskiy et al. 2020, arXiv 2010.11929) as timm builds it, without the
-//! classifier.
+//! The vision transformer (Dosovitskiy et al. 2020, arXiv:2010.11929) as timm builds it, without
+//! the classifier.
 
-use crate::layers::LayerNorm;
-use crate::positions::{interpolate, sine_cosine};
-use crate::transformer::Block;
-use crate::{Encoder, Pool, Positions, VitConfig};
-use anyhow::{Result, ensure};
+mod config;
+pub mod positions;
+
+pub use config::{Pool, PositionScaling, Positions, VitConfig};
+
 use portolan_tensor::{Kind, Tensor, Vars, recomputed};
 
-/// A vision transformer: patches projected to tokens, a class token, positions, blocks, a last norm.
+use self::positions::{interpolate, sine_cosine};
+use crate::layers::LayerNorm;
+use crate::transformer::Block;
+use crate::{Encoder, Error, Family, Result};
+
+/// A vision transformer: patch projection, class token, position embeddings, blocks, a last norm.
+#[derive(Debug)]
 pub struct Vit {
     config: VitConfig,
     vars: Vars,
@@ -24,7 +30,7 @@ impl Vit {
     /// Builds the network that `config` describes.
     ///
     /// # Errors
-    /// When the config describes none: a patch that does not divide the image, heads that do not divide the width.
+    /// When a setting is out of range, for instance if the patch does not divide the image.
     pub fn new(config: &VitConfig, vars: &Vars) -> Result<Self> {
         config.validate()?;
         let &VitConfig { width, patch, init, .. } = config;
@@ -49,10 +55,11 @@ impl Vit {
             |shape: &[i64], bound: f64| Tensor::empty(shape, float).uniform_(-bound, bound);
         let weight = uniform(&[width, 3, patch, patch], of_weight);
         let bias = uniform(&[width], of_bias);
-        // A frozen projection is stored, but no optimizer ever sees it.
-        let (patch_weight, patch_bias) = match config.frozen_patches {
-            true => (proj.buffer("weight", weight), proj.buffer("bias", bias)),
-            false => (proj.parameter("weight", weight), proj.parameter("bias", bias)),
+        // As a buffer, a frozen projection is stored, but no optimizer sees it.
+        let (patch_weight, patch_bias) = if config.frozen_patches {
+            (proj.buffer("weight", weight), proj.buffer("bias", bias))
+        } else {
+            (proj.parameter("weight", weight), proj.parameter("bias", bias))
         };
         let last = (config.depth - 1).max(1) as f64;
         let block = |i: i64| {
@@ -71,23 +78,25 @@ impl Vit {
         })
     }
 
-    /// What it was built from.
+    /// Its settings.
     pub fn config(&self) -> &VitConfig {
         &self.config
     }
 
-    /// The tokens of the patches with their positions: `[batch, 3, height, width]` to `[batch, patches, width]`,
-    /// row by row. Another size than the config's gets interpolated positions.
+    /// Projects patches to tokens and adds the position embeddings: `[batch, 3, height, width]` to
+    /// `[batch, patches, width]`, row by row. For images of another size than the config's, the
+    /// embeddings are interpolated.
     ///
     /// # Errors
     /// When the patch does not divide the images.
     pub fn patches(&self, images: &Tensor) -> Result<Tensor> {
         let patch = self.config.patch;
         let shape = images.size();
-        ensure!(
-            shape.len() == 4 && shape[2] % patch == 0 && shape[3] % patch == 0,
-            "patches of {patch} pixels do not tile images of the shape {shape:?}"
-        );
+        if shape.len() != 4 || shape[2] % patch != 0 || shape[3] % patch != 0 {
+            return Err(Error::ImageSize(format!(
+                "patches of {patch} pixels do not tile images of the shape {shape:?}"
+            )));
+        }
         let (own, grid) = (self.config.image / patch, (shape[2] / patch, shape[3] / patch));
         let places = self.pos_embed.narrow(1, 1, own * own);
         let places = interpolate(&places, (own, own), grid, self.config.position_scaling);
@@ -96,13 +105,13 @@ impl Vit {
         Ok(tokens.transpose(1, 2) + places)
     }
 
-    /// Blocks and last norm over a class token and these patches' tokens, any number of them:
+    /// Applies the blocks and the last norm to a class token and any number of patch tokens:
     /// `[batch, patches, width]` to `[batch, 1 + patches, width]`, the class token first. With
-    /// [`Pool::MeanThenNorm`] the tokens are not normalized: the norm follows the pooling.
+    /// [`Pool::MeanThenNorm`] the tokens are not normalized, since the norm follows the pooling.
     pub fn encode(&self, patches: &Tensor, train: bool) -> Tensor {
         let mut x = self.with_class_token(patches);
         for block in &self.blocks {
-            x = self.through(block, &x, train);
+            x = self.block_forward(block, &x, train);
         }
         match self.config.pool {
             Pool::MeanThenNorm => x,
@@ -110,7 +119,7 @@ impl Vit {
         }
     }
 
-    fn through(&self, block: &Block, x: &Tensor, train: bool) -> Tensor {
+    fn block_forward(&self, block: &Block, x: &Tensor, train: bool) -> Tensor {
         if !(self.config.recompute && x.requires_grad()) {
             return block.forward(x, train);
         }
@@ -123,7 +132,8 @@ impl Vit {
         Tensor::cat(&[class.expand([patches.size()[0], -1, -1], false), patches.shallow_clone()], 1)
     }
 
-    /// The features of encoded tokens, as the config pools them.
+    /// Pools encoded tokens to features as the config says: `[batch, 1 + patches, width]` to
+    /// `[batch, width]`.
     pub fn pool(&self, tokens: &Tensor) -> Tensor {
         let mean = || {
             let patches = tokens.size()[1] - 1;
@@ -136,8 +146,8 @@ impl Vit {
         }
     }
 
-    /// How the last block attends, for pictures: `[batch, heads, 1 + patches, 1 + patches]`; row 0 is what
-    /// the class token looks at.
+    /// The attention weights of the last block, `[batch, heads, 1 + patches, 1 + patches]`. Row 0
+    /// is the class token's.
     ///
     /// # Errors
     /// When the patch does not divide the images.
@@ -157,7 +167,7 @@ impl Vit {
     }
 }
 
-/// What the last norm is called: timm's names.
+/// timm's name of the last norm.
 fn norm_name(pool: Pool) -> &'static str {
     match pool {
         Pool::ClassToken | Pool::Mean => "norm",
@@ -170,7 +180,7 @@ impl Encoder for Vit {
         self.pool(&self.tokens(images, train))
     }
 
-    fn map(&self, images: &Tensor, train: bool) -> Tensor {
+    fn feature_map(&self, images: &Tensor, train: bool) -> Tensor {
         let tokens = self.tokens(images, train);
         let patches = tokens.narrow(1, 1, tokens.size()[1] - 1);
         let (rows, columns) =
@@ -182,6 +192,19 @@ impl Encoder for Vit {
         self.config.width
     }
 
+    fn layer_of(&self, parameter: &str) -> Option<usize> {
+        let input = ["cls_token", "pos_embed", "patch_embed"];
+        if input.iter().any(|prefix| parameter.starts_with(prefix)) {
+            return Some(0);
+        }
+        let block = parameter.strip_prefix("blocks.")?.split('.').next()?;
+        Some(block.parse::<usize>().ok()? + 1)
+    }
+
+    fn no_weight_decay(&self, parameter: &str) -> bool {
+        matches!(parameter, "cls_token" | "pos_embed")
+    }
+
     fn vars(&self) -> &Vars {
         &self.vars
     }
@@ -190,9 +213,10 @@ impl Encoder for Vit {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use portolan_tensor::Device;
+
     use super::*;
     use crate::Init;
-    use portolan_tensor::Device;
 
     fn small(change: impl Fn(&mut VitConfig)) -> (Vit, Vars) {
         let mut config = VitConfig::named("vit_w16d2h2_patch4_16").unwrap();
@@ -211,7 +235,10 @@ mod tests {
             let (vit, _) = small(|config| config.pool = pool);
             for size in [8, 16, 24] {
                 assert_eq!(vit.forward(&images(size), true).size(), [3, 16]);
-                assert_eq!(vit.map(&images(size), false).size(), [3, 16, size / 4, size / 4]);
+                assert_eq!(
+                    vit.feature_map(&images(size), false).size(),
+                    [3, 16, size / 4, size / 4]
+                );
             }
             assert!(vit.patches(&images(10)).is_err());
         }
@@ -242,7 +269,8 @@ mod tests {
 
     #[test]
     fn initial_values_are_those_of_each_authors_code() {
-        // w = 64, patches of 4: 48 numbers. Bounds by hand; the deviation of a uniform draw is its bound / √3.
+        // w = 64, patches of 4: 48 numbers. Bounds by hand; the deviation of a uniform draw is its
+        // bound / √3.
         let default = 1.0 / 48f64.sqrt(); // PyTorch's convolution
         let (proj, fused, apart) =
             ((6f64 / (48. + 64.)).sqrt(), (6f64 / (4. * 64.)).sqrt(), (6f64 / (2. * 64.)).sqrt());
@@ -305,7 +333,9 @@ mod tests {
         };
         let fixed = ["pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"];
         assert_eq!(trained(&config), fixed);
-        assert_eq!(trained(&config.finetuned(0.1)), Vec::<String>::new());
+        let finetuned = config.finetuned(0.1).unwrap().config;
+        let crate::EncoderConfig::Vit(finetuned) = finetuned else { panic!("a ViT") };
+        assert_eq!(trained(&finetuned), Vec::<String>::new());
     }
 
     #[test]

@@ -50,8 +50,8 @@ fn fill(vars: &Vars, base: u64) {
     }
 }
 
-/// What a case expects, computed by our encoder: features and the first weight's gradient in evaluation
-/// mode, features in training mode (of ResNets).
+/// The outputs that a case expects: features and the gradient of the first weight in evaluation
+/// mode, and for ResNets the features in training mode.
 fn outputs(name: &str, meta: &Value) -> Vec<(&'static str, Tensor)> {
     let base = meta["base"].as_u64().unwrap();
     let (size, batch) = (meta["size"].as_i64().unwrap(), meta["batch"].as_i64().unwrap());
@@ -101,7 +101,7 @@ fn golden_encoders() {
             };
             let off = difference(&got, expected).unwrap();
             assert!(off < TOLERANCE, "{case}: {what} is off by {off:.1e}");
-            // Values moved by three times the tolerance must be told apart.
+            // Values off by three times the tolerance must fail.
             let moved = difference(&got, &(expected * (1.0 + 3.0 * TOLERANCE))).unwrap();
             assert!(moved > TOLERANCE, "{case}: a wrong {what} would not be noticed");
             read.insert(name);

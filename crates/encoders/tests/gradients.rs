@@ -1,4 +1,5 @@
-//! Other ways to the same gradients. libtorch's generator is global: this is one test, in a process of its own.
+//! Gradients agree between layouts, precisions and recomputation. libtorch's generator is global,
+//! so that this is one test in a process of its own.
 #![allow(clippy::unwrap_used)]
 
 use portolan_encoders::{EncoderConfig, ResNetConfig, Stem, VitConfig, build};
@@ -21,7 +22,7 @@ fn gradients(config: &EncoderConfig, precision: Precision, last: bool) -> Tensor
     Tensor::cat(&all, 0)
 }
 
-/// How far apart two vectors are, relative to the first's length.
+/// The distance of two vectors, relative to the norm of the first.
 fn apart(a: &Tensor, b: &Tensor) -> f64 {
     ((a - b).norm() / a.norm()).double_value(&[])
 }
@@ -37,12 +38,13 @@ fn gradients_agree_between_layouts_precisions_and_recomputation() {
 
     let plain = gradients(&resnet, Precision::Fp32, false);
     let other_layout = gradients(&resnet, Precision::Fp32, true);
-    // libtorch's batch norm adds up in float32 there, in float64 otherwise: a few parts in a million, of which a value
-    // that passes zero at a ReLU makes up to a hundredth.
+    // With channels last, libtorch's batch norm sums in float32 instead of float64. That changes
+    // values by parts in a million, and gradients by up to a hundredth where a value crosses zero
+    // at a ReLU.
     let off = apart(&plain, &other_layout);
     assert!(off < 0.05, "{off}");
-    // bfloat16 has eight bits, so that a value is off by 0.2 % on average. In the ResNet many more pass zero for it; the
-    // transformer has no such corners.
+    // bfloat16 has eight bits, so that values are off by 0.2 % on average. In the ResNet many
+    // values cross zero at a ReLU; the transformer has none.
     for (config, most) in [(&resnet, 0.5), (&vit, 0.02)] {
         let (fp32, bf16) =
             (gradients(config, Precision::Fp32, true), gradients(config, Precision::Bf16, true));

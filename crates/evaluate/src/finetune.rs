@@ -133,20 +133,18 @@ impl FinetuneConfig {
     }
 }
 
-/// The encoder in the form that is trained with labels: a vision transformer of `config` as
-/// [`VitConfig::finetuned`](portolan_encoders::VitConfig::finetuned) says, with stochastic depth up to 0.1
-/// (`FINETUNE.md`, `--drop_path 0.1`) and the weights of `encoder`; a ResNet as it is.
+/// The encoder in the form in which it is fine-tuned ([`Family::finetuned`](portolan_encoders::Family)),
+/// with the weights of `encoder` and stochastic depth up to 0.1 (MAE's `FINETUNE.md`, `--drop_path 0.1`).
 ///
 /// # Errors
 /// When `encoder` is not of `config`.
 pub fn to_finetune(encoder: Box<dyn Encoder>, config: &EncoderConfig) -> Result<Box<dyn Encoder>> {
-    let EncoderConfig::Vit(vit) = config else { return Ok(encoder) };
-    let network = build(&vit.finetuned(0.1).into(), &Vars::new(encoder.vars().device()))?;
+    let Some(finetuned) = config.finetuned(0.1) else { return Ok(encoder) };
+    let network = build(&finetuned.config, &Vars::new(encoder.vars().device()))?;
     let mut weights: BTreeMap<String, Tensor> = encoder.vars().state().into_iter().collect();
     let mut state = network.vars().state();
-    // A new norm takes the place of the last one.
-    weights.retain(|name, _| !name.starts_with("norm."));
-    state.retain(|(name, _)| !name.starts_with("fc_norm."));
+    weights.retain(|name, _| !name.starts_with(finetuned.dropped));
+    state.retain(|(name, _)| !name.starts_with(finetuned.added));
     io::copy_into(&state, &weights)?;
     Ok(network)
 }
@@ -220,19 +218,12 @@ pub fn finetune(
 }
 
 /// The encoder's parameters, a group a layer, the rate of each that of the layer above times `decay` (BEiT: Bao et al.
-/// 2021, arXiv 2106.08254; MAE's `lr_decay.py`). Everything but a transformer's blocks and what is below them counts as
-/// the top. Class token and positions have a group of their own, without weight decay (timm's `no_weight_decay`).
+/// 2021, arXiv 2106.08254; MAE's `lr_decay.py`). Layers are those of [`Encoder::layer_of`]. Parameters without weight
+/// decay ([`Encoder::no_weight_decay`]) have a group of their own.
 fn encoder_groups(encoder: &dyn Encoder, decay: f64) -> Vec<ParamGroup> {
     let parameters = encoder.vars().parameters();
-    let layer = |name: &str| -> Option<usize> {
-        let below = ["cls_token", "pos_embed", "patch_embed"];
-        if below.iter().any(|start| name.starts_with(start)) {
-            return Some(0);
-        }
-        let block = name.strip_prefix("blocks.")?.split('.').next()?.parse::<usize>().ok()?;
-        Some(block + 1)
-    };
-    let top = parameters.iter().filter_map(|(name, _)| layer(name)).max().map_or(0, |top| top + 1);
+    let layers = parameters.iter().filter_map(|(name, _)| encoder.layer_of(name));
+    let top = layers.max().map_or(0, |top| top + 1);
     let group = |name: String, depth: usize| {
         let mut group = ParamGroup::all(name, Vec::new());
         group.lr = LrRule::Scaled(decay.powi((top - depth) as i32));
@@ -243,11 +234,8 @@ fn encoder_groups(encoder: &dyn Encoder, decay: f64) -> Vec<ParamGroup> {
     let mut groups: Vec<ParamGroup> =
         (0..=top).map(|depth| group(format!("layer {depth}"), depth)).collect();
     for (name, tensor) in parameters {
-        let depth = layer(&name).unwrap_or(top);
-        let group = match &*name {
-            "cls_token" | "pos_embed" => &mut tokens,
-            _ => &mut groups[depth],
-        };
+        let depth = encoder.layer_of(&name).unwrap_or(top);
+        let group = if encoder.no_weight_decay(&name) { &mut tokens } else { &mut groups[depth] };
         group.params.push((name, tensor));
     }
     groups.push(tokens);

@@ -6,7 +6,7 @@ use image::RgbImage;
 use portolan_augment::{Draws, ViewSpec, cpu};
 use portolan_data::Source;
 use portolan_random::{Purpose, Stream, stream};
-use portolan_tensor::{Device, Tensor, from_fill, page_locked};
+use portolan_tensor::{Device, Tensor, from_fill, pin_memory};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -147,7 +147,7 @@ impl HostStage {
         let made = from_fill(&[images.len() as i64, 3, size, size], |values: &mut [f32]| {
             cpu::batch(spec, images, name, values);
         });
-        View::Made(page_locked(&made, self.device))
+        View::Made(pin_memory(&made, self.device))
     }
 
     /// What a view of the item is drawn from.
@@ -181,7 +181,7 @@ impl HostStage {
                 cpu::cropped(spec, image, draws.regions.get(i).copied(), out);
             });
         });
-        View::Cropped(page_locked(&cropped, self.device), draws)
+        View::Cropped(pin_memory(&cropped, self.device), draws)
     }
 
     fn draws(&self, index: BatchIndex, v: usize, spec: &ViewSpec, sizes: &[(u32, u32)]) -> Draws {

@@ -1,11 +1,11 @@
-//! An encoder with drawn weights in timm's hub layout, and its features of an image: what interop/check.py holds against
-//! timm and torchvision.
+//! Writes an encoder with random weights in timm's hub layout, and its features of random images.
+//! interop/check.py compares them with those of timm and torchvision.
 //!
 //! `cargo run -p portolan-interchange --example hub_folder -- resnet18 imagenet folder/`
 
 use anyhow::{Context, Result, bail};
 use portolan_encoders::{EncoderConfig, Stem, build};
-use portolan_interchange::{Shown, hub_config};
+use portolan_interchange::{Preprocessing, hub_config};
 use portolan_tensor::{Device, Kind, Tensor, Vars, io, no_grad, seed};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     seed(1);
     let encoder = build(&config, &Vars::new(Device::Cpu))?;
     let images = Tensor::randn([4, 3, size, size], (Kind::Float, Device::Cpu));
-    // Batch statistics other than zero and one, so that a mix-up of them shows.
+    // Running statistics other than zero and one, so that a mix-up would show.
     encoder.recalibrate(&mut std::iter::once(&images * 1.5 + 0.3));
     let features = no_grad(|| encoder.forward(&images, false));
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -39,8 +39,8 @@ fn main() -> Result<()> {
     let check = [("images".to_owned(), images), ("features".to_owned(), features)];
     io::save(&folder.join("check.safetensors"), &check, &metadata)?;
     let size = u32::try_from(size).context("a view has a side of some pixels")?;
-    let shown = Shown { resize: size, ..Shown::imagenet(size) };
-    let config = hub_config(&config, encoder.width(), &shown);
+    let preprocessing = Preprocessing { resize: size, ..Preprocessing::imagenet(size) };
+    let config = hub_config(&config, encoder.width(), &preprocessing);
     std::fs::write(folder.join("config.json"), serde_json::to_string_pretty(&config)?)?;
     Ok(())
 }

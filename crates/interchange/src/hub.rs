@@ -1,146 +1,131 @@
 //! timm's hub layout: a folder with `config.json` and `model.safetensors`.
 
-use anyhow::{Context, Result, bail, ensure};
-use portolan_encoders::{EncoderConfig, Pool, Stem};
-use portolan_tensor::io;
+use portolan_encoders::EncoderConfig;
 use serde_json::{Value, json};
 use std::path::Path;
 
-use crate::{Found, Shown, pth};
+use crate::error::{OrDamaged, damaged, ensure};
+use crate::family::{self, Timm};
+use crate::{Error, LoadedEncoder, Preprocessing, Result, loaded};
 
 const CONFIG: &str = "config.json";
 
-/// The description of an encoder of `width` features by which timm builds it again (`timm.create_model("local-dir:FOLDER")`, with the weights
-/// beside it as `model.safetensors`). timm has neither ResNets with the CIFAR stems nor scaled ones: of these it says
-/// what they are under `portolan`, and torchvision builds the former (interop/check.py).
-pub fn hub_config(encoder: &EncoderConfig, width: i64, shown: &Shown) -> Value {
-    let (architecture, pool, args, first) = match encoder {
-        EncoderConfig::Vit(vit) => {
-            let (pool, fc_norm) = match vit.pool {
-                Pool::ClassToken => ("token", false),
-                Pool::Mean => ("avg", false),
-                Pool::MeanThenNorm => ("avg", true),
-            };
-            let args = json!({
-                "img_size": vit.image, "patch_size": vit.patch, "embed_dim": vit.width,
-                "depth": vit.depth, "num_heads": vit.heads, "global_pool": pool, "fc_norm": fc_norm,
-            });
-            ("vit_base_patch16_224".to_owned(), pool, Some(args), "patch_embed.proj")
-        }
-        EncoderConfig::Resnet(resnet) => {
-            let name = EncoderConfig::from(resnet.clone()).name();
-            let name = name.split('-').next().unwrap_or_default().to_owned();
-            (name, "avg", None, "conv1")
-        }
-    };
+/// The `config.json` of an encoder with `width` features, for timm to build it from
+/// (`timm.create_model("local-dir:FOLDER")`, with the weights beside it as `model.safetensors`).
+///
+/// timm has neither ResNets with CIFAR stems nor with other widths. The entry `portolan` describes
+/// these, and torchvision can build the former (interop/check.py).
+pub fn hub_config(encoder: &EncoderConfig, width: i64, preprocessing: &Preprocessing) -> Value {
+    let Timm { architecture, global_pool, model_args, first_conv, classifier } =
+        family::format(encoder).timm();
+    let Preprocessing { resize, size, interpolation, mean, std, grayscale } = preprocessing;
     let mut config = json!({
         "architecture": architecture,
         "num_classes": 0,
         "num_features": width,
-        "global_pool": pool,
+        "global_pool": global_pool,
         "pretrained_cfg": {
-            "input_size": [3, shown.size, shown.size],
-            "interpolation": shown.interpolation,
-            "crop_pct": f64::from(shown.size) / f64::from(shown.resize),
+            "input_size": [3, size, size],
+            "interpolation": interpolation,
+            "crop_pct": f64::from(*size) / f64::from(*resize),
             "crop_mode": "center",
-            "mean": shown.mean,
-            "std": shown.std,
+            "mean": mean,
+            "std": std,
             "num_classes": 0,
-            "first_conv": first,
-            "classifier": if matches!(encoder, EncoderConfig::Vit(_)) { "head" } else { "fc" },
+            "first_conv": first_conv,
+            "classifier": classifier,
         },
         "portolan": encoder,
     });
-    if let Some(args) = args {
+    if let Some(args) = model_args {
         config["model_args"] = args;
     }
-    if shown.grayscale {
+    if *grayscale {
         config["pretrained_cfg"]["grayscale"] = true.into();
     }
     config
 }
 
-/// The encoder in a hub folder: Portolan's, or any of timm's of which Portolan has the architecture.
-pub(crate) fn open(folder: &Path, named: Option<&EncoderConfig>) -> Result<Found> {
+/// What builds an encoder in Python, and loads its weights with `strict=True`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Python {
+    /// The library, in words.
+    pub builder: &'static str,
+    /// Whether timm builds it from [`hub_config`].
+    pub timm: bool,
+}
+
+/// What builds this encoder in Python.
+pub fn python(encoder: &EncoderConfig) -> Python {
+    family::format(encoder).python()
+}
+
+/// The encoder in a hub folder: Portolan's, or one of timm's with an architecture that is known
+/// here.
+pub(crate) fn open(folder: &Path, named: Option<&EncoderConfig>) -> Result<LoadedEncoder> {
     let path = folder.join(CONFIG);
-    let text = std::fs::read_to_string(&path).with_context(|| {
-        format!(
-            "{} is neither a run's folder (it has no config.toml) nor a hub folder (no readable {CONFIG})",
-            folder.display()
-        )
-    })?;
+    let text = std::fs::read_to_string(&path).or_damaged(format!(
+        "{} is neither a run's folder (it has no config.toml) nor a hub folder (no readable \
+         {CONFIG})",
+        folder.display()
+    ))?;
     let config: Value =
-        serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
+        serde_json::from_str(&text).or_damaged(format!("{} is no JSON", path.display()))?;
     let weights = ["model.safetensors", "pytorch_model.bin"].map(|name| folder.join(name));
     let Some(file) = weights.iter().find(|file| file.exists()) else {
-        bail!("{} has a {CONFIG}, but no model.safetensors or pytorch_model.bin", folder.display())
+        return Err(Error::Missing(format!(
+            "{} has a {CONFIG}, but no model.safetensors or pytorch_model.bin",
+            folder.display()
+        )));
     };
-    of_config(&config, file, named).with_context(|| format!("{} cannot be used", folder.display()))
+    from_config(&config, file, named).map_err(|error| error.of(folder))
 }
 
-fn of_config(config: &Value, file: &Path, named: Option<&EncoderConfig>) -> Result<Found> {
+fn from_config(
+    config: &Value,
+    weights: &Path,
+    named: Option<&EncoderConfig>,
+) -> Result<LoadedEncoder> {
     let described = match config.get("portolan") {
-        Some(ours) => {
-            Some(serde_json::from_value(ours.clone()).context("its `portolan` entry is damaged")?)
-        }
-        None => args_of(config),
+        Some(ours) => Some(
+            serde_json::from_value(ours.clone()).or_damaged("its `portolan` entry is damaged")?,
+        ),
+        None => timm_encoder(config),
     };
-    let named = named.or(described.as_ref());
-    let mut found = match file.extension().is_some_and(|ending| ending == "safetensors") {
-        true => crate::of_tensors(&io::load(file)?.0, named)?,
-        false => {
-            let mut file = pth::Pth::open(file)?;
-            let shapes = file.shapes();
-            crate::found(&shapes, named, |name| file.tensor(name))?
-        }
-    };
-    found.shown = shown(config, &found.shown)?;
-    Ok(found)
+    let mut loaded = loaded::from_weights(weights, named.or(described.as_ref()))?;
+    loaded.preprocessing = preprocessing(config, &loaded.preprocessing)?;
+    Ok(loaded)
 }
 
-/// The transformer that timm's name or arguments describe: its heads are nowhere else. The rest is recognized by the weights.
-fn args_of(config: &Value) -> Option<EncoderConfig> {
+/// The encoder that timm's config describes, as far as the weights do not tell.
+fn timm_encoder(config: &Value) -> Option<EncoderConfig> {
     let name = config.get("architecture")?.as_str()?;
     let known = EncoderConfig::named(name.split('.').next()?).ok()?;
-    let EncoderConfig::Vit(mut vit) = known else { return None };
-    let args = config.get("model_args").cloned().unwrap_or_default();
-    let of = |key: &str, usual: i64| args.get(key).and_then(Value::as_i64).unwrap_or(usual);
-    vit.width = of("embed_dim", vit.width);
-    vit.depth = of("depth", vit.depth);
-    vit.heads = of("num_heads", vit.heads);
-    vit.patch = of("patch_size", vit.patch);
-    vit.image = of("img_size", vit.image);
-    if config.get("global_pool").and_then(Value::as_str) == Some("avg") {
-        vit.pool = Pool::Mean;
-    }
-    Some(vit.into())
+    family::format(&known).with_timm_config(config)
 }
 
-/// How timm's `pretrained_cfg` says that an image is shown.
-fn shown(config: &Value, usual: &Shown) -> Result<Shown> {
+/// The preprocessing in timm's `pretrained_cfg`, completed by the `usual` one.
+fn preprocessing(config: &Value, usual: &Preprocessing) -> Result<Preprocessing> {
     let config = config.get("pretrained_cfg").unwrap_or(config);
     let three = |key: &str, usual: [f32; 3]| match config.get(key) {
-        Some(numbers) => {
-            serde_json::from_value(numbers.clone()).with_context(|| format!("in `{key}`"))
-        }
+        Some(numbers) => serde_json::from_value(numbers.clone()).or_damaged(format!("in `{key}`")),
         None => Ok(usual),
     };
     let interpolation = match config.get("interpolation") {
         Some(name) => serde_json::from_value(name.clone())
-            .with_context(|| format!("its `interpolation` is {name}; use bilinear or bicubic"))?,
+            .or_damaged(format!("its `interpolation` is {name}; use bilinear or bicubic"))?,
         None => usual.interpolation,
     };
     let size = match config.get("input_size").and_then(|size| size.get(2)).and_then(Value::as_u64) {
-        Some(size) => u32::try_from(size).context("in `input_size`")?,
+        Some(size) => u32::try_from(size).or_damaged("in `input_size`")?,
         None => usual.size,
     };
     let share = config.get("crop_pct").and_then(Value::as_f64);
     let share = share.unwrap_or(f64::from(usual.size) / f64::from(usual.resize));
-    ensure!(
-        share > 0.0 && share <= 1.0,
-        "its crop_pct is {share}; it must be above 0 and at most 1"
-    );
-    let shown = Shown {
+    ensure(share > 0.0 && share <= 1.0, || {
+        damaged(format!("its crop_pct is {share}; it must be above 0 and at most 1"))
+    })?;
+    let preprocessing = Preprocessing {
         resize: (f64::from(size) / share).round() as u32,
         size,
         interpolation,
@@ -148,45 +133,33 @@ fn shown(config: &Value, usual: &Shown) -> Result<Shown> {
         std: three("std", usual.std)?,
         grayscale: config.get("grayscale").and_then(Value::as_bool).unwrap_or(false),
     };
-    shown.validate()
-}
-
-/// What builds this encoder in Python, and takes its weights with `strict=True`.
-pub fn built_by(encoder: &EncoderConfig) -> &'static str {
-    match encoder {
-        EncoderConfig::Vit(_) => "timm",
-        EncoderConfig::Resnet(resnet) if resnet.width != 64 => {
-            "Portolan alone, since its width is scaled"
-        }
-        EncoderConfig::Resnet(resnet) => match resnet.stem {
-            Stem::Imagenet => "timm or torchvision",
-            Stem::Cifar | Stem::CifarStrided => "torchvision, with conv1 and maxpool replaced",
-        },
-    }
+    preprocessing.validate()?;
+    Ok(preprocessing)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
     use portolan_augment::Interpolation;
+
+    use super::*;
 
     #[test]
     fn a_config_says_what_timm_needs() {
-        let shown = Shown::imagenet(224);
-        let of = |name: &str| hub_config(&EncoderConfig::named(name).unwrap(), 192, &shown);
+        let usual = Preprocessing::imagenet(224);
+        let of = |name: &str| hub_config(&EncoderConfig::named(name).unwrap(), 192, &usual);
         let vit = of("vit_tiny_patch16_224");
         assert_eq!(vit["model_args"]["embed_dim"], 192);
         assert_eq!(
             (&vit["num_features"], &vit["pretrained_cfg"]["crop_pct"]),
             (&json!(192), &json!(0.875))
         );
-        let bicubic = Shown { interpolation: Interpolation::Bicubic, ..shown };
+        let bicubic = Preprocessing { interpolation: Interpolation::Bicubic, ..usual };
         let config = hub_config(&EncoderConfig::named("resnet50").unwrap(), 2048, &bicubic);
         assert_eq!(config["pretrained_cfg"]["interpolation"], "bicubic");
-        assert_eq!(super::shown(&config, &shown).unwrap(), bicubic, "and it is read back");
+        assert_eq!(super::preprocessing(&config, &usual).unwrap(), bicubic, "and it is read back");
         let other = json!({ "interpolation": "lanczos" });
-        let error = format!("{:#}", super::shown(&other, &shown).unwrap_err());
+        let error = super::preprocessing(&other, &usual).unwrap_err().to_string();
         assert!(error.contains("lanczos") && error.contains("bicubic"), "{error}");
         let resnet = of("resnet50");
         assert_eq!(resnet["architecture"], "resnet50");

@@ -1,8 +1,9 @@
-//! Checkpoints with the names and shapes of the methods' authors, as `torch.save` writes them (interop/fixtures.py made them).
+//! Checkpoints with the names and shapes of the authors' ones, written by `torch.save` in
+//! interop/fixtures.py.
 #![allow(clippy::unwrap_used)]
 
 use portolan_encoders::EncoderConfig;
-use portolan_interchange::{Found, Shown};
+use portolan_interchange::{LoadedEncoder, Preprocessing};
 use portolan_tensor::{Device, Kind, Tensor, io, no_grad};
 use std::path::{Path, PathBuf};
 
@@ -10,34 +11,35 @@ fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name)
 }
 
-fn open(name: &str) -> Found {
-    Found::open(&file(name), None).unwrap()
+fn open(name: &str) -> LoadedEncoder {
+    LoadedEncoder::open(&file(name), None).unwrap()
 }
 
 fn refused(path: &Path) -> String {
-    let error = format!("{:#}", Found::open(path, None).err().expect("a file to be refused"));
+    let error = LoadedEncoder::open(path, None).expect_err("a file to be refused");
+    let error = format!("{:#}", anyhow::Error::from(error));
     assert!(!error.contains('\n') && error.contains(&*path.to_string_lossy()), "{error}");
     error
 }
 
-/// The number that fixtures.py fills the tensor of this name with.
+/// The number with which fixtures.py fills the tensor of this name.
 fn mark(name: &str) -> f64 {
     let number = name.bytes().fold(7u64, |number, byte| (number * 31 + u64::from(byte)) % 65521);
     number as f64 / 65536.0
 }
 
-/// Every weight is the one of its name, in its whole shape.
-fn is_in_place(found: &Found) {
+/// Asserts that every weight has the number of its own name throughout.
+fn is_in_place(loaded: &LoadedEncoder) {
     for (name, tensor) in
-        found.tensors.iter().filter(|(name, _)| !name.ends_with("num_batches_tracked"))
+        loaded.tensors.iter().filter(|(name, _)| !name.ends_with("num_batches_tracked"))
     {
         let (least, most) = (tensor.min().double_value(&[]), tensor.max().double_value(&[]));
         assert_eq!((least, most), (mark(name), mark(name)), "{name}");
     }
 }
 
-fn left(found: &Found) -> Vec<&str> {
-    found.left_out.iter().map(|(part, _)| part.as_str()).collect()
+fn left(loaded: &LoadedEncoder) -> Vec<&str> {
+    loaded.left_out.iter().map(|(part, _)| part.as_str()).collect()
 }
 
 #[test]
@@ -68,12 +70,12 @@ fn resnets_come_from_whatever_surrounds_them() {
         ("vicreg_resnet50.pth", "", &[]),
     ];
     for (name, taken, left_out) in cases {
-        let found = open(name);
-        assert_eq!(found.encoder, EncoderConfig::named("resnet50").unwrap(), "{name}");
-        assert_eq!((found.taken.as_str(), left(&found)), (taken, left_out.to_vec()), "{name}");
-        assert_eq!(found.tensors.len(), 318, "{name}");
-        assert_eq!(found.shown, Shown::imagenet(224));
-        is_in_place(&found);
+        let loaded = open(name);
+        assert_eq!(loaded.config, EncoderConfig::named("resnet50").unwrap(), "{name}");
+        assert_eq!((loaded.prefix.as_str(), left(&loaded)), (taken, left_out.to_vec()), "{name}");
+        assert_eq!(loaded.tensors.len(), 318, "{name}");
+        assert_eq!(loaded.preprocessing, Preprocessing::imagenet(224));
+        is_in_place(&loaded);
     }
 }
 
@@ -94,14 +96,14 @@ fn transformers_come_from_whatever_surrounds_them() {
         ("mae_pretrain_vit_base_full.pth", "model.", "vit_base_patch16_224"),
     ];
     for (name, taken, encoder) in cases {
-        let found = open(name);
+        let loaded = open(name);
         assert_eq!(
-            (found.taken.as_str(), found.encoder.name().as_str()),
+            (loaded.prefix.as_str(), loaded.config.name().as_str()),
             (taken, encoder),
             "{name}"
         );
-        assert!(found.notes[0].contains("heads"), "{name}");
-        is_in_place(&found);
+        assert!(loaded.notes[0].contains("heads"), "{name}");
+        is_in_place(&loaded);
     }
     assert_eq!(
         left(&open("mae_pretrain_vit_base_full.pth")),
@@ -112,11 +114,11 @@ fn transformers_come_from_whatever_surrounds_them() {
 #[test]
 fn the_scales_of_dinov2_go_into_the_matrices_before_them() {
     portolan_tensor::tch::set_num_threads(1);
-    let found = open("dinov2_vits14_pretrain.pth");
-    assert_eq!(found.encoder.name(), "vit_small_patch14_518");
-    assert_eq!((left(&found), found.shown.size), (vec!["mask_token"], 224));
+    let loaded = open("dinov2_vits14_pretrain.pth");
+    assert_eq!(loaded.config.name(), "vit_small_patch14_518");
+    assert_eq!((left(&loaded), loaded.preprocessing.size), (vec!["mask_token"], 224));
     let near = |name: &str, expected: f64| {
-        let (least, most) = (found.tensors[name].min(), found.tensors[name].max());
+        let (least, most) = (loaded.tensors[name].min(), loaded.tensors[name].max());
         assert!((least.double_value(&[]) - expected).abs() < 1e-6, "{name}");
         assert!((most.double_value(&[]) - expected).abs() < 1e-6, "{name}");
     };
@@ -124,8 +126,8 @@ fn the_scales_of_dinov2_go_into_the_matrices_before_them() {
     scaled("blocks.3.ls1.gamma", "blocks.3.attn.proj.weight");
     scaled("blocks.3.ls2.gamma", "blocks.3.mlp.fc2.bias");
     near("blocks.3.mlp.fc1.weight", mark("blocks.3.mlp.fc1.weight"));
-    // Images of 224 pixels have 16 × 16 patches; positions are for 37 × 37.
-    let encoder = found.build(&found.encoder, Device::Cpu).unwrap();
+    // Images of 224 pixels have 16 × 16 patches, while the position embeddings are for 37 × 37.
+    let encoder = loaded.build(&loaded.config, Device::Cpu).unwrap();
     let images = Tensor::zeros([1, 3, 224, 224], (Kind::Float, Device::Cpu));
     assert_eq!(no_grad(|| encoder.forward(&images, false)).size(), [1, 384]);
 }
@@ -146,8 +148,9 @@ fn other_architectures_are_named() {
     assert!(refused(&file("resnet101.pth")).contains("it is resnet101"));
     assert!(refused(&file("dinov2_vits14_reg4_pretrain.pth")).contains("`register_tokens`"));
     let named = EncoderConfig::named("vit_tiny_patch16_224").unwrap();
-    let error = Found::open(&file("moco_v3_vit-s-300ep.pth.tar"), Some(&named)).err().unwrap();
-    let error = format!("{error:#}");
+    let error =
+        LoadedEncoder::open(&file("moco_v3_vit-s-300ep.pth.tar"), Some(&named)).err().unwrap();
+    let error = format!("{:#}", anyhow::Error::from(error));
     assert!(error.contains("vit_tiny_patch16_224") && error.contains("384"), "{error}");
 }
 
@@ -173,15 +176,21 @@ fn hub_folders_are_read_and_those_without_a_config_are_not() {
     portolan_tensor::tch::set_num_threads(1);
     let folder = tempfile::tempdir().unwrap();
     assert!(refused(folder.path()).contains("config.json"));
-    let config = r#"{"architecture": "resnet50", "num_classes": 0, "num_features": 2048, "pretrained_cfg":
-        {"input_size": [3, 96, 96], "crop_pct": 0.75, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}"#;
+    let config = r#"{"architecture": "resnet50", "num_classes": 0, "num_features": 2048,
+        "pretrained_cfg": {"input_size": [3, 96, 96], "crop_pct": 0.75, "mean": [0.5, 0.5, 0.5],
+        "std": [0.25, 0.25, 0.25]}}"#;
     std::fs::write(folder.path().join("config.json"), config).unwrap();
     assert!(refused(folder.path()).contains("model.safetensors"));
     std::fs::copy(file("vicreg_resnet50.pth"), folder.path().join("pytorch_model.bin")).unwrap();
-    let found = Found::open(folder.path(), None).unwrap();
-    let shown = Shown { resize: 128, mean: [0.5; 3], std: [0.25; 3], ..Shown::imagenet(96) };
-    assert_eq!((found.encoder.name().as_str(), found.shown), ("resnet50", shown));
-    is_in_place(&found);
+    let loaded = LoadedEncoder::open(folder.path(), None).unwrap();
+    let expected = Preprocessing {
+        resize: 128,
+        mean: [0.5; 3],
+        std: [0.25; 3],
+        ..Preprocessing::imagenet(96)
+    };
+    assert_eq!((loaded.config.name().as_str(), loaded.preprocessing), ("resnet50", expected));
+    is_in_place(&loaded);
 }
 
 #[test]
@@ -193,9 +202,9 @@ fn a_transformer_of_timm_has_the_heads_that_its_config_names() {
     std::fs::write(folder.path().join("config.json"), config).unwrap();
     let weights = folder.path().join("pytorch_model.bin");
     std::fs::copy(file("dino_deitsmall16_pretrain_full_checkpoint.pth"), weights).unwrap();
-    let found = Found::open(folder.path(), None).unwrap();
-    assert_eq!(found.encoder.name(), "vit_w384d12h8_patch16_224");
-    assert!(found.notes.is_empty(), "nothing was assumed: {:?}", found.notes);
+    let loaded = LoadedEncoder::open(folder.path(), None).unwrap();
+    assert_eq!(loaded.config.name(), "vit_w384d12h8_patch16_224");
+    assert!(loaded.notes.is_empty(), "nothing was assumed: {:?}", loaded.notes);
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! The objective of Barlow Twins: Zbontar et al., *Barlow Twins: Self-Supervised Learning via
+//! The loss of Barlow Twins: Zbontar et al., *Barlow Twins: Self-Supervised Learning via
 //! Redundancy Reduction*, 2021, arXiv:2103.03230, equations 1 and 2.
 
-use crate::{check, parts};
-use anyhow::Result;
 use portolan_tensor::{Kind, Tensor};
+
+use crate::Result;
+use crate::{ops, validate};
 
 /// The distance of the features' cross-correlation matrix from the identity.
 ///
@@ -11,23 +12,24 @@ use portolan_tensor::{Kind, Tensor};
 ///
 /// ℓ = Σᵢ (1 − Cᵢᵢ)² + λ Σ over i ≠ j of Cᵢⱼ²
 ///
-/// `z_a`, `z_b`: `[batch, dim]`, batch ≥ 2. λ = `lambda`, 0.005 in the paper (0.0051 in the authors'
-/// code). Features are standardized as the authors' batch norm does: biased variance, plus 1e-5. The
-/// gradient flows into both. A sum over features, not a mean: its scale grows with `dim`.
+/// `z_a`, `z_b`: `[batch, dim]`, batch ≥ 2. λ = `lambda`, 0.005 in the paper (0.0051 in the
+/// authors' code). Features are standardized as by the authors' batch norm: biased variance, plus
+/// 1e-5. The gradient flows into both. It is a sum over features, not a mean, so its scale grows
+/// with `dim`.
 ///
 /// # Errors
 /// When the shapes differ or the batch is smaller than 2.
 pub fn barlow_twins(z_a: &Tensor, z_b: &Tensor, lambda: f64) -> Result<Tensor> {
-    let (batch, _) = check::pair(("z_a", z_a), ("z_b", z_b), 2)?;
-    check::in_float([z_a, z_b], |[z_a, z_b]| {
+    let (batch, _) = validate::pair(("z_a", z_a), ("z_b", z_b), 2)?;
+    validate::in_float([z_a, z_b], |[z_a, z_b]| {
         let correlation = standardize(&z_a).tr().matmul(&standardize(&z_b)) / batch as f64;
         let on = (correlation.diagonal(0, 0, 1) - 1.0).square().sum(None::<Kind>);
-        let off = parts::off_diagonal(&correlation).square().sum(None::<Kind>);
+        let off = ops::off_diagonal(&correlation).square().sum(None::<Kind>);
         on + lambda * off
     })
 }
 
-/// Every column with mean zero and variance one.
+/// Normalizes every column to mean zero and variance one.
 fn standardize(z: &Tensor) -> Tensor {
     let centered = z - z.mean_dim([0i64].as_slice(), true, None::<Kind>);
     let variance = centered.square().mean_dim([0i64].as_slice(), true, None::<Kind>);

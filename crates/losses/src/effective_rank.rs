@@ -1,25 +1,30 @@
-//! Effective rank: Roy, Vetterli, *The effective rank: A measure of effective dimensionality*, 2007; as a sign of
-//! a representation's quality, RankMe (Garrido et al., 2022, arXiv:2210.02885, equation 1).
+//! Effective rank: Roy, Vetterli, *The effective rank: A measure of effective dimensionality*,
+//! 2007. As a measure of a representation's quality: RankMe (Garrido et al., 2022,
+//! arXiv:2210.02885, equation 1).
 
-use crate::check;
-use anyhow::{Result, ensure};
 use portolan_tensor::{Kind, Tensor, no_grad};
 
-/// How many directions a batch really uses.
+use crate::validate;
+use crate::{Error, Result};
+
+/// How many dimensions a batch effectively uses.
 ///
-/// With the singular values σ of `x` and pₖ = σₖ / Σσ: exp(−Σ pₖ log pₖ). From 1, when all rows lie on one
-/// line, to min(batch, dim).
+/// With the singular values σ of `x` and pₖ = σₖ / Σσ: exp(−Σ pₖ log pₖ). It is between 1, when all
+/// rows lie on one line, and min(batch, dim).
 ///
 /// `x`: `[batch, dim]`, as it is: neither centered nor normalized. A diagnostic: no gradient flows.
 ///
 /// # Errors
 /// When `x` is not a matrix of at least two rows of finite numbers.
 pub fn effective_rank(x: &Tensor) -> Result<Tensor> {
-    check::rows(("x", x), 2)?;
-    ensure!(bool::try_from(x.isfinite().all())?, "`x` holds numbers that are not finite");
+    validate::rows(("x", x), 2)?;
+    if !bool::try_from(x.isfinite().all()).map_err(portolan_tensor::Error::from)? {
+        return Err(Error::NotFinite("x"));
+    }
     no_grad(|| {
-        // The singular values are the roots of the eigenvalues of the smaller Gram matrix, which take a fraction of an
-        // SVD's time. float64, since squares have twice the digits.
+        // The singular values are the square roots of the smaller Gram matrix's eigenvalues, which
+        // take a fraction of an SVD's time. In float64, since squaring doubles the digits that
+        // matter.
         let x = x.to_kind(Kind::Double);
         let [batch, dim] = x.size()[..] else { unreachable!("checked to be a matrix") };
         let gram = if batch < dim { x.matmul(&x.tr()) } else { x.tr().matmul(&x) };
@@ -32,8 +37,9 @@ pub fn effective_rank(x: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
     use portolan_tensor::Device;
+
+    use super::*;
 
     #[test]
     fn counts_directions_by_how_evenly_they_are_used() {
@@ -53,7 +59,7 @@ mod tests {
     fn the_gram_matrix_gives_the_singular_values_of_an_svd() {
         portolan_tensor::seed(0);
         let full = Tensor::randn([40, 24], (Kind::Float, Device::Cpu));
-        // All but collapsed: directions a ten-thousandth as long as the first must not be lost, nor noise added.
+        // Nearly collapsed: directions a ten-thousandth as long as the first must not get lost.
         let narrow: Tensor = full.narrow(0, 0, 1) + 1e-4 * &full;
         for x in [full.shallow_clone(), full.tr(), narrow.shallow_clone(), narrow.tr()] {
             let sigma = x.to_kind(Kind::Double).svd(true, false).1;

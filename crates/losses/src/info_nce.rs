@@ -1,33 +1,36 @@
 //! InfoNCE over a queue of negatives, the objective of MoCo: He et al., *Momentum Contrast for
-//! Unsupervised Visual Representation Learning*, 2019, arXiv:1911.05722, equation 1 and algorithm 1.
+//! Unsupervised Visual Representation Learning*, 2019, arXiv:1911.05722, equation 1 and algorithm
+//! 1.
 
-use crate::{check, parts};
-use anyhow::{Result, ensure};
 use portolan_tensor::{Kind, Tensor};
 
+use crate::{Error, Result};
+use crate::{ops, validate};
+
 /// The similarities of each query to its key and to the queue, over the temperature:
-/// `[batch, 1 + queue]`, the positive in column 0. A query is matched rightly when its row's largest
-/// entry is in column 0; that is the contrastive accuracy MoCo's authors log.
+/// `[batch, 1 + queue]`, with the positive in column 0. MoCo's authors log the contrastive
+/// accuracy: the share of rows whose largest entry is in column 0.
 ///
-/// `q`, `k`: `[batch, dim]`; `queue`: `[keys, dim]`. All are brought to length one; the gradient flows
-/// into `q` alone. A queue that holds no keys yet is allowed: the only column is then the positive.
+/// `q`, `k`: `[batch, dim]`; `queue`: `[keys, dim]`. All are normalized to length one. The gradient
+/// flows into `q` alone. The queue may be empty: then the only column is the positive.
 ///
 /// # Errors
 /// When the shapes do not fit or the temperature is not positive.
 pub fn logits(q: &Tensor, k: &Tensor, queue: &Tensor, temperature: f64) -> Result<Tensor> {
-    let (_, dim) = check::pair(("q", q), ("k", k), 1)?;
-    let (_, queue_dim) = check::rows(("queue", queue), 0)?;
-    ensure!(
-        queue_dim == dim,
-        "`queue` has the shape {:?} and `q` {:?}; their second numbers must be equal",
-        queue.size(),
-        q.size()
-    );
-    check::positive("temperature", temperature)?;
-    check::in_float([q, k, queue], |[q, k, queue]| {
-        let q = parts::l2_normalize(&q);
-        let k = parts::l2_normalize(&k.detach());
-        let queue = parts::l2_normalize(&queue.detach());
+    let (_, dim) = validate::pair(("q", q), ("k", k), 1)?;
+    let (_, queue_dim) = validate::rows(("queue", queue), 0)?;
+    if queue_dim != dim {
+        return Err(Error::Shape(format!(
+            "`queue` has the shape {:?} and `q` {:?}; their second numbers must be equal",
+            queue.size(),
+            q.size()
+        )));
+    }
+    validate::positive("temperature", temperature)?;
+    validate::in_float([q, k, queue], |[q, k, queue]| {
+        let q = ops::l2_normalize(&q);
+        let k = ops::l2_normalize(&k.detach());
+        let queue = ops::l2_normalize(&queue.detach());
         let positive = (&q * k).sum_dim_intlist([1i64].as_slice(), true, None::<Kind>);
         let negatives = q.matmul(&queue.tr());
         Tensor::cat(&[positive, negatives], 1) / temperature
@@ -40,7 +43,7 @@ pub fn logits(q: &Tensor, k: &Tensor, queue: &Tensor, temperature: f64) -> Resul
 ///
 /// ℓ = mean over i of −log( exp(qᵢ·kᵢ/τ) / ( exp(qᵢ·kᵢ/τ) + Σ over the queue u of exp(qᵢ·u/τ) ) )
 ///
-/// Shapes, gradients (into `q` alone) and errors as [`logits`]. With an empty queue it is zero.
+/// Shapes and gradients (into `q` alone) are as in [`logits`]. With an empty queue it is zero.
 ///
 /// # Errors
 /// As [`logits`].
@@ -48,14 +51,14 @@ pub fn info_nce_queue(q: &Tensor, k: &Tensor, queue: &Tensor, temperature: f64) 
     cross_entropy(&logits(q, k, queue, temperature)?)
 }
 
-/// The loss of [`logits`] that are there already, for a caller who also wants the accuracy.
+/// The loss given its [`logits`], for a caller who also wants the accuracy.
 ///
 /// # Errors
 /// When `logits` is not a matrix of at least one row.
 pub fn cross_entropy(logits: &Tensor) -> Result<Tensor> {
-    let (batch, _) = check::rows(("logits", logits), 1)?;
-    check::in_float([logits], |[logits]| {
+    let (batch, _) = validate::rows(("logits", logits), 1)?;
+    validate::in_float([logits], |[logits]| {
         let positive = Tensor::zeros([batch], (Kind::Int64, logits.device()));
-        parts::cross_entropy(&logits, &positive)
+        ops::cross_entropy(&logits, &positive)
     })
 }

@@ -1,26 +1,27 @@
-//! Uniformity: Wang, Isola, *Understanding Contrastive Representation Learning through Alignment and
-//! Uniformity on the Hypersphere*, 2020, arXiv:2005.10242, section 4.1.2.
+//! Uniformity: Wang, Isola, *Understanding Contrastive Representation Learning through Alignment
+//! and Uniformity on the Hypersphere*, 2020, arXiv:2005.10242, section 4.1.2.
 
-use crate::{check, parts};
-use anyhow::Result;
 use portolan_tensor::Tensor;
 
-/// How unevenly a batch fills the sphere.
+use crate::Result;
+use crate::{ops, validate};
+
+/// How far a batch is from uniform on the sphere.
 ///
-/// ℓ = log of the mean over pairs i < j of exp(−t ‖xᵢ − xⱼ‖²), with rows at length one; 0 when all
-/// rows coincide, lower is better.
+/// ℓ = log of the mean over pairs i < j of exp(−t ‖xᵢ − xⱼ‖²), with rows normalized to length one.
+/// It is 0 when all rows coincide; lower is better.
 ///
-/// `x`: `[batch, dim]`, batch ≥ 2; t = `t`, 2 in the paper. The gradient flows into `x`. Summed as a
-/// log-sum-exp, so that a large t does not underflow. Takes memory for batch² / 2 numbers.
+/// `x`: `[batch, dim]`, batch ≥ 2; t = `t`, 2 in the paper. The gradient flows into `x`. It is a
+/// log-sum-exp, so that a large t does not underflow, and takes memory for batch² / 2 numbers.
 ///
 /// # Errors
 /// When `x` is not a matrix of at least two rows or `t` is not positive.
 pub fn uniformity(x: &Tensor, t: f64) -> Result<Tensor> {
-    let (batch, _) = check::rows(("x", x), 2)?;
-    check::positive("t", t)?;
-    check::in_float([x], |[x]| {
+    let (batch, _) = validate::rows(("x", x), 2)?;
+    validate::positive("t", t)?;
+    validate::in_float([x], |[x]| {
         let pairs = (batch * (batch - 1) / 2) as f64;
-        let exponents = -t * parts::l2_normalize(&x).pdist(2.0).square();
+        let exponents = -t * ops::l2_normalize(&x).pdist(2.0).square();
         exponents.logsumexp([0], false) - pairs.ln()
     })
 }

@@ -1,11 +1,12 @@
-//! The objective of VICReg: Bardes, Ponce, LeCun, *VICReg: Variance-Invariance-Covariance
+//! The loss of VICReg: Bardes, Ponce, LeCun, *VICReg: Variance-Invariance-Covariance
 //! Regularization for Self-Supervised Learning*, 2021, arXiv:2105.04906, equations 1 to 6.
 
-use crate::{check, parts};
-use anyhow::Result;
 use portolan_tensor::{Kind, Reduction, Tensor};
 
-/// What each term weighs, and the ε under the root; the defaults are the paper's (section 4.2).
+use crate::Result;
+use crate::{ops, validate};
+
+/// The weights of the terms, and ε. The defaults are the paper's (section 4.2).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights {
     /// λ of the invariance term: 25.
@@ -24,16 +25,16 @@ impl Default for Weights {
     }
 }
 
-/// The loss and its three terms, unweighted, for a log that shows which one moves.
+/// The loss and its three unweighted terms.
 #[derive(Debug)]
 pub struct Vicreg {
-    /// The weighted sum: what is minimized.
+    /// The weighted sum, which is minimized.
     pub total: Tensor,
-    /// Mean squared difference of the views.
+    /// The mean squared difference of the views.
     pub invariance: Tensor,
-    /// How far the features' standard deviations lie under 1: the mean of both views.
+    /// How far the features' standard deviations are below 1, averaged over the views.
     pub variance: Tensor,
-    /// The features' squared covariances: the sum of both views.
+    /// The features' squared covariances, summed over the views.
     pub covariance: Tensor,
 }
 
@@ -45,14 +46,14 @@ pub struct Vicreg {
 ///
 /// ℓ = λ s + μ ½(v(z_a) + v(z_b)) + ν (c(z_a) + c(z_b))
 ///
-/// The half of μ is not in the paper's equation 6 but in the authors' code, which gave its figures.
-/// `z_a`, `z_b`: `[batch, dim]`, batch ≥ 2; not normalized. The gradient flows into both.
+/// The factor ½ is not in the paper's equation 6 but in the authors' code, which produced its
+/// results. `z_a`, `z_b`: `[batch, dim]`, batch ≥ 2; not normalized. The gradient flows into both.
 ///
 /// # Errors
 /// When the shapes differ or the batch is smaller than 2.
 pub fn vicreg(z_a: &Tensor, z_b: &Tensor, weights: &Weights) -> Result<Vicreg> {
-    check::pair(("z_a", z_a), ("z_b", z_b), 2)?;
-    check::in_float([z_a, z_b], |[z_a, z_b]| {
+    validate::pair(("z_a", z_a), ("z_b", z_b), 2)?;
+    validate::in_float([z_a, z_b], |[z_a, z_b]| {
         let invariance = z_a.mse_loss(&z_b, Reduction::Mean);
         let variance = (hinge(&z_a, weights.eps) + hinge(&z_b, weights.eps)) / 2.0;
         let covariance = squared_covariances(&z_a) + squared_covariances(&z_b);
@@ -63,17 +64,17 @@ pub fn vicreg(z_a: &Tensor, z_b: &Tensor, weights: &Weights) -> Result<Vicreg> {
     })
 }
 
-/// v(z): a penalty on every feature whose standard deviation over the batch is below 1.
+/// v(z): a penalty on features whose standard deviation over the batch is below 1.
 fn hinge(z: &Tensor, eps: f64) -> Tensor {
     let deviation = (z.var_dim([0i64].as_slice(), true, false) + eps).sqrt();
     let shortfall: Tensor = 1.0 - deviation;
     shortfall.relu().mean(None::<Kind>)
 }
 
-/// c(z): the squared covariances of different features, over their number.
+/// c(z): the squared covariances of different features, divided by `dim`.
 fn squared_covariances(z: &Tensor) -> Tensor {
     let (batch, dim) = (z.size()[0] as f64, z.size()[1] as f64);
     let centered = z - z.mean_dim([0i64].as_slice(), true, None::<Kind>);
     let covariance = centered.tr().matmul(&centered) / (batch - 1.0);
-    parts::off_diagonal(&covariance).square().sum(None::<Kind>) / dim
+    ops::off_diagonal(&covariance).square().sum(None::<Kind>) / dim
 }

@@ -14,8 +14,8 @@ fn golden_cases() -> Vec<Case> {
     cases(env!("CARGO_MANIFEST_DIR"), "losses.safetensors")
 }
 
-/// Everything that the case expects, computed here. All inputs collect gradients, so that those which
-/// must receive none are seen to receive none.
+/// Computes everything that the case expects. All inputs require gradients, which shows that those that
+/// must receive none receive none.
 fn computed(case: &Case) -> Result<Tensors> {
     let inputs: Tensors = case
         .tensors

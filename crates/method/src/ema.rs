@@ -33,12 +33,12 @@ impl EmaUpdater {
     }
 
     /// θ_twin ← m θ_twin + (1 − m) θ_online, all tensors at once. The momentum m is a
-    /// [`number`](portolan_tensor::number) on their device, as [`StepContext::scalar_input`](crate::StepContext::scalar_input) gives it.
+    /// [`scalar`](portolan_tensor::scalar) on their device, as [`StepContext::scalar_input`](crate::StepContext::scalar_input) gives it.
     ///
     /// # Errors
     /// When libtorch fails.
     pub fn update(&self, momentum: &Tensor) -> Result<()> {
-        foreach::lerp(&self.average, &self.online, &(1.0 - momentum))
+        Ok(foreach::lerp(&self.average, &self.online, &(1.0 - momentum))?)
     }
 }
 

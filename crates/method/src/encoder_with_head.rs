@@ -66,5 +66,5 @@ pub fn validate_views(
 ) -> Result<()> {
     let (n, s) = (views.len(), if wanted == 1 { "" } else { "s" });
     ensure!(n == wanted, "{method} wants {wanted} view{s} of an image, not {n}");
-    views.iter().try_for_each(|view| encoder.check_size(i64::from(view.size())))
+    Ok(views.iter().try_for_each(|view| encoder.validate_size(i64::from(view.size())))?)
 }

@@ -5,7 +5,7 @@ mod inputs;
 use anyhow::{Result, ensure};
 use portolan_losses::l2_normalize;
 use portolan_random::{Purpose, Stream, stream};
-use portolan_tensor::{Device, Kind, Tensor, distributed, no_grad, number, upload};
+use portolan_tensor::{Device, Kind, Tensor, distributed, no_grad, scalar, upload};
 use rand::seq::SliceRandom;
 
 use self::inputs::Make;
@@ -148,7 +148,7 @@ impl StepContext<'_> {
     pub fn scalar_input(&self, of: impl Fn(&StepContext) -> f64 + 'static) -> Tensor {
         match self.inputs {
             Some(inputs) => inputs.next(self, Make::Number(Box::new(of))),
-            None => number(of(self), self.device),
+            None => scalar(of(self), self.device),
         }
     }
 
@@ -182,7 +182,7 @@ impl StepContext<'_> {
     /// # Errors
     /// When another process is gone.
     pub fn all_gather(&self, rows: &Tensor) -> Result<Tensor> {
-        distributed::all_gather(rows)
+        Ok(distributed::all_gather(rows)?)
     }
 
     /// The mean of every process's tensor.
@@ -190,7 +190,7 @@ impl StepContext<'_> {
     /// # Errors
     /// As [`StepContext::all_gather`].
     pub fn mean(&self, of: &Tensor) -> Result<Tensor> {
-        distributed::mean(of)
+        Ok(distributed::mean(of)?)
     }
 }
 

@@ -1,9 +1,11 @@
 //! Gradient clipping.
 
-use anyhow::Result;
 use portolan_tensor::{Device, Kind, Tensor, foreach};
 
-/// The norm of all gradients together, a scalar left on the device; zero where there are none.
+use crate::Result;
+use crate::config::not_negative;
+
+/// The norm of all gradients together, a scalar on the device. Zero if there are no gradients.
 ///
 /// # Errors
 /// When libtorch refuses.
@@ -17,8 +19,8 @@ pub fn grad_norm<'a>(params: impl IntoIterator<Item = &'a Tensor>) -> Result<Ten
 /// Scales all gradients down together so that their common norm is at most `max_norm`, as
 /// `torch.nn.utils.clip_grad_norm_`.
 ///
-/// Returns the norm before, a scalar left on the device: reading it at every step would make the device
-/// wait. Parameters without a gradient count nothing; where none has one, the norm is zero.
+/// Returns the norm before clipping, a scalar on the device: reading it would make the CPU wait. It
+/// is zero if no parameter has a gradient.
 ///
 /// # Errors
 /// When `max_norm` is negative or not a number.
@@ -26,7 +28,7 @@ pub fn clip_grad_norm<'a>(
     params: impl IntoIterator<Item = &'a Tensor>,
     max_norm: f64,
 ) -> Result<Tensor> {
-    crate::config::not_negative("max_norm", max_norm)?;
+    not_negative("max_norm", max_norm)?;
     let gradients = gradients(params);
     if gradients.is_empty() {
         return Ok(Tensor::zeros([], (Kind::Float, Device::Cpu)));
@@ -38,7 +40,7 @@ pub fn clip_grad_norm<'a>(
     Ok(total)
 }
 
-/// Scales each gradient down so that its own norm is at most `max_norm`, each for itself: DINO's clipping.
+/// Scales down each gradient by itself so that its norm is at most `max_norm`, as DINO's code does.
 ///
 /// # Errors
 /// When `max_norm` is negative or not a number.
@@ -46,13 +48,13 @@ pub fn clip_each_grad<'a>(
     params: impl IntoIterator<Item = &'a Tensor>,
     max_norm: f64,
 ) -> Result<()> {
-    crate::config::not_negative("max_norm", max_norm)?;
+    not_negative("max_norm", max_norm)?;
     let gradients = gradients(params);
     if gradients.is_empty() {
         return Ok(());
     }
     let scales = (max_norm / (foreach::norms(&gradients)? + 1e-6)).clamp_max(1.0);
-    foreach::scale(&gradients, &scales)
+    Ok(foreach::scale(&gradients, &scales)?)
 }
 
 fn gradients<'a>(params: impl IntoIterator<Item = &'a Tensor>) -> Vec<Tensor> {

@@ -1,7 +1,8 @@
-//! What a recipe says of the optimizer.
+//! A recipe's settings of the optimizer.
 
-use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
 
 /// The optimizer and its settings: `{ kind = "sgd", momentum = 0.9, weight_decay = 1e-4 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -9,40 +10,40 @@ use serde::{Deserialize, Serialize};
 pub enum OptimizerConfig {
     /// Stochastic gradient descent with momentum, as `torch.optim.SGD`.
     Sgd {
-        /// How much of the last update remains in the next; 0.9 in most papers.
+        /// The weight of the last update in the next; 0.9 in most papers.
         momentum: f64,
-        /// Added to the gradient, times the parameter (an L2 penalty).
+        /// The L2 penalty: this times the parameter is added to the gradient.
         weight_decay: f64,
-        /// Whether the gradient is taken, in effect, where the momentum leads.
+        /// Whether to use Nesterov momentum; false by default.
         #[serde(default)]
         nesterov: bool,
     },
-    /// Layer-wise adaptive rate scaling (You, Gitman, Ginsburg, 2017, arXiv:1708.03888) over SGD with
-    /// momentum, for batches of thousands.
+    /// Layer-wise adaptive rate scaling (You, Gitman, Ginsburg, 2017, arXiv:1708.03888) over SGD
+    /// with momentum, for batches of thousands of images.
     Lars {
-        /// How much of the last update remains in the next; 0.9.
+        /// The weight of the last update in the next; 0.9.
         momentum: f64,
-        /// Added to the gradient, times the parameter.
+        /// The L2 penalty: this times the parameter is added to the gradient.
         weight_decay: f64,
-        /// η, how far a parameter may move in one step, relative to its norm; 0.001.
+        /// η, the scale of a step relative to the parameter's norm; 0.001.
         trust_coefficient: f64,
-        /// Which of the four updates in use.
+        /// Which of the four published updates.
         form: LarsForm,
     },
     /// Adam with decoupled weight decay (Loshchilov, Hutter, 2017, arXiv:1711.05101), as
     /// `torch.optim.AdamW`.
     Adamw {
-        /// The decay rates β₁, β₂ of the two moments; (0.9, 0.999), and (0.9, 0.95) in MAE.
+        /// The decay rates β₁, β₂ of the two moments; (0.9, 0.999), in MAE (0.9, 0.95).
         betas: [f64; 2],
         /// ε, which keeps the quotient finite; 1e-8.
         eps: f64,
-        /// The share of a parameter that is taken away in a step, times the learning rate.
+        /// λ: a step first subtracts this times the learning rate of a parameter from it.
         weight_decay: f64,
     },
 }
 
-/// The four updates that are called LARS. For a parameter p with gradient g, weight decay λ, trust coefficient η,
-/// scheduled rate lr and momentum m they are, with d the direction and v the momentum's buffer:
+/// The four updates that are called LARS. With parameter p, gradient g, weight decay λ, trust
+/// coefficient η, scheduled rate lr, momentum m, direction d and momentum buffer v they are:
 ///
 /// | form | direction d | update |
 /// |---|---|---|
@@ -53,20 +54,22 @@ pub enum OptimizerConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LarsForm {
-    /// Equation 6 of the paper and what lightly has. A parameter without weight decay is not adapted either.
+    /// Equation 6 of the paper, as in lightly. A parameter without weight decay is not adapted
+    /// either.
     Lightly,
     /// The code of the authors of BYOL, Barlow Twins, VICReg and MoCo v3.
     Authors,
-    /// The code of SimCLR's authors (`lars_optimizer.py`, `classic_momentum`): the rate is inside the momentum, so that
-    /// a step remembers the rates of earlier ones. It differs from `authors` while the rate changes.
+    /// The code of SimCLR's authors (`lars_optimizer.py`, `classic_momentum`): the rate is inside
+    /// the momentum, so that a step remembers earlier rates. It differs from `authors` while the
+    /// rate changes.
     Simclr,
-    /// solo-learn with `clip_lr` (`solo/utils/lars.py`): the smaller of the local and the scheduled rate, not their
-    /// product.
+    /// solo-learn with `clip_lr` (`solo/utils/lars.py`): the smaller of the local and the scheduled
+    /// rate, not their product.
     SoloLearn,
 }
 
 impl OptimizerConfig {
-    /// The weight decay of the groups that decay.
+    /// The weight decay λ of groups with weight decay.
     pub fn weight_decay(&self) -> f64 {
         match *self {
             OptimizerConfig::Sgd { weight_decay, .. }
@@ -83,23 +86,28 @@ impl OptimizerConfig {
         }
     }
 
-    /// Refuses settings with which no optimizer works.
+    /// Checks that all values are in range.
     ///
     /// # Errors
-    /// When a value is out of its range; the message names it.
+    /// When one is not. The message names it.
     pub fn validate(&self) -> Result<()> {
         not_negative("weight_decay", self.weight_decay())?;
         match *self {
             OptimizerConfig::Sgd { momentum, nesterov, .. } => {
                 below_one("momentum", momentum)?;
-                ensure!(!nesterov || momentum > 0.0, "`nesterov` needs a `momentum` above 0");
+                if nesterov && momentum == 0.0 {
+                    let message = "`nesterov` needs a `momentum` above 0".to_owned();
+                    return Err(Error::Setting { name: "nesterov", message });
+                }
             }
             OptimizerConfig::Lars { momentum, trust_coefficient, .. } => {
                 below_one("momentum", momentum)?;
-                ensure!(
+                in_range(
+                    "trust_coefficient",
+                    trust_coefficient,
                     trust_coefficient > 0.0 && trust_coefficient.is_finite(),
-                    "`trust_coefficient` is {trust_coefficient}, but must be above 0"
-                );
+                    "above 0",
+                )?;
             }
             OptimizerConfig::Adamw { betas: [beta1, beta2], eps, .. } => {
                 below_one("betas[0]", beta1)?;
@@ -111,32 +119,34 @@ impl OptimizerConfig {
     }
 }
 
-fn below_one(name: &str, value: f64) -> Result<()> {
-    ensure!((0.0..1.0).contains(&value), "`{name}` is {value}, but must be from 0 to below 1");
-    Ok(())
+fn below_one(name: &'static str, value: f64) -> Result<()> {
+    in_range(name, value, (0.0..1.0).contains(&value), "from 0 to below 1")
 }
 
-pub(crate) fn not_negative(name: &str, value: f64) -> Result<()> {
-    ensure!(
-        value >= 0.0 && value.is_finite(),
-        "`{name}` is {value}, but must be a number that is not negative"
-    );
-    Ok(())
+pub(crate) fn not_negative(name: &'static str, value: f64) -> Result<()> {
+    in_range(name, value, value >= 0.0 && value.is_finite(), "a number that is not negative")
 }
 
-/// How a recipe's learning rate grows with the batch: `{ kind = "linear", base = 256 }`.
+fn in_range(name: &'static str, value: f64, holds: bool, range: &str) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    Err(Error::Setting { name, message: format!("`{name}` is {value}, but must be {range}") })
+}
+
+/// How a recipe's learning rate scales with the batch size: `{ kind = "linear", base = 256 }`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LrScaling {
     /// Times batch / `base`. 256 in Goyal et al., 2017 (arXiv:1706.02677) and most papers; 128 in
     /// lightly's CIFAR-10 benchmark.
     Linear {
-        /// The batch at which the rate is the recipe's.
+        /// The batch size at which the rate is the recipe's.
         base: u64,
     },
-    /// Times √batch: SimCLR's rate for small batches, 0.075 · √batch (appendix B.1).
+    /// Times √batch, as SimCLR's 0.075 · √batch for small batches (appendix B.1).
     Sqrt,
-    /// The rate as it is.
+    /// No scaling.
     #[default]
     None,
 }

@@ -1,20 +1,20 @@
-//! Which parameters an optimizer moves, and how each group of them is treated.
+//! Parameter groups: parameters that an optimizer treats alike.
 
 use portolan_tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-/// The learning rate of a group, made from the scheduled one.
+/// How a group's learning rate follows from the scheduled one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum LrRule {
-    /// The scheduled rate times this factor; 1 for most.
+    /// The scheduled rate times this factor; 1 in most groups.
     Scaled(f64),
-    /// The rate that the schedule starts from, at every step: SimSiam's predictor keeps it while the rest
-    /// decays (section 4.2 of its paper).
+    /// Always the schedule's base rate. SimSiam's predictor keeps it while the rest decays (section
+    /// 4.2 of its paper).
     Base,
 }
 
 impl LrRule {
-    /// The group's rate where the schedule says `lr` and starts from `base`.
+    /// The group's rate, given the scheduled rate `lr` and the schedule's `base`.
     pub fn rate(self, lr: f64, base: f64) -> f64 {
         match self {
             LrRule::Scaled(factor) => lr * factor,
@@ -26,25 +26,25 @@ impl LrRule {
 /// Named parameters that an optimizer treats alike.
 #[derive(Debug)]
 pub struct ParamGroup {
-    /// What the group is called in errors.
+    /// The group's name in errors.
     pub name: String,
-    /// The parameters (shallow clones) by their names, which are unique over all groups.
+    /// The parameters (shallow clones) and their names, which are unique over all groups.
     pub params: Vec<(String, Tensor)>,
     /// The group's learning rate.
     pub lr: LrRule,
     /// Whether the optimizer's weight decay applies.
     pub weight_decay: bool,
-    /// Whether LARS adapts the rate to the norms of each parameter and its gradient. Other optimizers
-    /// pay no attention to it.
+    /// Whether LARS adapts the rate to the norms of each parameter and its gradient. Other
+    /// optimizers ignore it.
     pub lars_adaptation: bool,
-    /// For how many epochs the group keeps still: neither parameters nor buffers change. 0 for most; DINO
-    /// keeps its last layer still for one.
+    /// For how many epochs the group is frozen: neither parameters nor buffers change. 0 in most
+    /// groups; 1 for DINO's last layer.
     pub frozen_epochs: u64,
 }
 
 impl ParamGroup {
-    /// One group of everything, which decays all of it, biases and norms included: as MoCo and the
-    /// CIFAR-10 benchmarks do.
+    /// One group with weight decay for all parameters, biases and norms included, as in MoCo and
+    /// the CIFAR-10 benchmarks.
     pub fn all(name: impl Into<String>, params: Vec<(String, Tensor)>) -> Self {
         ParamGroup {
             name: name.into(),
@@ -56,26 +56,25 @@ impl ParamGroup {
         }
     }
 
-    /// Two groups: matrices and kernels decay and are adapted by LARS; one-dimensional parameters (biases
-    /// and norms), in a group named `NAME.no_decay`, are neither: as SimCLR, BYOL, MoCo v3 and DINO do.
-    /// A group that would be empty is left out.
+    /// Two groups, as in SimCLR, BYOL, MoCo v3 and DINO. Matrices and kernels have weight decay and
+    /// are adapted by LARS; one-dimensional parameters (biases and norms), in a group named
+    /// `NAME.no_decay`, have neither. An empty group is left out.
     pub fn split_decay(name: &str, params: Vec<(String, Tensor)>) -> Vec<Self> {
-        ParamGroup::all(name, params).spare_flat()
+        ParamGroup::all(name, params).split_flat()
     }
 
-    /// The same group with its one-dimensional parameters in one of their own, as in
-    /// [`split_decay`](Self::split_decay); rate and freezing are kept.
-    fn spare_flat(self) -> Vec<Self> {
+    /// Splits the group as [`split_decay`](Self::split_decay) does, keeping its rate and freezing.
+    fn split_flat(self) -> Vec<Self> {
         let (flat, deep): (Vec<_>, Vec<_>) =
             self.params.into_iter().partition(|(_, p)| p.dim() <= 1);
         let (lr, frozen_epochs) = (self.lr, self.frozen_epochs);
         let (weight_decay, lars_adaptation) = (self.weight_decay, self.lars_adaptation);
-        let part = |name, params, spared: bool| ParamGroup {
+        let part = |name, params, exempt: bool| ParamGroup {
             name,
             params,
             lr,
-            weight_decay: weight_decay && !spared,
-            lars_adaptation: lars_adaptation && !spared,
+            weight_decay: weight_decay && !exempt,
+            lars_adaptation: lars_adaptation && !exempt,
             frozen_epochs,
         };
         let undecayed = part(format!("{}.no_decay", self.name), flat, true);
@@ -84,22 +83,22 @@ impl ParamGroup {
     }
 }
 
-/// Which parameters decay, and are adapted by LARS: the recipe's choice.
+/// Which parameters have weight decay and are adapted by LARS. A recipe chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
-    /// All of them, biases and norms too: MoCo, SimSiam, and the CIFAR-10 benchmarks.
+    /// All, biases and norms included: MoCo, SimSiam, and the CIFAR-10 benchmarks.
     All,
     /// Matrices and kernels only: SimCLR, BYOL, MoCo v3, DINO, MAE.
     Matrices,
 }
 
 impl Decay {
-    /// A method's groups with the choice applied.
+    /// Applies the choice to a method's groups.
     pub fn apply(self, groups: Vec<ParamGroup>) -> Vec<ParamGroup> {
         match self {
             Decay::All => groups,
-            Decay::Matrices => groups.into_iter().flat_map(ParamGroup::spare_flat).collect(),
+            Decay::Matrices => groups.into_iter().flat_map(ParamGroup::split_flat).collect(),
         }
     }
 }

@@ -1,24 +1,27 @@
-//! LARS (You, Gitman, Ginsburg, 2017, arXiv:1708.03888): SGD with momentum whose rate follows each parameter's norm.
+//! LARS (You, Gitman, Ginsburg, 2017, arXiv:1708.03888): SGD with momentum, with the rate adapted
+//! to each parameter's norm.
 
-use crate::config::LarsForm;
-use anyhow::Result;
 use portolan_tensor::Tensor;
 use portolan_tensor::foreach::{self, Sgd};
+
+use crate::Result;
+use crate::config::LarsForm;
 
 /// One group's settings for [`step`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lars {
     pub(crate) momentum: f64,
-    /// λ, 0 for a group that does not decay.
+    /// λ; 0 for a group without weight decay.
     pub(crate) weight_decay: f64,
     /// η.
     pub(crate) trust_coefficient: f64,
     pub(crate) form: LarsForm,
-    /// Whether the group's rates are adapted; otherwise the step is that of SGD.
+    /// Whether to adapt the group's rates. If not, the step is SGD's.
     pub(crate) adapt: bool,
 }
 
-/// Moves `params` in place. `lr` is the scheduled rate, a scalar tensor on their device; `buffers` hold the momentum.
+/// Updates `params` in place. `lr` is the scheduled rate, a scalar tensor on their device.
+/// `buffers` hold the momentum.
 ///
 /// # Errors
 /// When libtorch refuses.
@@ -35,14 +38,15 @@ pub(crate) fn step(
     }
     let sgd = Sgd { momentum: lars.momentum, weight_decay: 0.0, nesterov: false };
     if lars.form == LarsForm::Simclr {
-        // v ← mv + lr·d, p ← p − v: the momentum remembers the rates of earlier steps.
+        // v ← mv + lr·d, p ← p − v: the momentum contains the rates of earlier steps.
         foreach::scale(&directions, lr)?;
-        return foreach::sgd_step(params, &directions, buffers, &lr.ones_like(), sgd);
+        return Ok(foreach::sgd_step(params, &directions, buffers, &lr.ones_like(), sgd)?);
     }
-    foreach::sgd_step(params, &directions, buffers, lr, sgd)
+    Ok(foreach::sgd_step(params, &directions, buffers, lr, sgd)?)
 }
 
-/// The trust ratio of each parameter, `[parameters]`. The norms stay on the device, so that it need not wait.
+/// The trust ratio of each parameter, `[parameters]`. The norms stay on the device, so that the CPU
+/// does not wait.
 fn ratios(
     params: &[Tensor],
     gradients: &[Tensor],
@@ -57,12 +61,14 @@ fn ratios(
         LarsForm::Lightly if weight_decay == 0.0 => return Ok(ones),
         LarsForm::Lightly | LarsForm::SoloLearn => {
             let gradient_norms = foreach::norms(gradients)?;
-            let denominator = &gradient_norms + &param_norms * weight_decay + 1e-8; // 1e-8 as in both
+            // 1e-8 as in both libraries.
+            let denominator = &gradient_norms + &param_norms * weight_decay + 1e-8;
             let mut ratios = trust_coefficient * &param_norms / denominator;
             if form == LarsForm::SoloLearn {
-                ratios = (ratios / lr).clamp_max(1.0); // times lr: the smaller of the two rates
+                // Times lr, it is the smaller of the two rates.
+                ratios = (ratios / lr).clamp_max(1.0);
             }
-            // Without a gradient, both leave out the weight decay as well.
+            // Where the gradient is zero, both libraries skip the weight decay too.
             ratios * gradient_norms.gt(0.0)
         }
         LarsForm::Authors | LarsForm::Simclr => {

@@ -1,14 +1,15 @@
-//! The optimizer: parameter groups, their buffers, and the step, which treats all parameters of a group at once.
+//! The optimizer: parameter groups, their buffers, and the step.
+
+use portolan_tensor::foreach::{self, Adamw, Moments, Sgd};
+use portolan_tensor::{Device, Kind, Tensor, no_grad, scalar};
+use std::collections::HashSet;
 
 use crate::config::{OptimizerConfig, not_negative};
 use crate::group::ParamGroup;
 use crate::lars::{self, Lars};
-use anyhow::{Result, ensure};
-use portolan_tensor::foreach::{self, Adamw, Moments, Sgd};
-use portolan_tensor::{Device, Kind, Tensor, no_grad, number};
-use std::collections::HashSet;
+use crate::{Error, Result};
 
-/// Moves the parameters of its groups against their gradients.
+/// Updates the parameters of its groups by their gradients.
 #[derive(Debug)]
 pub struct Optimizer {
     config: OptimizerConfig,
@@ -16,22 +17,22 @@ pub struct Optimizer {
     groups: Vec<Group>,
 }
 
-/// A parameter group and what the rule of the optimizer remembers of its parameters, in the same order.
+/// A parameter group and its buffers, in the order of its parameters.
 #[derive(Debug)]
 struct Group {
     settings: ParamGroup,
     buffers: Buffers,
-    /// Whether the group keeps still for now.
+    /// Whether the group is frozen in this epoch.
     frozen: bool,
-    /// The learning rate, a number beside the parameters.
+    /// The learning rate, a scalar on the parameters' device.
     lr: Tensor,
-    /// AdamW: what a step leaves of a parameter before it moves it, 1 − lr·λ, likewise.
-    kept: Tensor,
+    /// AdamW: the factor 1 − lr·λ of the weight decay, likewise.
+    decay: Tensor,
 }
 
 #[derive(Debug)]
 enum Buffers {
-    /// SGD and LARS; none where the momentum is 0.
+    /// SGD and LARS; `None` without momentum.
     Momentum(Option<Vec<Tensor>>),
     /// AdamW.
     Moments(Moments),
@@ -70,33 +71,33 @@ impl Buffers {
 }
 
 impl Optimizer {
-    /// An optimizer over `groups`, its buffers at zero beside their parameters. `base_lr` is the rate that
-    /// the schedule starts from: what groups of [`LrRule::Base`](crate::LrRule) keep.
+    /// An optimizer over `groups`, with buffers of zeros on the parameters' devices. `base_lr` is
+    /// the schedule's base rate, which groups of [`LrRule::Base`](crate::LrRule) keep.
     ///
     /// # Errors
-    /// When a setting is out of range, there is nothing to move, a name or a tensor appears twice, or a
-    /// tensor does not require gradients.
+    /// When a setting is out of range, there are no parameters, a name or a tensor appears twice,
+    /// or a tensor does not require gradients.
     pub fn new(config: OptimizerConfig, base_lr: f64, groups: Vec<ParamGroup>) -> Result<Self> {
         config.validate()?;
         not_negative("base_lr", base_lr)?;
-        check_params(&groups)?;
+        validate_params(&groups)?;
         let groups = groups.into_iter().map(|settings| Group::new(&config, settings)).collect();
         Ok(Optimizer { config, base_lr, groups })
     }
 
-    /// Moves every parameter that has a gradient, in place. `lr` is the scheduled rate; `epoch`, counted
-    /// from 0, tells which groups are still frozen. A parameter without gradient, or in a frozen group, is
-    /// left alone with its buffers: it does not decay either.
+    /// Updates every parameter that has a gradient, in place. `lr` is the scheduled rate; `epoch`,
+    /// counted from 0, decides which groups are frozen. A parameter without a gradient or in a
+    /// frozen group does not change, nor do its buffers: it does not decay either.
     ///
     /// # Errors
-    /// When `lr` is negative or not a number, where nothing has moved, or libtorch refuses.
+    /// When `lr` is negative or not a number, in which case nothing changes, or libtorch refuses.
     pub fn step(&mut self, lr: f64, epoch: u64) -> Result<()> {
         self.schedule(lr, epoch)?;
         self.apply()
     }
 
-    /// The part of [`Optimizer::step`] that goes by numbers: sets the rates that [`Optimizer::apply`] takes from tensors,
-    /// and which groups it leaves alone.
+    /// The first half of [`Optimizer::step`], on numbers: sets the rates, which
+    /// [`Optimizer::apply`] reads from tensors, and which groups are frozen.
     ///
     /// # Errors
     /// When `lr` is negative or not a number.
@@ -106,13 +107,13 @@ impl Optimizer {
             let lr = group.settings.lr.rate(lr, self.base_lr);
             group.frozen = epoch < group.settings.frozen_epochs;
             let _ = group.lr.fill_(lr);
-            let _ = group.kept.fill_(1.0 - lr * group.weight_decay(&self.config));
+            let _ = group.decay.fill_(1.0 - lr * group.weight_decay(&self.config));
         }
         Ok(())
     }
 
-    /// The part of [`Optimizer::step`] that works on tensors alone, and can be captured in a graph. The graph holds for
-    /// as long as the same groups are frozen.
+    /// The second half of [`Optimizer::step`], on tensors alone, which a CUDA graph can capture.
+    /// The graph is valid as long as the same groups are frozen.
     ///
     /// # Errors
     /// When libtorch refuses.
@@ -123,40 +124,42 @@ impl Optimizer {
         })
     }
 
-    /// How many groups are frozen, by the last [`Optimizer::schedule`].
+    /// The number of groups that are frozen, as of the last [`Optimizer::schedule`].
     pub fn frozen(&self) -> usize {
         self.groups.iter().filter(|group| group.frozen).count()
     }
 
-    /// Lets go of all gradients, as `torch.optim.Optimizer.zero_grad` does: the backward pass makes new ones, where it
-    /// would otherwise add to zeros. A parameter that the loss does not reach has none.
+    /// Drops all gradients, as `torch.optim.Optimizer.zero_grad` does. The backward pass makes new
+    /// ones; a parameter that the loss does not reach has none.
     ///
     /// # Errors
     /// When libtorch refuses.
     pub fn zero_grad(&mut self) -> Result<()> {
-        foreach::clear_grad(&self.params().map(Tensor::shallow_clone).collect::<Vec<_>>())
+        let params: Vec<Tensor> = self.params().map(Tensor::shallow_clone).collect();
+        Ok(foreach::clear_grad(&params)?)
     }
 
-    /// Sets all gradients to zero and keeps their memory, which a reducer
-    /// ([`portolan_tensor::distributed::Reducer`]) would otherwise copy them to. A parameter that the loss no longer
-    /// reaches has, from then on, a gradient of zeros and not none.
+    /// Sets all gradients to zero and keeps their memory, so that a
+    /// [`Reducer`](portolan_tensor::distributed::Reducer) need not copy new ones. A parameter that
+    /// the loss no longer reaches then has a gradient of zeros instead of none.
     ///
     /// # Errors
     /// When libtorch refuses.
     pub fn zero_grad_in_place(&mut self) -> Result<()> {
         let gradients: Vec<Tensor> =
             self.params().map(Tensor::grad).filter(Tensor::defined).collect();
-        foreach::zero(&gradients)
+        Ok(foreach::zero(&gradients)?)
     }
 
-    /// The parameters of all groups, in order: what [`clip_grad_norm`](crate::clip_grad_norm) takes.
+    /// The parameters of all groups, in order, as [`clip_grad_norm`](crate::clip_grad_norm) takes
+    /// them.
     pub fn params(&self) -> impl Iterator<Item = &Tensor> {
         self.groups.iter().flat_map(|group| group.settings.params.iter().map(|(_, param)| param))
     }
 
-    /// Every buffer (shallow clones) as `PARAMETER.BUFFER`, the same names from the start to the end of
-    /// training. Copying saved values into them continues the saved optimizer: its parameters, its
-    /// config and the step are the caller's to restore.
+    /// Every buffer (a shallow clone) as `PARAMETER.BUFFER`. The names stay the same throughout
+    /// training. Copying saved values into them restores the optimizer, together with the
+    /// parameters, the config and the step, which the caller saves.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let mut state = Vec::new();
         for group in &self.groups {
@@ -169,7 +172,7 @@ impl Optimizer {
         state
     }
 
-    /// Changes the weight decay of the groups that decay: DINO's rises along a cosine.
+    /// Changes the weight decay of the groups that have it. DINO's rises along a cosine.
     ///
     /// # Errors
     /// When it is negative or not a number.
@@ -186,8 +189,8 @@ impl Group {
         Group {
             buffers: Buffers::new(config, &settings.params),
             frozen: false,
-            lr: number(0.0, device),
-            kept: number(1.0, device),
+            lr: scalar(0.0, device),
+            decay: scalar(1.0, device),
             settings,
         }
     }
@@ -198,67 +201,71 @@ impl Group {
 
     fn apply(&self, config: &OptimizerConfig) -> Result<()> {
         let params = self.settings.params.iter().map(|(_, param)| param);
-        let (moving, gradients): (Vec<usize>, Vec<Tensor>) =
+        let (indices, gradients): (Vec<usize>, Vec<Tensor>) =
             params.map(Tensor::grad).enumerate().filter(|(_, gradient)| gradient.defined()).unzip();
-        if moving.is_empty() {
+        if indices.is_empty() {
             return Ok(());
         }
-        let of_moving = |all: &[Tensor]| -> Vec<Tensor> {
-            moving.iter().map(|&i| all[i].shallow_clone()).collect()
+        // The buffers of the parameters that have a gradient.
+        let select = |all: &[Tensor]| -> Vec<Tensor> {
+            indices.iter().map(|&i| all[i].shallow_clone()).collect()
         };
         let params: Vec<Tensor> =
-            moving.iter().map(|&i| self.settings.params[i].1.shallow_clone()).collect();
+            indices.iter().map(|&i| self.settings.params[i].1.shallow_clone()).collect();
         let weight_decay = self.weight_decay(config);
         match (config, &self.buffers) {
             (&OptimizerConfig::Sgd { momentum, nesterov, .. }, Buffers::Momentum(buffers)) => {
-                let buffers = buffers.as_deref().map(of_moving);
+                let buffers = buffers.as_deref().map(select);
                 let settings = Sgd { momentum, weight_decay, nesterov };
-                foreach::sgd_step(&params, &gradients, buffers.as_deref(), &self.lr, settings)
+                foreach::sgd_step(&params, &gradients, buffers.as_deref(), &self.lr, settings)?;
             }
             (
                 &OptimizerConfig::Lars { momentum, trust_coefficient, form, .. },
                 Buffers::Momentum(buffers),
             ) => {
-                let buffers = buffers.as_deref().map(of_moving);
+                let buffers = buffers.as_deref().map(select);
                 let adapt = self.settings.lars_adaptation;
                 let lars = Lars { momentum, weight_decay, trust_coefficient, form, adapt };
-                lars::step(&params, &gradients, buffers.as_deref(), &self.lr, lars)
+                lars::step(&params, &gradients, buffers.as_deref(), &self.lr, lars)?;
             }
             (
                 &OptimizerConfig::Adamw { betas, eps, .. },
                 Buffers::Moments(Moments { means, squares, steps }),
             ) => {
-                let [means, squares, steps] = [means, squares, steps].map(|all| of_moving(all));
+                let [means, squares, steps] = [means, squares, steps].map(|all| select(all));
                 let moments = Moments { means, squares, steps };
                 if weight_decay > 0.0 {
-                    foreach::scale(&params, &self.kept)?;
+                    foreach::scale(&params, &self.decay)?;
                 }
                 let settings = Adamw { betas, eps };
-                foreach::adamw_step(&params, &gradients, &moments, &self.lr, settings)
+                foreach::adamw_step(&params, &gradients, &moments, &self.lr, settings)?;
             }
             _ => unreachable!("buffers are made from the config, whose kind never changes"),
         }
+        Ok(())
     }
 }
 
-fn check_params(groups: &[ParamGroup]) -> Result<()> {
+fn validate_params(groups: &[ParamGroup]) -> Result<()> {
     let mut names = HashSet::new();
     let mut storages = HashSet::new();
     for group in groups {
         for (name, param) in &group.params {
-            let group = &group.name;
-            ensure!(names.insert(name), "the parameter `{name}` (group `{group}`) is there twice");
-            ensure!(
-                storages.insert(param.data_ptr()),
-                "the parameter `{name}` (group `{group}`) is the same tensor as another one"
-            );
-            ensure!(
-                param.requires_grad(),
-                "the parameter `{name}` (group `{group}`) requires no gradient: leave it out, or set \
-                 requires_grad"
-            );
+            let problem = if !names.insert(name) {
+                "is there twice"
+            } else if !storages.insert(param.data_ptr()) {
+                "is the same tensor as another one"
+            } else if !param.requires_grad() {
+                "requires no gradient: leave it out, or set requires_grad"
+            } else {
+                continue;
+            };
+            let message = format!("the parameter `{name}` (group `{}`) {problem}", group.name);
+            return Err(Error::Parameters(message));
         }
     }
-    ensure!(!names.is_empty(), "the optimizer was given no parameters");
+    if names.is_empty() {
+        return Err(Error::Parameters("the optimizer was given no parameters".to_owned()));
+    }
     Ok(())
 }

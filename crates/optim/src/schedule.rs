@@ -1,18 +1,20 @@
-//! How a learning rate, or a momentum, moves over a training run.
+//! Schedules of the learning rate and of the momentum of an EMA.
 //!
-//! The functions say one value at one `position` of `total`; positions are steps or epochs, as the
-//! caller counts. [`Schedule`] is what a recipe holds.
+//! The functions return the value at one `position` of `total`. Positions are steps or epochs, as
+//! the caller counts. [`Schedule`] is the setting in a recipe.
 
-use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 
+use crate::config::not_negative;
+use crate::{Error, Result};
+
 /// A linear warm-up, then a half cosine from `base` towards `last`, as in DINO's code.
 ///
-/// Over the first `warmup` of `total` positions the value rises from `start` to `base`, both of them
-/// reached; over the other n it is last + (base − last) · ½(1 + cos(π i / n)) at i = 0 … n−1, so that the
-/// value after the last position would be `last`. From `total` on it is `last`. Without warm-up this is
-/// the cosine of MoCo v2 and SimSiam (Loshchilov, Hutter, 2016, arXiv:1608.03983, without restarts).
+/// Over the first `warmup` of `total` positions the value rises from `start` to `base`, both
+/// included. Over the other n it is last + (base − last) · ½(1 + cos(π i / n)) at i = 0 … n−1. From
+/// `total` on it is `last`. Without warm-up this is the cosine of MoCo v2 and SimSiam (Loshchilov,
+/// Hutter, 2016, arXiv:1608.03983, without restarts).
 pub fn cosine_with_warmup(
     position: u64,
     total: u64,
@@ -31,8 +33,9 @@ pub fn cosine_with_warmup(
     }
 }
 
-/// A half cosine that starts at `base` and reaches `last` at the last of `total` positions: the momentum
-/// of BYOL's target network (Grill et al., 2020, arXiv:2006.07733, section 3.2), as lightly counts it.
+/// A half cosine from `base` to `last`, which it reaches at the last of `total` positions: the
+/// momentum of BYOL's target network (Grill et al., 2020, arXiv:2006.07733, section 3.2), counted
+/// as in lightly.
 pub fn momentum_cosine(position: u64, total: u64, base: f64, last: f64) -> f64 {
     match total {
         0 | 1 => last,
@@ -40,7 +43,7 @@ pub fn momentum_cosine(position: u64, total: u64, base: f64, last: f64) -> f64 {
     }
 }
 
-/// From `base` at 0 to `last` at 1.
+/// A half cosine from `base` at 0 to `last` at 1.
 fn half_cosine(base: f64, last: f64, share: f64) -> f64 {
     last + (base - last) * 0.5 * (1.0 + (PI * share).cos())
 }
@@ -56,24 +59,24 @@ pub enum Per {
     Epoch,
 }
 
-/// The course of the learning rate, as a recipe states it: `{ kind = "cosine", warmup_epochs = 10 }`.
+/// A recipe's schedule of the learning rate: `{ kind = "cosine", warmup_epochs = 10 }`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Schedule {
-    /// The same rate at every step.
+    /// A constant rate.
     Constant,
     /// [`cosine_with_warmup`]. The rates `start` and `last` are not scaled with the batch.
     Cosine {
-        /// Epochs of linear warm-up; 0 is none. By step it ends at the nearest step, by epoch it is a whole number.
+        /// Epochs of linear warm-up; 0 by default. With `per = "epoch"` it must be a whole number.
         #[serde(default)]
         warmup_epochs: f64,
-        /// The rate at the first step of the warm-up; 0.
+        /// The rate at the first step of the warm-up; 0 by default.
         #[serde(default)]
         start: f64,
-        /// The rate that the cosine goes to; 0.
+        /// The rate at the end of the cosine; 0 by default.
         #[serde(default)]
         last: f64,
-        /// Whether the rate changes at every step or once an epoch.
+        /// Whether the rate changes at every step (the default) or every epoch.
         #[serde(default)]
         per: Per,
     },
@@ -81,7 +84,7 @@ pub enum Schedule {
     Drops {
         /// The epochs, counted from 0, at which the rate drops.
         epochs: Vec<u64>,
-        /// What it is multiplied by.
+        /// The factor of each drop.
         factor: f64,
     },
 }
@@ -94,8 +97,8 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// The rate at `step` (counted from 0) of a run of `epochs` epochs of `steps_per_epoch` steps, where
-    /// `base` is the rate that the recipe and the batch give.
+    /// The rate at `step` (counted from 0) of a run of `epochs` epochs of `steps_per_epoch` steps,
+    /// with the base rate `base`.
     pub fn at(&self, base: f64, step: u64, steps_per_epoch: u64, epochs: u64) -> f64 {
         let epoch = step / steps_per_epoch.max(1);
         match *self {
@@ -115,29 +118,33 @@ impl Schedule {
         }
     }
 
-    /// Refuses a schedule that a run of `epochs` epochs could not follow.
+    /// Checks that a run of `epochs` epochs can follow the schedule.
     ///
     /// # Errors
-    /// When the warm-up is not shorter than the run, is a part of an epoch with one rate, or a rate or factor is negative.
+    /// When the warm-up is not shorter than the run, does not end with an epoch where the rate
+    /// changes once an epoch, or a rate or factor is negative.
     pub fn validate(&self, epochs: u64) -> Result<()> {
+        let warmup = |message| Error::Setting { name: "warmup_epochs", message };
         match *self {
             Schedule::Constant => {}
             Schedule::Cosine { warmup_epochs, start, last, per } => {
-                crate::config::not_negative("warmup_epochs", warmup_epochs)?;
-                ensure!(
-                    warmup_epochs == 0.0 || warmup_epochs < epochs as f64,
-                    "`warmup_epochs` is {warmup_epochs}, but the run has only {epochs} epoch(s): shorten \
-                     the warm-up or train longer"
-                );
-                ensure!(
-                    per == Per::Step || warmup_epochs.fract() == 0.0,
-                    "`warmup_epochs` is {warmup_epochs}, but the rate changes once an epoch: choose a whole number, or \
-                     per = \"step\""
-                );
-                crate::config::not_negative("start", start)?;
-                crate::config::not_negative("last", last)?;
+                not_negative("warmup_epochs", warmup_epochs)?;
+                if warmup_epochs > 0.0 && warmup_epochs >= epochs as f64 {
+                    return Err(warmup(format!(
+                        "`warmup_epochs` is {warmup_epochs}, but the run has only {epochs} \
+                         epoch(s): shorten the warm-up or train longer"
+                    )));
+                }
+                if per == Per::Epoch && warmup_epochs.fract() != 0.0 {
+                    return Err(warmup(format!(
+                        "`warmup_epochs` is {warmup_epochs}, but the rate changes once an epoch: \
+                         choose a whole number, or per = \"step\""
+                    )));
+                }
+                not_negative("start", start)?;
+                not_negative("last", last)?;
             }
-            Schedule::Drops { factor, .. } => crate::config::not_negative("factor", factor)?,
+            Schedule::Drops { factor, .. } => not_negative("factor", factor)?,
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ fn golden_cases() -> Vec<Case> {
     cases(env!("CARGO_MANIFEST_DIR"), "optim.safetensors")
 }
 
-/// Everything that the case expects, computed here.
+/// Computes everything that the case expects.
 fn computed(case: &Case) -> Result<Tensors> {
     let setting = |name| case.setting(name);
     match case.kind() {
@@ -59,8 +59,8 @@ fn values(values: impl Iterator<Item = f64>) -> Tensors {
     Tensors::from([("out.values".to_owned(), Tensor::from_slice(&values))])
 }
 
-/// The parameters after each step with the case's gradients. PyTorch's optimizers were given one group,
-/// which decays everything; both forms of LARS spare one-dimensional tensors.
+/// The parameters after each step with the case's gradients. PyTorch's optimizers had one group with
+/// weight decay for all; both forms of LARS exempt one-dimensional tensors.
 fn steps(case: &Case, config: OptimizerConfig) -> Result<Tensors> {
     let params: Vec<(String, Tensor)> = case
         .tensors
@@ -94,7 +94,7 @@ fn grad(step: u64, name: &str) -> String {
     format!("in.grad{step}.{name}")
 }
 
-/// Leaves `gradient` as the gradient of `param`, whose gradient was zero or absent.
+/// Makes `gradient` the gradient of `param`, which had none or zeros.
 fn give_gradient(param: &Tensor, gradient: &Tensor) {
     (param * gradient).sum(Kind::Float).backward();
 }

@@ -1,10 +1,12 @@
-//! LARS as SimCLR and as solo-learn have it, against steps worked out by hand. (The other two forms have golden values.)
+//! SimCLR's and solo-learn's LARS against steps worked out by hand. The other two forms have golden
+//! values.
 #![allow(clippy::unwrap_used)]
 
 use portolan_optim::{LarsForm, Optimizer, OptimizerConfig, ParamGroup};
 use portolan_tensor::{Kind, Tensor};
 
-/// A matrix `[1, 2]` that decays and is adapted, and a bias that is neither, after steps of these rates and gradients.
+/// A matrix `[1, 2]` with weight decay and adaptation, and a bias with neither, after steps with these
+/// rates and gradients.
 struct Hand {
     form: LarsForm,
     momentum: f64,
@@ -45,19 +47,20 @@ fn simclrs_momentum_remembers_the_rates_of_earlier_steps() {
     // g + λp = (3, 4), ratio 0.01 · 5 / 5 = 0.01, v = 1 · 0.01 · (3, 4). Bias: v = 1 · 2.
     let first = (1.0, [2.7, 3.6], 2.0);
     close(hand(LarsForm::Simclr).after(&[first]), [2.97, 3.96], -1.0);
-    // p = (2.97, 3.96), g + λp = (4, −3), ratio 0.01 · 4.95 / 5 = 0.0099.
-    // v = 0.9 · (0.03, 0.04) + 0.5 · 0.0099 · (4, −3) = (0.0468, 0.02115). Bias: v = 0.9 · 2 + 0.5 · 2 = 2.8.
+    // p = (2.97, 3.96), g + λp = (4, −3), ratio 0.01 · 4.95 / 5 = 0.0099. v = 0.9 · (0.03, 0.04) +
+    // 0.5 · 0.0099 · (4, −3) = (0.0468, 0.02115). Bias: v = 0.9 · 2 + 0.5 · 2 = 2.8.
     let steps = [first, (0.5, [3.703, -3.396], 2.0)];
     close(hand(LarsForm::Simclr).after(&steps), [2.9232, 3.93885], -3.8);
-    // With the rate outside, the whole buffer is halved: v = (0.0666, 0.0063), and 3.8 for the bias.
+    // With the rate outside, the whole buffer is halved: v = (0.0666, 0.0063), and 3.8 for the
+    // bias.
     close(hand(LarsForm::Authors).after(&steps), [2.9367, 3.95685], -2.9);
 }
 
 #[test]
 fn solo_learn_takes_the_smaller_of_the_local_and_the_scheduled_rate() {
     let hand = Hand { form: LarsForm::SoloLearn, momentum: 0.5, trust_coefficient: 0.02 };
-    // ‖p‖ = 5, ‖g‖ = 0.5: the local rate is 0.02 · 5 / (0.5 + 0.1 · 5) = 0.1, the scheduled one 0.05.
-    // The step is 0.05 · (g + λp) = 0.05 · (0.6, 0.8). Bias: 0.05 · 2.
+    // ‖p‖ = 5, ‖g‖ = 0.5: the local rate is 0.02 · 5 / (0.5 + 0.1 · 5) = 0.1, the scheduled one
+    // 0.05. The step is 0.05 · (g + λp) = 0.05 · (0.6, 0.8). Bias: 0.05 · 2.
     let first = (0.05, [0.3, 0.4], 2.0);
     close(hand.after(&[first]), [2.97, 3.96], 0.9);
     // ‖p‖ = 4.95, ‖g‖ = 0.495: 0.02 · 4.95 / (0.495 + 0.495) = 0.1, half of the scheduled 0.2.

@@ -92,7 +92,7 @@ impl Colorization {
         let size = i64::from(views[0].size());
         let encoder = build(encoder, &Vars::new(device))?;
         let probe = Tensor::zeros([1, 3, size, size], (Kind::Float, device));
-        let map = no_grad(|| encoder.map(&probe, false)).size()[2];
+        let map = no_grad(|| encoder.feature_map(&probe, false)).size()[2];
         ensure!(
             config.grid >= map && config.grid % map == 0 && size % config.grid == 0,
             "a grid of {} places fits neither the encoder's map of {map} nor the view of {size} pixels; choose a \
@@ -157,7 +157,7 @@ impl Colorization {
     /// Guesses for every place, `[batch · grid · grid, classes]`. Each place of the map spreads over the finer places
     /// that it covers.
     fn guesses(&self, images: &Tensor) -> Tensor {
-        let map = self.encoder.map(images, true).permute([0, 2, 3, 1]); // [batch, map, map, width]
+        let map = self.encoder.feature_map(images, true).permute([0, 2, 3, 1]); // [batch, map, map, width]
         let fine = self.config.grid / self.map;
         let (batch, side, grid) = (map.size()[0], self.map, self.config.grid);
         let spread = self

@@ -65,7 +65,7 @@ impl Jigsaw {
         device: Device,
     ) -> Result<Self> {
         validate_views("the jigsaw puzzle", &views, 1, encoder)?;
-        encoder.check_size(config.tile)?;
+        encoder.validate_size(config.tile)?;
         let cell = i64::from(views[0].size()) / GRID;
         ensure!(
             config.tile >= 1 && config.tile <= cell,

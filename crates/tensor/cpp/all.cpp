@@ -1,4 +1,4 @@
-// Every file but the loops, in one: most of what compiling them takes is libtorch's headers, read once here.
+// All files but the loops in one translation unit: most of the compile time is libtorch's headers.
 #include "batch_norm.cpp"
 #include "cuda.cpp"
 #include "distributed.cpp"

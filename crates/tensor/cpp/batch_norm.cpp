@@ -1,7 +1,8 @@
-// Batch normalization of groups of a batch, with what follows it in a network: a sum with a second tensor and a ReLU.
+// Batch norm over groups of a batch, fused with the addition and the ReLU that follow it.
 //
-// On the CPU, with channels last, each is one pass over memory forward and two backward, where libtorch has a kernel and
-// a tensor for every part. Elsewhere it is composed of libtorch's operations, over all groups at a time.
+// On the CPU, with the channels last, it takes one pass over memory forward and two backward, where
+// libtorch has a kernel and a tensor for each step. Elsewhere it is composed of libtorch's
+// operations, over all groups at once.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -15,8 +16,8 @@
 
 namespace {
 
-// Rows whose sums are added up in float32. Blocks are added up in float64 and in order, so that results depend neither on
-// the number of threads nor on chance.
+// The number of rows that are summed in float32. Blocks of them are summed in float64 and in order,
+// so that results do not depend on the number of threads.
 constexpr int64_t BLOCK = 128;
 
 // The loops for this processor.
@@ -48,21 +49,21 @@ struct Blocks {
   }
 };
 
-// Whether the loops are for x.
+// Whether the loops can be used for x.
 bool on_cpu(const at::Tensor &x) { return x.is_cpu() && x.scalar_type() == at::kFloat; }
-// What statistics and sums are in elsewhere.
+// The type of statistics and sums elsewhere.
 at::ScalarType wide(const at::Tensor &x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
 
-// x as [groups, rows, channels], without a copy where channels lie last.
+// x as [groups, rows, channels], without a copy if the channels are last.
 at::Tensor grouped(const at::Tensor &x, int64_t groups) {
   auto last = x.dim() == 4 ? x.permute({0, 2, 3, 1}) : x;
   return last.contiguous().view({groups, -1, x.size(1)});
 }
-// A new tensor like x, of which `grouped` needs no copy.
+// A new tensor like x that `grouped` need not copy.
 at::Tensor channels_last_like(const at::Tensor &x) {
   return at::empty_like(x, x.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
 }
-// And back to the shape of `like`.
+// The inverse: back to the shape of `like`.
 at::Tensor as_images(const at::Tensor &y, const at::Tensor &like) {
   if (like.dim() != 4)
     return y.view(like.sizes());
@@ -91,7 +92,7 @@ std::pair<at::Tensor, at::Tensor> statistics(const at::Tensor &x) {
     for (int64_t b = 0; b < blocks.per_group; ++b)
       for (int64_t i = 0; i < c; ++i)
         means[g * c + i] += own[2 * c * b + i] * size(b) / blocks.rows;
-    // A block's squares are about its own mean (Chan et al. 1979).
+    // A block's squares are relative to its own mean (Chan et al. 1979).
     for (int64_t b = 0; b < blocks.per_group; ++b)
       for (int64_t i = 0; i < c; ++i) {
         double d = own[2 * c * b + i] - means[g * c + i];
@@ -111,8 +112,9 @@ struct GroupedBatchNorm : torch::autograd::Function<GroupedBatchNorm> {
     auto other = add ? grouped(*add, groups) : at::Tensor();
     auto [mean, var] = statistics(x);
     double rows = x.size(1);
-    // Each group moves the running statistics from where they were; the mean of the groups is kept. As in libtorch's own batch
-    // norm, which keeps them for its backward pass but reads them in evaluation mode alone, this does not count as a change.
+    // The running statistics become the mean over the groups of what each group would make of them.
+    // As in libtorch's own batch norm, autograd does not count this as a change in place: it saves
+    // them for the backward pass, but only evaluation mode reads them.
     running_mean.variable_data().lerp_(mean.mean(0).to(running_mean.scalar_type()), momentum);
     running_var.variable_data().lerp_((var.mean(0) * (rows / (rows - 1))).to(running_var.scalar_type()), momentum);
     auto deviation = (var + eps).rsqrt();
@@ -205,8 +207,9 @@ struct GroupedBatchNorm : torch::autograd::Function<GroupedBatchNorm> {
 
 extern "C" {
 
-// out = batch norm of x ([n, c] or [n, c, h, w]) by the statistics of each of `groups` equal parts of the batch, plus
-// `add` and through a ReLU where these are asked for. Null stands for no weight, no bias and no `add`.
+// out = batch norm of x ([n, c] or [n, c, h, w]) with the statistics of each of `groups` equal
+// parts of the batch, then the addition of `add` and a ReLU if asked for. `weight`, `bias` and
+// `add` may be null.
 const char *portolan_batch_norm(at::Tensor *x, at::Tensor *weight, at::Tensor *bias, at::Tensor *add,
                                 at::Tensor *running_mean, at::Tensor *running_var, int64_t groups, double momentum,
                                 double eps, bool relu, at::Tensor **out) {

@@ -1,5 +1,5 @@
-// What only a GPU has: the current device, page-locked memory, streams and graphs. Declared in src/native.rs and
-// src/graph.rs. A build without CUDA refuses all of it.
+// Functions for GPUs: the current device, page-locked memory, streams and graphs. They are declared
+// in src/native.rs and src/graph.rs. Without CUDA they return an error.
 
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
@@ -28,7 +28,7 @@ namespace {
 
 namespace allocator = c10::cuda::CUDACachingAllocator;
 
-// Calls what may refuse where there is nothing left to undo.
+// Calls a function and ignores its exceptions.
 template <typename F> void try_to(F &&undo) {
   try {
     undo();
@@ -36,9 +36,10 @@ template <typename F> void try_to(F &&undo) {
   }
 }
 
-// A graph that undoes a capture which did not succeed. libtorch's own does not (CUDAGraph.cpp: "I don't see an easy way
-// for reset() to gracefully fix all such possible error states"): the generators it registered would stay in capture
-// mode, in which they refuse every draw outside of a capture, and both allocators would go on serving its memory pool.
+// A graph that undoes a failed capture. libtorch's own does not (CUDAGraph.cpp: "I don't see an
+// easy way for reset() to gracefully fix all such possible error states"): its registered
+// generators would stay in capture mode, in which they refuse to draw outside of a capture, and
+// both allocators would keep serving its memory pool.
 struct Graph : at::cuda::CUDAGraph {
   ~Graph() {
     if (capture_ended_)
@@ -55,7 +56,7 @@ struct Graph : at::cuda::CUDAGraph {
   }
 };
 
-// Bytes that graphs keep for their replays and that no tensor holds between these.
+// The bytes that graphs reserve for their replays and that no tensor holds in between.
 int64_t kept_by_graphs(c10::DeviceIndex device) {
   int64_t bytes = 0;
   for (auto &segment : allocator::snapshot({0, 0}, /*include_traces=*/false).segments)
@@ -74,7 +75,7 @@ int64_t kept_by_graphs(c10::DeviceIndex device) {
 
 extern "C" {
 
-// Makes this GPU the one of this thread: where memory, streams, generators and graphs without a device of their own go.
+// Makes this GPU the current one of this thread, where memory, streams, generators and graphs go.
 const char *portolan_use_gpu(int64_t cuda_index) {
   return guarded([&] {
 #ifdef PORTOLAN_CUDA
@@ -85,19 +86,20 @@ const char *portolan_use_gpu(int64_t cuda_index) {
   });
 }
 
-// Has cuDNN compute float32 convolutions in float32, as cuBLAS does float32 products unless it is asked not to.
+// Has cuDNN compute float32 convolutions in float32, as cuBLAS computes float32 products by
+// default.
 const char *portolan_full_float32() {
   return guarded([] { at::globalContext().setAllowTF32CuDNN(false); });
 }
 
-// out = a copy in page-locked memory; the tensor itself if it lies there. The device is not handed on: libtorch knows
-// it, and warns of the argument.
+// out = a copy in page-locked memory, or the tensor itself if it is there already. libtorch knows
+// the device and would warn if it were passed.
 const char *portolan_page_locked(at::Tensor *x, at::Tensor **out) {
   return guarded([&] { *out = new at::Tensor(x->is_pinned() ? *x : x->pin_memory()); });
 }
 
-// Copies a page-locked tensor to a GPU on a stream of its own, beside the work that is queued there; what is queued from
-// now on waits for the copy.
+// Copies a page-locked tensor to a GPU on a stream of its own, beside the queued work. Work that is
+// queued from now on waits for the copy.
 const char *portolan_upload(at::Tensor *pinned, int64_t cuda_index, at::Tensor **out) {
   return guarded([&] {
 #ifdef PORTOLAN_CUDA
@@ -121,7 +123,7 @@ const char *portolan_upload(at::Tensor *pinned, int64_t cuda_index, at::Tensor *
   });
 }
 
-// The most bytes that tensors of a GPU took at one time since the last call, and what graphs keep besides.
+// The peak of the bytes that tensors of a GPU took since the last call, plus what graphs reserve.
 const char *portolan_peak_memory(int64_t cuda_index, int64_t *bytes) {
   return guarded([&] {
 #ifdef PORTOLAN_CUDA
@@ -134,7 +136,7 @@ const char *portolan_peak_memory(int64_t cuda_index, int64_t *bytes) {
   });
 }
 
-// The bytes of a GPU's memory that nobody has taken.
+// The free bytes of a GPU's memory.
 const char *portolan_free_memory(int64_t cuda_index, int64_t *bytes) {
   return guarded([&] {
 #ifdef PORTOLAN_CUDA
@@ -146,7 +148,7 @@ const char *portolan_free_memory(int64_t cuda_index, int64_t *bytes) {
   });
 }
 
-// Has libtorch say on stderr where the program waits for a GPU.
+// Has libtorch warn on stderr where the program waits for a GPU.
 void portolan_report_waits(bool on) {
 #ifdef PORTOLAN_CUDA
   c10::cuda::warning_state().set_sync_debug_mode(on ? c10::cuda::SyncDebugMode::L_WARN
@@ -154,7 +156,7 @@ void portolan_report_waits(bool on) {
 #endif
 }
 
-// Makes a stream of its own the current one of this thread: what is queued from now on can be captured.
+// Makes a new stream the current one of this thread. Work on it can be captured.
 const char *portolan_leave_default_stream(int64_t cuda_index) {
   return guarded([&] {
 #ifdef PORTOLAN_CUDA
@@ -167,8 +169,9 @@ const char *portolan_leave_default_stream(int64_t cuda_index) {
   });
 }
 
-// From here to portolan_graph_end what this thread queues is written down and not done. Other threads may go on taking
-// page-locked memory: only this thread is held to what a graph can hold.
+// From here to portolan_graph_end, the work that this thread queues is captured and not run. Other
+// threads may allocate page-locked memory meanwhile: the restrictions of a capture hold for this
+// thread.
 const char *portolan_graph_begin(void **graph) {
   return guarded([&] {
 #ifdef PORTOLAN_CUDA
@@ -199,7 +202,7 @@ const char *portolan_graph_replay(void *graph) {
   });
 }
 
-// Undoes the capture, if it did not succeed.
+// Undoes the capture if it failed.
 void portolan_graph_free(void *graph) {
 #ifdef PORTOLAN_CUDA
   delete static_cast<Graph *>(graph);

@@ -20,8 +20,9 @@
 
 namespace {
 
-// The Reducer warns of each network that has 1x1 convolutions with the channels last in memory: their strides can be written
-// in two ways, of which it and cuDNN prefer different ones. Nothing can be done about it, and nothing has to.
+// The Reducer warns about every network that has 1x1 convolutions with the channels last in memory:
+// their strides can be written in two ways, and it prefers another than cuDNN. The warning is
+// harmless.
 struct Warnings : c10::WarningHandler {
   void process(const c10::Warning &warning) override {
     if (warning.msg().find("Grad strides do not match bucket view strides") == std::string::npos)
@@ -29,7 +30,7 @@ struct Warnings : c10::WarningHandler {
   }
 };
 
-// The group that this process belongs to; null while it works alone.
+// The group of this process; null while it works alone.
 c10::intrusive_ptr<c10d::ProcessGroup> group;
 
 c10d::ProcessGroup &joined() {
@@ -53,7 +54,8 @@ at::Tensor gathered(const at::Tensor &x) {
   return at::cat(all[0], 0);
 }
 
-// A sum over processes is a sum over processes backward too: every process's loss depends on every process's share.
+// The gradient of a sum over processes is a sum over processes: every process's loss depends on
+// every process's summand.
 struct Sum : torch::autograd::Function<Sum> {
   static at::Tensor forward(torch::autograd::AutogradContext *, const at::Tensor &x) { return summed(x); }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext *,
@@ -76,7 +78,8 @@ struct Gather : torch::autograd::Function<Gather> {
 
 using Optional = std::optional<at::Tensor>;
 
-// Batch normalization by the statistics of all processes' batches, which are of one size: one collective forward and one backward.
+// Batch norm with the statistics of all processes' batches, which have the same size. It takes one
+// collective operation forward and one backward.
 struct BatchNorm : torch::autograd::Function<BatchNorm> {
   static at::Tensor forward(torch::autograd::AutogradContext *ctx, const at::Tensor &x, const Optional &weight,
                             const Optional &bias, at::Tensor running_mean, at::Tensor running_var, double momentum,
@@ -126,8 +129,8 @@ struct BatchNorm : torch::autograd::Function<BatchNorm> {
 
 extern "C" {
 
-// Meets the other processes at a store (which process 0 serves, unless an agent does), then joins them: by Gloo on the CPU,
-// and by NCCL between GPUs (cuda_index at least 0).
+// Joins the other processes through a store, which process 0 serves unless an agent does. The group
+// uses Gloo on the CPU, and NCCL between GPUs (cuda_index at least 0).
 const char *portolan_group_join(int64_t rank, int64_t size, const char *address, int64_t port, bool serve,
                                 const char *prefix, int64_t timeout_seconds, int64_t cuda_index) {
   return guarded([&] {
@@ -168,7 +171,7 @@ const char *portolan_group_join(int64_t rank, int64_t size, const char *address,
   });
 }
 
-// Orderly where all leave; otherwise without waiting for the others, of which some may be gone.
+// Orderly if all processes leave. Otherwise it does not wait for the others, which may be gone.
 const char *portolan_group_leave(bool orderly) {
   return guarded([&] {
     auto leaving = std::move(group);
@@ -186,13 +189,13 @@ const char *portolan_group_sum(at::Tensor *x, at::Tensor **out) {
   return guarded([&] { *out = new at::Tensor(Sum::apply(*x)); });
 }
 
-// out = all processes' rows, in the order of their ranks; carries gradients.
+// out = all processes' rows by rank; carries gradients.
 const char *portolan_group_gather(at::Tensor *x, at::Tensor **out) {
   return guarded([&] { *out = new at::Tensor(Gather::apply(*x)); });
 }
 
-// out = x [n, channels, …] normalized by the statistics of all processes' batches, which the running ones move towards; weight and bias
-// are both there or both null. Carries gradients.
+// out = batch norm of x [n, channels, …] with the statistics of all processes' batches, which also
+// update the running ones. Weight and bias may both be null. Carries gradients.
 const char *portolan_group_batch_norm(at::Tensor *x, at::Tensor *weight, at::Tensor *bias, at::Tensor *running_mean,
                                       at::Tensor *running_var, double momentum, double eps, at::Tensor **out) {
   return guarded([&] {
@@ -216,8 +219,9 @@ const char *portolan_group_broadcast(at::Tensor *const *items, size_t n) {
   });
 }
 
-// Averages gradients over processes while backward runs, a bucket at a time, as DistributedDataParallel does: in the reverse
-// of the order in which parameters were made, the first bucket small so that it leaves early.
+// Averages gradients over processes during the backward pass, one bucket at a time, as
+// DistributedDataParallel does: in the reverse order of the parameters, with a small first bucket
+// so that communication starts early.
 const char *portolan_reducer_new(at::Tensor *const *items, size_t n, c10d::Reducer **out) {
   return guarded([&] {
     TORCH_CHECK(group, "this process has joined no group");
@@ -233,7 +237,7 @@ const char *portolan_reducer_new(at::Tensor *const *items, size_t n, c10d::Reduc
   });
 }
 
-// To be called with the loss whose backward pass comes next, if gradients are to be averaged in it.
+// Call it with a loss before its backward pass to average the gradients in that pass.
 const char *portolan_reducer_prepare(c10d::Reducer *reducer, at::Tensor *loss) {
   return guarded([&] {
     reducer->prepare_for_forward();

@@ -1,4 +1,4 @@
-// What both files of this folder need: no exception crosses into Rust, and lists of tensors come out of it.
+// Helpers: exceptions as messages, since none may cross into Rust, and lists of tensors from Rust.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -1,5 +1,5 @@
-// Convolutions and linear layers of frozen networks: with weights that are laid out once for oneDNN, and with what follows
-// them done while their results are in the cache.
+// Convolutions of frozen networks, with weights that are converted to oneDNN's layout once, and
+// fused with the addition and the ReLU that follow them.
 
 #include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -20,7 +20,7 @@ template <typename F> auto operation(const char *name, const char *overload) {
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<F>();
 }
 
-// Whether oneDNN takes part: on x86 alone, where these operations are tested.
+// Whether to use oneDNN: only on x86, where these operations are tested.
 bool with_onednn(const at::Tensor &x) {
 #ifdef PORTOLAN_X86
   return at::globalContext().userEnabledMkldnn() && at::hasMKLDNN() && x.is_cpu() && x.scalar_type() == at::kFloat;
@@ -33,8 +33,8 @@ bool with_onednn(const at::Tensor &x) {
 
 extern "C" {
 
-// out = the weight of a convolution as oneDNN wants it for images of the shape of x; the weight itself where oneDNN has
-// no part.
+// out = the weight of a convolution in oneDNN's layout for images of the shape of x; the weight
+// itself where oneDNN is not used.
 const char *portolan_packed_convolution(at::Tensor *weight, at::Tensor *x, int64_t stride, int64_t padding,
                                         at::Tensor **out) {
   return guarded([&] {
@@ -46,8 +46,8 @@ const char *portolan_packed_convolution(at::Tensor *weight, at::Tensor *x, int64
   });
 }
 
-// out = convolution of x, plus bias, plus `add` unless that is null, then ReLU if that is asked for. `add` may be
-// overwritten, and be what comes out.
+// out = convolution of x, plus bias, plus `add` unless that is null, then a ReLU if asked for.
+// `add` may be overwritten, and may itself be returned.
 const char *portolan_convolution(at::Tensor *x, at::Tensor *weight, at::Tensor *bias, int64_t stride, int64_t padding,
                                  at::Tensor *add, bool relu, at::Tensor **out) {
   return guarded([&] {

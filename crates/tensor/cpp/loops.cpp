@@ -1,4 +1,5 @@
-// What loops.h declares, under the name LOOPS and for the instruction set that build.rs compiles it for.
+// The loops of loops.h, under the name LOOPS, for the instruction set for which build.rs compiles
+// them.
 
 #include "loops.h"
 
@@ -6,7 +7,7 @@
 
 namespace {
 
-// Sixteen channels at once, in as many registers as the processor needs for them.
+// Sixteen channels at once, in as many registers as the processor needs.
 using Lanes = float __attribute__((vector_size(64)));
 constexpr int64_t WIDTH = sizeof(Lanes) / sizeof(float);
 
@@ -19,7 +20,8 @@ template <typename T> inline __attribute__((always_inline)) void store(float *to
   std::memcpy(to, &value, sizeof(T));
 }
 
-// Calls `body(kind, channel)` with Lanes for every sixteen channels, with float for each that is left.
+// Calls `body(kind, channel)` with Lanes for every sixteen channels, and with float for each
+// remaining one.
 template <typename F> inline __attribute__((always_inline)) void over_channels(int64_t channels, F &&body) {
   int64_t channel = 0;
   for (; channel + WIDTH <= channels; channel += WIDTH)
@@ -59,7 +61,7 @@ void transform(const float *x, const float *other, bool relu, const float *scale
   });
 }
 
-// The gradient behind the ReLU, of which y came out (null without one).
+// The gradient before the ReLU with the result y (null without a ReLU).
 template <typename T> inline __attribute__((always_inline)) T masked(const float *dy, const float *y, int64_t at) {
   T g = load<T>(dy + at);
   return y ? (load<T>(y + at) <= 0 ? T{} : g) : g;

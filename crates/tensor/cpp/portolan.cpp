@@ -1,7 +1,7 @@
-// What tch lacks, and nothing else. Every function here is declared in src/native.rs; what only a GPU has is in cuda.cpp.
+// What tch lacks. Functions for GPUs are in cuda.cpp.
 //
-// Each returns null, or a message (to be released with portolan_free) when libtorch threw: an exception
-// must not cross into Rust. A tensor is a `torch::Tensor *`, as tch has it.
+// Functions return null, or a message if libtorch threw, which the caller releases with
+// portolan_free: no exception may cross into Rust. A tensor is a `torch::Tensor *`, as in tch.
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
@@ -35,7 +35,7 @@ at::Generator generator(int64_t cuda_index) {
 #endif
 }
 
-// What a part of a network is to Rust: a closure, how to call it and how to let go of it.
+// A closure of Rust's, with the functions that call and release it.
 using Call = at::Tensor *(*)(void *body, at::Tensor *x);
 struct Body : torch::CustomClassHolder {
   Body(void *body, Call call, void (*drop)(void *)) : body(body), call(call), drop(drop) {}
@@ -50,8 +50,8 @@ struct Body : torch::CustomClassHolder {
   void (*drop)(void *);
 };
 
-// Runs a body without keeping what its backward pass needs, and again when that pass comes: with the same state of
-// autocast and of the device's generator.
+// Activation checkpointing: runs a body without keeping its activations, and again in the backward
+// pass, with the same state of autocast and of the device's generator.
 struct Recomputed : torch::autograd::Function<Recomputed> {
   static at::Tensor forward(torch::autograd::AutogradContext *ctx, const at::Tensor &x,
                             const c10::intrusive_ptr<Body> &body) {
@@ -113,7 +113,7 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
 
 extern "C" {
 
-// out = body(x); the body is released by `drop` when nothing needs it any more, whatever happens.
+// out = body(x). `drop` releases the body when nothing needs it any more, also after an error.
 const char *portolan_recomputed(at::Tensor *x, void *body, Call call, void (*drop)(void *),
                                 at::Tensor **out) {
   auto holder = c10::make_intrusive<Body>(body, call, drop);
@@ -122,8 +122,8 @@ const char *portolan_recomputed(at::Tensor *x, void *body, Call call, void (*dro
 
 void portolan_free(const char *message) { std::free(const_cast<char *>(message)); }
 
-// The functions over lists do the same to every tensor of a list, in as few kernels as libtorch can: on a GPU a
-// constant number, however many tensors there are.
+// The functions over lists apply one operation to all tensors in as few kernels as libtorch can: on
+// a GPU a constant number.
 
 const char *portolan_foreach_zero(at::Tensor *const *items, size_t n) {
   return guarded([&] {
@@ -140,7 +140,7 @@ const char *portolan_foreach_increment(at::Tensor *const *items, size_t n) {
   });
 }
 
-// Lets go of each tensor's gradient.
+// Drops each tensor's gradient.
 const char *portolan_foreach_clear_grad(at::Tensor *const *items, size_t n) {
   return guarded([&] {
     for (auto &tensor : tensors(items, n))
@@ -156,7 +156,8 @@ const char *portolan_foreach_norms(at::Tensor *const *items, size_t n, at::Tenso
   });
 }
 
-// Multiplies all by one factor (a scalar tensor), or each by its own ([n]; a kernel for each).
+// Multiplies all by one factor (a scalar tensor), or each by its own ([n], which takes a kernel for
+// each).
 const char *portolan_foreach_scale(at::Tensor *const *items, size_t n, at::Tensor *factor) {
   return guarded([&] {
     torch::NoGradGuard no_grad;
@@ -190,7 +191,7 @@ const char *portolan_sgd_step(at::Tensor *const *params, at::Tensor *const *grad
   });
 }
 
-// As torch.optim.AdamW without weight decay. `steps` are counted here.
+// As torch.optim.AdamW without weight decay. Increments `steps`.
 const char *portolan_adamw_step(at::Tensor *const *params, at::Tensor *const *gradients,
                                 at::Tensor *const *means, at::Tensor *const *squares,
                                 at::Tensor *const *steps, size_t n, at::Tensor *lr, double beta1,
@@ -205,8 +206,8 @@ const char *portolan_adamw_step(at::Tensor *const *params, at::Tensor *const *gr
   });
 }
 
-// targets[i] += weight * (sources[i] - targets[i]). libtorch's own lerp takes a weight on the device for one tensor at a
-// time alone.
+// targets[i] += weight * (sources[i] - targets[i]). libtorch's own _foreach_lerp_ takes no weight
+// on the device.
 const char *portolan_foreach_lerp(at::Tensor *const *targets, at::Tensor *const *sources, size_t n,
                                   at::Tensor *weight) {
   return guarded([&] {
@@ -237,8 +238,8 @@ void portolan_autocast_leave(bool cuda, bool previous) {
   at::autocast::set_autocast_enabled(device_type(cuda), previous);
 }
 
-// libtorch would, besides, fill every new tensor with NaN, to show who reads what was never written: a pass over
-// memory for each operation, and by OpenMP's threads also where a single thread asked for memory.
+// By default libtorch would also fill every new tensor with NaN in this mode, which costs a pass
+// over memory for each operation, by OpenMP's threads even if a single thread allocates.
 void portolan_set_deterministic(bool on) {
   at::globalContext().setDeterministicFillUninitializedMemory(false);
   at::globalContext().setDeterministicAlgorithms(on, /*warn_only=*/false);
@@ -256,7 +257,7 @@ const char *portolan_generator_state(int64_t cuda_index, at::Tensor **out) {
 
 const char *portolan_set_generator_state(int64_t cuda_index, at::Tensor *state) {
   return guarded([&] {
-    // A copy of its own: libtorch reads from where the storage begins, wherever in it a view does.
+    // A copy, since libtorch reads from the start of the storage, even for a view of a later part.
     auto whole = state->clone(at::MemoryFormat::Contiguous);
     auto g = generator(cuda_index);
     std::lock_guard<std::mutex> lock(g.mutex());

@@ -1,50 +1,58 @@
 //! Where tensors live, and in which precision a network runs.
 
-use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use crate::native::{full_float32, pinned, upload_pinned, use_gpu};
+use crate::{Error, Result};
 
-/// The device of this name: `auto` (the first GPU when there is one, else the CPU), `cpu`, `cuda`
-/// or `cuda:1`. A GPU becomes the current one of this thread, and computes float32 in float32: TF32, which PyTorch uses
-/// for convolutions unless it is told otherwise, is off.
+/// The device of this name: `auto` (the first GPU if there is one, else the CPU), `cpu`, `cuda` or
+/// `cuda:1`.
+///
+/// A GPU becomes the current device of this thread, and TF32 is turned off: PyTorch uses it for
+/// float32 convolutions by default.
 ///
 /// # Errors
-/// When the name is none of these, or names a GPU that is not there; the message says what to do.
+/// When the name is none of these, or names an absent GPU. The message says what to do.
 pub fn choose(name: &str) -> Result<Device> {
     match name {
         "auto" if Cuda::is_available() => cuda(0),
-        "auto" => Ok(Device::Cpu),
-        "cpu" => Ok(Device::Cpu),
+        "auto" | "cpu" => Ok(Device::Cpu),
         "cuda" => cuda(0),
         _ => match name.strip_prefix("cuda:") {
-            Some(index) => cuda(index.parse().with_context(|| {
-                format!("the device `{name}` has no number after the colon; write cuda:0")
+            Some(index) => cuda(index.parse().map_err(|error| {
+                Error::Device(format!(
+                    "the device `{name}` has no number after the colon; write cuda:0: {error}"
+                ))
             })?),
-            None => bail!("unknown device `{name}`; choose auto, cpu, cuda or cuda:N"),
+            None => Err(Error::Device(format!(
+                "unknown device `{name}`; choose auto, cpu, cuda or cuda:N"
+            ))),
         },
     }
 }
 
 fn cuda(index: usize) -> Result<Device> {
-    ensure!(
-        Cuda::is_available(),
-        "cuda was asked for, but libtorch sees no GPU: check `nvidia-smi`, and that \
-         `cargo xtask setup --cuda` provisioned the CUDA libraries; or use --device cpu"
-    );
+    if !Cuda::is_available() {
+        return Err(Error::Device(
+            "cuda was asked for, but libtorch sees no GPU: check `nvidia-smi`, and that \
+             `cargo xtask setup --cuda` provisioned the CUDA libraries; or use --device cpu"
+                .to_owned(),
+        ));
+    }
     let count = Cuda::device_count();
-    ensure!(
-        (index as i64) < count,
-        "cuda:{index} was asked for, but there are {count} GPUs, counted from cuda:0"
-    );
+    if index as i64 >= count {
+        return Err(Error::Device(format!(
+            "cuda:{index} was asked for, but there are {count} GPUs, counted from cuda:0"
+        )));
+    }
     let device = Device::Cuda(index);
     use_gpu(device)?;
     full_float32()?;
     Ok(device)
 }
 
-/// A device's name as the user writes it.
+/// A device's name, as [`choose`] takes it.
 pub fn name(device: Device) -> String {
     match device {
         Device::Cuda(index) => format!("cuda:{index}"),
@@ -52,55 +60,56 @@ pub fn name(device: Device) -> String {
     }
 }
 
-/// Waits until `device` has done all it was given to do: for measuring alone.
-pub fn wait(device: Device) {
+/// Waits until `device` has finished all queued work. Only measurements need this.
+pub fn synchronize(device: Device) {
     if let Device::Cuda(index) = device {
         Cuda::synchronize(index as i64);
     }
 }
 
-/// A CPU tensor on `device`. To a GPU it goes by way of page-locked memory and beside the GPU's other work, so that
-/// neither side waits for the copy.
+/// Copies a CPU tensor to `device`. The copy to a GPU goes through page-locked memory and runs
+/// beside the GPU's other work, so that neither side waits for it.
 ///
 /// # Panics
-/// If the device is absent or its memory exhausted, as tch's operations do.
+/// If the device is absent or out of memory, as tch's operations do.
 pub fn upload(tensor: &Tensor, device: Device) -> Tensor {
     if !device.is_cuda() {
         return tensor.shallow_clone();
     }
-    upload_pinned(&page_locked(tensor, device), device).expect("room on the device")
+    upload_pinned(&pin_memory(tensor, device), device).expect("room on the device")
 }
 
-/// A number as a scalar tensor on `device`, for work that goes by a number that changes: float32 on a GPU, whose kernels
-/// read it from there, and float64 on the CPU, where it is read as it is.
-pub fn number(value: f64, device: Device) -> Tensor {
+/// A number as a scalar tensor on `device`, for a value that changes from step to step. It is
+/// float32 on a GPU, where kernels read it, and float64 on the CPU, where it keeps its digits.
+pub fn scalar(value: f64, device: Device) -> Tensor {
     let kind = if device.is_cuda() { Kind::Float } else { Kind::Double };
     Tensor::full([] as [i64; 0], value, (kind, device))
 }
 
-/// A copy of a CPU tensor in memory from which `device` reads without the CPU's help; on the CPU, the tensor itself.
+/// A copy of a CPU tensor in page-locked memory, which a GPU reads without the CPU's help. If
+/// `device` is the CPU, the tensor itself.
 ///
 /// # Panics
-/// If the memory is exhausted, as tch's operations do.
-pub fn page_locked(tensor: &Tensor, device: Device) -> Tensor {
+/// If memory is exhausted, as tch's operations do.
+pub fn pin_memory(tensor: &Tensor, device: Device) -> Tensor {
     if device.is_cuda() {
         return pinned(tensor).expect("page-locked memory");
     }
     tensor.shallow_clone()
 }
 
-/// `[n, channels, height, width]` as it is, laid out in memory with the channels last: convolutions and batch norms are
-/// faster on it, and hand out what is laid out the same way.
+/// The same `[n, channels, height, width]` with the channels last in memory, where convolutions
+/// and batch norms are faster. Their results have the same layout.
 pub fn channels_last(tensor: &Tensor) -> Tensor {
     tensor.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
 }
 
-/// The arithmetic of forward and backward passes. Weights, losses, optimizer and momentum encoder are
-/// float32 in both.
+/// The arithmetic of forward and backward passes. Weights, losses, optimizer and momentum encoder
+/// are float32 in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Everything in float32, convolutions on a GPU too ([`choose`] turns TF32 off).
+    /// Everything in float32, also convolutions on a GPU ([`choose`] turns TF32 off).
     #[default]
     Fp32,
     /// bfloat16 autocast around the networks.
@@ -120,13 +129,13 @@ impl Precision {
     }
 }
 
-/// Seeds libtorch's own generators, of the CPU and of every GPU. They draw the initial weights;
-/// everything else random comes from named streams (`portolan-random`).
+/// Seeds libtorch's own generators, of the CPU and of every GPU. They draw the initial weights.
+/// Everything else random comes from named streams (`portolan-random`).
 pub fn seed(seed: u64) {
     tch::manual_seed(seed as i64);
 }
 
-/// The same numbers in float32, or in float64 where they are that: what sums and losses are computed in.
+/// The tensor in float32, or unchanged if it is float64: the precision of sums and losses.
 pub fn at_least_f32(x: &Tensor) -> Tensor {
     match x.kind() {
         Kind::Double => x.shallow_clone(),

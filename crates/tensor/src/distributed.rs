@@ -1,20 +1,21 @@
-//! The other processes of a training job.
+//! Collective operations over the processes of a training job.
 //!
-//! A process works alone until it [joins](join) a group; then what is collective concerns all of the group, each of which has
-//! to call it, in the same order. Alone, the same functions are the identity: what is written once with them is right on many.
+//! A process works alone until it [joins](join) a group. From then on every process of the group
+//! must call the same collective operations in the same order. In a process that works alone they
+//! are the identity, so that code written with them runs unchanged on one process or many.
 //!
-//! The group is c10d's, PyTorch's own, and it is one for the whole process, as in PyTorch: layers deep in a network
-//! (batch norm) and methods take part in it without its being handed through all that lies between.
+//! The group is PyTorch's own (c10d). As in PyTorch there is one per process, so that layers deep
+//! in a network, such as batch norm, can use it without its being passed to them.
 #![allow(unsafe_code)] // Calls into cpp/distributed.cpp.
 
-use anyhow::{Context, Result, bail, ensure};
 use std::ffi::{CString, c_char};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
-use crate::native::check;
+use crate::native::{check, new_tensor};
+use crate::{Error, Result};
 
 mod alone;
 
@@ -22,7 +23,7 @@ pub use alone::check_alone;
 
 type List = *const *const C_tensor;
 
-/// c10d's Reducer, which only C++ looks into.
+/// c10d's Reducer, opaque to Rust.
 #[repr(C)]
 struct RawReducer {
     _opaque: [u8; 0],
@@ -61,38 +62,40 @@ unsafe extern "C" {
 static RANK: AtomicUsize = AtomicUsize::new(0);
 static SIZE: AtomicUsize = AtomicUsize::new(1);
 
-/// Which process of its group this one is; 0 when alone.
+/// The index of this process in its group; 0 when alone.
 pub fn rank() -> usize {
     RANK.load(Ordering::Relaxed)
 }
 
-/// How many processes the group has; 1 when alone.
+/// The number of processes of the group; 1 when alone.
 pub fn world_size() -> usize {
     SIZE.load(Ordering::Relaxed)
 }
 
-/// What a launcher tells a process, in the environment variables that torchrun, PyTorchJob and most Slurm scripts set.
+/// What a launcher tells a process, in the environment variables that torchrun, PyTorchJob and most
+/// Slurm scripts set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
-    /// Which process this is (`RANK`).
+    /// The index of this process (`RANK`).
     pub rank: usize,
-    /// Which of those on its machine, and so which of its GPUs is its own (`LOCAL_RANK`).
+    /// Its index among the processes of its machine, and so the GPU that it uses (`LOCAL_RANK`).
     pub local_rank: usize,
-    /// How many there are (`WORLD_SIZE`).
+    /// The number of processes (`WORLD_SIZE`).
     pub world_size: usize,
-    /// Where process 0 is met (`MASTER_ADDR`).
+    /// The host of process 0 (`MASTER_ADDR`).
     pub address: String,
-    /// And at which port (`MASTER_PORT`).
+    /// Its port (`MASTER_PORT`).
     pub port: u16,
-    /// How often the job was started before, where torchrun's agent serves the meeting (`TORCHELASTIC_USE_AGENT_STORE`).
+    /// The number of restarts so far, if torchrun's agent serves the store
+    /// (`TORCHELASTIC_USE_AGENT_STORE`).
     pub agent_attempt: Option<u64>,
 }
 
 impl Launch {
-    /// What the environment says; nothing where it says nothing, or that there is one process.
+    /// Reads the environment; `None` if it names no other processes.
     ///
     /// # Errors
-    /// When it says something in part, or no numbers.
+    /// When a variable is missing or malformed.
     pub fn from_env() -> Result<Option<Self>> {
         Self::from(|name| std::env::var(name).ok())
     }
@@ -100,21 +103,32 @@ impl Launch {
     fn from(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>> {
         let Some(world_size) = variable("WORLD_SIZE") else { return Ok(None) };
         let text = |name: &str| {
-            variable(name).with_context(|| {
-                format!("WORLD_SIZE is set and {name} is not; set RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, or none")
+            variable(name).ok_or_else(|| {
+                Error::Launch(format!(
+                    "WORLD_SIZE is set and {name} is not; set RANK, LOCAL_RANK, WORLD_SIZE, \
+                     MASTER_ADDR and MASTER_PORT, or none"
+                ))
             })
         };
         let number = |name: &str, value: String| {
-            let parsed = value.trim().parse::<usize>();
-            parsed.ok().with_context(|| format!("{name} is `{value}`; it must be a whole number"))
+            value.trim().parse::<usize>().map_err(|_| {
+                Error::Launch(format!("{name} is `{value}`; it must be a whole number"))
+            })
         };
-        let world_size = number("WORLD_SIZE", world_size)?;
-        ensure!(world_size >= 1, "WORLD_SIZE is 0; a job has at least one process");
-        if world_size == 1 {
-            return Ok(None);
-        }
+        let world_size = match number("WORLD_SIZE", world_size)? {
+            0 => {
+                let message = "WORLD_SIZE is 0; a job has at least one process";
+                return Err(Error::Launch(message.to_owned()));
+            }
+            1 => return Ok(None),
+            n => n,
+        };
         let rank = number("RANK", text("RANK")?)?;
-        ensure!(rank < world_size, "RANK is {rank} of WORLD_SIZE {world_size}; ranks count from 0");
+        if rank >= world_size {
+            return Err(Error::Launch(format!(
+                "RANK is {rank} of WORLD_SIZE {world_size}; ranks count from 0"
+            )));
+        }
         let agent = variable("TORCHELASTIC_USE_AGENT_STORE").is_some_and(|value| value == "True");
         let attempt = variable("TORCHELASTIC_RESTART_COUNT").and_then(|n| n.parse().ok());
         let port = text("MASTER_PORT")?;
@@ -126,28 +140,34 @@ impl Launch {
             },
             world_size,
             address: text("MASTER_ADDR")?,
-            port: port
-                .parse()
-                .ok()
-                .with_context(|| format!("MASTER_PORT is `{port}`; it must be a port"))?,
+            port: port.parse().map_err(|_| {
+                Error::Launch(format!("MASTER_PORT is `{port}`; it must be a port"))
+            })?,
             agent_attempt: agent.then(|| attempt.unwrap_or(0)),
         }))
     }
 }
 
-/// Joins the group that `launch` describes, for work on `device`. Returns when all are there.
+/// Joins the group that `launch` describes, for work on `device`. Returns when all processes have
+/// joined.
+///
+/// From then on, a collective operation fails when another process is gone or does not call it
+/// within `timeout_seconds`.
 ///
 /// # Errors
-/// When they are not all there in time, or this process has joined a group before. Afterwards, whatever is collective fails when
-/// another process is gone, or has not come for `timeout_seconds`.
+/// When the others do not join in time, or this process is in a group already.
 pub fn join(launch: &Launch, device: Device, timeout_seconds: u64) -> Result<()> {
-    ensure!(world_size() == 1, "this process has joined a group already");
-    let address = CString::new(launch.address.as_str()).context("in MASTER_ADDR")?;
-    let prefix = match launch.agent_attempt {
-        Some(attempt) => format!("/worker/attempt_{attempt}"),
-        None => "portolan".to_owned(),
+    if world_size() > 1 {
+        return Err(Error::AlreadyJoined);
+    }
+    let c_string = |text: &str| {
+        CString::new(text).map_err(|error| Error::Launch(format!("in MASTER_ADDR: {error}")))
     };
-    let prefix = CString::new(prefix)?;
+    let address = c_string(&launch.address)?;
+    let prefix = match launch.agent_attempt {
+        Some(attempt) => c_string(&format!("/worker/attempt_{attempt}"))?,
+        None => c"portolan".to_owned(),
+    };
     let serve = launch.rank == 0 && launch.agent_attempt.is_none();
     let cuda_index = match device {
         Device::Cuda(index) => index as i64,
@@ -166,55 +186,48 @@ pub fn join(launch: &Launch, device: Device, timeout_seconds: u64) -> Result<()>
             cuda_index,
         )
     })
-    .with_context(|| {
-        format!(
-            "process {} of {} could not join the others at {}:{}",
-            launch.rank, launch.world_size, launch.address, launch.port
-        )
+    .map_err(|source| Error::Join {
+        rank: launch.rank,
+        world_size: launch.world_size,
+        address: format!("{}:{}", launch.address, launch.port),
+        source: Box::new(source),
     })?;
     RANK.store(launch.rank, Ordering::Relaxed);
     SIZE.store(launch.world_size, Ordering::Relaxed);
     Ok(())
 }
 
-/// Leaves the group as all others do: this process works alone from now on. Nothing else may be collective at that time.
+/// Leaves the group together with all other processes. No other collective operation may be
+/// running. This process works alone from then on.
 ///
 /// # Errors
 /// When libtorch refuses.
 pub fn leave() -> Result<()> {
-    part(true)
+    leave_group(true)
 }
 
-/// Leaves the group without waiting for the others, because this process or another has failed; they notice.
+/// Leaves the group without waiting for the others, because this process or another has failed. The
+/// next collective operation of the others fails.
 ///
 /// # Errors
 /// When libtorch refuses.
-pub fn abandon() -> Result<()> {
-    part(false)
+pub fn abort() -> Result<()> {
+    leave_group(false)
 }
 
-fn part(orderly: bool) -> Result<()> {
+fn leave_group(orderly: bool) -> Result<()> {
     RANK.store(0, Ordering::Relaxed);
     SIZE.store(1, Ordering::Relaxed);
-    // SAFETY: lets go of the group, which nothing else holds but reducers, each by a count of its own.
+    // SAFETY: releases the group. Reducers that still use it hold a reference count of their own.
     check(unsafe { portolan_group_leave(orderly) })
 }
 
-/// What the error of something collective says when another process is gone.
-pub const LOST: &str = "lost the others";
-
-/// What went wrong in something collective, in words: almost always that another process is gone.
-fn collective(message: *const c_char) -> Result<()> {
-    check(message).with_context(|| {
-        format!(
-            "process {} of {} {LOST}: one of them has ended, or does not answer; see what it said last",
-            rank(),
-            world_size()
-        )
-    })
+/// The error of a failed collective operation.
+fn lost(source: Error) -> Error {
+    Error::Lost { rank: rank(), world_size: world_size(), source: Box::new(source) }
 }
 
-/// The sum of all processes' `x`, which have one shape. Carries gradients.
+/// The sum over all processes of `x`, which has the same shape in each. Carries gradients.
 ///
 /// # Errors
 /// When another process is gone.
@@ -223,18 +236,10 @@ pub fn sum(x: &Tensor) -> Result<Tensor> {
         return Ok(x.shallow_clone());
     }
     // SAFETY: `x` lives until the call returns.
-    made(|out| unsafe { portolan_group_sum(x.as_ptr(), out) })
+    new_tensor(|out| unsafe { portolan_group_sum(x.as_ptr(), out) }).map_err(lost)
 }
 
-/// The tensor that something collective makes.
-fn made(make: impl FnOnce(*mut *mut C_tensor) -> *const c_char) -> Result<Tensor> {
-    let mut out = std::ptr::null_mut();
-    collective(make(&mut out))?;
-    // SAFETY: on success `out` is a new tensor, owned by the `Tensor` made of it.
-    Ok(unsafe { Tensor::from_ptr(out) })
-}
-
-/// The mean of all processes' `x`. Carries gradients.
+/// The mean over all processes of `x`. Carries gradients.
 ///
 /// # Errors
 /// As [`sum`].
@@ -245,7 +250,8 @@ pub fn mean(x: &Tensor) -> Result<Tensor> {
     Ok(sum(x)? / world_size() as f64)
 }
 
-/// All processes' rows, in the order of their ranks: `[n, …]`, the same n everywhere, to `[world_size · n, …]`. Carries gradients.
+/// The rows of all processes, by rank: `[n, …]`, with the same n everywhere, to
+/// `[world_size · n, …]`. Carries gradients.
 ///
 /// # Errors
 /// As [`sum`].
@@ -254,35 +260,37 @@ pub fn all_gather(rows: &Tensor) -> Result<Tensor> {
         return Ok(rows.shallow_clone());
     }
     // SAFETY: `rows` lives until the call returns.
-    made(|out| unsafe { portolan_group_gather(rows.as_ptr(), out) })
+    new_tensor(|out| unsafe { portolan_group_gather(rows.as_ptr(), out) }).map_err(lost)
 }
 
-/// What [`batch_norm`] records into, and how.
-pub struct Running<'a> {
-    /// Each channel's mean so far, `[channels]`.
+/// The running statistics of a batch norm, which are updated in place.
+#[derive(Clone, Copy, Debug)]
+pub struct RunningStats<'a> {
+    /// The running mean of each channel, `[channels]`.
     pub mean: &'a Tensor,
-    /// Each channel's variance so far, `[channels]`.
+    /// The running variance of each channel, `[channels]`.
     pub var: &'a Tensor,
-    /// How far they move towards a batch's.
+    /// The weight of a batch's statistics in the update; 0.1 in PyTorch.
     pub momentum: f64,
 }
 
-/// `x` (`[n, channels, …]`, the same n in all processes) normalized by each channel's mean and variance over all processes, then scaled and shifted by
-/// `affine`. Carries gradients; with one collective forward and one backward.
+/// Synchronized batch norm: normalizes `x` (`[n, channels, …]`, the same n in all processes) by
+/// each channel's mean and variance over all processes, then applies `affine` (weight and bias,
+/// `[channels]` each). Carries gradients. Takes one collective operation forward and one backward.
 ///
 /// # Errors
 /// As [`sum`].
 pub fn batch_norm(
     x: &Tensor,
     affine: Option<(&Tensor, &Tensor)>,
-    running: &Running,
+    running: &RunningStats,
     eps: f64,
 ) -> Result<Tensor> {
     let (weight, bias) = affine.map_or((std::ptr::null(), std::ptr::null()), |(weight, bias)| {
         (weight.as_ptr(), bias.as_ptr())
     });
     // SAFETY: all tensors live until the call returns; null stands for none.
-    made(|out| unsafe {
+    new_tensor(|out| unsafe {
         portolan_group_batch_norm(
             x.as_ptr(),
             weight,
@@ -294,9 +302,10 @@ pub fn batch_norm(
             out,
         )
     })
+    .map_err(lost)
 }
 
-/// The rows of [`all_gather`] where processes have different numbers of them. Carries no gradients.
+/// [`all_gather`] for processes with different numbers of rows. Carries no gradients.
 ///
 /// # Errors
 /// As [`sum`].
@@ -319,7 +328,7 @@ pub fn all_gather_ragged(rows: &Tensor) -> Result<Tensor> {
     Ok(Tensor::cat(&parts, 0))
 }
 
-/// Overwrites tensors with what process 0 has in them.
+/// Overwrites tensors with the values that process 0 has in them.
 ///
 /// # Errors
 /// As [`sum`].
@@ -329,49 +338,54 @@ pub fn broadcast(tensors: &[Tensor]) -> Result<()> {
     }
     let list: Vec<*const C_tensor> = tensors.iter().map(|tensor| tensor.as_ptr()).collect();
     // SAFETY: the list and its tensors live until the call returns.
-    collective(unsafe { portolan_group_broadcast(list.as_ptr(), list.len()) })
+    check(unsafe { portolan_group_broadcast(list.as_ptr(), list.len()) }).map_err(lost)
 }
 
-/// Averages gradients over the group while backward runs.
+/// Averages gradients over the group during the backward pass, as PyTorch's
+/// `DistributedDataParallel` does.
+#[derive(Debug)]
 pub struct Reducer {
     raw: *mut RawReducer,
-    /// A raw pointer is neither `Send` nor `Sync`; this says that it is meant.
-    _here: PhantomData<*mut RawReducer>,
+    /// Neither `Send` nor `Sync`, on purpose: c10d expects one thread.
+    _not_send: PhantomData<*mut RawReducer>,
 }
 
 impl Reducer {
-    /// For these parameters; nothing when this process is alone. Where they differ, c10d refuses.
+    /// A reducer for these parameters; `None` when this process works alone.
     ///
     /// # Errors
-    /// When libtorch refuses, or another process is gone.
+    /// When the processes have different parameters, or another process is gone.
     pub fn new(params: &[Tensor]) -> Result<Option<Self>> {
         if world_size() == 1 {
             return Ok(None);
         }
         if params.is_empty() {
-            bail!("there are no parameters to average gradients of");
+            let message = "there are no parameters to average gradients of";
+            return Err(Error::Mismatch(message.to_owned()));
         }
         let list: Vec<*const C_tensor> = params.iter().map(|tensor| tensor.as_ptr()).collect();
         let mut raw = std::ptr::null_mut();
         // SAFETY: on success `raw` is a new Reducer, which `drop` releases.
-        collective(unsafe { portolan_reducer_new(list.as_ptr(), list.len(), &mut raw) })?;
-        Ok(Some(Reducer { raw, _here: PhantomData }))
+        check(unsafe { portolan_reducer_new(list.as_ptr(), list.len(), &mut raw) })
+            .map_err(lost)?;
+        Ok(Some(Reducer { raw, _not_send: PhantomData }))
     }
 
-    /// To be called before `loss.backward()`, if gradients are to be averaged in it: after it, every parameter's gradient is the
-    /// mean over the group of what was accumulated.
+    /// Has the next `loss.backward()` average the gradients: after it, every parameter's gradient
+    /// is the group's mean of the accumulated gradients.
     ///
     /// # Errors
     /// When libtorch refuses.
     pub fn prepare(&self, loss: &Tensor) -> Result<()> {
         // SAFETY: `raw` is a live Reducer.
-        collective(unsafe { portolan_reducer_prepare(self.raw, loss.as_ptr()) })
+        check(unsafe { portolan_reducer_prepare(self.raw, loss.as_ptr()) }).map_err(lost)
     }
 }
 
 impl Drop for Reducer {
     fn drop(&mut self) {
-        // SAFETY: `raw` was made by `new` and is released once. What it says when others are gone is of no use here.
+        // SAFETY: `raw` was made by `new` and is released once. Its error, when others are gone, is
+        // of no use here.
         let _ = check(unsafe { portolan_reducer_drop(self.raw) });
     }
 }

@@ -1,15 +1,15 @@
-//! One operation on every tensor of a list, in as few kernels as libtorch can: what optimizers and momentum networks
-//! are made of. On a GPU a step's time would otherwise go into starting a kernel for each of a hundred tensors.
+//! Operations on all tensors of a list in a few kernels, for optimizers and momentum networks. On a
+//! GPU, launching one kernel per parameter would take most of a step's time.
 //!
-//! All of it works in place and outside autograd.
+//! All functions run outside autograd, and all but [`norms`] and [`add`] work in place.
 #![allow(unsafe_code)] // Lists of tensors go to cpp/portolan.cpp as pointers.
 
-use anyhow::{Result, ensure};
 use std::ffi::c_char;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-use crate::native::check;
+use crate::native::{check, new_tensor};
+use crate::{Error, Result};
 
 type List = *const *const C_tensor;
 
@@ -60,12 +60,16 @@ fn pointers(tensors: &[Tensor]) -> Vec<*const C_tensor> {
     tensors.iter().map(|tensor| tensor.as_ptr()).collect()
 }
 
-fn of_one_length(lists: &[&[Tensor]]) -> Result<usize> {
+/// The common length of these lists.
+fn common_length(lists: &[&[Tensor]]) -> Result<usize> {
     let n = lists[0].len();
-    for list in lists {
-        ensure!(list.len() == n, "lists of {n} and {} tensors do not go together", list.len());
+    match lists.iter().find(|list| list.len() != n) {
+        None => Ok(n),
+        Some(other) => Err(Error::Mismatch(format!(
+            "lists of {n} and {} tensors do not go together",
+            other.len()
+        ))),
     }
-    Ok(n)
 }
 
 /// Sets every value to zero.
@@ -77,7 +81,8 @@ pub fn zero(tensors: &[Tensor]) -> Result<()> {
         return Ok(());
     }
     let items = pointers(tensors);
-    // SAFETY: here and below, a list is as many valid tensors as is said, borrowed for the call.
+    // SAFETY: here and below, every list has the given number of valid tensors, borrowed for the
+    // call.
     check(unsafe { portolan_foreach_zero(items.as_ptr(), items.len()) })
 }
 
@@ -93,7 +98,7 @@ pub fn increment(tensors: &[Tensor]) -> Result<()> {
     check(unsafe { portolan_foreach_increment(items.as_ptr(), items.len()) })
 }
 
-/// Lets go of every tensor's gradient: it has none until the next backward pass makes one.
+/// Drops every tensor's gradient. The next backward pass makes a new one.
 ///
 /// # Errors
 /// When libtorch refuses.
@@ -102,35 +107,33 @@ pub fn clear_grad(tensors: &[Tensor]) -> Result<()> {
     check(unsafe { portolan_foreach_clear_grad(items.as_ptr(), items.len()) })
 }
 
-/// `targets[i] += weight · (sources[i] − targets[i])`, the weight a scalar tensor.
+/// `targets[i] += weight · (sources[i] − targets[i])`. `weight` is a scalar tensor.
 ///
 /// # Errors
 /// When the lists differ in length, or a pair in shape or device.
 pub fn lerp(targets: &[Tensor], sources: &[Tensor], weight: &Tensor) -> Result<()> {
-    let n = of_one_length(&[targets, sources])?;
+    let n = common_length(&[targets, sources])?;
     let (targets, sources) = (pointers(targets), pointers(sources));
     check(unsafe { portolan_foreach_lerp(targets.as_ptr(), sources.as_ptr(), n, weight.as_ptr()) })
 }
 
-/// The Euclidean norm of each tensor, `[n]`, on their device. There has to be at least one.
+/// The Euclidean norm of each tensor, `[n]`, on their device.
 ///
 /// # Errors
-/// When there is none, or they are on different devices.
+/// When the list is empty, or the tensors are on different devices.
 pub fn norms(tensors: &[Tensor]) -> Result<Tensor> {
-    ensure!(!tensors.is_empty(), "no tensor has no norm");
-    let items = pointers(tensors);
-    let mut out = std::ptr::null_mut();
-    // SAFETY: on success `out` is a new tensor, owned by the `Tensor` made of it.
-    unsafe {
-        check(portolan_foreach_norms(items.as_ptr(), items.len(), &mut out))?;
-        Ok(Tensor::from_ptr(out))
+    if tensors.is_empty() {
+        return Err(Error::Mismatch("there are no tensors to take norms of".to_owned()));
     }
+    let items = pointers(tensors);
+    new_tensor(|out| unsafe { portolan_foreach_norms(items.as_ptr(), items.len(), out) })
 }
 
-/// Multiplies all tensors by one factor (a scalar tensor), or each by its own (`[n]`; that takes a kernel for each).
+/// Multiplies all tensors by one factor (a scalar tensor), or each by its own (`[n]`, which takes a
+/// kernel per tensor).
 ///
 /// # Errors
-/// When there are not as many factors.
+/// When the number of factors is neither one nor n.
 pub fn scale(tensors: &[Tensor], factor: &Tensor) -> Result<()> {
     if tensors.is_empty() {
         return Ok(());
@@ -139,12 +142,12 @@ pub fn scale(tensors: &[Tensor], factor: &Tensor) -> Result<()> {
     check(unsafe { portolan_foreach_scale(items.as_ptr(), items.len(), factor.as_ptr()) })
 }
 
-/// `tensors[i] + weight · others[i]`, new tensors.
+/// The new tensors `tensors[i] + weight · others[i]`.
 ///
 /// # Errors
 /// When the lists differ in length, or a pair in shape or device.
 pub fn add(tensors: &[Tensor], others: &[Tensor], weight: f64) -> Result<Vec<Tensor>> {
-    let n = of_one_length(&[tensors, others])?;
+    let n = common_length(&[tensors, others])?;
     let (items, others) = (pointers(tensors), pointers(others));
     let mut out = vec![std::ptr::null_mut(); n];
     // SAFETY: on success `out` is filled with new tensors, owned by the `Tensor`s made of them.
@@ -157,19 +160,22 @@ pub fn add(tensors: &[Tensor], others: &[Tensor], weight: f64) -> Result<Vec<Ten
 /// The settings of [`sgd_step`].
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
-    /// How much of the last update remains.
+    /// The weight of the last update, m below.
     pub momentum: f64,
-    /// Added to the gradient, times the parameter.
+    /// The L2 penalty, λ below.
     pub weight_decay: f64,
-    /// Whether momentum is applied once more to the direction.
+    /// Whether to use Nesterov momentum.
     pub nesterov: bool,
 }
 
-/// One step of SGD: v ← m·v + g + λp, p ← p − lr·v (with Nesterov p ← p − lr·(g + λp + m·v)): `torch.optim.SGD`
-/// without dampening. `lr` is a [`number`](crate::number) on the parameters' device. Buffers of zeros give PyTorch's first step; without any, p ← p − lr·(g + λp).
+/// One step of `torch.optim.SGD` without dampening: v ← m·v + g + λp, p ← p − lr·v (with Nesterov
+/// p ← p − lr·(g + λp + m·v)).
+///
+/// `lr` is a [`scalar`](crate::scalar) on the parameters' device. Buffers of zeros give PyTorch's
+/// first step. Without buffers, p ← p − lr·(g + λp).
 ///
 /// # Errors
-/// When the lists differ in length, or tensors that belong together in shape, kind or device.
+/// When the lists differ in length, or corresponding tensors in shape, kind or device.
 pub fn sgd_step(
     params: &[Tensor],
     gradients: &[Tensor],
@@ -177,7 +183,7 @@ pub fn sgd_step(
     lr: &Tensor,
     settings: Sgd,
 ) -> Result<()> {
-    let n = of_one_length(&[params, gradients, buffers.unwrap_or(params)])?;
+    let n = common_length(&[params, gradients, buffers.unwrap_or(params)])?;
     if n == 0 {
         return Ok(());
     }
@@ -195,29 +201,31 @@ pub fn sgd_step(
 /// The settings of [`adamw_step`].
 #[derive(Clone, Copy, Debug)]
 pub struct Adamw {
-    /// The decay rates of the two moments.
+    /// The decay rates β₁, β₂ of the two moments.
     pub betas: [f64; 2],
-    /// What keeps the quotient finite.
+    /// ε, which keeps the quotient finite.
     pub eps: f64,
 }
 
-/// What AdamW remembers of each parameter.
+/// AdamW's state, an entry per parameter.
 #[derive(Debug, Default)]
 pub struct Moments {
     /// The running mean of the gradient.
     pub means: Vec<Tensor>,
-    /// The running mean of its square.
+    /// The running mean of the squared gradient.
     pub squares: Vec<Tensor>,
-    /// The number of steps, a float32 scalar on the parameter's device. [`adamw_step`] counts it.
+    /// The number of steps, a float32 scalar on the parameter's device. [`adamw_step`] increments
+    /// it.
     pub steps: Vec<Tensor>,
 }
 
-/// One step of AdamW as `torch.optim.AdamW` has it, but for the weight decay (p ← p − lr·λ·p, before): with the moments
-/// m̂ and v̂ corrected for their start at zero, p ← p − lr · m̂ / (√v̂ + ε). `lr` is a [`number`](crate::number) on the
-/// parameters' device.
+/// One step of `torch.optim.AdamW` without its weight decay (p ← p − lr·λ·p, which comes first):
+/// p ← p − lr · m̂ / (√v̂ + ε), with bias-corrected moments m̂ and v̂.
+///
+/// `lr` is a [`scalar`](crate::scalar) on the parameters' device.
 ///
 /// # Errors
-/// When the lists differ in length, or tensors that belong together in shape, kind or device.
+/// When the lists differ in length, or corresponding tensors in shape, kind or device.
 pub fn adamw_step(
     params: &[Tensor],
     gradients: &[Tensor],
@@ -226,7 +234,7 @@ pub fn adamw_step(
     settings: Adamw,
 ) -> Result<()> {
     let Moments { means, squares, steps } = moments;
-    let n = of_one_length(&[params, gradients, means, squares, steps])?;
+    let n = common_length(&[params, gradients, means, squares, steps])?;
     if n == 0 {
         return Ok(());
     }
@@ -253,8 +261,9 @@ pub fn adamw_step(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
     use tch::Kind;
+
+    use super::*;
 
     fn pair(a: &[f32], b: &[f32]) -> Vec<Tensor> {
         vec![Tensor::from_slice(a), Tensor::from_slice(b)]

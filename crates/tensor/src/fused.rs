@@ -1,13 +1,13 @@
-//! Layers together with what follows them, in as few passes over memory as can be.
+//! Layers fused with the addition and the ReLU that follow them, to save passes over memory.
 #![allow(unsafe_code)] // Calls into cpp/batch_norm.cpp and cpp/inference.cpp.
 
-use anyhow::Result;
 use std::ffi::c_char;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-use crate::distributed::Running;
-use crate::native::check;
+use crate::Result;
+use crate::distributed::RunningStats;
+use crate::native::new_tensor;
 
 unsafe extern "C" {
     fn portolan_batch_norm(
@@ -46,70 +46,66 @@ fn or_null(tensor: Option<&Tensor>) -> *const C_tensor {
     tensor.map_or(std::ptr::null(), |tensor| tensor.as_ptr())
 }
 
-fn made(make: impl FnOnce(*mut *mut C_tensor) -> *const c_char) -> Result<Tensor> {
-    let mut out = std::ptr::null_mut();
-    check(make(&mut out))?;
-    // SAFETY: on success `out` is a new tensor, owned by the `Tensor` made of it.
-    Ok(unsafe { Tensor::from_ptr(out) })
-}
-
-/// What follows a layer: `add` is added to its result, then comes a ReLU.
+/// What follows a layer: an addition, then a ReLU. The default is neither.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Then<'a> {
-    /// A tensor of the result's shape; none by default.
+pub struct Epilogue<'a> {
+    /// A tensor to add, of the result's shape.
     pub add: Option<&'a Tensor>,
-    /// Whether numbers below zero become zero; not by default.
+    /// Whether to apply a ReLU.
     pub relu: bool,
 }
 
-/// Batch normalization in training: `x` (`[n, channels]` or `[n, channels, h, w]`) normalized by the mean and variance of each channel over each of
-/// `groups` equal parts of the batch, scaled and shifted by `affine`, and on to `then`. The running statistics move to the mean of the groups'. Carries
-/// gradients.
+/// Batch norm in training, over groups of the batch: normalizes `x` (`[n, channels]` or
+/// `[n, channels, h, w]`) by the mean and variance of each channel over each of `groups` equal
+/// parts of the batch, applies `affine` (weight and bias, `[channels]` each), then `epilogue`. The
+/// running statistics are updated by the mean over the groups. Carries gradients.
 ///
-/// On the CPU, for float32 with channels last, it does all of it in one pass over memory after that for the statistics,
-/// whose sums are added up in float64.
+/// On the CPU, for float32 with the channels last, it takes one pass over memory for the
+/// statistics, which are summed in float64, and one for all the rest.
 ///
 /// # Errors
-/// When the batch has no `groups` equal parts of more than one value each, or shapes do not fit.
+/// When the batch cannot be split into `groups` equal parts of more than one value each, or shapes
+/// do not fit.
 pub fn batch_norm(
     x: &Tensor,
     affine: Option<(&Tensor, &Tensor)>,
-    running: &Running,
+    running: &RunningStats,
     groups: i64,
     eps: f64,
-    then: Then,
+    epilogue: Epilogue,
 ) -> Result<Tensor> {
     // SAFETY: here and below, all tensors live until the call returns; null stands for none.
-    made(|out| unsafe {
+    new_tensor(|out| unsafe {
         portolan_batch_norm(
             x.as_ptr(),
             or_null(affine.map(|(weight, _)| weight)),
             or_null(affine.map(|(_, bias)| bias)),
-            or_null(then.add),
+            or_null(epilogue.add),
             running.mean.as_ptr(),
             running.var.as_ptr(),
             groups,
             running.momentum,
             eps,
-            then.relu,
+            epilogue.relu,
             out,
         )
     })
 }
 
-/// The weight of a convolution (`[outputs, inputs, kernel, kernel]`) laid out for images of the shape of `x`: for
-/// [`convolution`] alone, which takes images of other shapes too. Off the CPU, or off x86, it is the weight itself.
+/// The weight of a convolution (`[outputs, inputs, kernel, kernel]`) in oneDNN's layout for images
+/// of the shape of `x`. Only [`convolution`] can read it; it takes images of other shapes too.
+/// Where oneDNN is not used (on a GPU, and off x86) it is the weight itself.
 ///
 /// # Errors
 /// When libtorch refuses.
-pub fn packed(weight: &Tensor, x: &Tensor, stride: i64, padding: i64) -> Result<Tensor> {
-    made(|out| unsafe {
+pub fn pack_weight(weight: &Tensor, x: &Tensor, stride: i64, padding: i64) -> Result<Tensor> {
+    new_tensor(|out| unsafe {
         portolan_packed_convolution(weight.as_ptr(), x.as_ptr(), stride, padding, out)
     })
 }
 
-/// `x` (`[n, inputs, h, w]`) convolved by a [`packed`] weight, plus `bias`, and on to `then`, whose `add` may be overwritten. Carries no
-/// gradients.
+/// Convolves `x` (`[n, inputs, h, w]`) with a weight of [`pack_weight`], adds `bias` (`[outputs]`),
+/// then applies `epilogue`, whose `add` may be overwritten. Carries no gradients.
 ///
 /// # Errors
 /// When shapes do not fit.
@@ -119,17 +115,17 @@ pub fn convolution(
     bias: &Tensor,
     stride: i64,
     padding: i64,
-    then: Then,
+    epilogue: Epilogue,
 ) -> Result<Tensor> {
-    made(|out| unsafe {
+    new_tensor(|out| unsafe {
         portolan_convolution(
             x.as_ptr(),
             weight.as_ptr(),
             bias.as_ptr(),
             stride,
             padding,
-            or_null(then.add),
-            then.relu,
+            or_null(epilogue.add),
+            epilogue.relu,
             out,
         )
     })

@@ -1,7 +1,8 @@
-//! Work that autograd does not record.
+//! Work outside autograd.
 
-/// Runs `body` without recording it for a backward pass. Recording goes on as before when it is done, also when it
-/// panicked: tch's own `no_grad` would leave it off then for the rest of the thread.
+/// Runs `body` without recording it for a backward pass.
+///
+/// Unlike tch's `no_grad`, it restores recording also when `body` panics.
 pub fn no_grad<T>(body: impl FnOnce() -> T) -> T {
     let _guard = tch::no_grad_guard();
     body()
@@ -9,8 +10,9 @@ pub fn no_grad<T>(body: impl FnOnce() -> T) -> T {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use tch::{Device, Kind, Tensor};
+
+    use super::*;
 
     #[test]
     fn gradients_are_recorded_again_after_a_panic() {

@@ -1,13 +1,13 @@
-//! CUDA graphs: a step's kernels written down once and started together from then on, which takes the CPU's time for
-//! each of them out of the step.
+//! CUDA graphs: the kernels of a step, captured once and then launched together, which saves the
+//! CPU time of launching each.
 #![allow(unsafe_code)] // A graph of libtorch's is held by its pointer.
 
-use anyhow::{Result, anyhow};
 use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tch::Device;
 
-use crate::native::{check, generator_index, use_gpu};
+use crate::native::{check, cuda_index_of, use_gpu};
+use crate::{Error, Result};
 
 unsafe extern "C" {
     fn portolan_leave_default_stream(cuda_index: i64) -> *const c_char;
@@ -17,45 +17,47 @@ unsafe extern "C" {
     fn portolan_graph_free(graph: *mut c_void);
 }
 
-/// Has this thread queue its work on a stream of its own from now on: the default one cannot be captured. The device becomes
-/// the thread's current one.
+/// Moves this thread's GPU work to a stream of its own: the default stream cannot be captured. The
+/// device becomes the current one of the thread.
 ///
 /// # Errors
-/// When the device is no GPU, or absent.
+/// When the device is not a GPU, or absent.
 pub fn leave_default_stream(device: Device) -> Result<()> {
     use_gpu(device)?;
-    // SAFETY: sets a thread-local setting of libtorch, after waiting for all work there is.
-    check(unsafe { portolan_leave_default_stream(generator_index(device)) })
+    // SAFETY: sets a thread-local setting of libtorch, after all queued work has finished.
+    check(unsafe { portolan_leave_default_stream(cuda_index_of(device)) })
 }
 
-/// Work on a GPU that can be done again and again: on the same tensors, with what they hold at the time.
+/// Captured GPU work. Each replay runs it on the same tensors, with their current values.
 #[derive(Debug)]
 pub struct Graph {
     pointer: *mut c_void,
 }
 
 impl Graph {
-    /// Writes down what `body` queues on the GPU, without doing it. Its results are tensors whose values come with each
-    /// [`Graph::replay`]. `body` must not wait for the GPU, nor copy anything to it.
+    /// Captures the work that `body` queues on the GPU, without running it. The tensors it returns
+    /// get their values at each [`Graph::replay`]. `body` must not wait for the GPU or copy to it.
     ///
     /// # Errors
-    /// When `body` fails, panics, or does what a graph cannot hold. Nothing has been done on the GPU then, and generators and
-    /// memory are as before: work goes on, and another capture may succeed.
-    pub fn capture<T>(body: impl FnOnce() -> Result<T>) -> Result<(Graph, T)> {
+    /// When `body` fails, panics, or does what a graph cannot hold. Then nothing has run on the
+    /// GPU, generators and memory are as before, and another capture may succeed.
+    pub fn capture<T, E: From<Error>>(
+        body: impl FnOnce() -> Result<T, E>,
+    ) -> Result<(Graph, T), E> {
         let mut pointer = std::ptr::null_mut();
         // SAFETY: on success `pointer` is a new graph, owned by `Graph` from here on.
         check(unsafe { portolan_graph_begin(&mut pointer) })?;
         let graph = Graph { pointer };
-        let made = catch_unwind(AssertUnwindSafe(body));
-        // SAFETY: the graph is valid, and was begun by this thread. Ended whatever came of the body: libtorch would
-        // otherwise go on writing down.
+        let result = catch_unwind(AssertUnwindSafe(body));
+        // SAFETY: the graph is valid, and this thread began it. Ended also after a failure, or
+        // libtorch would go on capturing.
         let ended = check(unsafe { portolan_graph_end(graph.pointer) });
-        let made = made.map_err(|_| anyhow!("the captured work panicked"))??;
+        let value = result.map_err(|_| Error::Panicked)??;
         ended?;
-        Ok((graph, made))
+        Ok((graph, value))
     }
 
-    /// Queues the work once more.
+    /// Queues the captured work.
     ///
     /// # Errors
     /// When CUDA refuses.
@@ -67,7 +69,7 @@ impl Graph {
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        // SAFETY: released once, by its owner. A capture that did not succeed is undone.
+        // SAFETY: released once, by its owner. This also undoes a failed capture.
         unsafe { portolan_graph_free(self.pointer) }
     }
 }
@@ -75,22 +77,27 @@ impl Drop for Graph {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use tch::Cuda;
+
     use super::*;
     use crate::{Kind, Tensor, no_grad};
-    use tch::Cuda;
+
+    fn capture<T>(body: impl FnOnce() -> Result<T>) -> Result<(Graph, T)> {
+        Graph::capture(body)
+    }
 
     #[test]
     fn a_graph_goes_by_what_its_tensors_hold_at_the_time() {
         let device = Device::cuda_if_available();
         if !device.is_cuda() {
-            assert!(Graph::capture(|| Ok(())).is_err());
+            assert!(capture(|| Ok(())).is_err());
             assert!(leave_default_stream(device).is_err());
             return;
         }
         assert!(Cuda::device_count() > 0);
         leave_default_stream(device).unwrap();
-        let (x, rate) = (Tensor::zeros([3], (Kind::Float, device)), crate::number(0.5, device));
-        let (graph, twice) = Graph::capture(|| {
+        let (x, rate) = (Tensor::zeros([3], (Kind::Float, device)), crate::scalar(0.5, device));
+        let (graph, twice) = capture(|| {
             let _ = no_grad(|| x.shallow_clone().g_add_(&rate));
             Ok(&x * 2.0)
         })
@@ -100,11 +107,11 @@ mod tests {
         let _ = rate.shallow_clone().fill_(2.0);
         graph.replay().unwrap();
         assert_eq!((x.double_value(&[0]), twice.double_value(&[1])), (2.5, 5.0));
-        let failed = Graph::capture(|| Ok(x.double_value(&[0])));
+        let failed = capture(|| Ok(x.double_value(&[0])));
         assert!(failed.is_err(), "waiting for the GPU cannot be captured");
         assert_eq!((&x + 1.0).double_value(&[0]), 3.5, "and work goes on");
         assert!(x.rand_like().double_value(&[0]) < 1.0, "random numbers too");
-        let again = Graph::capture(|| Ok(x.rand_like())).map(|(graph, _)| graph.replay());
+        let again = capture(|| Ok(x.rand_like())).map(|(graph, _)| graph.replay());
         again.unwrap().unwrap();
     }
 }

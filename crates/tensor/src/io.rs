@@ -1,13 +1,14 @@
-//! Tensors in and out as safetensors files, with string metadata.
+//! Reading and writing safetensors files, with string metadata.
 
-use anyhow::{Context, Result, anyhow, ensure};
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-/// The pairs of types that both sides know.
+use crate::{Error, Result};
+
+/// The types that both libtorch and safetensors know.
 const KINDS: [(Kind, Dtype); 9] = [
     (Kind::Float, Dtype::F32),
     (Kind::Double, Dtype::F64),
@@ -20,8 +21,8 @@ const KINDS: [(Kind, Dtype); 9] = [
     (Kind::Bool, Dtype::BOOL),
 ];
 
-/// Where the metadata of our files have the checksum of all tensors' names and bytes: a sum, since a reader may see them in another
-/// order.
+/// The metadata key of the checksum over all tensors' names and bytes. It is the sum of each
+/// tensor's, since a reader may see them in another order.
 const CHECKSUM: &str = "crc32c";
 
 fn checksum(name: &str, bytes: &[u8]) -> u32 {
@@ -38,10 +39,9 @@ struct Bytes {
 impl Bytes {
     fn of(name: &str, tensor: &Tensor) -> Result<Self> {
         let kind = tensor.f_kind()?;
-        let (_, dtype) = *KINDS
-            .iter()
-            .find(|(k, _)| *k == kind)
-            .with_context(|| format!("safetensors cannot hold `{name}` of kind {kind:?}"))?;
+        let (_, dtype) = *KINDS.iter().find(|(k, _)| *k == kind).ok_or_else(|| {
+            Error::Unsupported(format!("safetensors cannot hold `{name}` of kind {kind:?}"))
+        })?;
         let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
         let mut data = vec![0u8; tensor.numel() * kind.elt_size_in_bytes()];
         tensor.f_copy_data_u8(&mut data, tensor.numel())?;
@@ -64,11 +64,10 @@ impl View for &Bytes {
     }
 }
 
-/// Writes `tensors` and `metadata` to `path`: aside first, synced to the disk, then renamed, so that
-/// `path` holds either what it held before or all of the new file, whenever the process dies.
+/// Writes `tensors` and `metadata` to `path`, with a checksum, as [`write_atomic`] does.
 ///
 /// # Errors
-/// When the folder cannot be written or the disk is full; what was at `path` is then untouched.
+/// When the folder cannot be written or the disk is full. Then the old file at `path` is untouched.
 pub fn save(
     path: &Path,
     tensors: &[(String, Tensor)],
@@ -85,7 +84,8 @@ pub fn save(
     write_atomic(path, &file)
 }
 
-/// Writes `contents` to `path` aside, synced and renamed: all of it or nothing.
+/// Writes `contents` to a temporary file beside `path`, syncs it to the disk and renames it, so
+/// that after a crash `path` is either the old file or all of the new one.
 ///
 /// # Errors
 /// When the folder cannot be written or the disk is full.
@@ -98,40 +98,35 @@ pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<()> {
     let write = || -> std::io::Result<()> {
         let mut aside = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
         aside.write_all(contents)?;
-        share(aside.as_file())?;
+        make_readable(aside.as_file())?;
         aside.as_file().sync_all()?;
         aside.persist(path)?;
         // The rename itself reaches the disk with the folder.
         std::fs::File::open(folder)?.sync_all()
     };
-    write().with_context(|| {
-        format!(
-            "cannot write {} ({} bytes): free some space there or choose another folder",
-            path.display(),
-            contents.len()
-        )
-    })
+    write().map_err(|source| Error::Write { path: path.to_owned(), bytes: contents.len(), source })
 }
 
-/// Temporary files are private to their owner; what is kept gets the usual permissions.
+/// Gives a temporary file, which is private to its owner, the usual permissions.
 #[cfg(unix)]
-fn share(file: &std::fs::File) -> std::io::Result<()> {
+fn make_readable(file: &std::fs::File) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 #[cfg(not(unix))]
-fn share(_: &std::fs::File) -> std::io::Result<()> {
+fn make_readable(_: &std::fs::File) -> std::io::Result<()> {
     Ok(())
 }
 
 /// The tensors (on the CPU) and the metadata of the safetensors file at `path`.
 ///
 /// # Errors
-/// When the file is missing, cut short, not a safetensors file, or (of those that [`save`] wrote) changed since; every length in
-/// it is checked.
+/// When the file is missing, cut short, not a safetensors file, or differs from what [`save`]
+/// wrote. Every length in it is checked.
 pub fn load(path: &Path) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>)> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse(&bytes).with_context(|| format!("{} is not a whole safetensors file", path.display()))
+    let bytes =
+        std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    parse(&bytes).map_err(|error| Error::Damaged { path: path.to_owned(), source: Box::new(error) })
 }
 
 fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, String>)> {
@@ -141,40 +136,37 @@ fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, Tensor>, BTreeMap<String, Str
     let mut tensors = BTreeMap::new();
     let mut sum: u32 = 0;
     for (name, view) in SafeTensors::deserialize(bytes)?.tensors() {
-        let (kind, _) = *KINDS
-            .iter()
-            .find(|(_, d)| *d == view.dtype())
-            .ok_or_else(|| anyhow!("`{name}` has type {:?}, unknown here", view.dtype()))?;
+        let (kind, _) = *KINDS.iter().find(|(_, d)| *d == view.dtype()).ok_or_else(|| {
+            Error::Unsupported(format!("`{name}` has type {:?}, unknown here", view.dtype()))
+        })?;
         sum = sum.wrapping_add(checksum(&name, view.data()));
         let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
         let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?;
         tensors.insert(name, tensor);
     }
-    // Files of other tools have none.
-    let written = metadata.remove(CHECKSUM);
-    ensure!(
-        written.is_none_or(|written| written == format!("{sum:08x}")),
-        "its numbers are not those that were written: their checksum differs"
-    );
-    Ok((tensors, metadata))
+    // Files of other tools have no checksum.
+    match metadata.remove(CHECKSUM) {
+        Some(written) if written != format!("{sum:08x}") => Err(Error::Checksum),
+        _ => Ok((tensors, metadata)),
+    }
 }
 
-/// Copies `from` into the tensors of `into`, in place, name by name.
+/// Copies the tensors `from` into those of the same names in `into`, in place.
 ///
 /// # Errors
-/// When a name is missing, left over, or of another shape; nothing is copied then.
+/// When a name is missing or left over, or shapes differ. Then nothing is copied.
 pub fn copy_into(into: &[(String, Tensor)], from: &BTreeMap<String, Tensor>) -> Result<()> {
     for (name, target) in into {
-        let source = from.get(name).with_context(|| format!("there is no tensor `{name}`"))?;
-        ensure!(
-            source.size() == target.size(),
-            "`{name}` is {:?} there and {:?} here",
-            source.size(),
-            target.size()
-        );
+        let source = from
+            .get(name)
+            .ok_or_else(|| Error::Mismatch(format!("there is no tensor `{name}`")))?;
+        let (theirs, ours) = (source.size(), target.size());
+        if theirs != ours {
+            return Err(Error::Mismatch(format!("`{name}` is {theirs:?} there and {ours:?} here")));
+        }
     }
     if let Some(extra) = from.keys().find(|name| !into.iter().any(|(known, _)| known == *name)) {
-        return Err(anyhow!("the tensor `{extra}` has no place here"));
+        return Err(Error::Mismatch(format!("the tensor `{extra}` has no place here")));
     }
     crate::no_grad(|| {
         for (name, target) in into {
@@ -221,8 +213,8 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for cut in [0, 7, 40, whole.len() - 1] {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            let error = format!("{:#}", load(&path).unwrap_err());
-            assert!(error.contains("not a whole safetensors file"), "{error}");
+            let error = load(&path).unwrap_err();
+            assert!(matches!(error, Error::Damaged { .. }), "{error}");
         }
     }
 
@@ -237,7 +229,7 @@ mod tests {
         let last = bytes.len() - 2;
         bytes[last] ^= 4;
         std::fs::write(&path, &bytes).unwrap();
-        assert!(format!("{:#}", load(&path).unwrap_err()).contains("checksum"));
+        assert!(load(&path).unwrap_err().with_causes().contains("checksum"));
     }
 
     #[test]

@@ -1,27 +1,31 @@
-//! Memory that one step frees and the next takes again.
+//! Settings of the C library's allocator.
 
-/// Has the C library keep what is freed, for the next to ask, instead of giving it back to the system.
+/// Has the C library keep freed memory for reuse instead of returning it to the system.
 ///
-/// A step of training frees as much as it took, hundreds of megabytes, and glibc would return all of it: the next step
-/// then gets every page anew, empty and by way of a page fault. libtorch takes its memory from the same allocator. This is a setting of the
-/// whole process, for a program to call before its first tensor and not for a library. Large blocks that other threads
-/// than the main one take are still given back, and other systems than Linux with glibc keep theirs as they do.
+/// A training step frees the hundreds of megabytes that it allocated. By default glibc returns
+/// them, and the next step gets every page back through a page fault. libtorch uses the same
+/// allocator.
+///
+/// This is a setting of the whole process, for a program to call before its first tensor, not for a
+/// library. It does nothing except on Linux with glibc, and does not hold for large blocks that
+/// threads other than the main one allocate.
 #[allow(unsafe_code)] // A call into the C library.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: sets numbers of the allocator under its own lock, which hold for what is allocated from now on.
+    // SAFETY: changes settings of the allocator under its own lock.
     unsafe {
-        // Large blocks lie on the heap too, rather than being mapped and unmapped one by one, and the heap's end stays.
+        // Allocate large blocks on the heap too, instead of mapping each, and never shrink the
+        // heap.
         libc::mallopt(libc::M_MMAP_MAX, 0);
         libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
     }
 }
 
-/// Gives freed memory back to the system, once: after work whose blocks the next work has no use for.
+/// Returns freed memory to the system once. Useful between phases that need different block sizes.
 #[allow(unsafe_code)] // A call into the C library.
 pub fn release_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: walks the allocator's free blocks under its own locks; nothing that is in use is touched.
+    // SAFETY: releases the allocator's free blocks under its own locks.
     unsafe {
         libc::malloc_trim(0);
     }

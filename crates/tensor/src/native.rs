@@ -1,11 +1,12 @@
-//! What `cpp/portolan.cpp` and `cpp/cuda.cpp` add to tch, and access to a tensor's memory, behind safe functions.
-#![allow(unsafe_code)] // The one place of Portolan where foreign functions are called and foreign memory is written.
+//! Safe functions over `cpp/portolan.cpp`, `cpp/cuda.cpp` and the memory of a tensor.
+#![allow(unsafe_code)] // Calls into C++, and writes to a tensor's memory.
 
-use anyhow::{Result, bail};
 use std::ffi::{CStr, c_char};
 use tch::kind::Element;
 use tch::{Device, Tensor};
 use torch_sys::C_tensor;
+
+use crate::{Error, Result};
 
 unsafe extern "C" {
     fn portolan_free(message: *const c_char);
@@ -28,7 +29,7 @@ unsafe extern "C" {
     fn portolan_set_generator_state(cuda_index: i64, state: *const C_tensor) -> *const c_char;
 }
 
-/// Turns what a C++ function returned into a result.
+/// Turns the message that a C++ function returned into a result.
 pub(crate) fn check(message: *const c_char) -> Result<()> {
     if message.is_null() {
         return Ok(());
@@ -39,11 +40,19 @@ pub(crate) fn check(message: *const c_char) -> Result<()> {
         portolan_free(message);
         text
     };
-    // libtorch appends its own stack trace; its first line says what was wrong.
-    bail!("libtorch: {}", text.lines().next().unwrap_or_default())
+    // libtorch appends its own stack trace. The first line is the message.
+    Err(Error::Libtorch(text.lines().next().unwrap_or_default().to_owned()))
 }
 
-/// Leaves an autocast region when dropped, also when the region panicked.
+/// The tensor that a C++ function returns through its last argument.
+pub(crate) fn new_tensor(call: impl FnOnce(*mut *mut C_tensor) -> *const c_char) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    check(call(&mut out))?;
+    // SAFETY: on success `out` is a new tensor, owned by the `Tensor` made of it.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Leaves an autocast region when dropped, also after a panic.
 struct Region {
     cuda: bool,
     previous: bool,
@@ -51,7 +60,8 @@ struct Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: thread-local settings of libtorch; `Region` exists only after a matching enter.
+        // SAFETY: sets thread-local settings of libtorch. A `Region` exists only after a matching
+        // enter.
         unsafe { portolan_autocast_leave(self.cuda, self.previous) }
     }
 }
@@ -68,9 +78,10 @@ fn in_region<T>(device: Device, enabled: bool, body: impl FnOnce() -> T) -> Resu
 /// Runs `body` with bfloat16 autocast on `device`: matrix products and convolutions in bfloat16,
 /// sums and norms in float32.
 ///
-/// Within the outermost region libtorch keeps the bfloat16 copies of weights that require gradients, and of no others: an
-/// EMA network's are not kept. A pass under `no_grad` over trained weights therefore needs a region of its own; its
-/// copies carry no gradient, and a pass after it in the same region would train nothing.
+/// Within the outermost region libtorch caches the bfloat16 copies of weights that require
+/// gradients. A pass under `no_grad` over such weights therefore needs a region of its own: its
+/// cached copies carry no gradient, and a later pass in the same region would train nothing. The
+/// weights of an EMA network require no gradients and are not cached.
 ///
 /// # Errors
 /// When libtorch refuses autocast on this device.
@@ -78,8 +89,8 @@ pub fn autocast_bf16<T>(device: Device, body: impl FnOnce() -> T) -> Result<T> {
     in_region(device, true, body)
 }
 
-/// Runs `body` with autocast off on `device`, whatever the region around it: what losses need, since a
-/// cast to float32 inside autocast does not keep the matrix products in float32.
+/// Runs `body` with autocast off on `device`, also inside an autocast region. Losses need it:
+/// casting to float32 inside autocast does not keep matrix products in float32.
 ///
 /// # Errors
 /// When libtorch refuses autocast on this device.
@@ -87,15 +98,16 @@ pub fn full_precision<T>(device: Device, body: impl FnOnce() -> T) -> Result<T> 
     in_region(device, false, body)
 }
 
-/// Asks libtorch for algorithms that give the same bits each time; an operation that has none fails.
-pub fn deterministic(on: bool) {
+/// Has libtorch use only algorithms that give the same bits each time. An operation without one
+/// fails.
+pub fn use_deterministic_algorithms(on: bool) {
     // SAFETY: sets two global flags of libtorch.
     unsafe { portolan_set_deterministic(on) }
 }
 
-/// Makes `device`, if it is a GPU, the current one of this thread: CUDA and libtorch put there what names no device of
-/// its own (streams, graphs, page-locked memory). To be called in every thread that works for a GPU;
-/// [`device::choose`](crate::device::choose) does it for the thread that calls it.
+/// Makes `device`, if it is a GPU, the current device of this thread, where CUDA and libtorch put
+/// streams, graphs and page-locked memory. Every thread that works for a GPU must call it;
+/// [`device::choose`](crate::device::choose) does it for the calling thread.
 ///
 /// # Errors
 /// When the device is absent.
@@ -104,10 +116,10 @@ pub fn use_gpu(device: Device) -> Result<()> {
         return Ok(());
     }
     // SAFETY: sets a thread-local setting of CUDA.
-    check(unsafe { portolan_use_gpu(generator_index(device)) })
+    check(unsafe { portolan_use_gpu(cuda_index_of(device)) })
 }
 
-/// Turns TF32 off for convolutions, where PyTorch has it on by default, so that float32 means float32.
+/// Turns TF32 off for convolutions, where PyTorch has it on by default.
 ///
 /// # Errors
 /// When libtorch refuses.
@@ -116,60 +128,53 @@ pub(crate) fn full_float32() -> Result<()> {
     check(unsafe { portolan_full_float32() })
 }
 
-/// A copy of a CPU tensor in page-locked memory, or the tensor itself if it lies there. Not tch's `pin_memory`, which hands
-/// on a device that libtorch 2.11 wants no more and warns of.
+/// A copy of a CPU tensor in page-locked memory, or the tensor itself if it is there already. tch's
+/// `pin_memory` passes a device, of which libtorch 2.11 warns.
 pub(crate) fn pinned(tensor: &Tensor) -> Result<Tensor> {
-    let mut out = std::ptr::null_mut();
-    // SAFETY: on success `out` is a new tensor, owned by the `Tensor` made of it.
-    unsafe {
-        check(portolan_page_locked(tensor.as_ptr(), &mut out))?;
-        Ok(Tensor::from_ptr(out))
-    }
+    // SAFETY: `tensor` lives until the call returns.
+    new_tensor(|out| unsafe { portolan_page_locked(tensor.as_ptr(), out) })
 }
 
-/// A copy on the GPU `device` of a CPU tensor in page-locked memory. Neither the CPU nor the work that is queued on the
-/// GPU waits for it; work queued from now on does.
+/// A copy on the GPU `device` of a CPU tensor in page-locked memory. Neither the CPU nor the GPU's
+/// queued work waits for it; work queued from now on does.
 pub(crate) fn upload_pinned(pinned: &Tensor, device: Device) -> Result<Tensor> {
-    let mut out = std::ptr::null_mut();
-    // SAFETY: on success `out` is a new tensor, owned by the `Tensor` made of it. libtorch keeps page-locked memory from
-    // being reused before the copy is over.
-    unsafe {
-        check(portolan_upload(pinned.as_ptr(), generator_index(device), &mut out))?;
-        Ok(Tensor::from_ptr(out))
-    }
+    // SAFETY: `pinned` lives until the call returns, and libtorch does not reuse its memory before
+    // the copy is over.
+    new_tensor(|out| unsafe { portolan_upload(pinned.as_ptr(), cuda_index_of(device), out) })
 }
 
-/// The most bytes that tensors on this GPU took at one time since the last call, and the memory that graphs captured
-/// before it keep for their replays. (What a graph captured since then needs is counted twice.)
+/// The peak of this GPU's memory in bytes since the last call: the tensors', plus the memory that
+/// graphs captured before then reserve. A graph captured since then is counted twice.
 ///
 /// # Errors
-/// When `device` is no GPU, or absent.
+/// When `device` is not a GPU, or absent.
 pub fn peak_memory(device: Device) -> Result<u64> {
     let mut bytes = 0;
     // SAFETY: writes one number.
-    check(unsafe { portolan_peak_memory(generator_index(device), &mut bytes) })?;
+    check(unsafe { portolan_peak_memory(cuda_index_of(device), &mut bytes) })?;
     Ok(bytes as u64)
 }
 
-/// The bytes of this GPU's memory that no program has taken.
+/// This GPU's free memory in bytes.
 ///
 /// # Errors
-/// When `device` is no GPU, or absent.
+/// When `device` is not a GPU, or absent.
 pub fn free_memory(device: Device) -> Result<u64> {
     let mut bytes = 0;
     // SAFETY: writes one number.
-    check(unsafe { portolan_free_memory(generator_index(device), &mut bytes) })?;
+    check(unsafe { portolan_free_memory(cuda_index_of(device), &mut bytes) })?;
     Ok(bytes as u64)
 }
 
-/// Has libtorch say on standard error where the program waits for a GPU: what no step of training should do.
-pub fn report_waits(on: bool) {
+/// Has libtorch warn on standard error where the program waits for a GPU, which a training step
+/// should never do. It is PyTorch's `torch.cuda.set_sync_debug_mode("warn")`.
+pub fn warn_on_synchronization(on: bool) {
     // SAFETY: sets a global flag of libtorch.
     unsafe { portolan_report_waits(on) }
 }
 
-/// libtorch's own generators are global, one for each device; `-1` stands for the CPU's.
-pub(crate) fn generator_index(device: Device) -> i64 {
+/// The index by which C++ knows a device; −1 is the CPU.
+pub(crate) fn cuda_index_of(device: Device) -> i64 {
     match device {
         Device::Cuda(index) => index as i64,
         _ => -1,
@@ -181,36 +186,31 @@ pub(crate) fn generator_index(device: Device) -> i64 {
 /// # Errors
 /// When the device is absent.
 pub fn generator_state(device: Device) -> Result<Tensor> {
-    let mut out = std::ptr::null_mut();
-    // SAFETY: on success `out` is a new tensor, owned by the `Tensor` made of it.
-    unsafe {
-        check(portolan_generator_state(generator_index(device), &mut out))?;
-        Ok(Tensor::from_ptr(out))
-    }
+    // SAFETY: the call takes nothing but an index.
+    new_tensor(|out| unsafe { portolan_generator_state(cuda_index_of(device), out) })
 }
 
-/// Puts libtorch's own generator of `device` back into a state that [`generator_state`] returned.
+/// Restores a state of libtorch's own generator of `device` that [`generator_state`] returned.
 ///
 /// # Errors
-/// When the device is absent or the bytes are not such a state.
+/// When the device is absent, or the bytes are no such state.
 pub fn set_generator_state(device: Device, state: &Tensor) -> Result<()> {
-    // SAFETY: `state` is a valid tensor, borrowed for the call; libtorch checks its contents.
-    check(unsafe { portolan_set_generator_state(generator_index(device), state.as_ptr()) })
+    // SAFETY: `state` lives until the call returns, and libtorch checks its contents.
+    check(unsafe { portolan_set_generator_state(cuda_index_of(device), state.as_ptr()) })
 }
 
-/// A tensor of this shape on the CPU with the values that `fill` writes, in the tensor's own memory. They are zeros
-/// before.
+/// A new CPU tensor of this shape, whose memory, at first all zeros, `fill` writes.
 ///
-/// libtorch's own threads are not asked to help with the zeros: each thread that did so would get a team of them, and
-/// OpenMP lets the teams of a process sleep between one operation and the next as soon as there are more threads than
-/// cores. Beside a loader that makes its batches so, training on the CPU took almost twice as long.
+/// The zeros are written without libtorch's threads. Every calling thread would get an OpenMP team
+/// of its own, and teams go to sleep between operations once a process has more threads than cores:
+/// with a loader that made its batches that way, training on the CPU took almost twice as long.
 pub fn from_fill<T: Element>(shape: &[i64], fill: impl FnOnce(&mut [T])) -> Tensor {
     let tensor = Tensor::empty(shape, (T::KIND, Device::Cpu));
     let n = tensor.numel();
     if n > 0 {
         let start = tensor.data_ptr().cast::<T>();
-        // SAFETY: the tensor is new, so contiguous and known to nobody else while it is written; it has room for n
-        // numbers of the type from this address on, of which all bits zero are the number zero.
+        // SAFETY: the tensor is new, so it is contiguous and not shared, and it has room for n
+        // numbers of the type T. Zero bytes are the number zero in all of libtorch's types.
         fill(unsafe {
             start.write_bytes(0, n);
             std::slice::from_raw_parts_mut(start, n)
@@ -222,8 +222,9 @@ pub fn from_fill<T: Element>(shape: &[i64], fill: impl FnOnce(&mut [T])) -> Tens
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
     use tch::Kind;
+
+    use super::*;
 
     const CPU: Device = Device::Cpu;
 
@@ -266,7 +267,7 @@ mod tests {
         assert_eq!(x.matmul(&x).kind(), Kind::Float);
     }
 
-    /// What lets an EMA network run in the region of the network that it follows.
+    /// An EMA network may therefore run in the region of the network that it follows.
     #[test]
     fn autocast_keeps_no_copies_of_weights_without_gradients() {
         let x = Tensor::ones([4, 4], (Kind::Float, CPU));

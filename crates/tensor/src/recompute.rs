@@ -1,13 +1,13 @@
-//! Memory for time: parts of a network that are run twice.
+//! Activation checkpointing: parts of a network that run twice to save memory.
 #![allow(unsafe_code)] // A closure goes to cpp/portolan.cpp and is called from there.
 
-use anyhow::Result;
 use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-use crate::native::check;
+use crate::Result;
+use crate::native::new_tensor;
 
 type Body = Box<dyn Fn(&Tensor) -> Tensor + Send>;
 
@@ -21,35 +21,34 @@ unsafe extern "C" {
     ) -> *const c_char;
 }
 
-/// `body(x)`, keeping nothing of what its backward pass needs but `x`: the body is run a second time when gradients are
-/// computed, with the same random numbers and the same autocast (activation checkpointing, Chen et al. 2016, arXiv
-/// 1604.06174). `x` has to require gradients; the body's parameters get theirs as usual.
+/// `body(x)` with activation checkpointing (Chen et al. 2016, arXiv:1604.06174), as
+/// `torch.utils.checkpoint`: of the activations only `x` is kept, and the backward pass runs the
+/// body again, with the same random numbers and the same autocast. `x` must require gradients. The
+/// body's parameters get theirs as usual.
 ///
-/// libtorch runs the body in whichever thread computes the gradients (on a GPU one of its own) and drops it with the last
-/// tensor whose gradient needs it, wherever that is: hence `Send`.
+/// The body is `Send` because libtorch runs it again in the thread that computes the gradients (on
+/// a GPU one of its own), and drops it wherever the last tensor that depends on it is dropped.
 ///
 /// # Errors
 /// When libtorch refuses, or the body panics.
 pub fn recomputed(x: &Tensor, body: impl Fn(&Tensor) -> Tensor + Send + 'static) -> Result<Tensor> {
     let body: Box<Body> = Box::new(Box::new(body));
-    let mut out = std::ptr::null_mut();
-    // SAFETY: the body is handed over, to be released once by `release`; `out` becomes a new tensor, owned by the
-    // `Tensor` made of it. libtorch calls the body here and once in a backward pass, and a graph has one backward pass at a
-    // time: other threads may run and release it (it is `Send`), but never two at once.
-    unsafe {
-        check(portolan_recomputed(x.as_ptr(), Box::into_raw(body).cast(), run, release, &mut out))?;
-        Ok(Tensor::from_ptr(out))
-    }
+    let body = Box::into_raw(body).cast();
+    // SAFETY: libtorch owns the body from here on and calls `release` once. It runs the body here
+    // and in a backward pass. A graph has one backward pass at a time: other threads may run and
+    // release the body (it is `Send`), but never two at once.
+    new_tensor(|out| unsafe { portolan_recomputed(x.as_ptr(), body, run, release, out) })
 }
 
-/// Calls the body; null where it panics, since a panic must not cross into C++.
+/// Calls the body. Returns null if it panics, since a panic must not cross into C++.
 unsafe extern "C" fn run(body: *mut c_void, x: *mut C_tensor) -> *const C_tensor {
-    // SAFETY: `body` is what `recomputed` handed over and not yet released; `x` is a new tensor, owned from here on.
+    // SAFETY: `body` comes from `recomputed` and is not released yet; `x` is a new tensor, owned
+    // here.
     let (body, x) = unsafe { (&*body.cast::<Body>(), Tensor::from_ptr(x)) };
     match catch_unwind(AssertUnwindSafe(|| body(&x))) {
         Ok(y) => {
             let pointer = y.as_ptr();
-            std::mem::forget(y); // C++ owns it now
+            std::mem::forget(y); // C++ owns it now.
             pointer
         }
         Err(_) => std::ptr::null(),
@@ -57,18 +56,19 @@ unsafe extern "C" fn run(body: *mut c_void, x: *mut C_tensor) -> *const C_tensor
 }
 
 unsafe extern "C" fn release(body: *mut c_void) {
-    // SAFETY: called once, for a pointer that `Box::into_raw` made.
+    // SAFETY: called once, with the pointer that `Box::into_raw` made.
     drop(unsafe { Box::from_raw(body.cast::<Body>()) });
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::autocast_bf16;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tch::{Device, Kind};
+
+    use super::*;
+    use crate::autocast_bf16;
 
     const CPU: Device = Device::Cpu;
 
@@ -79,10 +79,7 @@ mod tests {
         let x = Tensor::randn([5, 4], (Kind::Float, CPU)).set_requires_grad(true);
         let of_body = weight.shallow_clone();
         let body = move |x: &Tensor| x.matmul(&of_body).dropout(0.5, true).gelu("none");
-        let y = autocast_bf16(CPU, || match again {
-            true => recomputed(&x, body).unwrap(),
-            false => body(&x),
-        });
+        let y = autocast_bf16(CPU, || if again { recomputed(&x, body).unwrap() } else { body(&x) });
         let y = y.unwrap();
         let _ = Tensor::randn([7], (Kind::Float, CPU)); // the generator has moved on since
         y.to_kind(Kind::Float).square().sum(Kind::Float).backward();

@@ -7,15 +7,15 @@ use tch::{Device, Tensor};
 /// One named tensor of a network.
 #[derive(Debug)]
 pub struct Var {
-    /// Its name, as the Python libraries have it: `layer1.0.conv1.weight`.
+    /// Its name, as in the Python libraries: `layer1.0.conv1.weight`.
     pub name: String,
-    /// The tensor itself; clones are shallow, so that all of them see what the optimizer does.
+    /// The tensor. Clones are shallow, so that all of them see the optimizer's updates.
     pub tensor: Tensor,
-    /// Whether the optimizer moves it. Buffers (running statistics, fixed tables) are only stored.
+    /// Whether it is a parameter, which the optimizer updates, or a buffer, which is only stored.
     pub trained: bool,
 }
 
-/// Collects the named tensors of a network while its layers are made.
+/// Collects the named tensors of a network while its layers are built.
 ///
 /// ```
 /// use portolan_tensor::{Device, Kind, Tensor, Vars};
@@ -26,7 +26,7 @@ pub struct Var {
 /// assert!(weight.requires_grad());
 /// assert_eq!(vars.state()[0].0, "layer1.0.weight");
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Vars {
     device: Device,
     prefix: String,
@@ -39,17 +39,23 @@ impl Vars {
         Vars { device, prefix: String::new(), all: Rc::default() }
     }
 
-    /// Where the tensors live.
+    /// The device of the tensors.
     pub fn device(&self) -> Device {
         self.device
     }
 
-    /// Adds a tensor that the optimizer moves, with these initial values.
+    /// Adds a parameter with these initial values.
+    ///
+    /// # Panics
+    /// When the name is taken.
     pub fn parameter(&self, name: &str, values: Tensor) -> Tensor {
         self.add(name, values.to_device(self.device).set_requires_grad(true), true)
     }
 
-    /// Adds a tensor that is stored but not trained, with these initial values.
+    /// Adds a buffer with these initial values: stored, but not trained.
+    ///
+    /// # Panics
+    /// When the name is taken.
     pub fn buffer(&self, name: &str, values: Tensor) -> Tensor {
         self.add(name, values.to_device(self.device), false)
     }
@@ -62,17 +68,17 @@ impl Vars {
         tensor
     }
 
-    /// What the optimizer moves, in the order it was made.
+    /// The parameters, in the order in which they were added.
     pub fn parameters(&self) -> Vec<(String, Tensor)> {
         self.select(|var| var.trained)
     }
 
-    /// The tensors that are stored but not trained.
+    /// The buffers, in the order in which they were added.
     pub fn buffers(&self) -> Vec<(String, Tensor)> {
         self.select(|var| !var.trained)
     }
 
-    /// Parameters and buffers: everything a checkpoint must hold.
+    /// Parameters and buffers: all that a checkpoint must hold.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         self.select(|_| true)
     }
@@ -96,7 +102,7 @@ impl<T: std::fmt::Display> std::ops::Div<T> for &Vars {
     }
 }
 
-/// Puts `prefix.` before every name: how several networks share one checkpoint.
+/// Puts `prefix.` before every name, for several networks in one checkpoint.
 pub fn prefixed(prefix: &str, state: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
     state.into_iter().map(|(name, tensor)| (format!("{prefix}.{name}"), tensor)).collect()
 }

@@ -1,8 +1,8 @@
-//! Layers with what follows them, against the same by libtorch's own operations.
+//! Fused layers against the same computed by libtorch's own operations.
 #![allow(clippy::unwrap_used)]
 
-use portolan_tensor::distributed::Running;
-use portolan_tensor::fused::{Then, batch_norm, convolution, packed};
+use portolan_tensor::distributed::RunningStats;
+use portolan_tensor::fused::{Epilogue, batch_norm, convolution, pack_weight};
 use portolan_tensor::{Device, Kind, Tensor, channels_last, seed};
 
 const EPS: f64 = 1e-5;
@@ -11,20 +11,20 @@ fn random(shape: &[i64], kind: Kind) -> Tensor {
     Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(kind)
 }
 
-/// Output, gradients of x, weight, bias and add, and running statistics.
+/// The output, the gradients of x, weight, bias and add, and the running statistics.
 type Made = Vec<Tensor>;
 
-/// [`batch_norm`] of these tensors, in their precision.
+/// [`batch_norm`] of these tensors in their precision.
 fn fused(inputs: &[Tensor; 5], groups: i64, with_add: bool, relu: bool) -> Made {
     let [x, weight, bias, add, dy] = inputs.each_ref().map(|t| leaf(t, t.kind()));
     let (mean, var) = (bias.detach().zeros_like(), bias.detach().ones_like());
-    let running = Running { mean: &mean, var: &var, momentum: 0.1 };
-    let then = Then { add: with_add.then_some(&add), relu };
+    let running = RunningStats { mean: &mean, var: &var, momentum: 0.1 };
+    let then = Epilogue { add: with_add.then_some(&add), relu };
     let y = batch_norm(&x, Some((&weight, &bias)), &running, groups, EPS, then).unwrap();
     gradients(y, &dy, [x, weight, bias, add], mean, var, with_add)
 }
 
-/// The same by libtorch's own operations, a group at a time and in float64.
+/// The same by libtorch's own operations, one group at a time and in float64.
 fn by_parts(inputs: &[Tensor; 5], groups: i64, with_add: bool, relu: bool) -> Made {
     let [x, weight, bias, add, dy] = inputs.each_ref().map(|t| leaf(t, Kind::Double));
     let (mut y, mut means, mut vars) = (vec![], vec![], vec![]);
@@ -67,8 +67,9 @@ fn gradients(
 #[test]
 fn batch_norm_with_what_follows_is_that_of_its_parts() {
     seed(0);
-    // Channels in and out of registers of sixteen, places in and out of blocks of rows; and none of them. Groups have six rows or
-    // more: three numbers may lie so near each other that float32 loses their variance.
+    // Channels that fill registers of sixteen and that do not, rows that fill blocks and that do
+    // not, and inputs without height and width. Groups have at least six rows: three numbers may be
+    // so close that float32 loses their variance.
     let shapes: [&[i64]; 4] = [&[12, 16, 5, 5], &[4, 21, 9, 8], &[24, 3, 1, 1], &[24, 37]];
     for (shape, kind) in shapes.iter().flat_map(|s| [(s, Kind::Float), (s, Kind::Double)]) {
         for (groups, last, with_add, relu) in [
@@ -84,7 +85,8 @@ fn batch_norm_with_what_follows_is_that_of_its_parts() {
             };
             let channels = &shape[1..2];
             let inputs = [
-                laid_out(random(shape, kind) * 2.0 + 30.0), // far from zero: sums of squares would not do
+                // Far from zero, where sums of squares are not precise enough.
+                laid_out(random(shape, kind) * 2.0 + 30.0),
                 random(channels, kind),
                 random(channels, kind),
                 laid_out(random(shape, kind)),
@@ -108,8 +110,8 @@ fn batch_norm_keeps_a_nan_and_refuses_single_values() {
     seed(2);
     let affine = random(&[16], Kind::Float);
     let (mean, var) = (affine.zeros_like(), affine.ones_like());
-    let running = || Running { mean: &mean, var: &var, momentum: 0.1 };
-    let relu = Then { add: None, relu: true };
+    let running = || RunningStats { mean: &mean, var: &var, momentum: 0.1 };
+    let relu = Epilogue { add: None, relu: true };
     let norm = |x: &Tensor| batch_norm(x, Some((&affine, &affine)), &running(), 1, EPS, relu);
     let y = norm(&Tensor::full([4, 16], f64::NAN, (Kind::Float, Device::Cpu))).unwrap();
     assert!(bool::try_from(y.isnan().all()).unwrap(), "a ReLU must not hide a diverged run");
@@ -126,7 +128,8 @@ fn a_packed_convolution_is_one_by_its_parts() {
         let mut kept = None;
         for (batch, size) in [(3, 14), (2, 10)] {
             let x = channels_last(&random(&[batch, inputs, size, size], Kind::Float));
-            let kept = kept.get_or_insert_with(|| packed(&weight, &x, stride, padding).unwrap());
+            let kept =
+                kept.get_or_insert_with(|| pack_weight(&weight, &x, stride, padding).unwrap());
             let plain = x.conv2d(&weight, Some(&bias), [stride; 2], [padding; 2], [1, 1], 1);
             for (with_add, relu) in [(false, false), (false, true), (true, true), (true, false)] {
                 let add = channels_last(&plain.randn_like());
@@ -134,7 +137,7 @@ fn a_packed_convolution_is_one_by_its_parts() {
                 if relu {
                     expected = expected.relu();
                 }
-                let then = Then { add: with_add.then_some(&add), relu };
+                let then = Epilogue { add: with_add.then_some(&add), relu };
                 let y = convolution(&x, kept, &bias, stride, padding, then).unwrap();
                 assert!(
                     y.allclose(&expected, 1e-5, 1e-5, false),

@@ -55,7 +55,7 @@ impl Clock {
     /// Adds the time since the end of the stage before to this one.
     pub fn end(&mut self, stage: Stage) {
         let Some(device) = self.device else { return };
-        device::wait(device);
+        device::synchronize(device);
         let now = Instant::now();
         self.seconds[stage as usize] += now.duration_since(self.last).as_secs_f64();
         self.last = now;

@@ -143,6 +143,6 @@ impl TrainConfig {
         );
         ensure!(self.clip_gradients >= 0.0, "clip_gradients is {}", self.clip_gradients);
         self.optimizer.validate()?;
-        self.schedule.validate(self.epochs)
+        Ok(self.schedule.validate(self.epochs)?)
     }
 }

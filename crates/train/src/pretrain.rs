@@ -53,7 +53,7 @@ pub fn pretrain(task: &mut dyn Task, job: &Job) -> Result<Outcome> {
 /// When a setting is out of range.
 pub fn optimizer(config: &TrainConfig, method: &dyn Method) -> Result<Optimizer> {
     let groups = config.decay.apply(method.params());
-    Optimizer::new(config.optimizer.clone(), config.base_rate(), groups)
+    Ok(Optimizer::new(config.optimizer.clone(), config.base_rate(), groups)?)
 }
 
 /// Where training starts, or starts again after a rollback.

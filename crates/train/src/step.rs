@@ -45,7 +45,7 @@ pub(crate) fn schedule(training: &mut Training, cx: &StepContext) -> Result<()> 
     if let Some(weight_decay) = config.weight_decay(plan, cx.step) {
         optimizer.set_weight_decay(weight_decay)?;
     }
-    optimizer.schedule(config.rate(plan, cx.step), cx.epoch)
+    Ok(optimizer.schedule(config.rate(plan, cx.step), cx.epoch)?)
 }
 
 /// The step itself, which is the same at every step but for what tensors hold.

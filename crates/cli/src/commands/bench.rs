@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use portolan_data::Dataset;
 use portolan_evaluate::{features, knn_top1};
 use portolan_method::ImageMethod;
-use portolan_tensor::{Device, device, peak_memory, report_waits};
+use portolan_tensor::{Device, device, peak_memory, warn_on_synchronization};
 use portolan_train::{Clock, Stage};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -124,15 +124,15 @@ fn measure(job: &Job, args: &BenchArgs) -> Result<Row> {
     let mut work = Work::new(&config, &*method, device, images)?;
     work.steps(&mut *method, WARM_UP, &mut Clock::stopped())?;
     if device.is_cuda() {
-        report_waits(true);
+        warn_on_synchronization(true);
         work.steps(&mut *method, 1, &mut Clock::stopped())?;
-        report_waits(false);
+        warn_on_synchronization(false);
         peak_memory(device)?;
     }
-    device::wait(device);
+    device::synchronize(device);
     let started = Instant::now();
     work.steps(&mut *method, args.steps, &mut Clock::stopped())?;
-    device::wait(device);
+    device::synchronize(device);
     let seconds = started.elapsed().as_secs_f64();
     let peak_bytes = device.is_cuda().then(|| peak_memory(device)).transpose()?;
 

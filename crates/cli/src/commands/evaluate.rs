@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use portolan_data::Dataset;
-use portolan_encoders::{Encoder, EncoderConfig, build};
+use portolan_encoders::{Encoder, build};
 use portolan_evaluate::{
     Features, FinetuneConfig, Finetuning, LinearConfig, LinearProbe, Scores, Shots,
     features_of_draw, finetune, knn_votes, linear_sweep, low_shot, to_finetune,
@@ -199,12 +199,13 @@ const FINETUNED: &str = "fine-tuned";
 fn finetuned(on: &Subject) -> Result<Vec<Figure>> {
     let epochs = on.args.finetune_epochs;
     let (config, images) = (&on.trained.config, on.bank.ids.len());
-    let recipe = match config {
-        EncoderConfig::Vit(_) => FinetuneConfig::vit(epochs),
-        EncoderConfig::Resnet(_) => FinetuneConfig::resnet(epochs),
+    let recipe = if config.is_transformer() {
+        FinetuneConfig::vit(epochs)
+    } else {
+        FinetuneConfig::resnet(epochs)
     };
     // What MAE's settings are not made for: fewer than 32 steps an epoch, and images too small to lose a third.
-    let most = if matches!(config, EncoderConfig::Vit(_)) { images / 32 } else { images };
+    let most = if config.is_transformer() { images / 32 } else { images };
     let recipe = FinetuneConfig {
         batch_size: recipe.batch_size.min(most.max(2)),
         erasing: if on.trained.shows_small_images() { 0.0 } else { recipe.erasing },

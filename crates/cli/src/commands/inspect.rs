@@ -1,7 +1,7 @@
 //! `portolan inspect`: a run, an encoder or a data set in a few lines.
 
 use anyhow::Result;
-use portolan_interchange::{Found, Shown};
+use portolan_interchange::{LoadedEncoder, Preprocessing};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -31,12 +31,12 @@ fn is_images(path: &Path) -> bool {
 }
 
 fn inspect_encoder(path: &Path) -> Result<()> {
-    let found = Found::open(path, None)?;
+    let found = LoadedEncoder::open(path, None)?;
     print_load_summary(&found, path);
-    let Shown { resize, size, interpolation, mean, std, grayscale } = found.shown;
+    let Preprocessing { resize, size, interpolation, mean, std, grayscale } = found.preprocessing;
     let how = format!("{interpolation:?}").to_lowercase();
     let gray = if grayscale { ", in gray" } else { "" };
-    println!("encoder    {}, {} tensors", found.encoder.name(), found.tensors.len());
+    println!("encoder    {}, {} tensors", found.config.name(), found.tensors.len());
     println!("images     short side to {resize} ({how}), middle {size} × {size}{gray}");
     println!("normalized mean {mean:?}, deviation {std:?}");
     Ok(())

@@ -18,7 +18,7 @@ pub(crate) fn patches(args: &PatchesArgs) -> Result<ExitCode> {
     let shown = read(&args.images, &view_of(&config)?, device)?;
     make_folder(&args.out)?;
     let maps: Vec<Tensor> =
-        shown.iter().map(|one| no_grad(|| vit.map(&one.x, /* train */ false))).collect();
+        shown.iter().map(|one| no_grad(|| vit.feature_map(&one.x, /* train */ false))).collect();
     let colors = patch_colors(&Tensor::cat(&maps, 0))?;
     for (i, one) in shown.iter().enumerate() {
         let colors = enlarged(&to_picture(&colors.get(i as i64))?, one.image.width());

@@ -53,7 +53,10 @@ pub(crate) fn self_test(args: &SelfTestArgs) -> Result<ExitCode> {
     check("page-locked upload", &|| on_gpu(uploads));
     check("failed capture", &|| on_gpu(failed_capture));
     check("capture", &|| on_gpu(capture));
-    let alone = |device| distributed::check_alone(device).map(|()| "all collectives".to_owned());
+    let alone = |device| {
+        distributed::check_alone(device)?;
+        Ok("all collectives".to_owned())
+    };
     check("gloo, one process", &|| alone(Device::Cpu).map(Outcome::Passed));
     check("nccl, one process", &|| on_gpu(alone));
     for method in METHODS {
@@ -148,14 +151,14 @@ fn uploads(device: Device) -> Result<String> {
 fn failed_capture(device: Device) -> Result<String> {
     leave_default_stream(device)?;
     let x = Tensor::rand([1000], (Kind::Float, device));
-    let failed = Graph::capture(|| {
+    let failed = Graph::capture(|| -> Result<_> {
         let drawn = x.rand_like();
         Ok(drawn.f_sum(Kind::Float)?.f_double_value(&[])?) // waits for the GPU, which a graph cannot
     });
     let error = failed.err().context("a capture that waits for the GPU went through")?;
     let mean = x.f_rand_like()?.f_mean(Kind::Float)?.double_value(&[]);
     ensure!((mean - 0.5).abs() < 0.1, "random numbers have the mean {mean} afterwards");
-    let (graph, _sum) = Graph::capture(|| Ok(x.rand_like().f_sum(Kind::Float)?))?;
+    let (graph, _sum) = Graph::capture(|| anyhow::Ok(x.rand_like().f_sum(Kind::Float)?))?;
     graph.replay()?;
     Ok(format!("refused ({error:#}); random numbers, memory and a further capture work"))
 }
@@ -164,7 +167,7 @@ fn failed_capture(device: Device) -> Result<String> {
 fn capture(device: Device) -> Result<String> {
     leave_default_stream(device)?;
     let x = Tensor::zeros([1000], (Kind::Float, device));
-    let (graph, (sum, drawn)) = Graph::capture(|| {
+    let (graph, (sum, drawn)) = Graph::capture(|| -> Result<_> {
         let _ = no_grad(|| x.shallow_clone().g_add_scalar_(1.0));
         Ok((x.f_sum(Kind::Float)?, x.f_rand_like()?))
     })?;

@@ -30,7 +30,7 @@ pub(crate) fn build_method(config: &RunConfig, device: Device) -> Result<BoxedMe
             (2 * splits).max(micro.next_multiple_of(splits))
         );
     }
-    config.encoder.check_size(i64::from(config.evaluation.size)).context("in the evaluation")?;
+    config.encoder.validate_size(i64::from(config.evaluation.size)).context("in the evaluation")?;
     seed(stream(config.seed, Purpose::Libtorch, &[]).random());
     (entry.build)(config.settings.clone(), &config.encoder, views, device)
 }

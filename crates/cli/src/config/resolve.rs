@@ -42,15 +42,15 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<Resolved> {
         }
     }
     if let Some(name) = &args.encoder {
-        let named = Table::try_from(portolan_encoders::EncoderConfig::named(name)?)?;
+        let config = portolan_encoders::EncoderConfig::named(name)?;
+        let named = Table::try_from(&config)?;
         let encoder = table["encoder"].as_table_mut().context("the recipe has no encoder")?;
         if named["family"] != encoder["family"] {
             *encoder = named;
         } else {
             // The recipe's own choices, such as the stem, stay as they are.
-            let named_by = ["arch", "width", "depth", "heads", "patch", "image"];
-            for (key, value) in named.into_iter().filter(|(key, _)| named_by.contains(&&**key)) {
-                encoder.insert(key, value);
+            for key in config.size_keys() {
+                encoder.insert((*key).to_owned(), named[*key].clone());
             }
         }
     }

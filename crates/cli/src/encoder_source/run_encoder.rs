@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use portolan_encoders::{Encoder, EncoderConfig, Vit, build};
-use portolan_interchange::Shown;
+use portolan_interchange::Preprocessing;
 use portolan_method::ImageMethod;
 use portolan_tensor::{Device, Vars, io};
 use portolan_train::{Checkpoint, newest, optimizer};
@@ -30,7 +30,7 @@ pub(crate) fn config_of(run: &Path) -> Result<RunConfig> {
 ///
 /// # Errors
 /// When the views have no normalization.
-pub(crate) fn shown(config: &RunConfig) -> Result<Shown> {
+pub(crate) fn shown(config: &RunConfig) -> Result<Preprocessing> {
     let (mean, std) = config.normalization().context("the run's views have no normalization")?;
     Ok(config.evaluation.shown(mean, std))
 }
@@ -40,7 +40,13 @@ pub(crate) fn shown(config: &RunConfig) -> Result<Shown> {
 /// # Errors
 /// When the file cannot be written.
 pub(crate) fn write(encoder: &dyn Encoder, config: &RunConfig, path: &Path) -> Result<()> {
-    portolan_interchange::write(path, encoder, &config.encoder, &shown(config)?, &config.method)
+    Ok(portolan_interchange::write(
+        path,
+        encoder,
+        &config.encoder,
+        &shown(config)?,
+        &config.method,
+    )?)
 }
 
 /// The trained encoder of the run in this folder: from its `encoder.safetensors`, or from the newest
@@ -85,8 +91,8 @@ fn new_vit(run: &Path, config: &RunConfig, device: Device) -> Result<Vit> {
             config.encoder.name()
         )
     };
-    config.encoder.check_size(i64::from(config.evaluation.size)).context("in the evaluation")?;
-    Vit::new(vit, &Vars::new(device))
+    config.encoder.validate_size(i64::from(config.evaluation.size)).context("in the evaluation")?;
+    Ok(Vit::new(vit, &Vars::new(device))?)
 }
 
 /// Copies the run's trained values into an encoder's tensors.
@@ -99,7 +105,7 @@ fn fill(vars: &Vars, run: &Path, config: &RunConfig, device: Device) -> Result<(
     }
     let method = load_method(run, config, device)?;
     let trained = method.encoder().vars().state().into_iter().collect();
-    io::copy_into(&vars.state(), &trained)
+    Ok(io::copy_into(&vars.state(), &trained)?)
 }
 
 /// Brings a method to where the run's newest checkpoint left it.

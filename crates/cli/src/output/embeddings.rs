@@ -55,7 +55,7 @@ impl Form {
             Form::Parquet => parquet(features, images)?,
             Form::Safetensors => return safetensors(path, features, images),
         };
-        io::write_atomic(path, &bytes)
+        Ok(io::write_atomic(path, &bytes)?)
     }
 }
 
@@ -133,7 +133,7 @@ fn safetensors(path: &Path, features: &Tensor, images: &Images) -> Result<()> {
     if let Some(labels) = &images.labels {
         tensors.push(("labels".to_owned(), Tensor::from_slice(labels)));
     }
-    io::save(path, &tensors, &BTreeMap::new())
+    Ok(io::save(path, &tensors, &BTreeMap::new())?)
 }
 
 fn parquet(features: &Tensor, images: &Images) -> Result<Vec<u8>> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use portolan_encoders::Encoder;
-use portolan_interchange::{Shown, built_by, hub_config};
+use portolan_interchange::{Preprocessing, hub_config, python};
 use portolan_report::Report;
 use portolan_tensor::io::write_atomic;
 use std::path::Path;
@@ -33,19 +33,19 @@ pub(crate) fn write(
         serde_json::to_string_pretty(&described)?.as_bytes(),
     )?;
     let card = card(encoder, config, &shown, Report::read(run).ok().as_ref());
-    write_atomic(&folder.join("README.md"), card.as_bytes())
+    Ok(write_atomic(&folder.join("README.md"), card.as_bytes())?)
 }
 
 /// The model card: what it is, what it was made of, what it reached, how to load it.
 fn card(
     encoder: &dyn Encoder,
     config: &RunConfig,
-    shown: &Shown,
+    shown: &Preprocessing,
     report: Option<&Report>,
 ) -> String {
     let name = config.encoder.name();
     let training = &config.training;
-    let builder = built_by(&config.encoder);
+    let python = python(&config.encoder);
     let mut card = format!(
         "---\ntags:\n- image-feature-extraction\n- self-supervised\n- {method}\nlibrary_name: {library}\n---\n\n\
          # {name}, pretrained by {method} without labels\n\n\
@@ -56,7 +56,7 @@ fn card(
          | training | {epochs} epochs in batches of {batch} |\n\
          | shown as | short side to {resize} ({interpolation}), middle {size} × {size}, mean {mean:?}, deviation {std:?} |\n",
         method = config.method,
-        library = if builder.starts_with("timm") { "timm" } else { "portolan" },
+        library = if python.timm { "timm" } else { "portolan" },
         width = encoder.width(),
         size = shown.size,
         version = env!("CARGO_PKG_VERSION"),
@@ -73,8 +73,8 @@ fn card(
     if let Some(report) = report {
         card += &figures(report);
     }
-    card += &format!("\nBuilt by {builder}.\n");
-    if builder.starts_with("timm") {
+    card += &format!("\nBuilt by {}.\n", python.builder);
+    if python.timm {
         card += "\n```python\nimport timm\nencoder = timm.create_model(\"local-dir:THIS_FOLDER\", pretrained=True)\n```\n";
     }
     card + "\nThe license is the publisher's to choose.\n"

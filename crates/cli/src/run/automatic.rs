@@ -369,11 +369,7 @@ impl Case<'_> {
 
 /// What sizes of views are multiples of, in pixels.
 fn unit(encoder: &EncoderConfig, photos: bool) -> u32 {
-    match encoder {
-        EncoderConfig::Vit(vit) => vit.patch as u32,
-        EncoderConfig::Resnet(_) if photos => 8,
-        EncoderConfig::Resnet(_) => 4,
-    }
+    encoder.patch().map_or(if photos { 8 } else { 4 }, |patch| patch as u32)
 }
 
 /// Sets the value at a path; the tables on the way exist.

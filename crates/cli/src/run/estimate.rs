@@ -103,7 +103,7 @@ fn seconds_of_a_step(
         let mut step = |n: u64| -> Result<f64> {
             let now = Instant::now();
             work.steps(method, n, &mut Clock::stopped())?;
-            device::wait(device);
+            device::synchronize(device);
             Ok(now.elapsed().as_secs_f64())
         };
         let first = step(1)?;

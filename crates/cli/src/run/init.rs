@@ -1,7 +1,7 @@
 //! `--init`: a method that begins with an encoder that is trained already.
 
 use anyhow::{Context, Result, ensure};
-use portolan_interchange::Found;
+use portolan_interchange::LoadedEncoder;
 use portolan_method::ImageMethod;
 use portolan_tensor::Tensor;
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ pub(crate) fn start_from(path: &Path, config: &RunConfig, method: &dyn ImageMeth
         of_a_run if of_a_run.exists() => of_a_run,
         _ => path.to_owned(),
     };
-    let found = Found::open(&file, Some(&config.encoder)).context("in --init")?;
+    let found = LoadedEncoder::open(&file, Some(&config.encoder)).context("in --init")?;
     print_load_summary(&found, &file);
     let names: Vec<String> =
         method.encoder().vars().state().into_iter().map(|(name, _)| name).collect();

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use portolan_method::ImageMethod;
 use portolan_tensor::distributed::{self, Launch};
-use portolan_tensor::{Device, Tensor, seed};
+use portolan_tensor::{Device, Error, Tensor, seed};
 
 /// How long a process waits for another, in seconds: one that has ended is noticed at once, one that only stands still
 /// (a slow disk, a stopped process) may go on.
@@ -51,7 +51,7 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         // Whatever libtorch has to say about it, the error that led here matters more.
-        let _ = distributed::abandon();
+        let _ = distributed::abort();
     }
 }
 
@@ -63,8 +63,8 @@ pub(crate) fn join(launch: Option<&Launch>, device: Device) -> Result<Membership
     let Some(launch) = launch else { return Ok(Membership) };
     // A layer that loses the others has no other way to say so than to panic: that is no fault of the program.
     let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| match info.payload().downcast_ref::<String>() {
-        Some(text) if text.contains(distributed::LOST) => eprintln!("error: {text}"),
+    std::panic::set_hook(Box::new(move |info| match info.payload().downcast_ref() {
+        Some(error @ Error::Lost { .. }) => eprintln!("error: {}", error.with_causes()),
         _ => usual(info),
     }));
     distributed::join(launch, device, PATIENCE)?;
@@ -205,9 +205,11 @@ mod tests {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        for mut child in
-            start("run::process_group::tests::a_process_that_fails_leaves_the_others", 2, folder.path())
-        {
+        for mut child in start(
+            "run::process_group::tests::a_process_that_fails_leaves_the_others",
+            2,
+            folder.path(),
+        ) {
             assert!(child.wait().unwrap().success());
         }
     }

@@ -20,7 +20,7 @@ pub(crate) fn set_up(device: &str, threads: Option<usize>) -> Result<Setup> {
     ensure!(threads >= 1, "--threads is 0; at least one is needed");
     let device = device::choose(device)?;
     tch::set_num_threads(threads as i32);
-    portolan_tensor::deterministic(!device.is_cuda());
+    portolan_tensor::use_deterministic_algorithms(!device.is_cuda());
     tch::Cuda::cudnn_set_benchmark(device.is_cuda());
     Ok(Setup { device, threads })
 }

@@ -1,4 +1,4 @@
-//! Pickles that Python wrote, and some that it would not.
+//! Pickles as Python writes them, and malformed ones.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -8,12 +8,12 @@ fn of(bytes: &[u8]) -> Result<Pickle> {
 }
 
 fn refused(bytes: &[u8]) -> String {
-    format!("{:#}", of(bytes).err().expect("a pickle to be refused"))
+    of(bytes).expect_err("a pickle to be refused").to_string()
 }
 
 #[test]
 fn what_would_be_called_is_refused_by_its_name() {
-    // By its name, and by texts on the stack, as protocol 4 has it.
+    // Named in the operation, and by texts on the stack as in protocol 4.
     for harm in [
         &b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00ls\x85R."[..],
         b"\x80\x04\x8c\x05posix\x8c\x06system\x93.",
@@ -49,7 +49,7 @@ fn a_pickle_cut_short_anywhere_is_an_error() {
 
 #[test]
 fn towers_and_avalanches_cost_their_own_length() {
-    // A list in a list in a list, and a list that holds the one before it twice, two hundred times over.
+    // A million nested lists; and two hundred lists, each of which holds the one before it twice.
     let tower = [vec![b']'; 1_000_000], vec![b'a'; 999_999], vec![b'.']].concat();
     assert_eq!(of(&tower).unwrap().values().len(), 1_000_000);
     let mut avalanche = b"]q\x00".to_vec();

@@ -1,6 +1,6 @@
 //! What a step is given by the CPU, kept for steps that are captured in a graph.
 
-use portolan_tensor::{Tensor, number, upload};
+use portolan_tensor::{Tensor, scalar, upload};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
@@ -44,7 +44,7 @@ impl StepInputs {
         let place = self.next.replace(self.next.get() + 1);
         if place == slots.len() {
             let tensor = match &make {
-                Make::Number(of) => number(of(cx), cx.device),
+                Make::Number(of) => scalar(of(cx), cx.device),
                 Make::Tensor(make) => upload(&make(cx), cx.device),
             };
             slots.push(Slot { micro_batch: cx.micro_batch, make, tensor });

@@ -49,7 +49,7 @@ fn settings_of_every_method_suit_any_images_and_machine() {
                 view.validate().expect(&what);
                 let side = i64::from(view.size());
                 if method.name != "jigsaw" {
-                    config.encoder.check_size(side).expect(&what);
+                    config.encoder.validate_size(side).expect(&what);
                 }
             }
             let batch = config.training.batch_size;

@@ -1,7 +1,7 @@
 //! A recipe's views at another size.
 
 use portolan_augment::{Op, Views};
-use portolan_encoders::{Arch, EncoderConfig, Stem};
+use portolan_encoders::EncoderConfig;
 
 /// From the size of a recipe's plain view to another.
 pub(super) struct Scale {
@@ -74,32 +74,6 @@ fn side(views: &Views) -> u32 {
 
 /// About how many bytes training keeps for the views of an image, in float32: what layers hand to each other.
 pub(super) fn bytes(views: &[Views], encoder: &EncoderConfig) -> u64 {
-    let of = |views: &Views| views.count as f64 * activations(encoder, f64::from(side(views)));
+    let of = |views: &Views| views.count as f64 * encoder.activations(f64::from(side(views)));
     (4.0 * views.iter().map(of).sum::<f64>()) as u64
-}
-
-/// Numbers that the backward pass of a view of this side needs.
-fn activations(encoder: &EncoderConfig, side: f64) -> f64 {
-    match encoder {
-        // A ResNet-18 of width 64 at 224 px keeps some 20 million, a ResNet-50 some 4 times as many.
-        EncoderConfig::Resnet(resnet) => {
-            let deep = match resnet.arch {
-                Arch::ResNet18 => 1.0,
-                Arch::ResNet34 => 1.7,
-                Arch::ResNet50 => 4.0,
-            };
-            let stem = match resnet.stem {
-                Stem::Imagenet => 1.0,
-                Stem::CifarStrided => 4.0,
-                Stem::Cifar => 16.0,
-            };
-            2e7 * deep * stem * resnet.width as f64 / 64.0 * (side / 224.0).powi(2)
-        }
-        // A block keeps some 17 numbers for each one of a token, and the attention of every pair.
-        EncoderConfig::Vit(vit) => {
-            let tokens = (side / vit.patch as f64).powi(2) + 1.0;
-            let (width, heads) = (vit.width as f64, vit.heads as f64);
-            vit.depth as f64 * tokens * (17.0 * width + 2.0 * heads * tokens)
-        }
-    }
 }

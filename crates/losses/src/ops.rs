@@ -1,9 +1,9 @@
-//! Steps that several objectives share.
+//! Operations that several losses share.
 
 use portolan_tensor::{Reduction, Tensor};
 
-/// The vectors along the last dimension brought to length one; a zero vector stays zero, as in
-/// `torch.nn.functional.normalize`.
+/// `[…, dim]` with the vectors along the last dimension scaled to length one, as
+/// `torch.nn.functional.normalize`. A zero vector stays zero.
 pub fn l2_normalize(x: &Tensor) -> Tensor {
     x / x.norm_scalaropt_dim(2, [-1], true).clamp_min(1e-12)
 }
@@ -15,7 +15,7 @@ pub(crate) fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Tensor {
     logits.cross_entropy_loss::<Tensor>(targets, None, Reduction::Mean, IGNORE_INDEX, 0.0)
 }
 
-/// The square matrix with zeros on its diagonal.
+/// A square matrix with its diagonal set to zero.
 pub(crate) fn off_diagonal(matrix: &Tensor) -> Tensor {
     matrix.triu(1) + matrix.tril(-1)
 }

@@ -1,21 +1,22 @@
-//! What every loss does with its inputs first.
+//! Checks of a loss's inputs, and the precision in which it computes.
 
-use anyhow::{Result, ensure};
 use portolan_tensor::{Kind, Tensor, full_precision};
 
-/// An input and the name that an error calls it by.
+use crate::{Error, Result};
+
+/// An input and its name in error messages.
 pub(crate) type Named<'a> = (&'a str, &'a Tensor);
 
 /// The shape of a `[batch, dim]` input with at least `least` rows.
 pub(crate) fn rows((name, x): Named, least: i64) -> Result<(i64, i64)> {
     let shape = x.size();
     let &[batch, dim] = shape.as_slice() else {
-        anyhow::bail!("`{name}` must have the shape [batch, dim], but has {shape:?}");
+        let message = format!("`{name}` must have the shape [batch, dim], but has {shape:?}");
+        return Err(Error::Shape(message));
     };
-    ensure!(
-        batch >= least,
-        "`{name}` has {batch} row(s), and this loss needs a batch of at least {least}"
-    );
+    if batch < least {
+        return Err(Error::SmallBatch { name: name.to_owned(), rows: batch, least });
+    }
     Ok((batch, dim))
 }
 
@@ -28,42 +29,42 @@ pub(crate) fn pair(a: Named, b: Named, least: i64) -> Result<(i64, i64)> {
 /// Refuses two inputs of different shapes.
 pub(crate) fn same_shape((name_a, a): Named, (name_b, b): Named) -> Result<()> {
     let (shape_a, shape_b) = (a.size(), b.size());
-    ensure!(
-        shape_a == shape_b,
-        "`{name_a}` has the shape {shape_a:?} and `{name_b}` {shape_b:?}; they must be equal"
-    );
+    if shape_a != shape_b {
+        return Err(Error::Shape(format!(
+            "`{name_a}` has the shape {shape_a:?} and `{name_b}` {shape_b:?}; they must be equal"
+        )));
+    }
     Ok(())
 }
 
 /// Refuses a setting that is not a positive number.
 pub(crate) fn positive(name: &str, value: f64) -> Result<()> {
-    ensure!(value > 0.0 && value.is_finite(), "`{name}` is {value}, but must be positive");
-    Ok(())
+    if value > 0.0 && value.is_finite() {
+        return Ok(());
+    }
+    Err(Error::NotPositive { name: name.to_owned(), value })
 }
 
-/// Computes `body` of `inputs` in float32 (float64 where an input is), whatever the region around it.
+/// Computes `body` of `inputs` in float32, or float64 if one of them is, with autocast off.
 pub(crate) fn in_float<T, const N: usize>(
     inputs: [&Tensor; N],
     body: impl FnOnce([Tensor; N]) -> T,
 ) -> Result<T> {
     let device = inputs[0].device();
-    for input in inputs {
-        ensure!(
-            input.device() == device,
-            "the inputs of a loss lie on {device:?} and {:?}; move them to one device",
-            input.device()
-        );
+    if let Some(other) = inputs.iter().map(|input| input.device()).find(|other| *other != device) {
+        return Err(Error::Devices { first: device, other });
     }
     let double = inputs.iter().any(|input| input.kind() == Kind::Double);
     let kind = if double { Kind::Double } else { Kind::Float };
-    full_precision(device, || body(inputs.map(|input| input.to_kind(kind))))
+    Ok(full_precision(device, || body(inputs.map(|input| input.to_kind(kind))))?)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
     use portolan_tensor::{Device, autocast_bf16};
+
+    use super::*;
 
     fn zeros(shape: &[i64]) -> Tensor {
         Tensor::zeros(shape, (Kind::Float, Device::Cpu))

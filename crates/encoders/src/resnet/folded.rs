@@ -1,22 +1,25 @@
-//! ResNets whose batch norms are folded into their convolutions, for features of many images without training.
+//! ResNets with batch norms folded into the convolutions, for inference on many images.
 
-use crate::layers::{BatchNorm, Conv2d};
-use portolan_tensor::fused::{self, Then};
+use portolan_tensor::fused::{self, Epilogue};
 use portolan_tensor::{Tensor, no_grad};
 use std::cell::OnceCell;
 
-/// A convolution with the batch norm that follows it: in evaluation mode that is a scale of its weight and a bias.
+use crate::layers::{BatchNorm, Conv2d};
+
+/// A convolution with the batch norm that follows it, which in evaluation mode scales its weight
+/// and adds a bias.
+#[derive(Debug)]
 pub(crate) struct FoldedConv {
     weight: Tensor,
     bias: Tensor,
     stride: i64,
     padding: i64,
-    /// The weight as the first images want it.
+    /// The weight in the layout for the shape of the first images.
     packed: OnceCell<Tensor>,
 }
 
 impl FoldedConv {
-    /// Takes the values that both have now.
+    /// Folds the current values.
     pub(crate) fn new(conv: &Conv2d, norm: &BatchNorm) -> Self {
         let (weight, stride, padding) = conv.parts();
         let (scale, shift) = norm.scale_and_shift();
@@ -29,15 +32,17 @@ impl FoldedConv {
         })
     }
 
-    fn forward(&self, x: &Tensor, then: Then) -> Tensor {
+    fn forward(&self, x: &Tensor, epilogue: Epilogue) -> Tensor {
         let FoldedConv { weight, bias, stride, padding, .. } = self;
-        let pack = || fused::packed(weight, x, *stride, *padding).expect("a weight to lay out");
+        let pack =
+            || fused::pack_weight(weight, x, *stride, *padding).expect("a weight to lay out");
         let weight = self.packed.get_or_init(pack);
-        fused::convolution(x, weight, bias, *stride, *padding, then).expect("images that fit")
+        fused::convolution(x, weight, bias, *stride, *padding, epilogue).expect("images that fit")
     }
 }
 
 /// relu(shortcut(x) + branch(x)).
+#[derive(Debug)]
 pub(crate) struct FoldedBlock {
     pub(crate) branch: Vec<FoldedConv>,
     pub(crate) shortcut: Option<FoldedConv>,
@@ -49,17 +54,18 @@ impl FoldedBlock {
         let mut y = x.shallow_clone();
         let (last, before) = self.branch.split_last().expect("a block has convolutions");
         for conv in before {
-            y = conv.forward(&y, Then { add: None, relu: true });
+            y = conv.forward(&y, Epilogue { add: None, relu: true });
         }
         let shortcut = match &self.shortcut {
-            Some(conv) => conv.forward(&x, Then::default()),
+            Some(conv) => conv.forward(&x, Epilogue::default()),
             None => x,
         };
-        last.forward(&y, Then { add: Some(&shortcut), relu: true })
+        last.forward(&y, Epilogue { add: Some(&shortcut), relu: true })
     }
 }
 
 /// A whole ResNet.
+#[derive(Debug)]
 pub(crate) struct FoldedResNet {
     pub(crate) stem: FoldedConv,
     pub(crate) pool: bool,
@@ -70,7 +76,7 @@ impl FoldedResNet {
     /// `[batch, 3, height, width]` to `[batch, features]`.
     pub(crate) fn forward(&self, images: &Tensor) -> Tensor {
         no_grad(|| {
-            let mut x = self.stem.forward(images, Then { add: None, relu: true });
+            let mut x = self.stem.forward(images, Epilogue { add: None, relu: true });
             if self.pool {
                 x = x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
             }

@@ -1,11 +1,13 @@
-//! Where a patch lies, told to a vision transformer.
+//! Position embeddings of a vision transformer.
 
-use crate::PositionScaling;
 use portolan_tensor::{Device, Kind, Tensor};
 
-/// Fixed positions: `[1, rows · columns, width]`, a quarter of the numbers each for the sine and cosine of
-/// column and row, at wavelengths from 2π to 10,000 · 2π (Vaswani et al. 2017, section 3.5, in the
-/// two-dimensional form of MoCo v3 and MAE). `width` must be a multiple of 4.
+use super::PositionScaling;
+
+/// Fixed sine-cosine position embeddings, `[1, rows · columns, width]`: a quarter of the numbers
+/// each for the sine and cosine of column and row, at wavelengths from 2π to 10,000 · 2π (Vaswani
+/// et al. 2017, section 3.5, in the two-dimensional form of MoCo v3 and MAE). `width` must be a
+/// multiple of 4.
 pub fn sine_cosine(rows: i64, columns: i64, width: i64, device: Device) -> Tensor {
     let double = (Kind::Double, device);
     let quarter = width / 4;
@@ -20,8 +22,8 @@ pub fn sine_cosine(rows: i64, columns: i64, width: i64, device: Device) -> Tenso
     Tensor::cat(&[wave(column), wave(row)], 1).unsqueeze(0).to_kind(Kind::Float)
 }
 
-/// Positions `[1, rows · columns, width]` of one grid at the places of another, bicubic, without antialiasing. The same
-/// grid is returned as it is.
+/// Interpolates position embeddings `[1, rows · columns, width]` from one grid (rows, columns) to
+/// another, bicubic, without antialiasing.
 pub(crate) fn interpolate(
     positions: &Tensor,
     from: (i64, i64),
@@ -32,7 +34,7 @@ pub(crate) fn interpolate(
         return positions.shallow_clone();
     }
     let width = positions.size()[2];
-    // PyTorch takes the places from the scale where it is given one, and from the two sizes otherwise.
+    // PyTorch computes the positions from a given scale, or else from the two sizes.
     let scale = |from: i64, to: i64| match scaling {
         PositionScaling::Size => None,
         PositionScaling::ScaleFactor => Some((to as f64 + 0.1) / from as f64),
@@ -54,7 +56,8 @@ mod tests {
         let positions = sine_cosine(2, 3, 8, Device::Cpu);
         assert_eq!(positions.size(), [1, 6, 8]);
         let at = |place: i64, i: i64| positions.double_value(&[0, place, i]);
-        // StepPlan 5 is row 1, column 2: sin 2, sin 0.02, cos 2, cos 0.02; then sin 1, sin 0.01, cos 1, cos 0.01.
+        // Position 5 is row 1, column 2: sin 2, sin 0.02, cos 2, cos 0.02; then sin 1, sin 0.01,
+        // cos 1, cos 0.01.
         let expected = [2f64.sin(), 0.02f64.sin(), 2f64.cos(), 0.02f64.cos()];
         for (i, value) in expected.into_iter().enumerate() {
             assert!((at(5, i as i64) - value).abs() < 1e-6);
@@ -68,7 +71,8 @@ mod tests {
         let size = PositionScaling::Size;
         assert_eq!(interpolate(&ramp, (8, 8), (8, 8), size), ramp);
         let finer = interpolate(&ramp, (8, 8), (16, 16), size).view([16, 16]);
-        // Four columns of the finer grid are two of the coarser one; two rows are one, of eight numbers.
+        // Four columns of the finer grid are two of the coarser one; two rows are one, of eight
+        // numbers.
         let at = |row, column| finer.double_value(&[row, column]);
         assert!((at(7, 9) - at(7, 5) - 2.0).abs() < 1e-4);
         assert!((at(9, 7) - at(7, 7) - 8.0).abs() < 1e-4);
@@ -76,8 +80,9 @@ mod tests {
 
     #[test]
     fn dinos_scale_factor_moves_positions_towards_the_first() {
-        // 14 columns (224 px at a patch of 16) to 6 (96 px). Column i of 6 is at (i + 0.5) · 14 / 6 − 0.5 by size, at
-        // (i + 0.5) · 14 / 6.1 − 0.5 by DINO's scale factor; Keys' cubic (a = −0.75) of the square gives these.
+        // 14 columns (224 px at a patch of 16) to 6 (96 px). Column i of 6 is at (i + 0.5) · 14 / 6
+        // − 0.5 by size, at (i + 0.5) · 14 / 6.1 − 0.5 by DINO's scale factor; Keys' cubic (a =
+        // −0.75) of the square gives these.
         let columns = Tensor::arange(14, (Kind::Float, Device::Cpu)).view([1, 1, 14, 1]);
         let squares = columns.square().expand([1, 14, 14, 1], false).reshape([1, 196, 1]);
         let by = |scaling| interpolate(&squares, (14, 14), (6, 6), scaling).view([6, 6]).get(2);
