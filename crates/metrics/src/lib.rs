@@ -11,9 +11,11 @@
 //! The training loop writes the file; the doctor, the report and people's own scripts read it. The names are here, so that
 //! none of them spells one differently.
 
+mod family;
 pub mod names;
 mod row;
 
+pub use family::Family;
 pub use row::{MetricsRow, read_metrics, until};
 
 /// The file in a run's folder.

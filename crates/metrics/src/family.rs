@@ -1,0 +1,58 @@
+//! Families of pretraining methods.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What keeps a method's features from collapsing, which decides how its metrics are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// Tells the other view of an image from views of other images: SimCLR, MoCo.
+    Contrastive,
+    /// A student predicts a teacher's or a twin's output, without negatives: BYOL, SimSiam, DINO.
+    SelfDistillation,
+    /// Decorrelates the dimensions of the outputs: Barlow Twins, VICReg.
+    RedundancyReduction,
+    /// Restores hidden parts of an image: MAE.
+    Reconstruction,
+    /// Solves a task whose labels come for free: rotation, jigsaw, colorization.
+    Pretext,
+}
+
+impl Family {
+    /// Whether the method compares views of an image, and could therefore give every image the same
+    /// output.
+    #[must_use]
+    pub const fn compares_views(self) -> bool {
+        match self {
+            Family::Contrastive | Family::SelfDistillation | Family::RedundancyReduction => true,
+            Family::Reconstruction | Family::Pretext => false,
+        }
+    }
+}
+
+/// As in running text: `self-distillation`, `pretext task`.
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Contrastive => "contrastive",
+            Family::SelfDistillation => "self-distillation",
+            Family::RedundancyReduction => "redundancy reduction",
+            Family::Reconstruction => "reconstruction",
+            Family::Pretext => "pretext task",
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_stored_in_kebab_case() {
+        let json = serde_json::to_string(&Family::SelfDistillation).unwrap();
+        assert_eq!(json, "\"self-distillation\"");
+        assert_eq!(serde_json::from_str::<Family>(&json).unwrap(), Family::SelfDistillation);
+    }
+}
