@@ -1,25 +1,25 @@
-//! `report.json`: the figures of a run, and what must be known to judge them.
+//! `report.json`: the results of a run, and what a reader must know to judge them.
 
-use std::fs::{self, File};
-use std::io::Write;
+use serde::{Deserialize, Serialize};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
-use serde::{Deserialize, Serialize};
+use crate::error::{Error, Result};
+use crate::file::write_whole;
 
-/// What a run did and reached. Accuracies are fractions in `0..=1`; the page shows them as per cent.
+/// What a run did and reached. Accuracies are fractions in `0..=1`; the page shows percentages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The method, as the command line names it (`moco`).
     pub method: String,
-    /// The recipe the settings started from (`shapes`).
+    /// The recipe that the settings are based on (`shapes`).
     pub recipe: String,
     /// The encoder (`resnet18-w16`).
     pub encoder: String,
     /// Epochs trained.
     pub epochs: usize,
-    /// Images a step, over all micro-batches.
+    /// Images per step, over all micro-batches.
     pub batch_size: usize,
     /// The seed of every random stream.
     pub seed: u64,
@@ -31,18 +31,18 @@ pub struct Report {
     pub precision: String,
     /// Wall time of training, in seconds.
     pub seconds: f64,
-    /// Training images a second; an image counts once, however many views it gives.
+    /// Training images per second; an image counts once, whatever its number of views.
     pub images_per_second: f64,
-    /// Weighted k-nearest-neighbor accuracy; none where there are no labels.
+    /// Weighted k-nearest-neighbor accuracy; `None` without labels.
     pub knn: Option<Knn>,
-    /// Accuracy of a linear classifier on the frozen encoder, where one was fitted.
+    /// Accuracy of a linear classifier on the frozen encoder, if one was fitted.
     pub linear_probe: Option<LinearProbe>,
-    /// Figures that others published for this method.
+    /// Results that others published for this method.
     pub published: Vec<Published>,
-    /// The encoder's trainable parameters, heads not counted.
+    /// Trainable parameters of the encoder, without heads.
     #[serde(default)]
     pub parameters: u64,
-    /// What a reader has to know to judge the figures, a sentence each (gradient accumulation, say).
+    /// What a reader must know to judge the results, a sentence each (gradient accumulation, say).
     #[serde(default)]
     pub notes: Vec<String>,
     /// Images that could not be read.
@@ -64,13 +64,13 @@ pub struct Report {
 pub struct Dataset {
     /// Its name (`shapes`, or the folder's).
     pub name: String,
-    /// SHA-256 over the data: two runs with the same checksum saw the same images.
+    /// SHA-256 of the data: runs with the same checksum saw the same images.
     pub sha256: String,
     /// Images trained on.
     pub train: usize,
     /// Images scored on.
     pub test: usize,
-    /// Number of classes; 0 where the images have no labels.
+    /// Number of classes; 0 without labels.
     pub classes: usize,
 }
 
@@ -83,14 +83,14 @@ pub struct Knn {
     pub temperature: f64,
     /// After the last epoch.
     pub top1: f64,
-    /// The best of all epochs measured on the test images: optimistic, for it is chosen on them.
+    /// The best of all measured epochs: optimistic, since it is chosen on the test images.
     pub best_over_epochs: f64,
-    /// The encoder before training, its batch statistics brought up to date with training images.
+    /// The untrained encoder, its batch statistics recalibrated on training images.
     pub random_init_top1: f64,
-    /// The encoder before training as it was built. On some images this is the better of the two.
+    /// The untrained encoder with its initial batch statistics. On some data this one is better.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random_init_as_built_top1: Option<f64>,
-    /// After the last epoch, on what the projection head makes of the features; none where there is no head.
+    /// After the last epoch, on the projection head's outputs; `None` without a head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_top1: Option<f64>,
 }
@@ -100,25 +100,25 @@ pub struct Knn {
 pub struct LinearProbe {
     /// After the last epoch.
     pub top1: f64,
-    /// The same on the encoder before training.
+    /// The same on the untrained encoder.
     pub random_init_top1: f64,
 }
 
-/// A figure someone published, and whether this run may be held against it.
+/// A published result, and whether this run is comparable with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Published {
     /// Who published it, and where.
     pub source: String,
-    /// The measure: `knn_top1`, `knn_head_top1` (on the projection head's outputs), `knn_best_over_epochs`
+    /// The metric: `knn_top1`, `knn_head_top1` (on the projection head's outputs), `knn_best_over_epochs`
     /// (the source reports its best epoch on the test set) or `linear_probe_top1`; see [`Report::measured`].
     pub metric: String,
     /// The published accuracy, a fraction.
     pub value: f64,
-    /// What it was measured on: data, encoder, epochs, protocol.
+    /// How it was measured: data, encoder, epochs, protocol.
     pub setting: String,
-    /// True only where data (by checksum), encoder, epochs and protocol are the source's.
+    /// True only if data (by checksum), encoder, epochs and protocol are the source's.
     pub comparable: bool,
-    /// What differs from the source, a few words each (`other data`); empty where comparable.
+    /// What differs from the source, a few words each (`other data`); empty if comparable.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,
 }
@@ -133,7 +133,7 @@ pub struct Skipped {
 }
 
 impl Report {
-    /// This run's figure for a published `metric`, a fraction; none where it was not measured.
+    /// This run's value of a published `metric`, a fraction; `None` if it was not measured.
     pub fn measured(&self, metric: &str) -> Option<f64> {
         match metric {
             "knn_top1" => self.knn.as_ref().map(|knn| knn.top1),
@@ -147,9 +147,9 @@ impl Report {
     /// Writes `report.json` into the folder `dir` and returns its path.
     ///
     /// # Errors
-    /// Where the folder cannot be written to; an older report is then left as it was.
+    /// When the folder cannot be written to; an older report then stays as it was.
     pub fn write(&self, dir: &Path) -> Result<PathBuf> {
-        let mut text = serde_json::to_string_pretty(self).context("the report is not JSON")?;
+        let mut text = serde_json::to_string_pretty(self).map_err(Error::Serialize)?;
         text.push('\n');
         write_whole(&dir.join("report.json"), text.as_bytes())
     }
@@ -157,34 +157,16 @@ impl Report {
     /// Reads `report.json` from the folder `dir`.
     ///
     /// # Errors
-    /// Where there is none, or it is not a report.
+    /// When there is none, or it is not a report.
     pub fn read(dir: &Path) -> Result<Report> {
         let path = dir.join("report.json");
-        let text = fs::read_to_string(&path).with_context(|| {
-            format!("cannot read {}: is this the folder of a finished run?", path.display())
-        })?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a report of Portolan's", path.display()))
+        let text = fs::read_to_string(&path)
+            .map_err(|source| Error::Read { path: path.clone(), source })?;
+        serde_json::from_str(&text).map_err(|source| Error::NotAReport { path, source })
     }
 }
 
-/// This moment in UTC, as RFC 3339 writes it (`2026-11-22T19:45:00Z`): what [`Report::finished`] holds.
+/// The current time in UTC by RFC 3339 (`2026-11-22T19:45:00Z`), for [`Report::finished`].
 pub fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
-}
-
-/// Writes a file aside and renames it, so that a reader finds the old one or the new one whole.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<PathBuf> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".partial");
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&aside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&aside, path)
-    };
-    write().with_context(|| {
-        format!("cannot write {}: is there space, and may you write there?", path.display())
-    })?;
-    Ok(path.to_owned())
 }

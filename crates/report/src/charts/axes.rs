@@ -1,4 +1,4 @@
-//! The frame of a chart: its axes, its grid, and where a value lies in it.
+//! The axes of a chart: their ranges, ticks and grid, and the place of a value.
 
 use maud::{Markup, html};
 
@@ -9,20 +9,20 @@ const TOP: f64 = 12.0;
 const RIGHT: f64 = 12.0;
 const BOTTOM: f64 = 26.0;
 
-/// What charts are drawn into.
-pub(crate) struct Frame {
+/// The area that charts are drawn into.
+pub(super) struct Frame {
     size: (f64, f64),
     x: Axis,
-    pub(crate) y: Axis,
-    /// Whether the values are fractions, to be shown as per cent.
+    pub(super) y: Axis,
+    /// Whether the values are fractions, shown as percentages.
     percent: bool,
-    /// Room for the names of the ticks.
+    /// Room for the labels of the ticks.
     left: f64,
 }
 
 impl Frame {
-    /// A frame that holds these values, and the beginning of the horizontal axis at 0.
-    pub(crate) fn around(
+    /// A frame that holds these values. The horizontal axis begins at 0.
+    pub(super) fn around(
         x: impl Iterator<Item = f64>,
         y: impl Iterator<Item = f64>,
         size: (f64, f64),
@@ -37,34 +37,34 @@ impl Frame {
     }
 
     /// Where the plot ends on the right.
-    pub(crate) fn right(&self) -> f64 {
+    pub(super) fn right(&self) -> f64 {
         self.size.0 - RIGHT
     }
 
     /// Where a value of the horizontal axis lies.
-    pub(crate) fn px(&self, value: f64) -> f64 {
+    pub(super) fn px(&self, value: f64) -> f64 {
         self.left + self.x.share(value) * (self.right() - self.left)
     }
 
     /// Where a value of the vertical axis lies.
-    pub(crate) fn py(&self, value: f64) -> f64 {
+    pub(super) fn py(&self, value: f64) -> f64 {
         let bottom = self.size.1 - BOTTOM;
         bottom - self.y.share(value) * (bottom - TOP)
     }
 
     /// The line through these points.
-    pub(crate) fn path(&self, points: impl Iterator<Item = (f64, f64)>) -> String {
+    pub(super) fn path(&self, points: impl Iterator<Item = (f64, f64)>) -> String {
         let places = points.map(|(x, y)| format!("{:.1} {:.1}", self.px(x), self.py(y)));
         format!("M{}", places.collect::<Vec<_>>().join("L"))
     }
 
     /// The horizontal line at this value.
-    pub(crate) fn level(&self, value: f64) -> String {
+    pub(super) fn level(&self, value: f64) -> String {
         format!("M{:.1} {:.1}H{:.1}", self.left, self.py(value), self.right())
     }
 
     /// A value as text, finer than the ticks.
-    pub(crate) fn value(&self, value: f64) -> String {
+    pub(super) fn value(&self, value: f64) -> String {
         if self.percent { percent(value) } else { number(value, self.y.step / 20.0) }
     }
 
@@ -73,18 +73,16 @@ impl Frame {
     }
 
     /// Lines and numbers of the axes.
-    pub(crate) fn grid(&self) -> Markup {
+    pub(super) fn grid(&self) -> Markup {
         html! {
             @for tick in self.y.ticks() {
                 path.grid d=(self.level(tick)) {}
-                text.tick.y x=(format!("{:.1}", self.left - 8.0)) y=(format!("{:.1}", self.py(tick) + 4.0)) {
-                    (self.tick(tick))
-                }
+                text.tick.y x=(format!("{:.1}", self.left - 8.0))
+                    y=(format!("{:.1}", self.py(tick) + 4.0)) { (self.tick(tick)) }
             }
             @for tick in self.x.ticks() {
-                text.tick.x x=(format!("{:.1}", self.px(tick))) y=(format!("{:.1}", self.size.1 - 6.0)) {
-                    (number(tick, self.x.step))
-                }
+                text.tick.x x=(format!("{:.1}", self.px(tick)))
+                    y=(format!("{:.1}", self.size.1 - 6.0)) { (number(tick, self.x.step)) }
             }
         }
     }
@@ -92,7 +90,7 @@ impl Frame {
 
 /// A range with round steps (1, 2 or 5 times a power of ten).
 #[derive(Clone, Debug)]
-pub(crate) struct Axis {
+pub(super) struct Axis {
     low: f64,
     high: f64,
     step: f64,
@@ -130,8 +128,8 @@ impl Axis {
         (first..=last).map(move |i| i as f64 * step)
     }
 
-    /// The value, or the end that it is beyond.
-    pub(crate) fn within(&self, value: f64) -> f64 {
+    /// The value, clamped to the range.
+    pub(super) fn within(&self, value: f64) -> f64 {
         value.clamp(self.low, self.high)
     }
 

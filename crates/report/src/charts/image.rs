@@ -1,24 +1,25 @@
-//! Pictures inside the page: small, as text, and sharp where they are enlarged.
+//! Images as data URIs: small, and sharp where they are enlarged.
 
 use std::io::Cursor;
 
-use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::thumbnail;
-use image::{ImageFormat, RgbImage};
+use image::{ImageError, ImageFormat, RgbImage};
 use maud::{Markup, html};
 
-/// Up to this many pixels a side a picture is kept exactly (PNG); larger ones become JPEG.
+use crate::error::{Error, Result};
+
+/// Images up to this many pixels a side are stored exactly (PNG); larger ones become JPEG.
 const EXACT_SIDE: u32 = 64;
 const JPEG_QUALITY: u8 = 85;
 
-/// An `<img>` about `side` CSS pixels large, with its text for those who cannot see it.
+/// An `<img>` about `side` CSS pixels large, with its alternative text.
 ///
-/// A small picture is enlarged by a whole factor and keeps its hard pixels; a large one is shrunk to
-/// twice `side`, enough for dense screens.
-pub(crate) fn picture(image: &RgbImage, side: u32, alt: &str) -> Result<Markup> {
+/// A small image is enlarged by a whole factor without smoothing; a large one is shrunk to twice
+/// `side`, enough for dense screens.
+pub(crate) fn image(image: &RgbImage, side: u32, alt: &str) -> Result<Markup> {
     let (width, height) = image.dimensions();
     let longest = width.max(height).max(1);
     let factor = side / longest;
@@ -29,14 +30,17 @@ pub(crate) fn picture(image: &RgbImage, side: u32, alt: &str) -> Result<Markup> 
     } else {
         data_uri(image)
     }
-    .with_context(|| format!("cannot encode the picture \"{alt}\" ({width} × {height} pixels)"))?;
+    .map_err(|source| Error::Image {
+        image: format!("the image \"{alt}\" ({width} × {height} pixels)"),
+        source,
+    })?;
     Ok(html! {
         img.hard[factor > 1] src=(source) width=(shown(width)) height=(shown(height)) alt=(alt);
     })
 }
 
-/// The picture as a `data:` address.
-pub(crate) fn data_uri(image: &RgbImage) -> Result<String> {
+/// The image as a `data:` URI.
+pub(crate) fn data_uri(image: &RgbImage) -> Result<String, ImageError> {
     let mut bytes = Vec::new();
     let kind = if image.width().max(image.height()) <= EXACT_SIDE {
         image.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)?;
@@ -54,13 +58,13 @@ mod tests {
     use super::*;
 
     fn attributes(width: u32, height: u32) -> String {
-        let tag = picture(&RgbImage::new(width, height), 80, "a <cat>").unwrap().into_string();
+        let tag = image(&RgbImage::new(width, height), 80, "a <cat>").unwrap().into_string();
         let start = tag.find("\" width").unwrap();
         format!("{}{}", &tag[..tag.find("src").unwrap()], &tag[start + 2..])
     }
 
     #[test]
-    fn small_pictures_are_enlarged_by_a_whole_factor_and_large_ones_shrunk() {
+    fn small_images_are_enlarged_by_a_whole_factor_and_large_ones_shrunk() {
         let alt = "alt=\"a &lt;cat&gt;\">";
         assert_eq!(
             attributes(32, 32),
@@ -73,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn small_pictures_are_kept_exactly() {
+    fn small_images_are_kept_exactly() {
         let image = RgbImage::from_fn(32, 20, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
         let uri = data_uri(&image).unwrap();
         let bytes = STANDARD.decode(uri.strip_prefix("data:image/png;base64,").unwrap()).unwrap();
@@ -81,8 +85,8 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_without_pixels_is_an_error_that_names_it() {
-        let error = picture(&RgbImage::new(0, 0), 80, "view 1").unwrap_err();
+    fn an_image_without_pixels_is_an_error_that_names_it() {
+        let error = image(&RgbImage::new(0, 0), 80, "view 1").unwrap_err();
         assert!(error.to_string().contains("view 1"), "{error}");
     }
 
@@ -90,6 +94,6 @@ mod tests {
     fn a_photograph_costs_little() {
         let photo =
             RgbImage::from_fn(3000, 2000, |x, y| image::Rgb([(x / 9) as u8, (y / 9) as u8, 9]));
-        assert!(picture(&photo, 80, "").unwrap().into_string().len() < 12_000);
+        assert!(image(&photo, 80, "").unwrap().into_string().len() < 12_000);
     }
 }

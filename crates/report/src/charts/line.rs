@@ -1,32 +1,33 @@
-//! One curve as inline SVG: colors come from the page's style sheet, so they follow dark mode.
+//! One curve. Colors come from the page's style sheet, so they follow dark mode.
 
 use maud::{Markup, html};
 
+use super::axes::Frame;
 use crate::format::number;
-use crate::frame::Frame;
 
-/// A curve keeps at most this many points; more are averaged, with a band from their least to their greatest.
+/// A curve keeps at most this many points. More are averaged, with a band from their minimum to their
+/// maximum.
 const POINTS: usize = 240;
 /// Curves with at most this many points show each of them.
 const DOTS: usize = 60;
 
 /// One curve in a frame.
-pub(crate) struct Chart<'a> {
-    /// What is drawn, as its caption says (`Loss`).
+pub(crate) struct LineChart<'a> {
+    /// The caption (`Loss`).
     pub(crate) title: &'a str,
     /// What the horizontal axis counts (`step`).
     pub(crate) by: &'a str,
     /// The curve, from left to right. Points that are not finite are left out.
     pub(crate) points: Vec<(f64, f64)>,
-    /// A level to hold the curve against, as a dashed line with its name.
+    /// A reference level, drawn as a dashed line with its name.
     pub(crate) level: Option<(&'a str, f64)>,
-    /// Whether the values are fractions, to be shown as per cent.
+    /// Whether the values are fractions, shown as percentages.
     pub(crate) percent: bool,
     /// Width and height in CSS pixels on a wide screen.
     pub(crate) size: (f64, f64),
 }
 
-impl Chart<'_> {
+impl LineChart<'_> {
     /// The chart with its caption; nothing where there is no finite point.
     pub(crate) fn render(&self) -> Option<Markup> {
         let points: Vec<_> =
@@ -60,8 +61,10 @@ impl Chart<'_> {
                     (self.plot(&thinned, &frame, points.len() <= DOTS))
                 }
                 @if dropped > 0 {
-                    p.warning { (dropped) " logged " (if dropped == 1 { "value is" } else { "values are" })
-                        " not finite and not drawn." }
+                    p.warning {
+                        (dropped) " logged " (if dropped == 1 { "value is" } else { "values are" })
+                        " not finite and not drawn."
+                    }
                 }
             }
         })
@@ -80,13 +83,15 @@ impl Chart<'_> {
             (frame.grid())
             @if let Some((name, value)) = self.level {
                 path.level d=(frame.level(value)) {}
-                text.level x=(format!("{:.1}", frame.right())) y=(format!("{:.1}", frame.py(value) - 6.0)) { (name) }
+                text.level x=(format!("{:.1}", frame.right()))
+                    y=(format!("{:.1}", frame.py(value) - 6.0)) { (name) }
             }
             @if curve.iter().any(|b| b.high > b.low) { path.band d=(format!("{band}Z")) {} }
             path.curve d=(line) {}
             @for (i, b) in curve.iter().enumerate() {
                 @if dots || i + 1 == curve.len() {
-                    circle.dot cx=(format!("{:.1}", frame.px(b.x))) cy=(format!("{:.1}", frame.py(b.mean)))
+                    circle.dot cx=(format!("{:.1}", frame.px(b.x)))
+                        cy=(format!("{:.1}", frame.py(b.mean)))
                         r=(if i + 1 == curve.len() { 3.5 } else { 2.0 }) {}
                 }
             }
@@ -103,7 +108,7 @@ pub(crate) struct Bucket {
     high: f64,
 }
 
-/// A curve of few points in the place of one of many.
+/// The curve with neighboring points averaged, [`POINTS`] at most.
 pub(crate) fn thin(points: &[(f64, f64)]) -> Vec<Bucket> {
     let each = points.len().div_ceil(POINTS).max(1);
     let bucket = |chunk: &[(f64, f64)]| {
@@ -128,8 +133,8 @@ pub(crate) fn slug(title: &str) -> String {
 mod tests {
     use super::*;
 
-    fn chart(points: Vec<(f64, f64)>) -> Chart<'static> {
-        Chart {
+    fn chart(points: Vec<(f64, f64)>) -> LineChart<'static> {
+        LineChart {
             title: "Loss",
             by: "step",
             points,

@@ -2,26 +2,24 @@
 
 use maud::{Markup, html};
 
-use crate::chart::{slug, thin};
-use crate::frame::Frame;
+use super::COLORS;
+use super::axes::Frame;
+use super::line::{slug, thin};
 
-/// Colors in the style sheet (`--c0` …).
-const COLORS: usize = 10;
-
-/// One figure of several runs, by epoch.
+/// One metric of several runs, by epoch.
 pub(crate) struct Overlay<'a> {
-    /// What is drawn (`Loss`).
+    /// The caption (`Loss`).
     pub(crate) title: &'a str,
-    /// A curve a run, with the run's name. What is not finite is left out.
+    /// One curve per run, with the run's name. Values that are not finite are left out.
     pub(crate) curves: Vec<(&'a str, Vec<(f64, f64)>)>,
-    /// Whether the values are fractions, to be shown as per cent.
+    /// Whether the values are fractions, shown as percentages.
     pub(crate) percent: bool,
     /// Width and height in CSS pixels on a wide screen.
     pub(crate) size: (f64, f64),
 }
 
 impl Overlay<'_> {
-    /// The chart with its caption; nothing where no run logged the figure.
+    /// The chart with its caption; nothing where no run logged the metric.
     pub(crate) fn render(&self) -> Option<Markup> {
         let finite = |points: &[(f64, f64)]| -> Vec<_> {
             points.iter().copied().filter(|p| p.0.is_finite() && p.1.is_finite()).collect()
@@ -45,7 +43,7 @@ impl Overlay<'_> {
                     (frame.grid())
                     @for (i, (curve, (name, _))) in curves.iter().zip(&self.curves).enumerate() {
                         @if let Some(end) = curve.last() {
-                            g style=(look(i)) {
+                            g style=(series_style(i)) {
                                 title { (name) ": " (frame.value(end.mean)) }
                                 path.curve d=(frame.path(curve.iter().map(|b| (b.x, b.mean)))) {}
                                 circle.dot cx=(format!("{:.1}", frame.px(end.x)))
@@ -59,12 +57,14 @@ impl Overlay<'_> {
     }
 }
 
-/// Which color is whose, for the charts that follow.
+/// Which run has which color, for the charts that follow.
 pub(crate) fn legend(names: &[&str]) -> Markup {
     html! {
         ul.overlay.legend { @for (i, name) in names.iter().enumerate() {
             li {
-                svg viewBox="0 0 28 8" aria-hidden="true" style=(look(i)) { path.curve d="M1 4H27" {} }
+                svg viewBox="0 0 28 8" aria-hidden="true" style=(series_style(i)) {
+                    path.curve d="M1 4H27" {}
+                }
                 (name)
             }
         } }
@@ -72,7 +72,7 @@ pub(crate) fn legend(names: &[&str]) -> Markup {
 }
 
 /// The color of the i-th run; the next ten are dashed.
-fn look(i: usize) -> String {
+fn series_style(i: usize) -> String {
     let dash = if i / COLORS % 2 == 1 { ";stroke-dasharray:6 5" } else { "" };
     format!("color:var(--c{}){dash}", i % COLORS)
 }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_run_that_logged_the_figure_has_its_curve() {
+    fn each_run_that_logged_the_metric_has_its_curve() {
         let overlay =
             |curves| Overlay { title: "Loss", curves, percent: false, size: (480.0, 250.0) };
         let falling = vec![(1.0, 3.0), (2.0, 2.0), (3.0, f64::NAN)];

@@ -1,27 +1,26 @@
-//! The map: test embeddings in two dimensions, colored by class.
+//! A scatter plot of embeddings in two dimensions, colored by class.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use anyhow::Result;
-use image::RgbImage;
 use maud::{Markup, PreEscaped, html};
 
-use crate::format::count;
-use crate::map_thumbnail;
-use crate::page::{Page, Section};
+use super::COLORS;
+use crate::error::Result;
+use crate::page::{MapPoint, Page};
+use crate::sampling::in_even_sample;
+
+mod thumbnails;
 
 /// Width and height in the SVG's units, and the room kept free at the edges.
-pub(crate) const SIZE: (f64, f64) = (520.0, 400.0);
+const SIZE: (f64, f64) = (520.0, 400.0);
 const MARGIN: f64 = 18.0;
 /// About this many points are drawn: more hide one another and make the page heavy.
 const MOST_POINTS: usize = 3000;
-/// Colors in the style sheet (`--c0` …): Petroff's ten, chosen to stay apart for the color-blind.
-const COLORS: usize = 10;
 /// Up to this many classes are named on the map itself.
 const MOST_NAMES: usize = 20;
-/// Marks as paths from a point: disc, square, triangle, diamond, cross. Together with the colors they
-/// tell fifty classes apart.
+/// Marks as paths from a point: disc, square, triangle, diamond, cross. With the colors they
+/// distinguish fifty classes.
 const MARKS: [&str; 5] = [
     "m-2 0a2 2 0 1 0 4 0a2 2 0 1 0-4 0z",
     "m-1.8-1.8h3.6v3.6h-3.6z",
@@ -30,97 +29,87 @@ const MARKS: [&str; 5] = [
     "m-.8-2.4h1.6v1.6h1.6v1.6h-1.6v1.6h-1.6v-1.6h-1.6v-1.6h1.6z",
 ];
 
-/// A test image on the map, in any unit; the page scales both axes alike.
-#[derive(Clone, Debug)]
-pub struct MapPoint {
-    /// From left to right.
-    pub x: f32,
-    /// From bottom to top.
-    pub y: f32,
-    /// Its class, where it has a label.
-    pub class: Option<usize>,
-    /// The image itself, for a few of the points: a hundred make the page some 300 kB larger.
-    pub image: Option<RgbImage>,
-}
-
-/// How embeddings were brought into two dimensions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// Neighbors stay neighbors; distances between groups mean little.
-    Tsne,
-    /// The two directions of largest variance.
-    PrincipalComponents,
-}
-
-impl Layout {
-    fn name(self) -> &'static str {
-        match self {
-            Layout::Tsne => "t-SNE",
-            Layout::PrincipalComponents => "principal components",
-        }
-    }
-
-    /// How to read it.
-    fn lead(self) -> &'static str {
-        match self {
-            Layout::Tsne => {
-                "Test images laid out so that neighbors in the embedding stay neighbors (t-SNE). \
-                 How far groups are from one another, and how large they are, means little."
-            }
-            Layout::PrincipalComponents => {
-                "Test images where their two main directions put them (principal components). \
-                 Classes that overlap here may still be apart in the embedding’s other directions."
-            }
-        }
-    }
-}
-
-/// A point in the SVG's units, with what it is a point of.
-pub(crate) struct Placed<'a> {
-    pub(crate) x: f64,
-    pub(crate) y: f64,
-    pub(crate) point: &'a MapPoint,
+/// A point in the SVG's units, with the data it stands for.
+struct Placed<'a> {
+    x: f64,
+    y: f64,
+    point: &'a MapPoint,
 }
 
 /// The points of each class.
 type Groups<'a> = BTreeMap<Option<usize>, Vec<Placed<'a>>>;
 
-/// The map, with a choice of class beside it.
-pub(crate) fn section(page: &Page) -> Result<Section> {
-    let groups = place(&some(page.map));
-    if groups.is_empty() {
-        let body = html! { p.missing { "No map was drawn in this run." } };
-        return Ok(Section { id: "map", title: "Map", lead: None, body });
+/// The test embeddings as a scatter plot.
+pub(crate) struct Scatter<'a> {
+    page: &'a Page<'a>,
+    groups: Groups<'a>,
+}
+
+impl<'a> Scatter<'a> {
+    /// Places the page's map, or an evenly spread sample of a large one.
+    pub(crate) fn new(page: &'a Page) -> Self {
+        Scatter { page, groups: place(&sample(page.map)) }
     }
-    let classes: Vec<usize> = groups.keys().copied().flatten().collect();
-    let thumbnails = map_thumbnail::all(page, groups.values().flatten())?;
-    let body = html! {
-        div.map {
-            (drawing(page, &groups, &thumbnails))
-            @if !classes.is_empty() { (legend(page, &classes)) }
+
+    /// How many points are drawn.
+    pub(crate) fn points(&self) -> usize {
+        self.groups.values().map(Vec::len).sum()
+    }
+
+    /// Whether any drawn point shows its image.
+    pub(crate) fn has_images(&self) -> bool {
+        self.groups.values().flatten().any(|placed| placed.point.image.is_some())
+    }
+
+    /// The plot, with a choice of class beside it.
+    pub(crate) fn render(&self) -> Result<Markup> {
+        let classes: Vec<usize> = self.groups.keys().copied().flatten().collect();
+        let thumbnails = thumbnails::all(self.page, self.groups.values().flatten())?;
+        Ok(html! {
+            div.map {
+                (self.plot(&thumbnails))
+                @if !classes.is_empty() { (legend(self.page, &classes)) }
+            }
+        })
+    }
+
+    fn plot(&self, thumbnails: &[Markup]) -> Markup {
+        let (page, groups) = (self.page, &self.groups);
+        let named: Vec<_> =
+            groups.iter().filter_map(|(class, points)| Some(((*class)?, middle(points)))).collect();
+        html! {
+            svg viewBox=(format!("0 0 {} {}", SIZE.0, SIZE.1)) role="img"
+                aria-labelledby="map-title map-desc" {
+                title id="map-title" { "Map of the test embeddings" }
+                desc id="map-desc" { (self.points()) " test images as points, by " (page.layout.name())
+                    @if !named.is_empty() { ", colored and marked by class" } "." }
+                path.rhumbs d=(rhumbs()) {}
+                @for (class, points) in groups {
+                    path class=(point_classes(*class))
+                        d=(marks(*class, points.iter().map(|p| (p.x, p.y)))) {}
+                }
+                @if named.len() <= MOST_NAMES {
+                    @for ((class, _), (x, y)) in named.iter().zip(apart(&named)) {
+                        text.name.{ "k" (class) } x=(format!("{x:.0}")) y=(format!("{y:.0}")) {
+                            (page.class(*class))
+                        }
+                    }
+                }
+                @for thumbnail in thumbnails { (thumbnail) }
+            }
         }
-    };
-    let drawn: usize = groups.values().map(Vec::len).sum();
-    let shown = if drawn < page.map.len() {
-        format!(" {} of {} points are drawn.", count(drawn as u64), count(page.map.len() as u64))
-    } else {
-        String::new()
-    };
-    let ringed = if thumbnails.is_empty() { "" } else { " A ringed point shows its image." };
-    let lead = format!("{}{ringed}{shown}", page.layout.lead());
-    Ok(Section { id: "map", title: "Map", lead: Some(lead), body })
+    }
 }
 
-/// The finite points, or some of them spread evenly. Every n-th would miss classes where they take turns;
-/// multiples of the golden ratio keep no time with anything.
-fn some(points: &[MapPoint]) -> Vec<&MapPoint> {
+/// The finite points, or an evenly spread sample of them.
+fn sample(points: &[MapPoint]) -> Vec<&MapPoint> {
     let share = MOST_POINTS as f64 / points.len() as f64;
-    let chosen = |i: usize| (i as f64 * 0.618_033_988_749_895).fract() < share;
     let finite = |p: &MapPoint| p.x.is_finite() && p.y.is_finite();
-    points.iter().enumerate().filter(|&(i, p)| chosen(i) && finite(p)).map(|(_, p)| p).collect()
+    let kept = |&(i, p): &(usize, &MapPoint)| in_even_sample(i, share) && finite(p);
+    points.iter().enumerate().filter(kept).map(|(_, p)| p).collect()
 }
 
-/// Scales the points into the drawing, both axes alike.
+/// Scales the points into the plot, both axes alike.
 fn place<'a>(points: &[&'a MapPoint]) -> Groups<'a> {
     let range = |value: fn(&MapPoint) -> f32| {
         points
@@ -140,30 +129,9 @@ fn place<'a>(points: &[&'a MapPoint]) -> Groups<'a> {
     groups
 }
 
-fn drawing(page: &Page, groups: &Groups, thumbnails: &[Markup]) -> Markup {
-    let points: usize = groups.values().map(Vec::len).sum();
-    let named: Vec<_> =
-        groups.iter().filter_map(|(class, points)| Some(((*class)?, middle(points)))).collect();
-    html! {
-        svg viewBox=(format!("0 0 {} {}", SIZE.0, SIZE.1)) role="img" aria-labelledby="map-title map-desc" {
-            title id="map-title" { "Map of the test embeddings" }
-            desc id="map-desc" { (points) " test images as points, by " (page.layout.name())
-                @if !named.is_empty() { ", colored and marked by class" } "." }
-            path.rhumbs d=(rhumbs()) {}
-            @for (class, points) in groups {
-                @let look = class.map_or(String::new(), |class| format!(" k{class} c{}", class % COLORS));
-                path class=(format!("point{look}")) d=(marks(*class, points.iter().map(|p| (p.x, p.y)))) {}
-            }
-            @if named.len() <= MOST_NAMES {
-                @for ((class, _), (x, y)) in named.iter().zip(apart(&named)) {
-                    text.name.{ "k" (class) } x=(format!("{x:.0}")) y=(format!("{y:.0}")) {
-                        (page.class(*class))
-                    }
-                }
-            }
-            @for map_thumbnail in thumbnails { (map_thumbnail) }
-        }
-    }
+/// The style classes of a class's points: `k3` to select them, `c3` for their color.
+fn point_classes(class: Option<usize>) -> String {
+    class.map_or("point".to_owned(), |class| format!("point k{class} c{}", class % COLORS))
 }
 
 /// One path for all points of a class.
@@ -180,7 +148,7 @@ fn shape(class: usize) -> usize {
     (class + class / COLORS) % MARKS.len()
 }
 
-/// Where half of the points lie on either side, in both directions.
+/// The median of the points in both directions.
 fn middle(points: &[Placed]) -> (f64, f64) {
     let median = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
@@ -223,7 +191,7 @@ fn rhumbs() -> String {
     })
 }
 
-/// The classes with their marks; choosing one fades the others, by style alone.
+/// The classes with their marks. Choosing one fades the others, by CSS alone.
 fn legend(page: &Page, classes: &[usize]) -> Markup {
     let rules = classes.iter().fold(String::new(), |mut rules, class| {
         let _ = writeln!(
@@ -232,7 +200,8 @@ fn legend(page: &Page, classes: &[usize]) -> Markup {
         );
         let _ = writeln!(
             rules,
-            ".map:has(#only-{class}:checked) svg :is(.name,.map_thumbnail):not(.k{class}){{visibility:hidden}}"
+            ".map:has(#only-{class}:checked) svg :is(.name,.map_thumbnail):not(.k{class})\
+             {{visibility:hidden}}"
         );
         rules
     });
@@ -245,7 +214,8 @@ fn legend(page: &Page, classes: &[usize]) -> Markup {
                 label {
                     input type="radio" name="only" id=(format!("only-{class}"));
                     svg viewBox="-4 -4 8 8" aria-hidden="true" {
-                        path class=(format!("c{}", class % COLORS)) d=(marks(Some(*class), [(0.0, 0.0)].into_iter())) {}
+                        path class=(format!("c{}", class % COLORS))
+                            d=(marks(Some(*class), [(0.0, 0.0)].into_iter())) {}
                     }
                     span { (page.class(*class)) }
                 }
@@ -257,6 +227,7 @@ fn legend(page: &Page, classes: &[usize]) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn the_axes_are_scaled_alike_and_y_points_up() {
@@ -274,15 +245,15 @@ mod tests {
             .map(|i| MapPoint { x: 0.0, y: 0.0, class: Some(i % 10), image: None })
             .collect();
         for class in 0..10 {
-            let kept = some(&points).iter().filter(|p| p.class == Some(class)).count();
+            let kept = sample(&points).iter().filter(|p| p.class == Some(class)).count();
             assert!((290..=310).contains(&kept), "class {class}: {kept}");
         }
-        assert_eq!(some(&points[..3000]).len(), 3000);
-        assert!(some(&[MapPoint { x: f32::NAN, y: 0.0, class: None, image: None }]).is_empty());
+        assert_eq!(sample(&points[..3000]).len(), 3000);
+        assert!(sample(&[MapPoint { x: f32::NAN, y: 0.0, class: None, image: None }]).is_empty());
     }
 
     #[test]
-    fn equal_points_have_a_place() {
+    fn equal_points_lie_in_the_middle() {
         let point = MapPoint { x: 1.0, y: 1.0, class: None, image: None };
         let groups = place(&[&point, &point]);
         let places: Vec<_> = groups[&None].iter().map(|p| (p.x, p.y)).collect();
@@ -291,10 +262,8 @@ mod tests {
 
     #[test]
     fn fifty_classes_differ_in_color_or_mark() {
-        let mut looks: Vec<_> = (0..50).map(|class| (class % COLORS, shape(class))).collect();
-        looks.sort_unstable();
-        looks.dedup();
-        assert_eq!(looks.len(), 50);
+        let styles: BTreeSet<_> = (0..50).map(|class| (class % COLORS, shape(class))).collect();
+        assert_eq!(styles.len(), 50);
     }
 
     #[test]

@@ -3,39 +3,38 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use maud::{Markup, html};
 use portolan_metrics::{MetricsRow, names};
 
-use crate::curves::title;
-use crate::format::{count, duration, percent, points};
-use crate::json::{Report, write_whole};
-use crate::overlay::{Overlay, legend};
-use crate::page::{compass, document};
+use crate::charts::overlay::{Overlay, legend};
+use crate::charts::{SMALL, WIDE};
+use crate::document::{compass, document};
+use crate::error::Result;
+use crate::file::write_whole;
+use crate::format::{count, counted, duration, metric_title, percent, points};
+use crate::report::Report;
 
-/// A chart alone in its row, two in a row, three in a row.
+/// Width and height of a chart alone in its row.
 const WHOLE: (f64, f64) = (1040.0, 320.0);
-const WIDE: (f64, f64) = (490.0, 260.0);
-const SMALL: (f64, f64) = (320.0, 170.0);
 
 /// One run among others.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The method's name as its authors write it (`SimCLR`), and what else tells the run from the others.
+    /// The method's name as its authors write it (`SimCLR`), and what distinguishes this run.
     pub title: String,
-    /// Where its own page is, seen from the comparison's folder (`simclr/report.html`).
+    /// Its own page, relative to the comparison's folder (`simclr/report.html`).
     pub page: String,
-    /// Its figures.
+    /// Its results.
     pub report: Report,
-    /// What it logged, as [`read_metrics`](portolan_metrics::read_metrics) gives it.
+    /// Its metrics, as [`read_metrics`](portolan_metrics::read_metrics) gives it.
     pub metrics: Vec<MetricsRow>,
 }
 
 /// The comparison as lines of text under a heading.
 pub fn comparison_text(entries: &[Entry]) -> String {
-    let wide = entries.iter().map(|entry| entry.title.chars().count()).max().unwrap_or(0).max(20);
+    let width = entries.iter().map(|entry| entry.title.chars().count()).max().unwrap_or(0).max(20);
     let mut text = format!(
-        "{:<wide$} {:>10} {:>8} {:>10} {:>8} {:>9}\n",
+        "{:<width$} {:>10} {:>8} {:>10} {:>8} {:>9}\n",
         "method", "untrained", "kNN", "untrained", "probe", "seconds"
     );
     for Entry { title, report, .. } in entries {
@@ -44,7 +43,7 @@ pub fn comparison_text(entries: &[Entry]) -> String {
         };
         let (knn, probe) = (report.knn.as_ref(), report.linear_probe.as_ref());
         text += &format!(
-            "{title:<wide$} {:>10} {:>8} {:>10} {:>8} {:>9.0}\n",
+            "{title:<width$} {:>10} {:>8} {:>10} {:>8} {:>9.0}\n",
             share(knn.map(|knn| knn.random_init_top1)),
             share(knn.map(|knn| knn.top1)),
             share(probe.map(|probe| probe.random_init_top1)),
@@ -55,10 +54,10 @@ pub fn comparison_text(entries: &[Entry]) -> String {
     text
 }
 
-/// Writes the comparison as one page to `path`, which it returns.
+/// Writes the comparison as one page to `path`, and returns the path.
 ///
 /// # Errors
-/// Where the folder cannot be written to.
+/// When the folder cannot be written to.
 pub fn write_comparison(entries: &[Entry], path: &Path) -> Result<PathBuf> {
     write_whole(path, page(entries).as_bytes())
 }
@@ -71,7 +70,7 @@ fn page(entries: &[Entry]) -> String {
             h1 { (title) }
             p.lead {
                 "Accuracies on test images, of the encoder before and after training without labels. "
-                "Each name leads to the run’s own page."
+                "Each name links to the run’s own page."
             }
         }
         main {
@@ -97,12 +96,12 @@ fn heading(entries: &[Entry]) -> String {
     }
 }
 
-/// What the runs logged, over one another.
+/// The metrics of all runs, over one another.
 fn curves(entries: &[Entry]) -> Markup {
     let overlay = |name: &str, title: &str, size| {
         let curve = |entry: &Entry| -> Vec<(f64, f64)> {
             let rows = entry.metrics.iter();
-            rows.filter_map(|row| Some((row.epoch?, *row.figures.get(name)?))).collect()
+            rows.filter_map(|row| Some((row.epoch?, *row.metrics.get(name)?))).collect()
         };
         let curves = entries.iter().map(|entry| (entry.title.as_str(), curve(entry))).collect();
         Overlay { title, curves, percent: name == names::KNN_TOP1, size }.render()
@@ -112,21 +111,24 @@ fn curves(entries: &[Entry]) -> Markup {
     let knn_size = if loss.is_some() { WIDE } else { WHOLE };
     let knn = overlay(names::KNN_TOP1, "kNN accuracy", knn_size);
     let wide: Vec<Markup> = knn.into_iter().chain(loss).collect();
-    let shared = shared_figures(entries);
-    let small = shared.iter().filter_map(|name| overlay(name, &title(name), SMALL));
+    let shared = shared_metrics(entries);
+    let small = shared.iter().filter_map(|name| overlay(name, &metric_title(name), SMALL));
     let names: Vec<&str> = entries.iter().map(|entry| entry.title.as_str()).collect();
     html! {
         (legend(&names))
         div.charts { @for chart in &wide { (chart) } }
         div.charts.small { @for chart in small { (chart) } }
         @if !one_method {
-            p.footnote { "Losses of different methods are different quantities, and are not drawn over one another." }
+            p.footnote {
+                "Losses of different methods are different quantities, and are not drawn over one \
+                 another."
+            }
         }
     }
 }
 
-/// What two runs or more logged and has no larger chart.
-fn shared_figures(entries: &[Entry]) -> Vec<&str> {
+/// The metrics that at least two runs logged and that have no larger chart.
+fn shared_metrics(entries: &[Entry]) -> Vec<&str> {
     let each: Vec<BTreeSet<&str>> = entries.iter().map(logged).collect();
     let shared = |name: &&str| each.iter().filter(|names| names.contains(name)).count() > 1;
     let all: BTreeSet<&str> = each.iter().flatten().copied().collect();
@@ -134,9 +136,9 @@ fn shared_figures(entries: &[Entry]) -> Vec<&str> {
     all.into_iter().filter(shared).filter(has_no_chart).collect()
 }
 
-/// The names of all figures that a run logged.
+/// The names of all metrics that a run logged.
 fn logged(entry: &Entry) -> BTreeSet<&str> {
-    entry.metrics.iter().flat_map(|row| row.figures.keys()).map(String::as_str).collect()
+    entry.metrics.iter().flat_map(|row| row.metrics.keys()).map(String::as_str).collect()
 }
 
 fn table(entries: &[Entry]) -> Markup {
@@ -153,18 +155,20 @@ fn table(entries: &[Entry]) -> Markup {
             tbody { @for entry in entries { (row(entry)) } }
         } }
         @if different(entries, |report| &report.dataset.sha256) > 1 {
-            p.footnote { b { "These runs were not measured on the same images: their accuracies cannot be compared." } }
+            p.footnote { b {
+                "These runs were not measured on the same images: their accuracies cannot be compared."
+            } }
         }
         p.footnote {
-            "Published figures were measured on other data unless they are marked as comparable: they say what the "
-            "method reaches there, not what this run should."
+            "Unless marked as comparable, published results were measured on other data: they show \
+             what the method reaches there, not what this run should reach."
         }
     }
 }
 
 fn row(Entry { title, page, report, .. }: &Entry) -> Markup {
     let (knn, probe) = (report.knn.as_ref(), report.linear_probe.as_ref());
-    let figure = |pair: Option<(f64, f64)>| {
+    let accuracy = |pair: Option<(f64, f64)>| {
         html! {
             td.n { @if let Some((after, _)) = pair { b { (percent(after)) } } @else { "–" } }
             td.n { @if let Some((after, before)) = pair { (points(after - before)) } @else { "–" } }
@@ -172,13 +176,14 @@ fn row(Entry { title, page, report, .. }: &Entry) -> Markup {
     };
     html! { tr {
         th scope="row" { a href=(page) { (title) } }
-        td { (report.encoder) small { (report.epochs) " epochs" } }
-        (figure(knn.map(|knn| (knn.top1, knn.random_init_top1))))
-        (figure(probe.map(|probe| (probe.top1, probe.random_init_top1))))
+        td { (report.encoder) small { (counted(report.epochs, "epoch", "epochs")) } }
+        (accuracy(knn.map(|knn| (knn.top1, knn.random_init_top1))))
+        (accuracy(probe.map(|probe| (probe.top1, probe.random_init_top1))))
         td.n { (duration(report.seconds)) }
         td.n { (count(report.images_per_second.round() as u64)) }
-        td.n { @if let Some(figure) = report.published.first() {
-            (percent(figure.value)) small { @if figure.comparable { "comparable" } @else { "not comparable" } }
+        td.n { @if let Some(published) = report.published.first() {
+            (percent(published.value))
+            small { @if published.comparable { "comparable" } @else { "not comparable" } }
         } @else { "–" } }
     } }
 }

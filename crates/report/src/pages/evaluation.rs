@@ -1,45 +1,49 @@
-//! What an encoder is worth by several protocols: a table of figures, and what is taken for what.
+//! An encoder's accuracies by several protocols, and its confusion matrices.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use maud::{Markup, html};
 
-use crate::json::write_whole;
-use crate::page::{compass, document};
+use crate::document::{compass, document};
+use crate::error::Result;
+use crate::file::write_whole;
+use crate::format::class_name;
 
-/// Classes of which a matrix is still legible; of more, the pairs confused most often are listed.
+/// A confusion matrix is legible up to this many classes. For more, the most frequent confusions are
+/// listed instead.
 const MATRIX: usize = 20;
-/// Pairs in that list.
+/// Confusions in that list.
 const PAIRS: usize = 20;
 
-/// A figure by one protocol.
+/// An accuracy by one protocol.
 #[derive(Clone, Debug)]
-pub struct ProtocolFigure {
+pub struct ProtocolResult {
     /// The protocol and its settings.
     pub protocol: String,
-    /// The figure, as it is printed.
+    /// The top-1 accuracy, as it is printed.
     pub top1: String,
-    /// How sure it is, or what goes with it: interval, top-5.
-    pub beside: String,
-    /// How many images of each class (row) were taken for each class (column), where that is known.
+    /// What is printed beside it: confidence interval, top-5 accuracy.
+    pub details: String,
+    /// The confusion matrix, if known: how many images of each class (row) were predicted as each
+    /// class (column).
     pub confusion: Option<Vec<Vec<u32>>>,
 }
 
-/// Writes the figures of what `of` names, on data with these classes, as a page that loads nothing; returns its path.
+/// Writes the results of the encoder named by `of`, on data with these classes, as a page that loads
+/// nothing, and returns its path.
 ///
 /// # Errors
-/// Where the file cannot be written.
+/// When the file cannot be written.
 pub fn write_evaluation(
     of: &str,
     classes: &[String],
-    figures: &[ProtocolFigure],
+    results: &[ProtocolResult],
     file: &Path,
 ) -> Result<PathBuf> {
-    write_whole(file, page(of, classes, figures).as_bytes())
+    write_whole(file, page(of, classes, results).as_bytes())
 }
 
-fn page(of: &str, classes: &[String], figures: &[ProtocolFigure]) -> String {
+fn page(of: &str, classes: &[String], results: &[ProtocolResult]) -> String {
     let title = format!("Evaluation of {of}");
     let body = html! {
         header {
@@ -47,13 +51,13 @@ fn page(of: &str, classes: &[String], figures: &[ProtocolFigure]) -> String {
             h1 { (title) }
         }
         main {
-            section { h2 { "Figures" } (table(figures)) }
+            section { h2 { "Accuracies" } (table(results)) }
             section {
-                h2 { "What is taken for what" }
-                p.lead { "A row is what images show, a column what they were taken for. Whole rows are 100 %." }
-                @for figure in figures {
-                    @if let Some(confusion) = &figure.confusion {
-                        h3 { (figure.protocol) }
+                h2 { "Confusion" }
+                p.lead { "Rows are true classes, columns predicted ones. Each row adds up to 100 %." }
+                @for result in results {
+                    @if let Some(confusion) = &result.confusion {
+                        h3 { (result.protocol) }
                         @if classes.len() <= MATRIX { (matrix(classes, confusion)) }
                         @else { (pairs(classes, confusion)) }
                     }
@@ -64,14 +68,16 @@ fn page(of: &str, classes: &[String], figures: &[ProtocolFigure]) -> String {
     document(&title, &body, env!("CARGO_PKG_VERSION"))
 }
 
-fn table(figures: &[ProtocolFigure]) -> Markup {
+fn table(results: &[ProtocolResult]) -> Markup {
     html! {
-        div.scroll tabindex="0" role="region" aria-label="Figures by protocol" { table {
-            thead { tr { th scope="col" { "Protocol" } th.n scope="col" { "Top-1" } th scope="col" {} } }
-            tbody { @for figure in figures { tr {
-                th scope="row" { (figure.protocol) }
-                td.n { (figure.top1) }
-                td { (figure.beside) }
+        div.scroll tabindex="0" role="region" aria-label="Accuracies by protocol" { table {
+            thead { tr {
+                th scope="col" { "Protocol" } th.n scope="col" { "Top-1" } th scope="col" {}
+            } }
+            tbody { @for result in results { tr {
+                th scope="row" { (result.protocol) }
+                td.n { (result.top1) }
+                td { (result.details) }
             } } }
         } }
     }
@@ -82,9 +88,9 @@ fn matrix(classes: &[String], confusion: &[Vec<u32>]) -> Markup {
         div.scroll tabindex="0" role="region" aria-label="Confusion matrix" { table.confusion {
             thead { tr { td {} @for class in classes { th scope="col" { (class) } } } }
             tbody { @for (truth, row) in confusion.iter().enumerate() { tr {
-                th scope="row" { (classes[truth]) }
-                @for (taken_for, share) in shares(row).into_iter().enumerate() {
-                    td.right[truth == taken_for] style=(format!("--share:{:.0}%", 100.0 * share)) {
+                th scope="row" { (class_name(classes, truth)) }
+                @for (predicted, share) in shares(row).into_iter().enumerate() {
+                    td.right[truth == predicted] style=(format!("--share:{:.0}%", 100.0 * share)) {
                         @if share >= 0.0095 { (format!("{:.0}", 100.0 * share)) }
                     }
                 }
@@ -102,12 +108,14 @@ fn pairs(classes: &[String], confusion: &[Vec<u32>]) -> Markup {
     let mut cells: Vec<(usize, usize, f64)> = Vec::new();
     for (truth, row) in confusion.iter().enumerate() {
         let wrong =
-            shares(row).into_iter().enumerate().filter(|(taken_for, _)| *taken_for != truth);
-        cells.extend(wrong.map(|(taken_for, share)| (truth, taken_for, share)));
+            shares(row).into_iter().enumerate().filter(|(predicted, _)| *predicted != truth);
+        cells.extend(wrong.map(|(predicted, share)| (truth, predicted, share)));
     }
     cells.sort_by(|a, b| b.2.total_cmp(&a.2));
-    html! { ol { @for (truth, taken_for, share) in cells.iter().take(PAIRS).filter(|cell| cell.2 > 0.0) {
-        li { (classes[*truth]) " for " (classes[*taken_for]) ": " (format!("{:.1} %", 100.0 * share)) }
+    let name = |class: usize| class_name(classes, class);
+    let most = cells.into_iter().take(PAIRS).filter(|cell| cell.2 > 0.0);
+    html! { ol { @for (truth, predicted, share) in most {
+        li { (name(truth)) " as " (name(predicted)) ": " (format!("{:.1} %", 100.0 * share)) }
     } } }
 }
 
@@ -120,13 +128,13 @@ mod tests {
         let mut confusion = vec![vec![0; classes]; classes];
         confusion[0][0] = 3;
         confusion[0][1] = 1;
-        let figure = ProtocolFigure {
+        let result = ProtocolResult {
             protocol: "linear probe".to_owned(),
             top1: "75.0 %".to_owned(),
-            beside: String::new(),
+            details: String::new(),
             confusion: Some(confusion),
         };
-        page("a run", &names, &[figure])
+        page("a run", &names, &[result])
     }
 
     #[test]
@@ -137,7 +145,7 @@ mod tests {
         let many = shown(30);
         assert!(
             !many.contains("--share:")
-                && many.contains("class &lt;0&gt; for class &lt;1&gt;: 25.0 %"),
+                && many.contains("class &lt;0&gt; as class &lt;1&gt;: 25.0 %"),
             "{many}"
         );
     }

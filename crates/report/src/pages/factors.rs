@@ -1,17 +1,18 @@
-//! What representations keep of the factors that images of `shapes` are drawn from: a table that is a picture too.
+//! How well representations encode the factors that images of `shapes` are drawn from, as a table with
+//! bars.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use maud::{Markup, html};
 
-use crate::json::write_whole;
-use crate::page::{compass, document};
+use crate::document::{compass, document};
+use crate::error::Result;
+use crate::file::write_whole;
 
 /// One representation of one run.
 #[derive(Clone, Debug)]
 pub struct FactorColumn {
-    /// The run, and which of its layers.
+    /// The run and the layer.
     pub title: String,
     /// The factors, the same ones in each column.
     pub rows: Vec<FactorCell>,
@@ -21,38 +22,39 @@ pub struct FactorColumn {
     pub completeness: f64,
 }
 
-/// What a representation makes of one factor.
+/// How a representation encodes one factor.
 #[derive(Clone, Debug)]
 pub struct FactorCell {
     /// The factor.
     pub factor: String,
     /// `accuracy` or `R²`.
     pub measure: String,
-    /// How well a linear read-out tells it, 1 at best.
+    /// How well a linear probe predicts it, 1 at best.
     pub read: f64,
-    /// How far a change of it alone moves an image, relative to a change of kind.
+    /// How far a change of this factor alone moves an embedding, relative to a change of kind.
     pub moved: Option<f64>,
 }
 
 /// Writes the columns side by side as a page that loads nothing, and returns its path.
 ///
 /// # Errors
-/// Where the file cannot be written.
+/// When the file cannot be written.
 pub fn write_factors(columns: &[FactorColumn], file: &Path) -> Result<PathBuf> {
     write_whole(file, page(columns).as_bytes())
 }
 
 fn page(columns: &[FactorColumn]) -> String {
-    let title = "What is kept, what is ignored";
+    let title = "Factors: encoded or ignored";
     let body = html! {
         header {
             p.brand { (compass()) "Portolan" }
             h1 { (title) }
             p.lead {
-                "Every image of shapes is drawn from known factors. The first bar of a cell says how well a linear "
-                "read-out tells the factor on test images (accuracy, or the share of variance explained); the second, "
-                "how far a change of this factor alone moves an image, where a change of kind moves it by 1: a short "
-                "one is a factor that the representation ignores."
+                "Every image of shapes is drawn from known factors. The first bar of a cell shows how well \
+                 a linear probe predicts the factor on test images (accuracy, or the share of variance \
+                 explained). The second shows how far a change of this factor alone moves an embedding, \
+                 where a change of kind moves it by 1: the representation ignores factors with short \
+                 second bars."
             }
         }
         main { section { (table(columns)) } }
@@ -64,7 +66,7 @@ fn table(columns: &[FactorColumn]) -> Markup {
     let factors = columns.first().map_or(&[][..], |column| &column.rows);
     html! {
         div.scroll tabindex="0" role="region" aria-label="Factors by representation" { table.factors {
-            caption { "Linear read-out, and relative movement" }
+            caption { "Linear probe, and relative movement" }
             thead { tr {
                 th scope="col" { "Factor" }
                 @for column in columns { th scope="col" { (column.title) } }
@@ -94,7 +96,7 @@ fn cell(cell: &FactorCell) -> Markup {
     }
 }
 
-/// A number with a bar of its length.
+/// A number with a bar of that length.
 fn bar(kind: &str, value: f64) -> Markup {
     let style = format!("width:{:.1}%", 100.0 * value.clamp(0.0, 1.0));
     html! { div class=(format!("bar {kind}")) {

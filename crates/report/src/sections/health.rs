@@ -1,20 +1,25 @@
-//! Whether the run is healthy, as far as its signals tell without labels.
+//! Whether the run is healthy, as far as its metrics show without labels.
 
 use maud::html;
 
-use crate::page::{Page, Section};
+use super::Section;
+use crate::page::Page;
 
-/// What was found, and what to change first.
+/// The problem that was found, and what to change first.
 pub(crate) fn section(page: &Page) -> Section {
-    let lead = "Read off what was logged, without labels: nothing here knows an accuracy.";
+    let lead = "Judged by what was logged, without labels or accuracies.";
     let body = html! {
-        @match page.finding {
-            None => p { "Nothing is wrong that the signals tell: no collapse, no instability, views and batch as they should be." },
-            Some(finding) => div.finding {
-                h3 { (finding.name) }
-                p { (finding.seen) }
+        @if let Some(finding) = page.finding {
+            div.finding {
+                h3 { (finding.problem.name()) }
+                p { (finding.evidence) }
                 p { b { "First: " } (finding.remedy) }
-            },
+            }
+        } @else {
+            p {
+                "No problems detected: no sign of collapse or instability, and views and batch size \
+                 look right."
+            }
         }
     };
     Section { id: "health", title: "Health", lead: Some(lead.to_owned()), body }

@@ -1,16 +1,16 @@
-//! Points of the map that show their image when they are pointed at or reached by keyboard, by style alone.
+//! Points that show their image when hovered over or focused by keyboard, by CSS alone.
 
-use anyhow::{Context, Result};
 use image::imageops::thumbnail;
 use maud::{Markup, html};
 
-use crate::map::{Placed, SIZE};
+use super::{Placed, SIZE};
+use crate::charts::image::data_uri;
+use crate::error::{Error, Result};
 use crate::page::Page;
-use crate::picture::data_uri;
 
-/// A picture's longer side, in the SVG's units and at most in pixels.
+/// An image's longer side, in the SVG's units and at most in pixels.
 const SIDE: u32 = 64;
-/// Between a point and its picture, in the SVG's units.
+/// Between a point and its image, in the SVG's units.
 const GAP: f64 = 7.0;
 
 /// The points that have an image.
@@ -27,11 +27,9 @@ fn one(page: &Page, placed: &Placed) -> Result<Option<Markup>> {
     let scale = f64::from(SIDE) / f64::from(longest);
     let shown = |length: u32| (f64::from(length) * scale).round().max(1.0) as u32;
     let (width, height) = (shown(image.width()), shown(image.height()));
-    let source = match longest > SIDE {
-        true => data_uri(&thumbnail(image, width, height)),
-        false => data_uri(image),
-    }
-    .context("cannot encode a picture of the map")?;
+    let source =
+        if longest > SIDE { data_uri(&thumbnail(image, width, height)) } else { data_uri(image) }
+            .map_err(|source| Error::Image { image: "an image of the map".to_owned(), source })?;
     let x = beside(placed.x, f64::from(width), SIZE.0);
     let y = beside(placed.y, f64::from(height), SIZE.1);
     let class = placed.point.class;
@@ -46,7 +44,7 @@ fn one(page: &Page, placed: &Placed) -> Result<Option<Markup>> {
     }))
 }
 
-/// Where a picture of this length begins: behind the point, or before it where the drawing ends.
+/// Where an image of this length begins: after the point, or before it near the end of the plot.
 fn beside(at: f64, length: f64, end: f64) -> f64 {
     if at + GAP + length <= end { at + GAP } else { at - GAP - length }
 }
@@ -56,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture_stays_in_the_drawing() {
+    fn an_image_stays_in_the_plot() {
         assert_eq!(beside(10.0, 64.0, 520.0), 17.0);
         assert_eq!(beside(500.0, 64.0, 520.0), 429.0);
     }
