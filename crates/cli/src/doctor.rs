@@ -1,7 +1,7 @@
 //! `portolan doctor`: whether a run is healthy, in plain words.
 
 use anyhow::{Result, ensure};
-use portolan_doctor::{Run, best_epoch, examine, what_is_normal};
+use portolan_doctor::{Run, best_epoch, examine, normal_loss};
 use portolan_metrics::{FILE, MetricsRow, read_metrics};
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use crate::encoder;
 /// What the rules look at of a run with these settings.
 pub(crate) fn patient<'a>(config: &'a RunConfig, rows: &'a [MetricsRow]) -> Run<'a> {
     let training = &config.training;
-    Run { method: &config.method, batch_size: training.batch_size / training.accumulate, rows }
+    portolan_train::doctor_run(&config.method, training.batch_size / training.accumulate, rows)
 }
 
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
@@ -27,14 +27,14 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     let run = patient(&config, &rows);
     let finding = examine(&run);
     if args.brief {
-        println!("{}", finding.map_or("healthy", |finding| finding.name));
+        println!("{}", finding.map_or("healthy", |finding| finding.problem.name()));
         return Ok(ExitCode::SUCCESS);
     }
     match finding {
         Some(finding) => println!("{finding}\n"),
-        None => println!("Nothing is wrong that the signals tell.\n"),
+        None => println!("No problems detected.\n"),
     }
-    println!("{}", what_is_normal(&config.method));
+    println!("{}", normal_loss(&run));
     if let Some(epoch) = best_epoch(&run) {
         println!("The checkpoint to choose without labels is that of epoch {epoch:.0}.");
     }

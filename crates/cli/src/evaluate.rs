@@ -7,7 +7,7 @@ use portolan_evaluate::{
     Features, FinetuneConfig, Finetuning, LinearConfig, LinearProbe, Scores, Shots,
     features_of_draw, finetune, knn_votes, linear_sweep, low_shot, to_finetune,
 };
-use portolan_report::{ProtocolFigure, write_evaluation};
+use portolan_report::{ProtocolResult, write_evaluation};
 use portolan_tensor::{Device, Tensor, Vars, io, seed};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -50,11 +50,11 @@ impl Figure {
         parts.join("  ")
     }
 
-    fn shown(&self) -> ProtocolFigure {
-        ProtocolFigure {
+    fn shown(&self) -> ProtocolResult {
+        ProtocolResult {
             protocol: self.protocol.clone(),
             top1: format!("{} %", percent(self.top1)),
-            beside: self.beside(),
+            details: self.beside(),
             confusion: self.scores.as_ref().and_then(|scores| scores.confusion.clone()),
         }
     }
@@ -113,7 +113,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         figures.extend(new);
         // After each: a later one may take hours, and fail.
         io::write_atomic(&path, serde_json::to_string(&figures)?.as_bytes())?;
-        let shown: Vec<ProtocolFigure> = figures.iter().map(Figure::shown).collect();
+        let shown: Vec<ProtocolResult> = figures.iter().map(Figure::shown).collect();
         write_evaluation(&of, &subject.data.classes, &shown, &page)?;
     }
     say_gap(&figures);

@@ -261,9 +261,7 @@ fn map(
         Some(points) => (points, report::Layout::Tsne),
         None => (pca(&x, 2)?, report::Layout::PrincipalComponents),
     };
-    // Spread over the images without a beat: classes may take turns.
-    let has_picture =
-        |i: i64| (i as f64 * 0.618_033_988_749_895).fract() < MAP_PICTURES as f64 / n as f64;
+    let has_picture = |i: i64| report::in_even_sample(i as usize, MAP_PICTURES as f64 / n as f64);
     let point = |i: i64| {
         let row = rows[i as usize];
         report::MapPoint {

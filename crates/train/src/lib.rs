@@ -37,7 +37,7 @@ pub use config::{OnDivergence, TrainConfig};
 pub use cuda_graph::Steps;
 pub use job::{Job, KnnPoint, Outcome};
 pub use loader::{Loader, LoaderConfig};
-pub use pretrain::{optimizer, pretrain};
+pub use pretrain::{doctor_run, optimizer, pretrain};
 pub use progress::duration;
 pub use step::{Training, step};
 pub use step_plan::StepPlan;

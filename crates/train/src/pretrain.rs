@@ -1,6 +1,7 @@
 //! The loop.
 
 mod epoch_end;
+pub use epoch_end::doctor_run;
 mod recovery;
 
 use anyhow::{Context, Result, bail};
@@ -95,7 +96,7 @@ struct Run<'a> {
     /// The last loss and speed that were read back.
     shown: (f64, f64),
     /// What was last said to be wrong.
-    warned: Option<&'static str>,
+    warned: Option<portolan_doctor::Problem>,
 }
 
 impl<'a> Run<'a> {

@@ -4,14 +4,33 @@ use anyhow::{Context, Result};
 use portolan_doctor::{Finding, examine};
 use portolan_evaluate::{NotFinite, diagnose, features, knn_top1};
 use portolan_method::Method;
-use portolan_metrics::{FILE, names, read_metrics};
+use portolan_metrics::{FILE, Family, MetricsRow, names, read_metrics};
 use portolan_tensor::{Tensor, distributed};
 
 use super::Run;
 use crate::{Checkpoint, OnDivergence};
 
-/// The doctor's names for a representation that has collapsed: of methods without negatives, and of those with them.
-const COLLAPSES: [&str; 2] = ["collapse", "learning rate"];
+/// What the doctor must know of a method, by its name.
+pub fn doctor_run<'a>(
+    method: &str,
+    batch_size: usize,
+    rows: &'a [MetricsRow],
+) -> portolan_doctor::Run<'a> {
+    let family = match method {
+        "simclr" | "moco" | "moco-v3" => Family::Contrastive,
+        "byol" | "simsiam" | "dino" => Family::SelfDistillation,
+        "barlow" | "vicreg" => Family::RedundancyReduction,
+        "mae" => Family::Reconstruction,
+        _ => Family::Pretext,
+    };
+    portolan_doctor::Run {
+        family,
+        has_queue: method == "moco",
+        has_momentum_encoder: ["moco", "moco-v3", "byol", "dino"].contains(&method),
+        batch_size,
+        rows,
+    }
+}
 
 impl Run<'_> {
     /// All of it, at the end of an epoch.
@@ -80,12 +99,12 @@ impl Run<'_> {
             return Ok(());
         }
         let finding = if distributed::rank() == 0 { self.examine()? } else { None };
-        if let Some(finding) = finding.as_ref().filter(|one| self.warned != Some(one.name)) {
-            self.warned = Some(finding.name);
+        if let Some(finding) = finding.as_ref().filter(|one| self.warned != Some(one.problem)) {
+            self.warned = Some(finding.problem);
             self.progress.line(&finding.to_string());
         }
         // One process has looked; what it has seen concerns all.
-        let collapsed = finding.as_ref().is_some_and(|one| COLLAPSES.contains(&one.name));
+        let collapsed = finding.as_ref().is_some_and(|one| one.problem.is_collapse());
         let seen = Tensor::from_slice(&[i64::from(finding.is_some()), i64::from(collapsed)]);
         let seen: Vec<i64> = Vec::try_from(distributed::sum(&seen)?)?;
         if seen[0] == 0 {
@@ -100,6 +119,6 @@ impl Run<'_> {
     fn examine(&self) -> Result<Option<Finding>> {
         let rows = read_metrics(&self.job.folder.join(FILE))?;
         let batch_size = self.job.config.batch_size / self.job.config.accumulate;
-        Ok(examine(&portolan_doctor::Run { method: self.job.name, batch_size, rows: &rows }))
+        Ok(examine(&doctor_run(self.job.name, batch_size, &rows)))
     }
 }
