@@ -7,7 +7,7 @@ use portolan_testing::golden::path;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// How far the probe's accuracy may be from the reference's.
+/// The tolerance of the probe's accuracy.
 const PROBE_TOLERANCE: f64 = 0.015;
 
 /// The tensors of one case, and its hyper-parameters.
@@ -26,7 +26,7 @@ impl Case {
         self.meta["classes"].as_i64().unwrap()
     }
 
-    /// The share of test labels that `predicted` gives rightly.
+    /// The accuracy of `predicted`.
     fn top1(&self, predicted: &Tensor) -> f64 {
         share(predicted, self.tensor("in.test_labels"))
     }
@@ -46,7 +46,7 @@ impl Case {
         probe.predict(self.tensor("in.test")).unwrap()
     }
 
-    /// The training labels, each class taken for the next one.
+    /// The training labels, each class replaced by the next.
     fn swapped_labels(&self) -> Tensor {
         (self.tensor("in.bank_labels") + 1).remainder(self.classes())
     }

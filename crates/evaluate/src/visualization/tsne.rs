@@ -1,29 +1,30 @@
-//! t-SNE (van der Maaten & Hinton 2008), for maps of features that show who is near whom.
+//! t-SNE (van der Maaten & Hinton 2008): maps of features that preserve neighborhoods.
 
-use anyhow::Result;
 use bhtsne::tSNE;
+use portolan_losses::l2_normalize;
 use portolan_tensor::{Kind, Tensor};
 
-use crate::pca;
+use super::pca::pca;
+use crate::error::Result;
 
-/// About how many neighbors each point keeps near: 30 (5 to 50 are usual, section 2 of the paper).
+/// The effective number of neighbors: 30 (5 to 50 are usual, section 2 of the paper).
 const PERPLEXITY: f32 = 30.0;
 /// Fewer points have no neighborhoods to show.
 const FEWEST: i64 = 100;
-/// Features are brought to this many dimensions by principal components first, as the paper does (section 4.2).
+/// Features are first reduced to this many principal components, as in the paper (section 4.2).
 const DIMENSIONS: i64 = 30;
 /// Steps of gradient descent, the paper's 1,000.
 const STEPS: usize = 1000;
-/// Exactness of the Barnes-Hut approximation: 0.5, as in van der Maaten 2014.
+/// Accuracy of the Barnes-Hut approximation: 0.5, as in van der Maaten 2014.
 const THETA: f32 = 0.5;
-/// The deviation that the points begin with along the first axis: 1e-4 (Kobak & Berens 2019, who begin at principal
-/// components too).
-const BEGIN: f64 = 1e-4;
+/// The initial deviation along the first axis: 1e-4 (Kobak & Berens 2019, who also start at principal
+/// components).
+const INITIAL_DEVIATION: f64 = 1e-4;
 
-/// The rows of `x` (`[n, width]`) laid out in the plane so that neighbors by direction, as in kNN, stay neighbors:
-/// `[n, 2]`, float32. Distances between far groups mean little. It begins at the first two principal components, so that
-/// the same features give the same map but for rounding. Nothing where there are fewer than 100 rows, or the features do
-/// not differ.
+/// The rows of `x` (`[n, width]`) laid out in the plane so that neighbors by cosine similarity, as in kNN,
+/// stay neighbors: `[n, 2]`, float32. Distances between far groups mean little. The layout starts at the
+/// first two principal components, so that the same features give the same map up to rounding. `None` if
+/// there are fewer than 100 rows, or the features do not differ.
 ///
 /// # Errors
 /// When the features are not finite.
@@ -32,9 +33,7 @@ pub fn tsne(x: &Tensor) -> Result<Option<Tensor>> {
     if n < FEWEST || width < 2 {
         return Ok(None);
     }
-    let x = x.to_kind(Kind::Double);
-    let lengths = x.norm_scalaropt_dim(2.0, [1i64].as_slice(), true);
-    let places = pca(&(x / lengths.clamp_min(1e-12)), DIMENSIONS.min(width))?;
+    let places = pca(&l2_normalize(&x.to_kind(Kind::Double)), DIMENSIONS.min(width))?;
     let plane = places.narrow(1, 0, 2);
     let deviation = plane.select(1, 0).std(true).double_value(&[]);
     if deviation < 1e-9 {
@@ -46,7 +45,7 @@ pub fn tsne(x: &Tensor) -> Result<Option<Tensor>> {
     let mut tsne = tSNE::<f32, &[f32], 2>::new(&rows);
     tsne.perplexity(PERPLEXITY)
         .epochs(STEPS)
-        .initial_embedding(values(&(plane * (BEGIN / deviation)))?)
+        .initial_embedding(values(&(plane * (INITIAL_DEVIATION / deviation)))?)
         .barnes_hut(THETA, |a, b| distance(a, b));
     let found = Tensor::from_slice(&tsne.embedding()).view([n, 2]);
     Ok(bool::try_from(found.isfinite().all())?.then_some(found))
@@ -82,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_neighborhoods_has_no_map() {
+    fn too_few_or_constant_rows_have_no_map() {
         assert!(tsne(&groups().narrow(0, 0, 50)).unwrap().is_none());
         assert!(tsne(&groups().ones_like()).unwrap().is_none());
         assert!(tsne(&(groups() / 0.0)).is_err());

@@ -1,22 +1,33 @@
-//! Principal components, for maps of features.
+//! Principal component analysis of features.
 
-use anyhow::{Result, ensure};
 use portolan_tensor::{Kind, Tensor, no_grad};
 
-/// The rows of `x` (`[n, width]`) along their `dims` directions of largest variance, `[n, dims]`, float64, the
-/// largest first. A direction's sign, which is arbitrary, is such that its largest entry is positive: the
-/// same features give the same map.
+use crate::error::{Error, Result};
+
+/// The rows of `x` (`[n, width]`) along their `dims` directions of largest variance, `[n, dims]`, float64,
+/// the largest first. The sign of a direction is arbitrary; here its largest entry is positive, so that
+/// the same features give the same map.
 ///
 /// # Errors
 /// When there are fewer than `dims` features or no rows, or a value is not finite.
 pub fn pca(x: &Tensor, dims: i64) -> Result<Tensor> {
     let (n, width) = x.size2()?;
-    ensure!(n > 0, "there are no features to find principal components of");
-    ensure!((1..=width).contains(&dims), "{width} features have no {dims} principal components");
+    if n == 0 {
+        return Err(Error::Images(
+            "there are no features to find principal components of".to_owned(),
+        ));
+    }
+    if !(1..=width).contains(&dims) {
+        return Err(Error::Setting(format!(
+            "{width} features have no {dims} principal components"
+        )));
+    }
     no_grad(|| {
         let x = x.to_kind(Kind::Double);
         let centered = &x - x.mean_dim(0, true, Kind::Double);
-        ensure!(bool::try_from(centered.isfinite().all())?, "the features are not finite numbers");
+        if !bool::try_from(centered.isfinite().all())? {
+            return Err(Error::features("the features are not finite numbers"));
+        }
         let covariance = centered.tr().matmul(&centered) / n as f64;
         let (_, directions) = covariance.linalg_eigh("L"); // in columns, the largest variance last
         let leading = directions.narrow(1, width - dims, dims).flip([1]);
@@ -52,12 +63,12 @@ mod tests {
         seed(4);
         let points = Tensor::randn([50, 6], (Kind::Float, Device::Cpu));
         let mirrored = pca(&-&points, 3).unwrap();
-        // The same directions with the same signs: mirrored points lie at mirrored places.
+        // The same directions with the same signs: mirrored points have mirrored coordinates.
         assert!((pca(&points, 3).unwrap() + mirrored).abs().max().double_value(&[]) < 1e-9);
     }
 
     #[test]
-    fn what_cannot_be_mapped_is_refused() {
+    fn what_cannot_be_mapped_is_an_error() {
         let x = Tensor::ones([3, 2], (Kind::Float, Device::Cpu));
         assert!(pca(&x, 3).is_err() && pca(&x, 0).is_err());
         assert!(pca(&(&x / 0.0), 1).is_err());

@@ -1,24 +1,30 @@
-//! L-BFGS: minimizes a smooth function of one tensor (Nocedal, Wright, Numerical Optimization, 2006, algorithm 7.5).
+//! L-BFGS: minimizes a smooth function of one tensor (Nocedal and Wright, Numerical Optimization, 2006,
+//! algorithm 7.5).
 
-use anyhow::{Result, ensure};
 use portolan_tensor::{Kind, Tensor};
 use std::collections::VecDeque;
 
-/// Steps that the curvature is remembered of.
-const HISTORY: usize = 20;
-const MOST_STEPS: usize = 2000;
-/// How far the largest gradient shall fall, relative to the start's.
-const CONVERGED: f64 = 1e-6;
-/// How far it has to when the steps are used up, as on the features of a collapsed encoder, which are almost all alike:
-/// scikit-learn's LogisticRegression is content with less.
-const ENOUGH: f64 = 1e-4;
+use crate::error::{Error, Result};
 
-/// Where the convex `objective` (its value, and its gradient) is least, searched from `start` in its
+/// The number of steps whose curvature is kept.
+const HISTORY: usize = 20;
+/// The message for features that overflow.
+pub(super) const TOO_LARGE: &str =
+    "the features are too large to fit a classifier to, or not finite";
+const MOST_STEPS: usize = 2000;
+/// The search ends when the largest entry of the gradient has fallen to this share of its start.
+const CONVERGED: f64 = 1e-6;
+/// The share that is accepted after the last step. The features of a collapsed encoder, which are almost
+/// equal, need it; scikit-learn's LogisticRegression accepts more.
+const ACCEPTED: f64 = 1e-4;
+
+/// The minimum of the convex `objective` (its value and gradient), searched from `start` in its
 /// precision, which should be float64.
 ///
 /// # Errors
-/// When the gradient has not fallen to a ten-thousandth of its start within 2000 steps, or is not finite.
-pub(crate) fn minimize(
+/// When the gradient has not fallen to a ten-thousandth of its start within 2000 steps, or is not
+/// finite.
+pub(super) fn minimize(
     objective: impl Fn(&Tensor) -> (f64, Tensor),
     start: Tensor,
 ) -> Result<Tensor> {
@@ -27,16 +33,15 @@ pub(crate) fn minimize(
     let first = largest(&gradient);
     let mut memory = VecDeque::with_capacity(HISTORY);
     for _ in 0..MOST_STEPS {
-        ensure!(
-            value.is_finite(),
-            "the features are too large to fit a classifier to, or not finite"
-        );
+        if !value.is_finite() {
+            return Err(Error::features(TOO_LARGE));
+        }
         if largest(&gradient) <= CONVERGED * first {
             return Ok(x);
         }
         let direction = -approximate_newton(&gradient, &memory);
         let slope = dot(&gradient, &direction);
-        // Before anything is known of the curvature, a step of length one.
+        // The first step has length one, since the curvature is unknown.
         let length = if memory.is_empty() { 1.0 / dot(&gradient, &gradient).sqrt() } else { 1.0 };
         let Some(next) = line_search(&objective, &x, value, &direction, slope, length) else {
             break;
@@ -49,11 +54,13 @@ pub(crate) fn minimize(
         (x, value, gradient) = (next.x, next.value, next.gradient);
     }
     let left = largest(&gradient) / first;
-    ensure!(
-        left <= ENOUGH,
+    // Written so that NaN is an error.
+    if left <= ACCEPTED {
+        return Ok(x);
+    }
+    Err(Error::Diverged(format!(
         "the linear classifier did not converge: its gradient only fell to {left:.1e} of its start"
-    );
-    Ok(x)
+    )))
 }
 
 /// A step and the change of the gradient along it.
@@ -62,7 +69,7 @@ struct Pair {
     change: Tensor,
 }
 
-/// The inverse Hessian, as the remembered steps suggest it, times `gradient` (algorithm 7.4).
+/// The inverse Hessian, estimated from the kept steps, times `gradient` (algorithm 7.4).
 fn approximate_newton(gradient: &Tensor, memory: &VecDeque<Pair>) -> Tensor {
     let mut q = gradient.copy();
     let mut shares = Vec::with_capacity(memory.len());
@@ -87,7 +94,7 @@ struct Point {
     gradient: Tensor,
 }
 
-/// Halves the step until the value falls by enough (Armijo's condition); rounding errors are forgiven.
+/// Halves the step until the value falls enough (Armijo's condition), up to rounding errors.
 fn line_search(
     objective: &impl Fn(&Tensor) -> (f64, Tensor),
     from: &Tensor,
@@ -133,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_bottom_of_a_narrow_bowl() {
+    fn finds_the_minimum_of_an_ill_conditioned_function() {
         let bottom = minimize(bowl, Tensor::from_slice(&[9f64; 5])).unwrap();
         for (i, got) in Vec::<f64>::try_from(bottom).unwrap().into_iter().enumerate() {
             assert!((got - i as f64).abs() < 0.05, "{got} is not {i}");
@@ -141,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn says_when_there_is_no_bottom() {
+    fn an_unbounded_function_is_an_error() {
         let zero = || Tensor::zeros([1], (Kind::Double, Device::Cpu));
         let slope = |x: &Tensor| (-x.double_value(&[0]), -x.ones_like());
         let error = minimize(slope, zero()).unwrap_err();

@@ -1,24 +1,31 @@
-//! What a vision transformer makes of each patch, as colors.
+//! The features of patches as colors.
 
-use anyhow::{Result, ensure};
 use portolan_tensor::{Kind, Tensor};
 
-use crate::pca;
+use super::pca::pca;
+use crate::error::{Error, Result};
 
-/// The first three principal components of the patches' features as red, green and blue: alike where patches are alike
-/// to the encoder. Oquab et al. 2023 (DINOv2, arXiv 2304.07193, figure 1) show features so.
+/// The first three principal components of the patches' features as red, green and blue, as in Oquab et
+/// al. 2023 (DINOv2, arXiv 2304.07193, figure 1). Patches with similar features have similar colors.
 ///
-/// `maps`: `[n, width, rows, columns]`, as [`Encoder::map`](portolan_encoders::Encoder::map) gives them; the components
-/// are those of all the patches together, so that colors mean the same in all images. Returns
-/// `[n, 3, rows, columns]`, float64 from 0 to 1: the mean is gray, and two standard deviations reach the ends.
+/// `maps`: `[n, width, rows, columns]` from [`Encoder::map`](portolan_encoders::Encoder::map). The components
+/// are those of all patches together, so that colors mean the same in all images. Returns `[n, 3, rows,
+/// columns]`, float64 from 0 to 1: the mean is gray, and two standard deviations reach the ends.
 ///
 /// # Errors
 /// When there are fewer than three features, or they are not finite.
 pub fn patch_colors(maps: &Tensor) -> Result<Tensor> {
     let &[n, width, rows, columns] = &maps.size()[..] else {
-        anyhow::bail!("the maps must be [n, width, rows, columns], but are {:?}", maps.size())
+        return Err(Error::Shape(format!(
+            "the maps must be [n, width, rows, columns], but are {:?}",
+            maps.size()
+        )));
     };
-    ensure!(width >= 3, "features of {width} numbers have no three components to color by");
+    if width < 3 {
+        return Err(Error::Shape(format!(
+            "features of {width} numbers have no three components to color by"
+        )));
+    }
     let patches = maps.permute([0, 2, 3, 1]).reshape([-1, width]);
     let components = pca(&patches, 3)?;
     let deviations = components.square().mean_dim(0, true, Kind::Double).sqrt();
@@ -33,7 +40,7 @@ mod tests {
     use portolan_tensor::{Device, tch};
 
     #[test]
-    fn patches_that_are_alike_have_one_color_in_all_images() {
+    fn equal_patches_have_one_color_in_all_images() {
         tch::set_num_threads(1);
         // Three kinds of patch in two images of 2 × 2.
         let kinds = Tensor::from_slice(&[0i64, 1, 2, 0, 1, 1, 2, 0]);
@@ -52,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn features_that_are_all_the_same_are_gray() {
+    fn constant_features_are_gray() {
         let maps = Tensor::ones([1, 4, 2, 2], (Kind::Double, Device::Cpu));
         assert_eq!(patch_colors(&maps).unwrap(), Tensor::full_like(&maps.narrow(1, 0, 3), 0.5));
     }

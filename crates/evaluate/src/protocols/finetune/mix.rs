@@ -1,24 +1,24 @@
-//! Mixing the images of a batch, and their targets: mixup (Zhang et al. 2017, arXiv 1710.09412) and cutmix (Yun et al.
-//! 2019, arXiv 1905.04899) as timm's `mixup.py` has them, by one draw for a batch, which is mixed with itself in reverse.
+//! Mixup (Zhang et al. 2017, arXiv 1710.09412) and cutmix (Yun et al. 2019, arXiv 1905.04899) as in
+//! timm's `mixup.py`: one draw per batch, which is mixed with itself in reverse order.
 
 use portolan_random::Stream;
 use portolan_tensor::{Kind, Tensor};
 use rand::RngExt;
 use std::ops::Range;
 
-/// How images `[n, 3, height, width]` are mixed with those of the batch in reverse.
+/// How images `[n, 3, height, width]` are mixed with the reversed batch.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Mix {
-    /// Each pixel has this share of its own image.
+pub(super) enum Mix {
+    /// Mixup: each pixel keeps this share of its own image.
     Blend(f64),
-    /// These rows and columns are the other image's.
+    /// Cutmix: these rows and columns come from the other image.
     Paste(Range<i64>, Range<i64>),
 }
 
 impl Mix {
-    /// Draws mixup by Beta(`mixup`, `mixup`) or cutmix by Beta(`cutmix`, `cutmix`), each half of the time; one of them
-    /// alone where the other is 0, and none where both are.
-    pub(crate) fn draw(
+    /// Draws mixup by Beta(`mixup`, `mixup`) or cutmix by Beta(`cutmix`, `cutmix`), each half of the
+    /// time. If one of them is 0, the other is drawn always; if both are, `None`.
+    pub(super) fn draw(
         mixup: f64,
         cutmix: f64,
         [height, width]: [i64; 2],
@@ -37,7 +37,8 @@ impl Mix {
         Some(Mix::around(middle, share, [height, width]))
     }
 
-    /// A rectangle of 1 − `share` of the image's area and of its shape, around `middle`, cut off at the borders.
+    /// A rectangle with the image's aspect ratio and 1 − `share` of its area, around `middle`, clipped at
+    /// the borders.
     fn around(middle: [i64; 2], share: f64, sides: [i64; 2]) -> Self {
         let span = |middle: i64, side: i64| {
             let half = (side as f64 * (1.0 - share).sqrt()) as i64 / 2;
@@ -47,7 +48,7 @@ impl Mix {
     }
 
     /// The mixed images.
-    pub(crate) fn images(&self, x: &Tensor) -> Tensor {
+    pub(super) fn images(&self, x: &Tensor) -> Tensor {
         match self {
             Mix::Blend(share) => x * *share + x.flip([0]) * (1.0 - share),
             Mix::Paste(rows, columns) => {
@@ -61,8 +62,8 @@ impl Mix {
         }
     }
 
-    /// What is to be said of the mixed images, `[n, classes]`, of images `height × width`.
-    pub(crate) fn targets(&self, targets: &Tensor, [height, width]: [i64; 2]) -> Tensor {
+    /// The targets of the mixed images, `[n, classes]`, for images `height × width`.
+    pub(super) fn targets(&self, targets: &Tensor, [height, width]: [i64; 2]) -> Tensor {
         let share = match self {
             Mix::Blend(share) => *share,
             Mix::Paste(rows, columns) => {
@@ -74,8 +75,9 @@ impl Mix {
     }
 }
 
-/// Targets `[n, classes]`: 1 − s + s / classes for an image's class, s / classes for the others, s being `smoothing`.
-pub(crate) fn smoothed(labels: &[i64], classes: i64, smoothing: f64) -> Tensor {
+/// Smoothed targets `[n, classes]`: 1 − s + s / classes for an image's class and s / classes for the
+/// others, where s is `smoothing`.
+pub(super) fn smoothed(labels: &[i64], classes: i64, smoothing: f64) -> Tensor {
     let one_hot = Tensor::from_slice(labels).one_hot(classes).to_kind(Kind::Float);
     one_hot * (1.0 - smoothing) + smoothing / classes as f64
 }
@@ -98,7 +100,8 @@ mod tests {
 
     #[test]
     fn a_rectangle_counts_for_what_the_borders_leave_of_it() {
-        // A quarter of 8 × 8 is 4 × 4; around row 1 and column 6 the borders leave rows 0 to 2, columns 4 to 7.
+        // A quarter of 8 × 8 is 4 × 4. Around row 1 and column 6 the borders leave rows 0 to 2 and
+        // columns 4 to 7.
         let mix = Mix::around([1, 6], 0.75, [8, 8]);
         assert_eq!(mix, Mix::Paste(0..3, 4..8));
         let x = Tensor::arange(2, (Kind::Float, portolan_tensor::Device::Cpu))

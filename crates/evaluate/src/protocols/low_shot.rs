@@ -1,28 +1,30 @@
-//! How far a few labels go.
+//! Low-shot classification: a linear probe with few labels.
 
-use anyhow::{Result, ensure};
 use portolan_random::{Purpose, stream};
 use portolan_tensor::Tensor;
 use rand::seq::SliceRandom;
 
-use crate::{Features, LinearProbe, Scores};
+use super::probe::LinearProbe;
+use crate::error::{Error, Result};
+use crate::features::Features;
+use crate::scores::Scores;
 
-/// How many of the labels may be used.
+/// How many of the labels are used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Shots {
     /// A share of each class's images, at least one: 1 % and 10 % in SimCLR (section 6) and after it.
     Share(f64),
-    /// So many images of each class.
+    /// This many images of each class.
     PerClass(usize),
 }
 
-/// Draws of the labeled images: figures of a single one scatter.
+/// How often the labeled images are drawn, since accuracies of a single draw scatter.
 const DRAWS: u64 = 5;
 
-/// What came of the draws.
+/// The accuracies of all draws.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LowShot {
-    /// Labeled images of a draw.
+    /// Labeled images per draw.
     pub labeled: usize,
     /// The accuracy of each draw.
     pub top1: Vec<f64>,
@@ -38,12 +40,12 @@ impl LowShot {
     }
 }
 
-/// Fits a [`LinearProbe`] to the frozen features of a few labeled images, five times to others, and scores it on all of
-/// `test`. Papers fine-tune on them or fit a classifier as here (MSN, section 4.1, arXiv 2204.07141); the latter has no
-/// settings to tune on so few labels.
+/// Fits a [`LinearProbe`] to the frozen features of a few labeled images and scores it on all of `test`,
+/// for five draws of the images. Papers fine-tune on them, or fit a classifier as here (MSN, section 4.1,
+/// arXiv 2204.07141), which has no settings to tune on so few labels.
 ///
 /// # Errors
-/// When there are no labels, or a class has fewer images than are asked for.
+/// When there are no labels, or a class has fewer images than requested.
 pub fn low_shot(bank: &Features, test: &Features, classes: i64, shots: Shots) -> Result<LowShot> {
     let labels = Vec::<i64>::try_from(bank.labels()?)?;
     let mut top1 = Vec::new();
@@ -54,29 +56,30 @@ pub fn low_shot(bank: &Features, test: &Features, classes: i64, shots: Shots) ->
         let rows = Tensor::from_slice(&rows);
         let of = (bank.x.index_select(0, &rows), bank.labels()?.index_select(0, &rows));
         let probe = LinearProbe::fit(&of.0, &of.1, classes)?;
-        top1.push(Scores::of(&probe.votes(&test.x)?, test.labels()?)?.top1);
+        top1.push(Scores::of(&probe.logits(&test.x)?, test.labels()?)?.top1);
     }
     Ok(LowShot { labeled, top1 })
 }
 
-/// Rows of the images whose labels may be used, drawn by lot in each class.
+/// The rows of the labeled images, drawn at random from each class.
 fn drawn(labels: &[i64], classes: i64, shots: Shots, draw: u64) -> Result<Vec<i64>> {
     let mut all = Vec::new();
     for class in 0..classes {
         let mut rows: Vec<i64> =
             (0..labels.len()).filter(|&row| labels[row] == class).map(|row| row as i64).collect();
         if rows.is_empty() {
-            continue; // a number that no image has, where classes are numbered
+            continue; // no image has this label
         }
         let wanted = match shots {
             Shots::Share(share) => ((rows.len() as f64 * share).round() as usize).max(1),
             Shots::PerClass(n) => n,
         };
-        ensure!(
-            wanted >= 1 && wanted <= rows.len(),
-            "{wanted} labeled images of each class are asked for, and class {class} has {}",
-            rows.len()
-        );
+        if !(1..=rows.len()).contains(&wanted) {
+            return Err(Error::Setting(format!(
+                "{wanted} labeled images of each class are asked for, and class {class} has {}",
+                rows.len()
+            )));
+        }
         rows.shuffle(&mut stream(draw, Purpose::Subset, &[class as u64]));
         all.extend(&rows[..wanted]);
     }

@@ -1,13 +1,15 @@
-//! A linear classifier on frozen features.
+//! A linear probe: a linear classifier on frozen features.
 
-use crate::Features;
-use crate::knn::{accuracy, check_labels};
-use crate::lbfgs::minimize;
-use anyhow::{Context, Result, ensure};
 use portolan_tensor::{Kind, Tensor, no_grad};
 
-/// Multinomial logistic regression on features as they are given: the W and b that minimize
-/// ½ ‖W‖² + Σᵢ cross-entropy(W xᵢ + b, yᵢ). The bias is not penalized. It is scikit-learn's
+use crate::error::{Error, Result};
+use crate::features::Features;
+use crate::labels::{self, accuracy};
+
+mod lbfgs;
+
+/// Multinomial logistic regression on features that are not standardized: the W and b that minimize
+/// ½ ‖W‖² + Σᵢ cross-entropy(W xᵢ + b, yᵢ). The bias is not penalized. This is scikit-learn's
 /// `LogisticRegression` with its default C = 1.
 #[derive(Debug)]
 pub struct LinearProbe {
@@ -18,18 +20,23 @@ pub struct LinearProbe {
 }
 
 impl LinearProbe {
-    /// Fits to the rows of `bank` (`[n, width]`) and their labels (`[n]`). The problem is convex and is solved to
-    /// convergence: there is no learning rate or number of epochs to choose, and no randomness.
+    /// Fits to the rows of `bank` (`[n, width]`) and their labels (`[n]`). The problem is convex and is
+    /// solved to convergence: there is no learning rate or number of epochs to choose, and no
+    /// randomness.
     ///
     /// # Errors
-    /// When a label is none of the `classes`, shapes do not match, or the solver does not converge.
+    /// When a label is not below `classes`, shapes do not match, or the solver does not converge.
     pub fn fit(bank: &Tensor, labels: &Tensor, classes: i64) -> Result<Self> {
-        ensure!(classes >= 2, "a classifier needs two classes or more, and there is {classes}");
-        check_labels(labels, bank, classes)?;
+        if classes < 2 {
+            return Err(Error::Setting(format!(
+                "a classifier needs two classes or more, and there is {classes}"
+            )));
+        }
+        labels::check(labels, bank, classes)?;
         no_grad(|| {
             let x = bank.to_kind(Kind::Double);
-            // Features are often far from zero, which makes the problem ill-conditioned. A shift of them is
-            // no more than another bias, which is not penalized: W is the same.
+            // Features are often far from zero, which makes the problem ill-conditioned. Centering them
+            // changes only the bias, which is not penalized: W is the same.
             let mean = x.mean_dim(0, true, Kind::Double);
             let solution = solve(&(x - &mean), labels, classes)?;
             let weight = solution.narrow(1, 0, mean.size()[1]);
@@ -41,25 +48,29 @@ impl LinearProbe {
     /// The logits of each row of `x` (`[m, width]`): `[m, classes]`, float64.
     ///
     /// # Errors
-    /// When the width is not the one that was fitted to.
-    pub fn votes(&self, x: &Tensor) -> Result<Tensor> {
+    /// When the width differs from that of the fitted features.
+    pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
         let (given, fitted) = (x.size2()?.1, self.weight.size()[1]);
-        ensure!(given == fitted, "the classifier was fitted to {fitted} features, not {given}");
+        if given != fitted {
+            return Err(Error::Shape(format!(
+                "the classifier was fitted to {fitted} features, not {given}"
+            )));
+        }
         Ok(x.to_kind(Kind::Double).matmul(&self.weight.tr()) + &self.bias)
     }
 
-    /// The class of each row of `x` (`[m, width]`): `[m]`, int64.
+    /// Predicts the class of each row of `x` (`[m, width]`): `[m]`, int64.
     ///
     /// # Errors
-    /// When the width is not the one that was fitted to.
+    /// When the width differs from that of the fitted features.
     pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.votes(x)?.argmax(1, false))
+        Ok(self.logits(x)?.argmax(1, false))
     }
 
-    /// The share of `test` whose class it gives rightly.
+    /// The accuracy on `test`.
     ///
     /// # Errors
-    /// When there are no labels, or the width is not the one that was fitted to.
+    /// When there are no labels, or the width differs from that of the fitted features.
     pub fn top1(&self, test: &Features) -> Result<f64> {
         let truth = test.labels()?;
         Ok(accuracy(&self.predict(&test.x)?, truth))
@@ -71,16 +82,16 @@ fn solve(x: &Tensor, labels: &Tensor, classes: i64) -> Result<Tensor> {
     let (n, width) = x.size2()?;
     let options = (Kind::Double, x.device());
     let x = Tensor::cat(&[x, &Tensor::ones([n, 1], options)], 1);
-    let wanted = labels.one_hot(classes).to_kind(Kind::Double);
+    let targets = labels.one_hot(classes).to_kind(Kind::Double);
     let penalized = Tensor::cat(&[Tensor::ones([width], options), Tensor::zeros([1], options)], 0);
 
-    // Features vary a thousand times more in some directions than in others. The solver sees coordinates in which
-    // the curvature at W = 0, which is the same for each class, is the identity.
+    // Features vary a thousand times more in some directions than in others. The solver works in
+    // coordinates in which the curvature at W = 0, which is the same for each class, is the identity.
     let chance = 1.0 / classes as f64;
     let curvature = x.tr().matmul(&x) * (chance * (1.0 - chance)) + penalized.diag(0);
     let root = curvature
         .f_linalg_cholesky(false)
-        .context("the features are too large to fit a classifier to, or not finite")?;
+        .map_err(|source| Error::Features { message: lbfgs::TOO_LARGE, source: Some(source) })?;
     let whitened =
         root.linalg_solve_triangular(&Tensor::eye(width + 1, options), false, true, false);
 
@@ -88,11 +99,11 @@ fn solve(x: &Tensor, labels: &Tensor, classes: i64) -> Result<Tensor> {
         let solution = point.matmul(&whitened);
         let penalty = &solution * &penalized;
         let log_p = x.matmul(&solution.tr()).log_softmax(1, None);
-        let fit = (&wanted * &log_p).sum(Kind::Double) - penalty.square().sum(Kind::Double) * 0.5;
-        let gradient = (log_p.exp() - &wanted).tr().matmul(&x) + penalty;
+        let fit = (&targets * &log_p).sum(Kind::Double) - penalty.square().sum(Kind::Double) * 0.5;
+        let gradient = (log_p.exp() - &targets).tr().matmul(&x) + penalty;
         (-fit.double_value(&[]), gradient.matmul(&whitened.tr()))
     };
-    let solution = minimize(objective, Tensor::zeros([classes, width + 1], options))?;
+    let solution = lbfgs::minimize(objective, Tensor::zeros([classes, width + 1], options))?;
     Ok(solution.matmul(&whitened))
 }
 
@@ -144,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_fitted_is_refused() {
+    fn what_cannot_be_fitted_is_an_error() {
         let (x, labels) = example();
         let complaint = |x: &Tensor, labels: &Tensor, classes| {
             format!("{:#}", LinearProbe::fit(x, labels, classes).unwrap_err())
