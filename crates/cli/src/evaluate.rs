@@ -142,7 +142,7 @@ const LINEAR: &str = "linear probe, L-BFGS";
 
 fn linear(on: &Subject) -> Result<Figure> {
     let probe = LinearProbe::fit(&on.bank.x, on.bank.labels()?, on.classes)?;
-    figure(LINEAR.to_owned(), &probe.votes(&on.test.x)?, &on.test)
+    figure(LINEAR.to_owned(), &probe.logits(&on.test.x)?, &on.test)
 }
 
 fn linear_sgd(on: &Subject, encoder: &dyn Encoder) -> Result<Vec<Figure>> {
@@ -156,11 +156,11 @@ fn linear_sgd(on: &Subject, encoder: &dyn Encoder) -> Result<Vec<Figure>> {
         ensure!(seen.ids == on.bank.ids, "an image can no longer be read; try again");
         Ok(seen.x)
     };
-    let of = |how: &str, swept: Result<portolan_evaluate::Swept>| {
+    let of = |how: &str, swept: Result<portolan_evaluate::LinearSweep>| {
         let swept = swept?;
         let epochs = config.epochs;
-        let name = format!("linear layer, SGD, {epochs} epochs{how}, rate {}", swept.rate);
-        figure(name, &swept.votes, &on.test)
+        let name = format!("linear layer, SGD, {epochs} epochs{how}, rate {}", swept.learning_rate);
+        figure(name, &swept.logits, &on.test)
     };
     Ok(vec![
         of("", linear_sweep(&on.bank, plain, &on.test, on.classes, &config))?,

@@ -147,7 +147,7 @@ fn thumbnails(source: &dyn Source, ids: &[usize]) -> (Vec<Option<Thumbnail>>, Ve
 fn main_components(x: &Tensor) -> Result<Tensor> {
     let lengths = x.norm_scalaropt_dim(2, [1i64], true).clamp_min(f64::from(f32::EPSILON));
     let x = x / lengths;
-    pca(&x, COMPONENTS.min(x.size()[1]))
+    Ok(pca(&x, COMPONENTS.min(x.size()[1]))?)
 }
 
 fn to_rows(x: &Tensor) -> Result<Embeddings> {

@@ -2,13 +2,17 @@
 
 use anyhow::{Context, Result};
 use portolan_doctor::{Finding, examine};
-use portolan_evaluate::{NotFinite, diagnose, features, knn_top1};
+use portolan_evaluate::{Error as EvaluateError, diagnose, features, knn_top1};
 use portolan_method::Method;
 use portolan_metrics::{FILE, Family, MetricsRow, names, read_metrics};
 use portolan_tensor::{Tensor, distributed};
 
 use super::Run;
 use crate::{Checkpoint, OnDivergence};
+
+fn is_not_finite(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(EvaluateError::NotFinite))
+}
 
 /// What the doctor must know of a method, by its name.
 pub fn doctor_run<'a>(
@@ -40,7 +44,7 @@ impl Run<'_> {
             .and_then(|()| self.knn(method).context("the kNN figure on the way failed"))
             .and_then(|()| self.consult());
         match looked {
-            Err(error) if error.is::<NotFinite>() => Err(self
+            Err(error) if is_not_finite(&error) => Err(self
                 .diverged("the encoder's features are no finite numbers", self.state.step - 1)
                 .into()),
             other => other,
