@@ -9,16 +9,16 @@ use crate::run::Run;
 pub fn normal_loss(run: &Run) -> &'static str {
     match run.family {
         Family::SelfDistillation if run.logs(names::TEACHER_ENTROPY) => {
-            "A loss that stays near its start for epochs, and falls when the teacher's temperature and \
-             momentum settle, is normal here."
+            "A loss that stays near its start for epochs, and falls when the teacher's temperature \
+             and momentum settle, is normal here."
         }
         Family::SelfDistillation => {
-            "A loss that falls quickly and then stays flat or rises again is normal here: the target \
-             moves. Near its lowest value from the start it means collapse."
+            "A loss that falls quickly and then stays flat or rises again is normal here: the \
+             target moves. Near its lowest value from the start it means collapse."
         }
         Family::Contrastive if run.has_queue => {
-            "A loss that rises in the first steps is normal here: the queue fills with keys that are \
-             harder than random directions."
+            "A loss that rises in the first steps is normal here: the queue fills with keys that \
+             are harder than random directions."
         }
         Family::Contrastive => {
             "The loss should fall slowly to the end; its value depends on the size of the batch."
@@ -31,16 +31,17 @@ pub fn normal_loss(run: &Run) -> &'static str {
             "The loss should fall slowly for hundreds of epochs; it says little about kNN accuracy."
         }
         Family::Pretext => {
-            "A pretext task that is solved (accuracy near 1) has nothing left to teach, however long \
-             training goes on."
+            "A pretext task that is solved (accuracy near 1) has nothing left to teach, however \
+             long training goes on."
         }
     }
 }
 
 /// The epoch whose checkpoint to choose, among those with diagnostics; `None` without any.
 ///
-/// It is the last one, unless the features have lost a third of their effective rank since, a sign that
-/// they narrow to the task. RankMe (arXiv 2210.02885) chooses by rank alone; the third is ours.
+/// It is the last one, unless the features have lost a third of their effective rank since, a sign
+/// that they narrow to the task. RankMe (arXiv 2210.02885) chooses by rank alone; the third is
+/// ours.
 #[must_use]
 pub fn best_epoch(run: &Run) -> Option<f64> {
     let points: Vec<(f64, f64)> = run

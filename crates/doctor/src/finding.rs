@@ -21,8 +21,8 @@ pub enum Problem {
 }
 
 impl Problem {
-    /// Whether the representation has collapsed. In contrastive methods negatives keep outputs apart,
-    /// unless the learning rate is too high.
+    /// Whether the representation has collapsed. In contrastive methods negatives keep outputs
+    /// apart, unless the learning rate is too high.
     #[must_use]
     pub fn is_collapse(self) -> bool {
         matches!(self, Problem::Collapse | Problem::LearningRate)

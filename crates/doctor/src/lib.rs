@@ -1,9 +1,9 @@
-//! Finds problems of self-supervised pretraining, such as collapse, in the metrics that a run logged,
-//! without labels.
+//! Finds problems of self-supervised pretraining, such as collapse, in the metrics that a run
+//! logged, without labels.
 //!
-//! Is a flat loss normal? Has the encoder collapsed? Which checkpoint is best? [`examine`] answers in
-//! sentences, each with the metric, its threshold and the source of the threshold, and with what to
-//! change first:
+//! Is a flat loss normal? Has the encoder collapsed? Which checkpoint is best? [`examine`] answers
+//! in sentences, each with the metric, its threshold and the source of the threshold, and with what
+//! to change first:
 //!
 //! ```
 //! use portolan_doctor::{Problem, Run, examine};
@@ -26,9 +26,10 @@
 //! println!("{finding}");
 //! ```
 //!
-//! The rules are plain functions in `rules.rs`, in the order in which they apply. They know families of
-//! methods and no method by name, so that they work for new methods. None uses an accuracy, because
-//! pretraining without labels has none. docs/results/doctor.md measures how often the rules are right.
+//! The rules are plain functions in `rules.rs`, in the order in which they apply. They know
+//! families of methods and no method by name, so that they work for new methods. None uses an
+//! accuracy, because pretraining without labels has none. docs/results/doctor.md measures how often
+//! the rules are right.
 
 mod advice;
 mod finding;

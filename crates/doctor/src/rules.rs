@@ -1,7 +1,7 @@
 //! The rules, a function per problem.
 //!
-//! Thresholds marked "ours" were set on the runs of docs/results/shapes.md and on short runs broken on
-//! purpose, and scored on others.
+//! Thresholds marked "ours" were set on the runs of docs/results/shapes.md and on short runs broken
+//! on purpose, and scored on others.
 
 use portolan_metrics::{Family, names};
 
@@ -22,8 +22,8 @@ const RULES: [fn(&Run) -> Option<Finding>; 10] = [
     no_better_than_the_mean,
 ];
 
-/// The problem of a run: the finding of the first rule that applies, since later findings usually follow
-/// from it. `None` for a healthy run.
+/// The problem of a run: the finding of the first rule that applies, since later findings usually
+/// follow from it. `None` for a healthy run.
 #[must_use]
 pub fn examine(run: &Run) -> Option<Finding> {
     RULES.iter().find_map(|rule| rule(run))
@@ -49,9 +49,9 @@ fn diverged(run: &Run) -> Option<Finding> {
     )
 }
 
-/// SimSiam (arXiv 2011.10566, section 4.1): the standard deviation of normalized outputs is 1/√d if they
-/// fill the sphere (logged as 1), and 0 if all are one point. The threshold of 0.15 is ours: healthy
-/// runs stayed above 0.25.
+/// SimSiam (arXiv 2011.10566, section 4.1): the standard deviation of normalized outputs is 1/√d if
+/// they fill the sphere (logged as 1), and 0 if all are one point. The threshold of 0.15 is ours:
+/// healthy runs stayed above 0.25.
 fn complete_collapse(run: &Run) -> Option<Finding> {
     let deviation = run.end(names::OUTPUT_DEVIATION).filter(|deviation| *deviation < 0.15)?;
     collapsed(
@@ -77,21 +77,22 @@ fn dimensional_collapse(run: &Run) -> Option<Finding> {
     )
 }
 
-/// The remedy for a collapse depends on how the method prevents one. Negatives do under any setting, but
-/// fail when the learning rate is too high.
+/// The remedy for a collapse depends on how the method prevents one. Negatives do under any
+/// setting, but fail when the learning rate is too high.
 fn collapsed(run: &Run, evidence: String) -> Option<Finding> {
     let remedy = match run.family {
         Family::Contrastive => {
             let evidence =
-                format!("{evidence}; with negatives only too high a learning rate does that");
+                format!("{evidence}; despite negatives, which takes too high a learning rate");
             return found(Problem::LearningRate, evidence, LOWER_RATE);
         }
         Family::SelfDistillation if run.logs(names::TEACHER_ENTROPY) => {
-            "keep the center moving (`center_momentum` below 1) and warm up the teacher's temperature"
+            "keep the center moving (`center_momentum` below 1) and warm up the teacher's \
+             temperature"
         }
         Family::SelfDistillation if run.has_momentum_encoder => {
-            "keep predictor and target (`predictor`, `target`), and the target slow (`momentum` near \
-             1); then lower the learning rate"
+            "keep predictor and target (`predictor`, `target`), and the target slow (`momentum` \
+             near 1); then lower the learning rate"
         }
         Family::SelfDistillation => {
             "keep `stop_gradient`, and batch norm in the head; then lower the learning rate"
@@ -114,15 +115,15 @@ fn collapsed(run: &Run, evidence: String) -> Option<Finding> {
 fn no_variance(run: &Run) -> Option<Finding> {
     let variance = run.end(names::VARIANCE).filter(|variance| *variance > 0.95)?;
     let evidence = format!(
-        "dimensions hardly vary over a batch: VICReg's variance term is {variance:.3} of at most 1, \
-         above 0.95 by our threshold"
+        "dimensions hardly vary over a batch: VICReg's variance term is {variance:.3} of at most \
+         1, above 0.95 by our threshold"
     );
     collapsed(run, evidence)
 }
 
-/// DINO's two kinds of collapse (section 5.3 and figure 7 of arXiv 2104.14294). The teacher gives every
-/// image the same distribution: a uniform one (without sharpening) or a single prototype (without
-/// centering). Student and teacher then agree.
+/// DINO's two kinds of collapse (section 5.3 and figure 7 of arXiv 2104.14294). The teacher gives
+/// every image the same distribution: a uniform one (without sharpening) or a single prototype
+/// (without centering). Student and teacher then agree.
 fn uninformative_teacher(run: &Run) -> Option<Finding> {
     let entropy = run.end(names::TEACHER_ENTROPY)?;
     let divergence = run.end(names::TEACHER_STUDENT_DIVERGENCE)?;
@@ -130,8 +131,8 @@ fn uninformative_teacher(run: &Run) -> Option<Finding> {
         return found(
             Problem::Collapse,
             format!(
-                "the teacher's distributions are uniform and carry no information: their entropy is \
-                 {:.1} % of the largest, above 98.5 % (DINO, figure 7; threshold ours)",
+                "the teacher's distributions are uniform and carry no information: their entropy \
+                 is {:.1} % of the largest, above 98.5 % (DINO, figure 7; threshold ours)",
                 100.0 * entropy
             ),
             "lower the teacher's temperature (0.04), which sharpens them",
@@ -141,21 +142,22 @@ fn uninformative_teacher(run: &Run) -> Option<Finding> {
         return found(
             Problem::Collapse,
             format!(
-                "the teacher gives every image the same prototypes: entropy {:.1} % of the largest, \
-                 divergence from the student {divergence:.4} (DINO, figure 7; thresholds ours: 10 %, \
-                 0.001)",
+                "the teacher gives every image the same prototypes: entropy {:.1} % of the \
+                 largest, divergence from the student {divergence:.4} (DINO, figure 7; thresholds \
+                 ours: 10 %, 0.001)",
                 100.0 * entropy
             ),
-            "keep the center moving (`center_momentum` 0.9), and do not go below a temperature of 0.04",
+            "keep the center moving (`center_momentum` 0.9), and do not go below a temperature of \
+             0.04",
         );
     }
     None
 }
 
-/// Too high a learning rate damages the encoder before its outputs: the features of all images vary in a
-/// few dimensions only (RankMe, arXiv 2210.02885). The threshold of 11 is ours: features of ResNets kept
-/// a rank of 16 at the right rate, even of collapsed ones. A small ViT's features may be that narrow in
-/// a healthy run, but then its outputs are not.
+/// Too high a learning rate damages the encoder before its outputs: the features of all images vary
+/// in a few dimensions only (RankMe, arXiv 2210.02885). The threshold of 11 is ours: features of
+/// ResNets kept a rank of 16 at the right rate, even of collapsed ones. A small ViT's features may
+/// be that narrow in a healthy run, but then its outputs are not.
 fn learning_rate_too_high(run: &Run) -> Option<Finding> {
     if run.family == Family::Pretext {
         return None; // pretext tasks narrow the features to what they need
@@ -167,17 +169,17 @@ fn learning_rate_too_high(run: &Run) -> Option<Finding> {
     found(
         Problem::LearningRate,
         format!(
-            "the encoder's features vary in only {rank:.1} dimensions (RankMe, effective rank), below \
-             11 by our threshold: the learning rate was too high for it"
+            "the encoder's features vary in only {rank:.1} dimensions (RankMe, effective rank), \
+             below 11 by our threshold: the learning rate was too high for it"
         ),
         LOWER_RATE,
     )
 }
 
-/// Negatives push features apart: uniformity, the logarithm of how near pairs of features lie, falls or
-/// stays level in training (Wang and Isola 2020, arXiv 2005.10242, figures 5 and 7). If it rises towards
-/// 0, the learning rate was so high that what the first epochs learned was lost. The threshold of three
-/// quarters is ours: healthy runs kept nine tenths.
+/// Negatives push features apart: uniformity, the logarithm of how near pairs of features lie,
+/// falls or stays level in training (Wang and Isola 2020, arXiv 2005.10242, figures 5 and 7). If it
+/// rises towards 0, the learning rate was so high that what the first epochs learned was lost. The
+/// threshold of three quarters is ours: healthy runs kept nine tenths.
 fn uniformity_rises(run: &Run) -> Option<Finding> {
     if run.family != Family::Contrastive {
         return None;
@@ -190,15 +192,16 @@ fn uniformity_rises(run: &Run) -> Option<Finding> {
         Problem::LearningRate,
         format!(
             "features draw together, though negatives push them apart: their uniformity (Wang and \
-             Isola 2020) went from {first:.2} to {last:.2}, above three quarters of it by our threshold"
+             Isola 2020) went from {first:.2} to {last:.2}, above three quarters of it by our \
+             threshold"
         ),
         LOWER_RATE,
     )
 }
 
 /// SimCLR's accuracy grows up to batches of thousands (figure 9), since the batch provides the
-/// negatives. A batch below 32 images has fewer than 62 of them, among which the other view is too easy
-/// to find.
+/// negatives. A batch below 32 images has fewer than 62 of them, among which the other view is too
+/// easy to find.
 fn batch_too_small(run: &Run) -> Option<Finding> {
     if !run.has_only_in_batch_negatives() || run.batch_size >= 32 {
         return None;
@@ -206,16 +209,16 @@ fn batch_too_small(run: &Run) -> Option<Finding> {
     found(
         Problem::Batch,
         format!(
-            "a batch of {} has too few negatives: below 32 by our threshold (SimCLR, figure 9, gains \
-             up to thousands)",
+            "a batch of {} has too few negatives: below 32 by our threshold (SimCLR, figure 9, \
+             gains up to thousands)",
             run.batch_size
         ),
         "take larger batches (`--batch-size 256`), or MoCo, whose queue needs none",
     )
 }
 
-/// If the views of an image share color or position, these alone identify the other view, and nothing
-/// else is learned (SimCLR, section 3.1, on crops without color distortion).
+/// If the views of an image share color or position, these alone identify the other view, and
+/// nothing else is learned (SimCLR, section 3.1, on crops without color distortion).
 fn views_too_weak(run: &Run) -> Option<Finding> {
     if !run.family.compares_views() {
         return None;
@@ -232,8 +235,8 @@ fn views_too_weak(run: &Run) -> Option<Finding> {
         return None;
     }
     let top1 = run.quarter(names::CONTRASTIVE_TOP1);
-    // SimCLR aligns views of any strength within epochs, since both pass through one encoder. They were
-    // too similar from the start only if the other view is also found early.
+    // SimCLR aligns views of any strength within epochs, since both pass through one encoder. They
+    // were too similar from the start only if the other view is also found early.
     let one_encoder = run.has_only_in_batch_negatives() && !run.has_momentum_encoder;
     if one_encoder && top1.is_none_or(|top1| top1 < 0.8) {
         return None;
@@ -244,9 +247,9 @@ fn views_too_weak(run: &Run) -> Option<Finding> {
     found(
         Problem::Views,
         format!(
-            "the views of an image are almost the same to the encoder: their mean squared distance is \
-             {alignment:.3} (alignment; Wang and Isola 2020) when first measured, below {threshold} by \
-             our threshold{found_early}"
+            "the views of an image are almost the same to the encoder: their mean squared distance \
+             is {alignment:.3} (alignment; Wang and Isola 2020) when first measured, below \
+             {threshold} by our threshold{found_early}"
         ),
         "strengthen the views: color jitter first, then smaller crops",
     )
@@ -262,7 +265,8 @@ fn no_better_than_the_mean(run: &Run) -> Option<Finding> {
              explains {:.0} % of the remaining variance, below 10 % by our threshold",
             100.0 * explained
         ),
-        "take a lower learning rate with a longer warm-up; a ViT that starts too fast does not recover",
+        "take a lower learning rate with a longer warm-up; a ViT that starts too fast does not \
+         recover",
     )
 }
 

@@ -2,7 +2,8 @@
 
 use portolan_metrics::{Family, MetricsRow};
 
-/// What a run logged, and the facts that decide how to read it. The rules use no label and no accuracy.
+/// What a run logged, and the facts that decide how to read it. The rules use no label and no
+/// accuracy.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
     /// The family of the method.

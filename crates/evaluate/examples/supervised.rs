@@ -1,6 +1,6 @@
-//! Bounds for the accuracy of a MoCo recipe: baselines below it, and above it a supervised encoder with
-//! the same budget (the recipe's data, encoder, crops, epochs and batch, but one view per image and
-//! labels).
+//! Bounds for the accuracy of a MoCo recipe: baselines below it, and above it a supervised encoder
+//! with the same budget (the recipe's data, encoder, crops, epochs and batch, but one view per
+//! image and labels).
 //!
 //! `cargo run --release -p portolan-evaluate --example supervised -- --seeds 0,1,2`
 
@@ -22,8 +22,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// As usual for ResNets on small images (He et al. 2015, arXiv 1512.03385, section 4.2), with a cosine
-/// schedule.
+/// As usual for ResNets on small images (He et al. 2015, arXiv 1512.03385, section 4.2), with a
+/// cosine schedule.
 const LEARNING_RATE: f64 = 0.1;
 const OPTIMIZER: OptimizerConfig =
     OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: false };

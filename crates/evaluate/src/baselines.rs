@@ -22,7 +22,8 @@ pub fn pixels(source: &dyn Source, view: &ViewSpec) -> Result<Features> {
     Features::new(source, read)
 }
 
-/// The share of an image's pixels in each of 4 × 4 × 4 colors: `[n, 64]`. It ignores their positions.
+/// The share of an image's pixels in each of 4 × 4 × 4 colors: `[n, 64]`. It ignores their
+/// positions.
 ///
 /// # Errors
 /// When no image can be read.

@@ -15,20 +15,20 @@ const IMAGES: usize = 512;
 /// How features spread over the sphere. None of these metrics alone says how good the features are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Diagnostics {
-    /// Mean squared distance between two random views of an image: 0 if the features are invariant (Wang
-    /// and Isola 2020).
+    /// Mean squared distance between two random views of an image: 0 if the features are invariant
+    /// (Wang and Isola 2020).
     pub alignment: f64,
     /// How unevenly images fill the sphere: 0 if all are one point, and lower if more even (ibid.).
     pub uniformity: f64,
-    /// The mean of −log of the distance to the nearest other image: high if images crowd (Sablayrolles
-    /// et al. 2018).
+    /// The mean of −log of the distance to the nearest other image: high if images crowd
+    /// (Sablayrolles et al. 2018).
     pub koleo: f64,
     /// The effective number of dimensions (RankMe, Garrido et al. 2022).
     pub effective_rank: f64,
 }
 
-/// Computes the metrics on some images of `source`: alignment on two draws of `training_view`, the others
-/// on `eval_view`.
+/// Computes the metrics on some images of `source`: alignment on two draws of `training_view`, the
+/// others on `eval_view`.
 ///
 /// # Errors
 /// When fewer than two images can be read.

@@ -21,8 +21,8 @@ pub enum Error {
     Unlabeled(&'static str),
     /// A label is not below the number of classes.
     #[error(
-        "labels go from {least} to {greatest}, and have to be from 0 to below {classes}, the number \
-         of classes"
+        "labels go from {least} to {greatest}, and have to be from 0 to below {classes}, the \
+         number of classes"
     )]
     Labels {
         /// The smallest label.

@@ -1,5 +1,5 @@
-//! How well a representation encodes the factors that images of `shapes` are drawn from, and which of
-//! them it ignores.
+//! How well a representation encodes the factors that images of `shapes` are drawn from, and which
+//! of them it ignores.
 
 mod images;
 mod ridge;

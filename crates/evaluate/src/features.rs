@@ -60,9 +60,9 @@ impl Features {
     }
 }
 
-/// The features of all images of `source`, from one pass with the encoder in evaluation mode: without
-/// gradients, and without changing parameters or batch statistics. Images are prepared while the encoder
-/// works on the previous ones.
+/// The features of all images of `source`, from one pass with the encoder in evaluation mode:
+/// without gradients, and without changing parameters or batch statistics. Images are prepared
+/// while the encoder works on the previous ones.
 ///
 /// In a job of several processes, all must call it: each embeds a part of the images, and lists the
 /// unreadable images of its part only.
@@ -144,13 +144,13 @@ pub fn features_of_draw(
     Features::new(source, LoadedImages { x, ids, skipped })
 }
 
-/// Recalibrates the batch statistics of an untrained encoder with `count` random training images (repeated
-/// if the source has fewer). Nothing else of the encoder changes. A batch of 256 replaces a tenth of the
-/// statistics: 10,000 images leave less than 2 % of the initial ones.
+/// Recalibrates the batch statistics of an untrained encoder with `count` random training images
+/// (repeated if the source has fewer). Nothing else of the encoder changes. A batch of 256 replaces
+/// a tenth of the statistics: 10,000 images leave less than 2 % of the initial ones.
 ///
-/// The initial statistics describe no images, which may make the encoder an unfairly poor baseline. They
-/// may also make it a better one: a deep random network with working batch norms tends to give all images
-/// similar directions. Reports should say which of the two they show.
+/// The initial statistics describe no images, which may make the encoder an unfairly poor baseline.
+/// They may also make it a better one: a deep random network with working batch norms tends to give
+/// all images similar directions. Reports should say which of the two they show.
 ///
 /// # Errors
 /// When the images cannot be read or the view is invalid.
@@ -169,7 +169,8 @@ pub fn recalibrate(
     order.shuffle(&mut stream(seed, Purpose::Subset, &[]));
     let drawn: Vec<usize> = order.into_iter().cycle().take(count).collect();
     let mut outcome = Ok(());
-    // Whole batches only: statistics of a small one are poor, and would weigh as much as the others.
+    // Whole batches only: statistics of a small one are poor, and would weigh as much as the
+    // others.
     let batches = drawn.chunks_exact(RECALIBRATION_BATCH.min(count));
     let mut batches = batches.map_while(|part| match readable(source, part, view) {
         Ok(x) => Some(x.to_device(device)),

@@ -22,7 +22,8 @@ pub struct LoadedImages {
 
 /// The views of these items, `[n, 3, size, size]`, prepared on all of rayon's threads.
 ///
-/// The view of evaluation is deterministic. With a random view, each item has the same draw every time.
+/// The view of evaluation is deterministic. With a random view, each item has the same draw every
+/// time.
 ///
 /// # Errors
 /// When the view is invalid. Items that cannot be read are left out.
@@ -47,8 +48,8 @@ pub(crate) fn drawn_images(
     Ok(read)
 }
 
-/// One row of `width` numbers per item, `[n, width]`, which `fill` computes from the item's index, its
-/// image and a row of zeros.
+/// One row of `width` numbers per item, `[n, width]`, which `fill` computes from the item's index,
+/// its image and a row of zeros.
 pub(crate) fn rows(
     source: &dyn Source,
     indices: &[usize],

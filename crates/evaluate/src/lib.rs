@@ -1,5 +1,6 @@
-//! Evaluation of a pretrained encoder: weighted kNN, linear probes, low-shot classification, fine-tuning,
-//! baselines, diagnostics without labels, and visualizations of features and attention.
+//! Evaluation of a pretrained encoder: weighted kNN, linear probes, low-shot classification,
+//! fine-tuning, baselines, diagnostics without labels, and visualizations of features and
+//! attention.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -25,11 +26,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Images go through the encoder once ([`features`]); everything else works on the features, which are
-//! small. The linear probe is therefore a convex problem solved to convergence, and not a layer trained by
-//! SGD on augmented images as in papers on ImageNet: it has no settings to tune on the test split, gives
-//! the same accuracy every time, and takes seconds. Test labels are used only to count correct
-//! predictions.
+//! Images go through the encoder once ([`features`]); everything else works on the features, which
+//! are small. The linear probe is therefore a convex problem solved to convergence, and not a layer
+//! trained by SGD on augmented images as in papers on ImageNet: it has no settings to tune on the
+//! test split, gives the same accuracy every time, and takes seconds. Test labels are used only to
+//! count correct predictions.
 
 mod baselines;
 mod diagnostics;

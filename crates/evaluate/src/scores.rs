@@ -18,10 +18,11 @@ const MATRIX: i64 = 1_000;
 pub struct Scores {
     /// The share whose class is predicted.
     pub top1: f64,
-    /// The share whose class is among the five best predictions, if there are more than five classes.
+    /// The share whose class is among the five best predictions, if there are more than five
+    /// classes.
     pub top5: Option<f64>,
-    /// The 95 % confidence interval of `top1` over the choice of test images: percentiles of a bootstrap
-    /// of 1,000 resamples (Efron 1979). It does not include the variation between runs.
+    /// The 95 % confidence interval of `top1` over the choice of test images: percentiles of a
+    /// bootstrap of 1,000 resamples (Efron 1979). It does not include the variation between runs.
     pub interval: [f64; 2],
     /// How many images of each class (row) were predicted as each class (column), for at most 1,000
     /// classes.

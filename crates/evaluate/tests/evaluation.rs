@@ -59,7 +59,8 @@ fn view() -> ViewSpec {
     presets::evaluation(16, 16)
 }
 
-/// The same encoder every time. All tests share libtorch's generator, so nothing else here draws from it.
+/// The same encoder every time. All tests share libtorch's generator, so nothing else here draws
+/// from it.
 fn encoder() -> Box<dyn Encoder> {
     seed(1);
     let config = EncoderConfig::named("resnet18-w4").unwrap();

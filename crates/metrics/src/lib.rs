@@ -1,5 +1,5 @@
-//! `metrics.jsonl`, one JSON object per line: the names of the metrics that a run logs, and reading and
-//! writing its rows.
+//! `metrics.jsonl`, one JSON object per line: the names of the metrics that a run logs, and reading
+//! and writing its rows.
 //!
 //! ```
 //! use portolan_metrics::{MetricsRow, names};
@@ -9,9 +9,9 @@
 //! assert_eq!(MetricsRow::from_line(&row.to_line()), Some(row));
 //! ```
 //!
-//! The training loop writes the file; the doctor, the report and users' scripts read it. The names are
-//! defined here so that all of them spell a metric alike. So are the families of methods, by which
-//! metrics are interpreted.
+//! The training loop writes the file; the doctor, the report and users' scripts read it. The names
+//! are defined here so that all of them spell a metric alike. So are the families of methods, by
+//! which metrics are interpreted.
 
 mod error;
 mod family;

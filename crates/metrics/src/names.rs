@@ -1,4 +1,5 @@
-//! The names of metrics. Methods log further ones of their own; those that the doctor reads are here.
+//! The names of metrics. Methods log further ones of their own; those that the doctor reads are
+//! here.
 
 /// The training loss, the mean over the steps since the last row.
 pub const LOSS: &str = "loss";

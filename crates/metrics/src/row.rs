@@ -14,8 +14,8 @@ pub struct MetricsRow {
     pub step: u64,
     /// Epochs done, if the row has them.
     pub epoch: Option<f64>,
-    /// All other numbers by name (`loss`, `lr`, `images_per_second`, `knn_top1`, …). JSON has no NaN:
-    /// `null`, which JSON writers write for it, is read as NaN.
+    /// All other numbers by name (`loss`, `lr`, `images_per_second`, `knn_top1`, …). JSON has no
+    /// NaN: `null`, which JSON writers write for it, is read as NaN.
     pub metrics: BTreeMap<String, f64>,
 }
 
@@ -62,8 +62,8 @@ impl MetricsRow {
     }
 }
 
-/// The lines of a file's `text` up to `step`, which a run keeps that resumes there. Drops a line that
-/// was cut short.
+/// The lines of a file's `text` up to `step`, which a run keeps that resumes there. Drops a line
+/// that was cut short.
 #[must_use]
 pub fn until(text: &str, step: u64) -> String {
     let kept = |line: &&str| MetricsRow::from_line(line).is_some_and(|row| row.step <= step);

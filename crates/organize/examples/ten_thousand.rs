@@ -2,8 +2,8 @@
 //!
 //! `cargo run --example ten_thousand -p portolan-organize`
 //!
-//! The embeddings are 40 noisy directions in 512 dimensions, grouped along the first 32, as the program does
-//! along 32 principal components.
+//! The embeddings are 40 noisy directions in 512 dimensions, grouped along the first 32, as the
+//! program does along 32 principal components.
 
 use portolan_organize::{Embeddings, dense_clusters, groups, nearest};
 use portolan_random::{Purpose, stream};

@@ -21,8 +21,8 @@ pub struct Neighbor {
 }
 
 impl Embeddings {
-    /// Takes `values` (`[n, width]`, row after row) and scales each row to length 1. A row of zeros stays
-    /// zero.
+    /// Takes `values` (`[n, width]`, row after row) and scales each row to length 1. A row of zeros
+    /// stays zero.
     ///
     /// # Errors
     /// When there are no rows, the values do not fill whole rows, or one is not finite.
@@ -73,7 +73,8 @@ impl Embeddings {
     }
 }
 
-/// The `k` images most similar to each image, the most similar first; fewer if there are fewer others.
+/// The `k` images most similar to each image, the most similar first; fewer if there are fewer
+/// others.
 #[must_use]
 pub fn nearest(x: &Embeddings, k: usize) -> Vec<Vec<Neighbor>> {
     (0..x.len())
@@ -96,8 +97,8 @@ pub fn nearest(x: &Embeddings, k: usize) -> Vec<Vec<Neighbor>> {
         .collect()
 }
 
-/// The dot product, summed in eight lanes, which compile to vector instructions. Compilers may not reorder
-/// a single running sum.
+/// The dot product, summed in eight lanes, which compile to vector instructions. Compilers may not
+/// reorder a single running sum.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_lanes, a_rest) = a.as_chunks::<8>();
     let (b_lanes, b_rest) = b.as_chunks::<8>();

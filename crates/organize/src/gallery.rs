@@ -11,8 +11,8 @@ use crate::embeddings::Neighbor;
 use crate::error::Result;
 use crate::groups::Groups;
 
-/// The groups of a page contain about this many thumbnails, 30 MB, which browsers still open. For larger
-/// folders each group shows the same share, its most typical members, and at least one.
+/// The groups of a page contain about this many thumbnails, 30 MB, which browsers still open. For
+/// larger folders each group shows the same share, its most typical members, and at least one.
 const MAX_THUMBNAILS: usize = 10_000;
 /// Members of a group that are shown before the reader asks for all.
 const SHOWN_FIRST: usize = 48;
@@ -54,15 +54,16 @@ pub struct Gallery<'a> {
 #[derive(Serialize)]
 struct Data<'a> {
     names: Vec<&'a str>,
-    /// Thumbnails that no element of the page shows initially; the script takes the others from their
-    /// elements.
+    /// Thumbnails that no element of the page shows initially; the script takes the others from
+    /// their elements.
     thumbnails: Vec<Option<&'a str>>,
     nearest: Vec<Vec<(usize, f32)>>,
     /// The members of each group that the page does not show initially.
     hidden: Vec<&'a [usize]>,
 }
 
-/// The page as one HTML file. Its content security policy allows its own script by hash, and no loads.
+/// The page as one HTML file. Its content security policy allows its own script by hash, and no
+/// loads.
 ///
 /// # Errors
 /// When the script's data cannot be written as JSON.
@@ -106,7 +107,8 @@ pub fn html(gallery: &Gallery) -> Result<String> {
                     ul.images id="found" {}
                 }
                 footer { p {
-                    "Portolan " (env!("CARGO_PKG_VERSION")) ". This page is one file and loads nothing."
+                    "Portolan " (env!("CARGO_PKG_VERSION"))
+                    ". This page is one file and loads nothing."
                 } }
                 script id="data" type="application/json" { (PreEscaped(data)) }
                 script { (PreEscaped(SCRIPT)) }
@@ -149,12 +151,15 @@ fn header(gallery: &Gallery, sizes: &[usize], duplicates: usize) -> Markup {
             }
             @if gallery.images.len() > MAX_THUMBNAILS {
                 p.lead {
-                    "The page shows the " (MAX_THUMBNAILS) " most typical ones; groups.parquet lists all."
+                    "The page shows the " (MAX_THUMBNAILS)
+                    " most typical ones; groups.parquet lists all."
                 }
             }
             nav aria-label="Groups" {
                 @for (group, size) in sizes.iter().enumerate() {
-                    a href=(format!("#group-{}", group + 1)) { "Group " (group + 1) " (" (size) ")" }
+                    a href=(format!("#group-{}", group + 1)) {
+                        "Group " (group + 1) " (" (size) ")"
+                    }
                 }
                 @if duplicates > 0 { a href="#duplicates" { "Duplicates (" (duplicates) ")" } }
                 @if !gallery.unreadable.is_empty() {
@@ -172,7 +177,9 @@ fn group_section(gallery: &Gallery, group: usize, members: &[usize], size: usize
         section id=(format!("group-{}", group + 1)) {
             h2 { (title) " " small { (counted(size, "image")) } }
             ul.images {
-                @for &index in &members[..first] { li { (image(gallery, index, /* in_group */ true)) } }
+                @for &index in &members[..first] {
+                    li { (image(gallery, index, /* in_group */ true)) }
+                }
             }
             @if members.len() > first {
                 button.more data-group=(group) {
@@ -188,7 +195,8 @@ fn counted(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-/// An image as a button. `in_group` if it stands in its group, where the script finds its thumbnail.
+/// An image as a button. `in_group` if it stands in its group, where the script finds its
+/// thumbnail.
 fn image(gallery: &Gallery, index: usize, in_group: bool) -> Markup {
     let GalleryImage { name, thumbnail } = &gallery.images[index];
     let id = in_group.then(|| format!("image-{index}"));
@@ -219,7 +227,10 @@ fn duplicates_section(gallery: &Gallery, sets: &[Vec<usize>]) -> Markup {
                 "Nothing was moved or deleted."
             }
             @if sets.len() > DUPLICATE_SETS {
-                p.lead { "The first " (DUPLICATE_SETS) " of " (sets.len()) " sets; groups.parquet has all." }
+                p.lead {
+                    "The first " (DUPLICATE_SETS) " of " (sets.len())
+                    " sets; groups.parquet has all."
+                }
             }
             @for set in sets.iter().take(DUPLICATE_SETS) {
                 ul.images.set {
@@ -227,7 +238,9 @@ fn duplicates_section(gallery: &Gallery, sets: &[Vec<usize>]) -> Markup {
                         li { (image(gallery, index, false)) small { (gallery.images[index].name) } }
                     }
                     @if set.len() > DUPLICATES {
-                        li { small { "and " (set.len() - DUPLICATES) " more (groups.parquet has all)" } }
+                        li { small {
+                            "and " (set.len() - DUPLICATES) " more (groups.parquet has all)"
+                        } }
                     }
                 }
             }

@@ -43,10 +43,10 @@ impl Groups {
 
 /// Groups the images by k-means into `count` groups, with the same result each time.
 ///
-/// Without a `count`, it is the one of 2, 3, 4, 6, 8, 12, 16, 24, 32 and 48 with the best mean silhouette
-/// on up to 1,000 evenly spaced images. It is at least a quarter of the square root of the number of
-/// images, because the silhouette alone prefers two groups, which are little help in finding anything; and
-/// it leaves at least four of the compared images per group.
+/// Without a `count`, it is the one of 2, 3, 4, 6, 8, 12, 16, 24, 32 and 48 with the best mean
+/// silhouette on up to 1,000 evenly spaced images. It is at least a quarter of the square root of
+/// the number of images, because the silhouette alone prefers two groups, which are little help in
+/// finding anything; and it leaves at least four of the compared images per group.
 ///
 /// # Errors
 /// When there are fewer images than groups, or `count` is 0.

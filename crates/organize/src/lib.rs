@@ -1,6 +1,7 @@
 //! Organizes a folder of unlabeled images: groups, near-duplicates, and a gallery to browse.
 //!
-//! Embeddings are plain numbers here, so that the crate needs no tensors and works with any encoder:
+//! Embeddings are plain numbers here, so that the crate needs no tensors and works with any
+//! encoder:
 //!
 //! ```
 //! use portolan_organize::{Embeddings, dense_clusters, groups, nearest};
@@ -18,11 +19,11 @@
 //! # Ok::<(), portolan_organize::Error>(())
 //! ```
 //!
-//! There are two kinds of grouping, since each is good where the other fails. k-means ([`groups`]) puts
-//! every image into a group, which suits browsing. HDBSCAN ([`dense_clusters`]) finds only images that lie
-//! close together, and leaves out the rest. Both come from well-maintained crates (linfa, hdbscan).
-//! Neighbors are found by comparing all pairs: for ten thousand images, an approximate index is not worth
-//! its errors.
+//! There are two kinds of grouping, since each is good where the other fails. k-means ([`groups`])
+//! puts every image into a group, which suits browsing. HDBSCAN ([`dense_clusters`]) finds only
+//! images that lie close together, and leaves out the rest. Both come from well-maintained crates
+//! (linfa, hdbscan). Neighbors are found by comparing all pairs: for ten thousand images, an
+//! approximate index is not worth its errors.
 
 mod density;
 mod duplicates;

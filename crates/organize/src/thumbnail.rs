@@ -47,11 +47,11 @@ impl Thumbnail {
 }
 
 impl Fingerprint {
-    /// Whether the images are the same up to scaling and compression: their colors differ on average by
-    /// less than a seventh of the contrast (the standard deviation), or by two of 255 levels if the contrast
-    /// is low.
+    /// Whether the images are the same up to scaling and compression: their colors differ on
+    /// average by less than a seventh of the contrast (the standard deviation), or by two of 255
+    /// levels if the contrast is low.
     #[must_use]
-    pub fn is_nearly(&self, other: &Self) -> bool {
+    pub fn is_nearly_equal(&self, other: &Self) -> bool {
         let differences = self.0.iter().zip(&other.0).map(|(a, b)| f32::from(a.abs_diff(*b)));
         let difference = differences.sum::<f32>() / self.0.len() as f32;
         difference < (self.contrast().min(other.contrast()) / 7.0).max(2.0)

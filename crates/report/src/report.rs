@@ -109,8 +109,9 @@ pub struct LinearProbe {
 pub struct Published {
     /// Who published it, and where.
     pub source: String,
-    /// The metric: `knn_top1`, `knn_head_top1` (on the projection head's outputs), `knn_best_over_epochs`
-    /// (the source reports its best epoch on the test set) or `linear_probe_top1`; see [`Report::measured`].
+    /// The metric: `knn_top1`, `knn_head_top1` (on the projection head's outputs),
+    /// `knn_best_over_epochs` (the source reports its best epoch on the test set) or
+    /// `linear_probe_top1`; see [`Report::measured`].
     pub metric: String,
     /// The published accuracy, a fraction.
     pub value: f64,

@@ -1,4 +1,5 @@
-//! The page as a browser's parser sees it. The sample stays in the target's `tmp` folder for viewing.
+//! The page as a browser's parser sees it. The sample stays in the target's `tmp` folder for
+//! viewing.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod sample;

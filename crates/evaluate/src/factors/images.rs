@@ -50,8 +50,8 @@ pub struct FactorImages {
 }
 
 impl FactorImages {
-    /// Embeds both splits, and the test images with each factor changed. `size` is the side at which
-    /// images are drawn, in pixels.
+    /// Embeds both splits, and the test images with each factor changed. `size` is the side at
+    /// which images are drawn, in pixels.
     ///
     /// # Errors
     /// When `embed` fails, or a split has fewer than 100 images.

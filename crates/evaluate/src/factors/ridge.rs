@@ -43,8 +43,9 @@ impl Ridge {
         self.x.tr().matmul(&centered).cholesky_solve(&self.root, false)
     }
 
-    /// R² of the prediction on test features `x` (`[m, width]`) with their `targets` (`[m, numbers]`):
-    /// the explained share of the variance about the mean of the training targets `fitted`.
+    /// R² of the prediction on test features `x` (`[m, width]`) with their `targets` (`[m,
+    /// numbers]`): the explained share of the variance about the mean of the training targets
+    /// `fitted`.
     pub(super) fn r_squared(
         &self,
         weights: &Tensor,

@@ -17,7 +17,8 @@ pub(super) enum Value {
     Class(i64, fn(&Scene) -> i64),
     /// Numbers to be predicted linearly: an angle as its cosine and sine.
     Numbers(fn(&Scene) -> Vec<f32>),
-    /// The same minus their mean over the images of the kind, so that knowing the kind does not help.
+    /// The same minus their mean over the images of the kind, so that knowing the kind does not
+    /// help.
     WithinKind(fn(&Scene) -> Vec<f32>),
 }
 

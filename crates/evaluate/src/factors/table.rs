@@ -20,8 +20,9 @@ pub struct FactorRow {
     pub name: &'static str,
     /// `accuracy` or `R²`.
     pub measure: &'static str,
-    /// How well a linear probe, fitted to the training split, predicts the factor of test images: its
-    /// accuracy, or the explained share of the variance (R²; below 0 if the mean predicts better).
+    /// How well a linear probe, fitted to the training split, predicts the factor of test images:
+    /// its accuracy, or the explained share of the variance (R²; below 0 if the mean predicts
+    /// better).
     pub read: f64,
     /// How far a change of this factor alone moves the embedding, relative to the distance between
     /// images of different kinds: 0 if the representation ignores it. Embeddings have length one.
@@ -111,15 +112,15 @@ fn distance(a: &Tensor, b: &Tensor) -> f64 {
     apart.mean(Kind::Double).double_value(&[])
 }
 
-/// The mean distance between test images of different kinds. Kinds alternate, so that consecutive images
-/// differ in kind.
+/// The mean distance between test images of different kinds. Kinds alternate, so that consecutive
+/// images differ in kind.
 fn between_kinds(x: &Tensor, scenes: &[Scene]) -> f64 {
     debug_assert!(scenes.windows(2).all(|pair| pair[0].kind != pair[1].kind));
     distance(x, &x.roll([1i64].as_slice(), [0i64].as_slice())).max(1e-12)
 }
 
-/// 1 − the entropy of each row's shares (to the base of their number), averaged with the rows' own shares
-/// of all importance as weights.
+/// 1 − the entropy of each row's shares (to the base of their number), averaged with the rows' own
+/// shares of all importance as weights.
 fn concentration(importance: &Tensor) -> f64 {
     let rows = importance.sum_dim_intlist(1, true, Kind::Double);
     let shares = importance / rows.clamp_min(1e-12);
@@ -177,7 +178,8 @@ mod tests {
         let (with, without) = (table(true), table(false));
         assert_eq!(row(&with, "kind").read, 1.0);
         assert!(row(&with, "hue").read > 0.99 && row(&with, "hue within the kind").read > 0.98);
-        // Hue correlates with the kind: the kind alone predicts much of it, but nothing within the kind.
+        // Hue correlates with the kind: the kind alone predicts much of it, but nothing within the
+        // kind.
         assert!(row(&without, "hue").read > 0.7);
         assert!(row(&without, "hue within the kind").read < 0.05);
         assert!(row(&with, "size").read < 0.05);

@@ -28,8 +28,8 @@ mod mix;
 pub use config::FinetuneConfig;
 
 /// Prepares the encoder for fine-tuning. A vision transformer of `config` becomes
-/// [`VitConfig::finetuned`](portolan_encoders::VitConfig::finetuned) with stochastic depth up to 0.1
-/// (`FINETUNE.md`, `--drop_path 0.1`) and the weights of `encoder`. A ResNet stays as it is.
+/// [`VitConfig::finetuned`](portolan_encoders::VitConfig::finetuned) with stochastic depth up to
+/// 0.1 (`FINETUNE.md`, `--drop_path 0.1`) and the weights of `encoder`. A ResNet stays as it is.
 ///
 /// # Errors
 /// When `encoder` was not built from `config`.
@@ -76,8 +76,9 @@ impl fmt::Debug for Finetuning<'_> {
     }
 }
 
-/// Trains `encoder` and a linear layer on its features. Returns the features of the test images and their
-/// logits, `[n, classes]`. Changes the encoder. Calls `on_epoch` with each epoch's index and mean loss.
+/// Trains `encoder` and a linear layer on its features. Returns the features of the test images and
+/// their logits, `[n, classes]`. Changes the encoder. Calls `on_epoch` with each epoch's index and
+/// mean loss.
 ///
 /// # Errors
 /// When a setting is out of range, images or labels are missing, or the loss is not finite.
@@ -132,10 +133,10 @@ pub fn finetune(
     Ok((test, logits))
 }
 
-/// The encoder's parameters, one group per layer, each with the learning rate of the layer above times
-/// `decay` (BEiT: Bao et al. 2021, arXiv 2106.08254; MAE's `lr_decay.py`). Everything except a
-/// transformer's blocks and the patch embedding counts as the top layer. Class token and positions have
-/// their own group without weight decay (timm's `no_weight_decay`).
+/// The encoder's parameters, one group per layer, each with the learning rate of the layer above
+/// times `decay` (BEiT: Bao et al. 2021, arXiv 2106.08254; MAE's `lr_decay.py`). Everything except
+/// a transformer's blocks and the patch embedding counts as the top layer. Class token and
+/// positions have their own group without weight decay (timm's `no_weight_decay`).
 fn encoder_groups(encoder: &dyn Encoder, decay: f64) -> Vec<ParamGroup> {
     let parameters = encoder.vars().parameters();
     let layer = |name: &str| -> Option<usize> {
@@ -192,8 +193,8 @@ fn each_batch(
     })
 }
 
-/// The images of a step with random erasing, and their smoothed targets, `[n, classes]`, both mixed within
-/// groups of images that share a draw.
+/// The images of a step with random erasing, and their smoothed targets, `[n, classes]`, both mixed
+/// within groups of images that share a draw.
 fn mixed(
     read: &LoadedImages,
     on: &Finetuning,

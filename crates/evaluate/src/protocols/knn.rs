@@ -45,8 +45,8 @@ impl KnnConfig {
     }
 }
 
-/// The `k` rows of `bank` (`[n, width]`) that are most similar to each row of `queries` (`[m, width]`):
-/// their cosine similarities and their indices, both `[m, k]`, nearest first.
+/// The `k` rows of `bank` (`[n, width]`) that are most similar to each row of `queries` (`[m,
+/// width]`): their cosine similarities and their indices, both `[m, k]`, nearest first.
 ///
 /// # Errors
 /// When the widths differ, or the bank has fewer than `k` rows.
@@ -73,9 +73,9 @@ pub fn neighbors(bank: &Tensor, queries: &Tensor, k: usize) -> Result<(Tensor, T
 
 /// Predicts the class of each row of `test` (`[m, width]`): `[m]`, int64.
 ///
-/// The k nearest rows of `bank` (`[n, width]`, with labels `[n]`) vote for their labels with weights
-/// exp(s / τ), where s is the cosine similarity (InstDisc: Wu et al. 2018, arXiv 1805.01978, section
-/// 3.4).
+/// The k nearest rows of `bank` (`[n, width]`, with labels `[n]`) vote for their labels with
+/// weights exp(s / τ), where s is the cosine similarity (InstDisc: Wu et al. 2018, arXiv
+/// 1805.01978, section 3.4).
 ///
 /// # Errors
 /// When the settings do not fit the bank, a label is not below `classes`, or shapes do not match.

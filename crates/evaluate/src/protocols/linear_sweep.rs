@@ -1,5 +1,5 @@
-//! A linear classifier trained as in papers: by SGD, on new views at every epoch or on fixed features,
-//! with several learning rates at once.
+//! A linear classifier trained as in papers: by SGD, on new views at every epoch or on fixed
+//! features, with several learning rates at once.
 
 use portolan_optim::schedule::cosine_with_warmup;
 use portolan_random::{Purpose, stream};
@@ -13,13 +13,14 @@ use crate::labels::{self, accuracy};
 /// How the classifier is trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinearConfig {
-    /// Passes over the images: 100 in DINO (`eval_linear.py`) and most others, 80 in BYOL (appendix C.1).
+    /// Passes over the images: 100 in DINO (`eval_linear.py`) and most others, 80 in BYOL (appendix
+    /// C.1).
     pub epochs: u64,
     /// Images per step: 256 in MoCo (section 4.1 of v1).
     pub batch_size: i64,
-    /// The learning rates to try. Papers sweep them too (BYOL, appendix C.1; DINOv2 trains its grid in
-    /// one pass), because the features of one method are a hundred times as long as another's: MoCo
-    /// uses 30 and DINO 0.001.
+    /// The learning rates to try. Papers sweep them too (BYOL, appendix C.1; DINOv2 trains its grid
+    /// in one pass), because the features of one method are a hundred times as long as another's:
+    /// MoCo uses 30 and DINO 0.001.
     pub learning_rates: Vec<f64>,
     /// 0.9 in all of these papers.
     pub momentum: f64,
@@ -58,12 +59,13 @@ pub struct LinearSweep {
     pub logits: Tensor,
 }
 
-/// Trains one classifier per learning rate on `bank`, and scores `test` by the one that is best on a
-/// validation set: a tenth of the bank, on which none was trained. The test images choose nothing.
+/// Trains one classifier per learning rate on `bank`, and scores `test` by the one that is best on
+/// a validation set: a tenth of the bank, on which none was trained. The test images choose
+/// nothing.
 ///
-/// `of_epoch` returns the bank's features at each epoch (`[n, width]`, the same rows every time). The loss
-/// is cross-entropy without weight decay, and the learning rates fall along a cosine (DINO,
-/// `eval_linear.py`).
+/// `of_epoch` returns the bank's features at each epoch (`[n, width]`, the same rows every time).
+/// The loss is cross-entropy without weight decay, and the learning rates fall along a cosine
+/// (DINO, `eval_linear.py`).
 ///
 /// # Errors
 /// When a setting is out of range, labels are missing or not below `classes`, or `of_epoch` fails.

@@ -12,7 +12,8 @@ use crate::scores::Scores;
 /// How many of the labels are used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Shots {
-    /// A share of each class's images, at least one: 1 % and 10 % in SimCLR (section 6) and after it.
+    /// A share of each class's images, at least one: 1 % and 10 % in SimCLR (section 6) and after
+    /// it.
     Share(f64),
     /// This many images of each class.
     PerClass(usize),
@@ -40,9 +41,9 @@ impl LowShot {
     }
 }
 
-/// Fits a [`LinearProbe`] to the frozen features of a few labeled images and scores it on all of `test`,
-/// for five draws of the images. Papers fine-tune on them, or fit a classifier as here (MSN, section 4.1,
-/// arXiv 2204.07141), which has no settings to tune on so few labels.
+/// Fits a [`LinearProbe`] to the frozen features of a few labeled images and scores it on all of
+/// `test`, for five draws of the images. Papers fine-tune on them, or fit a classifier as here
+/// (MSN, section 4.1, arXiv 2204.07141), which has no settings to tune on so few labels.
 ///
 /// # Errors
 /// When there are no labels, or a class has fewer images than requested.

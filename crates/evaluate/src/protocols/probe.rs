@@ -20,9 +20,9 @@ pub struct LinearProbe {
 }
 
 impl LinearProbe {
-    /// Fits to the rows of `bank` (`[n, width]`) and their labels (`[n]`). The problem is convex and is
-    /// solved to convergence: there is no learning rate or number of epochs to choose, and no
-    /// randomness.
+    /// Fits to the rows of `bank` (`[n, width]`) and their labels (`[n]`). The problem is convex
+    /// and is solved to convergence: there is no learning rate or number of epochs to choose, and
+    /// no randomness.
     ///
     /// # Errors
     /// When a label is not below `classes`, shapes do not match, or the solver does not converge.
@@ -35,8 +35,8 @@ impl LinearProbe {
         labels::check(labels, bank, classes)?;
         no_grad(|| {
             let x = bank.to_kind(Kind::Double);
-            // Features are often far from zero, which makes the problem ill-conditioned. Centering them
-            // changes only the bias, which is not penalized: W is the same.
+            // Features are often far from zero, which makes the problem ill-conditioned. Centering
+            // them changes only the bias, which is not penalized: W is the same.
             let mean = x.mean_dim(0, true, Kind::Double);
             let solution = solve(&(x - &mean), labels, classes)?;
             let weight = solution.narrow(1, 0, mean.size()[1]);
@@ -86,7 +86,8 @@ fn solve(x: &Tensor, labels: &Tensor, classes: i64) -> Result<Tensor> {
     let penalized = Tensor::cat(&[Tensor::ones([width], options), Tensor::zeros([1], options)], 0);
 
     // Features vary a thousand times more in some directions than in others. The solver works in
-    // coordinates in which the curvature at W = 0, which is the same for each class, is the identity.
+    // coordinates in which the curvature at W = 0, which is the same for each class, is the
+    // identity.
     let chance = 1.0 / classes as f64;
     let curvature = x.tr().matmul(&x) * (chance * (1.0 - chance)) + penalized.diag(0);
     let root = curvature

@@ -1,7 +1,7 @@
 //! Attention maps of a vision transformer as object masks, and how well they fit the true masks.
 //!
-//! Caron et al. 2021, *Emerging Properties in Self-Supervised Vision Transformers* (DINO), arXiv 2104.14294,
-//! section 4.2.2 and figure 4.
+//! Caron et al. 2021, *Emerging Properties in Self-Supervised Vision Transformers* (DINO), arXiv
+//! 2104.14294, section 4.2.2 and figure 4.
 
 use portolan_encoders::Vit;
 use portolan_tensor::{Kind, Tensor, no_grad};
@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 /// The share of a head's attention that its mask keeps: 0.6 (figure 4).
 pub const ATTENTION_MASS: f64 = 0.6;
 
-/// The attention of the last block's class token to the patches, one map per head: `[batch, heads, rows,
-/// columns]`. Without its attention to itself, so that a map sums to less than one.
+/// The attention of the last block's class token to the patches, one map per head: `[batch, heads,
+/// rows, columns]`. Without its attention to itself, so that a map sums to less than one.
 ///
 /// `images`: `[batch, 3, height, width]`, normalized.
 ///
@@ -27,9 +27,8 @@ pub fn class_attention(vit: &Vit, images: &Tensor) -> Result<Tensor> {
     Ok(maps.reshape([-1, vit.config().heads, rows, columns]))
 }
 
-/// The smallest set of positions of each map that holds this share (0 to 1) of its sum: bool, of the maps'
-/// shape `[…, rows, columns]`. As in DINO's `visualize_attention.py`.
-#[must_use]
+/// The smallest set of positions of each map that holds this share (0 to 1) of its sum: bool, of
+/// the maps' shape `[…, rows, columns]`. As in DINO's `visualize_attention.py`.
 pub fn attention_mask(maps: &Tensor, mass: f64) -> Tensor {
     let flat = maps.flatten(-2, -1);
     let (ascending, order) = flat.sort(-1, false);
@@ -40,9 +39,8 @@ pub fn attention_mask(maps: &Tensor, mass: f64) -> Tensor {
     kept.gather(-1, &order.argsort(-1, false), false).view_as(maps)
 }
 
-/// Intersection over union of two masks, bool `[…, height, width]`, which may broadcast: float64 `[…]`. Two
-/// empty masks are equal: 1.
-#[must_use]
+/// Intersection over union of two masks, bool `[…, height, width]`, which may broadcast: float64
+/// `[…]`. Two empty masks are equal: 1.
 pub fn jaccard(a: &Tensor, b: &Tensor) -> Tensor {
     let count = |mask: Tensor| mask.flatten(-2, -1).sum_dim_intlist(-1, false, Kind::Double);
     let (both, either) = (count(a.logical_and(b)), count(a.logical_or(b)));
@@ -51,8 +49,8 @@ pub fn jaccard(a: &Tensor, b: &Tensor) -> Tensor {
 
 /// The Jaccard index of each image's best head, as in DINO's figure 4: `[batch]`, float64.
 ///
-/// `maps`: `[batch, heads, rows, columns]` from [`class_attention`]; `masks`: the true masks, bool `[batch,
-/// height, width]`, of a size that the grid divides.
+/// `maps`: `[batch, heads, rows, columns]` from [`class_attention`]; `masks`: the true masks, bool
+/// `[batch, height, width]`, of a size that the grid divides.
 ///
 /// # Errors
 /// When the shapes do not match.
@@ -119,7 +117,8 @@ mod tests {
 
     #[test]
     fn the_best_head_of_each_image_counts() {
-        // The object is the left half of 4 × 4 pixels. The second head attends to it, the first does not.
+        // The object is the left half of 4 × 4 pixels. The second head attends to it, the first
+        // does not.
         let object = Tensor::from_slice(&[true, true, false, false]).repeat([4]).view([1, 4, 4]);
         let maps = Tensor::cat(&[map(&[0.1, 0.4, 0.1, 0.4]), map(&[0.4, 0.1, 0.4, 0.1])], 1);
         assert_eq!(best_head_jaccard(&maps, &object).unwrap().double_value(&[0]), 1.0);

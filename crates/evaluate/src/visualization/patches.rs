@@ -5,12 +5,14 @@ use portolan_tensor::{Kind, Tensor};
 use super::pca::pca;
 use crate::error::{Error, Result};
 
-/// The first three principal components of the patches' features as red, green and blue, as in Oquab et
-/// al. 2023 (DINOv2, arXiv 2304.07193, figure 1). Patches with similar features have similar colors.
+/// The first three principal components of the patches' features as red, green and blue, as in
+/// Oquab et al. 2023 (DINOv2, arXiv 2304.07193, figure 1). Patches with similar features have
+/// similar colors.
 ///
-/// `maps`: `[n, width, rows, columns]` from [`Encoder::map`](portolan_encoders::Encoder::map). The components
-/// are those of all patches together, so that colors mean the same in all images. Returns `[n, 3, rows,
-/// columns]`, float64 from 0 to 1: the mean is gray, and two standard deviations reach the ends.
+/// `maps`: `[n, width, rows, columns]` from [`Encoder::map`](portolan_encoders::Encoder::map). The
+/// components are those of all patches together, so that colors mean the same in all images.
+/// Returns `[n, 3, rows, columns]`, float64 from 0 to 1: the mean is gray, and two standard
+/// deviations reach the ends.
 ///
 /// # Errors
 /// When there are fewer than three features, or they are not finite.

@@ -4,9 +4,9 @@ use portolan_tensor::{Kind, Tensor, no_grad};
 
 use crate::error::{Error, Result};
 
-/// The rows of `x` (`[n, width]`) along their `dims` directions of largest variance, `[n, dims]`, float64,
-/// the largest first. The sign of a direction is arbitrary; here its largest entry is positive, so that
-/// the same features give the same map.
+/// The rows of `x` (`[n, width]`) along their `dims` directions of largest variance, `[n, dims]`,
+/// float64, the largest first. The sign of a direction is arbitrary; here its largest entry is
+/// positive, so that the same features give the same map.
 ///
 /// # Errors
 /// When there are fewer than `dims` features or no rows, or a value is not finite.

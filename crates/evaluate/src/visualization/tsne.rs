@@ -17,14 +17,14 @@ const DIMENSIONS: i64 = 30;
 const STEPS: usize = 1000;
 /// Accuracy of the Barnes-Hut approximation: 0.5, as in van der Maaten 2014.
 const THETA: f32 = 0.5;
-/// The initial deviation along the first axis: 1e-4 (Kobak & Berens 2019, who also start at principal
-/// components).
+/// The initial deviation along the first axis: 1e-4 (Kobak & Berens 2019, who also start at
+/// principal components).
 const INITIAL_DEVIATION: f64 = 1e-4;
 
-/// The rows of `x` (`[n, width]`) laid out in the plane so that neighbors by cosine similarity, as in kNN,
-/// stay neighbors: `[n, 2]`, float32. Distances between far groups mean little. The layout starts at the
-/// first two principal components, so that the same features give the same map up to rounding. `None` if
-/// there are fewer than 100 rows, or the features do not differ.
+/// The rows of `x` (`[n, width]`) laid out in the plane so that neighbors by cosine similarity, as
+/// in kNN, stay neighbors: `[n, 2]`, float32. Distances between far groups mean little. The layout
+/// starts at the first two principal components, so that the same features give the same map up to
+/// rounding. `None` if there are fewer than 100 rows, or the features do not differ.
 ///
 /// # Errors
 /// When the features are not finite.

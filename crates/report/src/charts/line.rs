@@ -5,8 +5,8 @@ use maud::{Markup, html};
 use super::axes::Frame;
 use crate::format::number;
 
-/// A curve keeps at most this many points. More are averaged, with a band from their minimum to their
-/// maximum.
+/// A curve keeps at most this many points. More are averaged, with a band from their minimum to
+/// their maximum.
 const POINTS: usize = 240;
 /// Curves with at most this many points show each of them.
 const DOTS: usize = 60;

@@ -81,7 +81,8 @@ impl<'a> Scatter<'a> {
             svg viewBox=(format!("0 0 {} {}", SIZE.0, SIZE.1)) role="img"
                 aria-labelledby="map-title map-desc" {
                 title id="map-title" { "Map of the test embeddings" }
-                desc id="map-desc" { (self.points()) " test images as points, by " (page.layout.name())
+                desc id="map-desc" {
+                    (self.points()) " test images as points, by " (page.layout.name())
                     @if !named.is_empty() { ", colored and marked by class" } "." }
                 path.rhumbs d=(rhumbs()) {}
                 @for (class, points) in groups {

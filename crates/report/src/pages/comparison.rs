@@ -69,7 +69,8 @@ fn page(entries: &[Entry]) -> String {
             p.brand { (compass()) "Portolan" }
             h1 { (title) }
             p.lead {
-                "Accuracies on test images, of the encoder before and after training without labels. "
+                "Accuracies on test images, of the encoder before and after training without \
+                 labels. "
                 "Each name links to the run’s own page."
             }
         }
@@ -156,7 +157,8 @@ fn table(entries: &[Entry]) -> Markup {
         } }
         @if different(entries, |report| &report.dataset.sha256) > 1 {
             p.footnote { b {
-                "These runs were not measured on the same images: their accuracies cannot be compared."
+                "These runs were not measured on the same images: their accuracies cannot be \
+                 compared."
             } }
         }
         p.footnote {

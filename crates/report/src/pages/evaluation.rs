@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::file::write_whole;
 use crate::format::class_name;
 
-/// A confusion matrix is legible up to this many classes. For more, the most frequent confusions are
-/// listed instead.
+/// A confusion matrix is legible up to this many classes. For more, the most frequent confusions
+/// are listed instead.
 const MATRIX: usize = 20;
 /// Confusions in that list.
 const PAIRS: usize = 20;
@@ -29,8 +29,8 @@ pub struct ProtocolResult {
     pub confusion: Option<Vec<Vec<u32>>>,
 }
 
-/// Writes the results of the encoder named by `of`, on data with these classes, as a page that loads
-/// nothing, and returns its path.
+/// Writes the results of the encoder named by `of`, on data with these classes, as a page that
+/// loads nothing, and returns its path.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -54,7 +54,9 @@ fn page(of: &str, classes: &[String], results: &[ProtocolResult]) -> String {
             section { h2 { "Accuracies" } (table(results)) }
             section {
                 h2 { "Confusion" }
-                p.lead { "Rows are true classes, columns predicted ones. Each row adds up to 100 %." }
+                p.lead {
+                    "Rows are true classes, columns predicted ones. Each row adds up to 100 %."
+                }
                 @for result in results {
                     @if let Some(confusion) = &result.confusion {
                         h3 { (result.protocol) }

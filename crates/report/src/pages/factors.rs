@@ -1,5 +1,5 @@
-//! How well representations encode the factors that images of `shapes` are drawn from, as a table with
-//! bars.
+//! How well representations encode the factors that images of `shapes` are drawn from, as a table
+//! with bars.
 
 use std::path::{Path, PathBuf};
 
@@ -50,11 +50,11 @@ fn page(columns: &[FactorColumn]) -> String {
             p.brand { (compass()) "Portolan" }
             h1 { (title) }
             p.lead {
-                "Every image of shapes is drawn from known factors. The first bar of a cell shows how well \
-                 a linear probe predicts the factor on test images (accuracy, or the share of variance \
-                 explained). The second shows how far a change of this factor alone moves an embedding, \
-                 where a change of kind moves it by 1: the representation ignores factors with short \
-                 second bars."
+                "Every image of shapes is drawn from known factors. The first bar of a cell shows \
+                 how well a linear probe predicts the factor on test images (accuracy, or the \
+                 share of variance explained). The second shows how far a change of this factor \
+                 alone moves an embedding, where a change of kind moves it by 1: the \
+                 representation ignores factors with short second bars."
             }
         }
         main { section { (table(columns)) } }
@@ -65,7 +65,8 @@ fn page(columns: &[FactorColumn]) -> String {
 fn table(columns: &[FactorColumn]) -> Markup {
     let factors = columns.first().map_or(&[][..], |column| &column.rows);
     html! {
-        div.scroll tabindex="0" role="region" aria-label="Factors by representation" { table.factors {
+        div.scroll tabindex="0" role="region"
+            aria-label="Factors by representation" { table.factors {
             caption { "Linear probe, and relative movement" }
             thead { tr {
                 th scope="col" { "Factor" }

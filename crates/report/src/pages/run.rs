@@ -27,7 +27,9 @@ pub fn html(page: &Page) -> Result<String> {
             h1 { (title) " " span { "· " (setting) } }
             p.lead { (summary(report)) }
             nav aria-label="Sections" {
-                @for section in &sections { a href=(format!("#{}", section.id)) { (section.title) } }
+                @for section in &sections {
+                    a href=(format!("#{}", section.id)) { (section.title) }
+                }
             }
         }
         main { @for section in sections { section id=(section.id) {

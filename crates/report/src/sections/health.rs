@@ -17,8 +17,8 @@ pub(crate) fn section(page: &Page) -> Section {
             }
         } @else {
             p {
-                "No problems detected: no sign of collapse or instability, and views and batch size \
-                 look right."
+                "No problems detected: no sign of collapse or instability, and views and batch \
+                 size look right."
             }
         }
     };

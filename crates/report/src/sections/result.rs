@@ -82,7 +82,8 @@ fn reference(published: &Published, report: &Report) -> Markup {
             h3 { "Published" }
             p.big { (percent(published.value)) }
             p {
-                (metric_name(&published.metric)) ", " (published.source) ": " (published.setting) "."
+                (metric_name(&published.metric)) ", " (published.source) ": "
+                (published.setting) "."
             }
             p.verdict.differs[!published.comparable] {
                 b { (verdict) } " " (why(published))
@@ -160,7 +161,8 @@ fn accuracies(report: &Report) -> Markup {
                     @if let Some(knn) = &report.knn { (knn_rows(knn)) }
                     @if let Some(probe) = &report.linear_probe { tr {
                         th scope="row" { "Linear probe" small { "frozen encoder" } }
-                        td.n { (percent(probe.random_init_top1)) } td.n { b { (percent(probe.top1)) } }
+                        td.n { (percent(probe.random_init_top1)) }
+                        td.n { b { (percent(probe.top1)) } }
                         td.n { "–" } td.n { (points(probe.top1 - probe.random_init_top1)) }
                     } }
                 }
@@ -176,7 +178,9 @@ fn accuracies(report: &Report) -> Markup {
                 }
             }
         }
-        @if report.linear_probe.is_none() { p.missing { "No linear probe was fitted in this run." } }
+        @if report.linear_probe.is_none() {
+            p.missing { "No linear probe was fitted in this run." }
+        }
     }
 }
 
@@ -190,7 +194,8 @@ fn knn_rows(knn: &Knn) -> Markup {
         }
         @if let Some(head) = knn.head_top1 { tr {
             th scope="row" {
-                "kNN on the head’s outputs" small { "compared by the loss; discarded after training" }
+                "kNN on the head’s outputs"
+                small { "compared by the loss; discarded after training" }
             }
             td.n { "–" } td.n { (percent(head)) } td.n { "–" } td.n { "–" }
         } }

@@ -47,12 +47,17 @@ pub(crate) fn sample() -> Sample {
             remedy: "strengthen the views".into(),
         },
         views: (0..8)
-            .map(|i| SourceViews { original: ball(32, i, 0.6), views: vec![ball(32, i + 1, 0.9), ball(32, i + 20, 0.8)] })
+            .map(|i| SourceViews {
+                original: ball(32, i, 0.6),
+                views: vec![ball(32, i + 1, 0.9), ball(32, i + 20, 0.8)],
+            })
             .collect(),
         neighbors: (0..5).map(neighbors).collect(),
         map: map(2000),
         classes: classes.split(' ').map(str::to_owned).collect(),
-        config: "method = \"moco\"\nencoder = \"resnet18-w16\"\n\n[moco]\ntemperature = 0.2\nqueue = 4096\n".to_owned(),
+        config: "method = \"moco\"\nencoder = \"resnet18-w16\"\n\n[moco]\ntemperature = 0.2\n\
+                 queue = 4096\n"
+            .to_owned(),
     }
 }
 

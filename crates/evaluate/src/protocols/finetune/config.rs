@@ -26,8 +26,8 @@ pub struct FinetuneConfig {
     pub label_smoothing: f64,
     /// α of mixup (Zhang et al. 2017, arXiv 1710.09412); 0 turns it off.
     pub mixup: f64,
-    /// α of cutmix (Yun et al. 2019, arXiv 1905.04899); 0 turns it off. With mixup, each is used half of
-    /// the time.
+    /// α of cutmix (Yun et al. 2019, arXiv 1905.04899); 0 turns it off. With mixup, each is used
+    /// half of the time.
     pub cutmix: f64,
     /// How many images are mixed with each other by one draw.
     pub mixed_together: usize,
@@ -41,13 +41,13 @@ pub struct FinetuneConfig {
 }
 
 impl FinetuneConfig {
-    /// For a vision transformer, as MAE's authors fine-tune ViT-B: `FINETUNE.md` and `main_finetune.py`
-    /// of facebookresearch/mae. Table 9 of the paper differs, with a learning rate of 1e-3, a layer
-    /// decay of 0.75 and no erasing.
+    /// For a vision transformer, as MAE's authors fine-tune ViT-B: `FINETUNE.md` and
+    /// `main_finetune.py` of facebookresearch/mae. Table 9 of the paper differs, with a learning
+    /// rate of 1e-3, a layer decay of 0.75 and no erasing.
     ///
     /// A batch of 1,024, AdamW, a learning rate of 5e-4 that ends at 1e-6, layer decay 0.65, label
-    /// smoothing 0.1, mixup 0.8 and cutmix 1 among the 32 images of a GPU, and erasing 0.25. The authors
-    /// train for 100 epochs, 5 of them warm-up. Prepare the encoder with
+    /// smoothing 0.1, mixup 0.8 and cutmix 1 among the 32 images of a GPU, and erasing 0.25. The
+    /// authors train for 100 epochs, 5 of them warm-up. Prepare the encoder with
     /// [`to_finetune`](crate::to_finetune), and use the view
     /// [`finetuning`](portolan_augment::presets::finetuning).
     #[must_use]
@@ -73,8 +73,8 @@ impl FinetuneConfig {
         }
     }
 
-    /// For a ResNet, as in SimCLR (appendix B.5): SGD with Nesterov momentum, a learning rate of 0.05,
-    /// crops and flips, no other regularization and no warm-up.
+    /// For a ResNet, as in SimCLR (appendix B.5): SGD with Nesterov momentum, a learning rate of
+    /// 0.05, crops and flips, no other regularization and no warm-up.
     #[must_use]
     pub fn resnet(epochs: u64) -> Self {
         FinetuneConfig {
@@ -99,8 +99,8 @@ impl FinetuneConfig {
             "fine-tuning for 0 epochs changes nothing; choose at least 1".to_owned()
         } else if !(2..=images).contains(&self.batch_size) {
             format!(
-                "fine-tuning needs batches of 2 to {images} images, the size of the training split, \
-                 and not of {}",
+                "fine-tuning needs batches of 2 to {images} images, the size of the training \
+                 split, and not of {}",
                 self.batch_size
             )
         } else if self.mixed_together < 1 {
@@ -111,8 +111,8 @@ impl FinetuneConfig {
         Err(Error::Setting(problem))
     }
 
-    /// The head's learning rate at a step of `total`: linear warm-up from 0 over `warmup` steps, then half
-    /// a cosine (`util/lr_sched.py`).
+    /// The head's learning rate at a step of `total`: linear warm-up from 0 over `warmup` steps,
+    /// then half a cosine (`util/lr_sched.py`).
     pub(super) fn learning_rate_at(&self, step: u64, total: u64, warmup: u64) -> f64 {
         let base = self.learning_rate * self.batch_size as f64 / 256.0;
         if step < warmup {

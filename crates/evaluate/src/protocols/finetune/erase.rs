@@ -1,12 +1,13 @@
-//! Random erasing (Zhong et al. 2017, arXiv 1708.04896) as in timm's `random_erasing.py`, mode `pixel`.
+//! Random erasing (Zhong et al. 2017, arXiv 1708.04896) as in timm's `random_erasing.py`, mode
+//! `pixel`.
 
 use portolan_random::Stream;
 use portolan_tensor::{Kind, Tensor};
 use rand::RngExt;
 
-/// Fills a rectangle of each normalized image of `[n, 3, height, width]` with standard normal noise, with
-/// probability `p`, in place. The rectangle covers 2 % to a third of the image, and its height is 0.3 to
-/// 1 / 0.3 of its width.
+/// Fills a rectangle of each normalized image of `[n, 3, height, width]` with standard normal
+/// noise, with probability `p`, in place. The rectangle covers 2 % to a third of the image, and its
+/// height is 0.3 to 1 / 0.3 of its width.
 pub(super) fn erase(x: &Tensor, p: f64, random: &mut Stream) {
     let (height, width) = (x.size()[2], x.size()[3]);
     for image in 0..x.size()[0] {
@@ -26,8 +27,8 @@ pub(super) fn erase(x: &Tensor, p: f64, random: &mut Stream) {
     }
 }
 
-/// Height and width of a rectangle with this share of the area and this height / width; `None` if it
-/// spans a whole side.
+/// Height and width of a rectangle with this share of the area and this height / width; `None` if
+/// it spans a whole side.
 fn sides(share: f64, aspect: f64, height: i64, width: i64) -> Option<(i64, i64)> {
     let area = share * (height * width) as f64;
     let rows = (area * aspect).sqrt().round_ties_even() as i64;
@@ -43,8 +44,8 @@ mod tests {
 
     #[test]
     fn rectangles_have_their_share_of_the_area() {
-        // A quarter of 32 × 32 is 256 pixels: 16 × 16, 24 × 11 (23.96 × 10.68), and 32 × 8, which is as
-        // high as the image.
+        // A quarter of 32 × 32 is 256 pixels: 16 × 16, 24 × 11 (23.96 × 10.68), and 32 × 8, which
+        // is as high as the image.
         assert_eq!(sides(0.25, 1.0, 32, 32), Some((16, 16)));
         assert_eq!(sides(0.25, 574.0 / 256.0, 32, 32), Some((24, 11)));
         assert_eq!(sides(0.25, 4.0, 32, 32), None);

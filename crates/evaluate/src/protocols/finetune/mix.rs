@@ -16,8 +16,8 @@ pub(super) enum Mix {
 }
 
 impl Mix {
-    /// Draws mixup by Beta(`mixup`, `mixup`) or cutmix by Beta(`cutmix`, `cutmix`), each half of the
-    /// time. If one of them is 0, the other is drawn always; if both are, `None`.
+    /// Draws mixup by Beta(`mixup`, `mixup`) or cutmix by Beta(`cutmix`, `cutmix`), each half of
+    /// the time. If one of them is 0, the other is drawn always; if both are, `None`.
     pub(super) fn draw(
         mixup: f64,
         cutmix: f64,
@@ -37,8 +37,8 @@ impl Mix {
         Some(Mix::around(middle, share, [height, width]))
     }
 
-    /// A rectangle with the image's aspect ratio and 1 − `share` of its area, around `middle`, clipped at
-    /// the borders.
+    /// A rectangle with the image's aspect ratio and 1 − `share` of its area, around `middle`,
+    /// clipped at the borders.
     fn around(middle: [i64; 2], share: f64, sides: [i64; 2]) -> Self {
         let span = |middle: i64, side: i64| {
             let half = (side as f64 * (1.0 - share).sqrt()) as i64 / 2;
@@ -75,8 +75,8 @@ impl Mix {
     }
 }
 
-/// Smoothed targets `[n, classes]`: 1 − s + s / classes for an image's class and s / classes for the
-/// others, where s is `smoothing`.
+/// Smoothed targets `[n, classes]`: 1 − s + s / classes for an image's class and s / classes for
+/// the others, where s is `smoothing`.
 pub(super) fn smoothed(labels: &[i64], classes: i64, smoothing: f64) -> Tensor {
     let one_hot = Tensor::from_slice(labels).one_hot(classes).to_kind(Kind::Float);
     one_hot * (1.0 - smoothing) + smoothing / classes as f64

@@ -1,5 +1,5 @@
-//! L-BFGS: minimizes a smooth function of one tensor (Nocedal and Wright, Numerical Optimization, 2006,
-//! algorithm 7.5).
+//! L-BFGS: minimizes a smooth function of one tensor (Nocedal and Wright, Numerical Optimization,
+//! 2006, algorithm 7.5).
 
 use portolan_tensor::{Kind, Tensor};
 use std::collections::VecDeque;
@@ -14,8 +14,8 @@ pub(super) const TOO_LARGE: &str =
 const MOST_STEPS: usize = 2000;
 /// The search ends when the largest entry of the gradient has fallen to this share of its start.
 const CONVERGED: f64 = 1e-6;
-/// The share that is accepted after the last step. The features of a collapsed encoder, which are almost
-/// equal, need it; scikit-learn's LogisticRegression accepts more.
+/// The share that is accepted after the last step. The features of a collapsed encoder, which are
+/// almost equal, need it; scikit-learn's LogisticRegression accepts more.
 const ACCEPTED: f64 = 1e-4;
 
 /// The minimum of the convex `objective` (its value and gradient), searched from `start` in its
