@@ -1,6 +1,6 @@
 //! BYOL's registry entry and recipes.
 
-use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings};
 
 use crate::Byol;
 
@@ -8,7 +8,7 @@ use crate::Byol;
 pub const METHOD: MethodEntry = MethodEntry {
     name: "byol",
     title: "BYOL",
-    family: Family::SelfDistillation,
+    traits: MethodTraits::new(Family::SelfDistillation).with_momentum_encoder(),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },

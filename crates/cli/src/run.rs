@@ -43,6 +43,7 @@ use crate::config::RunConfig;
 use crate::config::build::build_method;
 use crate::data::{is_labeled, tell_notes};
 use crate::encoder_source::eval_view;
+use crate::methods::find;
 
 /// What `reproduce` with these arguments will take, measured.
 ///
@@ -125,6 +126,7 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
     };
     let job = Job {
         name: &config.method,
+        traits: find(&config.method)?.traits,
         config: &config.training,
         checksum: &data.sha256,
         seed: config.seed,

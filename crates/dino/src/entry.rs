@@ -1,6 +1,6 @@
 //! DINO's registry entry and recipes.
 
-use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings};
 
 use crate::Dino;
 
@@ -8,7 +8,7 @@ use crate::Dino;
 pub const METHOD: MethodEntry = MethodEntry {
     name: "dino",
     title: "DINO",
-    family: Family::SelfDistillation,
+    traits: MethodTraits::new(Family::SelfDistillation).with_momentum_encoder(),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
         Recipe { name: "shapes-vit", toml: include_str!("../recipes/shapes-vit.toml") },

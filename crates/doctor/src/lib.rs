@@ -1,45 +1,44 @@
-//! Finds problems of self-supervised pretraining, such as collapse, in what a run logged, without labels.
+//! Finds problems of self-supervised pretraining, such as collapse, in the metrics that a run
+//! logged, without labels.
 //!
-//! People ask of a loss that is flat whether that is normal, of an encoder whether it has collapsed, and which checkpoint
-//! to take. [`examine`] answers in sentences, each with the signal, its threshold and where that comes from, and with what
+//! Is a flat loss normal? Has the encoder collapsed? Which checkpoint is best? [`examine`] answers
+//! in sentences, each with the metric, its threshold and the source of the threshold, and with what
 //! to change first:
 //!
 //! ```
-//! use portolan_doctor::{Run, examine};
-//! use portolan_metrics::MetricsRow;
+//! use portolan_doctor::{Problem, Run, examine};
+//! use portolan_metrics::{Family, MethodTraits, MetricsRow, names};
 //!
-//! // The outputs of a batch have come to lie on one point.
-//! let row = |step, deviation| MetricsRow::new(step, 1.0, &[("loss", -0.99), ("output_deviation", deviation)]);
+//! // The outputs of a batch collapse to one point.
+//! let row = |step, deviation| {
+//!     MetricsRow::new(step, 1.0, &[(names::LOSS, -0.99), (names::OUTPUT_DEVIATION, deviation)])
+//! };
 //! let rows = [row(10, 0.9), row(20, 0.3), row(30, 0.02), row(40, 0.01), row(50, 0.01)];
-//! let finding = examine(&Run { method: "simsiam", batch_size: 64, rows: &rows }).expect("it is not well");
-//! assert_eq!(finding.name, "collapse");
+//! let run = Run {
+//!     method: MethodTraits::new(Family::SelfDistillation),
+//!     batch_size: 64,
+//!     rows: &rows,
+//! };
+//! let finding = examine(&run).expect("a problem");
+//! assert_eq!(finding.problem, Problem::Collapse);
 //! println!("{finding}");
 //! ```
 //!
-//! The rules are a list of plain functions in `rules.rs`, to be read from top to bottom. None looks at an accuracy, since
-//! who pretrains without labels has none; how often they are right is measured in docs/results/doctor.md.
+//! The rules are plain functions in `rules.rs`, in the order in which they apply. They know
+//! families of methods and no method by name, so that they work for new methods. None uses an
+//! accuracy, because pretraining without labels has none. docs/results/doctor.md measures how often
+//! the rules are right.
 
+mod advice;
+mod finding;
 mod rules;
-mod signals;
+mod run;
 
-pub use rules::{best_epoch, examine, what_is_normal};
-pub use signals::Run;
+pub use advice::{best_epoch, normal_loss};
+pub use finding::{Finding, Problem};
+pub use rules::examine;
+pub use run::Run;
 
-use std::fmt;
-
-/// Something that is wrong with a run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
-    /// What it is called: `collapse`, `learning rate`, ….
-    pub name: &'static str,
-    /// What was seen: the signal, its value, the threshold and its source.
-    pub seen: String,
-    /// What to change first.
-    pub remedy: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}\n  first: {}", self.name, self.seen, self.remedy)
-    }
-}
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,5 +1,6 @@
-//! What a MoCo recipe's figure is to be judged by: baselines below it, and a supervised encoder above it of the
-//! same budget (the recipe's data, encoder, crops, epochs and batch; one view an image, and labels used).
+//! Bounds for the accuracy of a MoCo recipe: baselines below it, and above it a supervised encoder
+//! with the same budget (the recipe's data, encoder, crops, epochs and batch, but one view per
+//! image and labels).
 //!
 //! `cargo run --release -p portolan-evaluate --example supervised -- --seeds 0,1,2`
 
@@ -21,23 +22,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// As usual for ResNets on small images (He et al. 2015, arXiv:1512.03385, section 4.2), with a cosine schedule.
+/// As usual for ResNets on small images (He et al. 2015, arXiv 1512.03385, section 4.2), with a
+/// cosine schedule.
 const LEARNING_RATE: f64 = 0.1;
 const OPTIMIZER: OptimizerConfig =
     OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 5e-4, nesterov: false };
 
-/// Decoded pictures are kept where they take less than this.
+/// Decoded images are kept in memory if they take less than this many bytes.
 const MEMORY: u64 = 2 << 30;
 
 #[derive(Parser)]
 struct Args {
-    /// The recipe whose budget it is.
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../moco/recipes/shapes.toml"))]
+    /// The recipe that sets the budget.
+    #[arg(
+        long,
+        default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../moco/recipes/shapes.toml")
+    )]
     recipe: PathBuf,
-    /// One run for each of these.
+    /// The seeds of the runs.
     #[arg(long, value_delimiter = ',', default_value = "0")]
     seeds: Vec<u64>,
-    /// Passes over the training images; the recipe's otherwise.
+    /// Passes over the training images; by default the recipe's.
     #[arg(long)]
     epochs: Option<u64>,
     /// auto, cpu, cuda or cuda:N.
@@ -45,7 +50,7 @@ struct Args {
     device: String,
 }
 
-/// The part of a recipe that a supervised run has too.
+/// The part of a recipe that also applies to a supervised run.
 #[derive(Deserialize)]
 struct Recipe {
     data: Data,
@@ -92,7 +97,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// A recipe and its data, with what every measurement needs.
+/// A recipe with its data and views.
 struct Study {
     recipe: Recipe,
     train: Arc<dyn Source>,
@@ -126,7 +131,7 @@ impl Study {
         })
     }
 
-    /// The baselines that look at pixels.
+    /// Baselines on pixels.
     fn without_network(&self) -> Result<()> {
         let of = |source: &Arc<dyn Source>| pixels(&**source, &self.eval_view);
         let raw = self.knn(&of(&self.train)?, &of(&self.test)?)?;
@@ -153,11 +158,12 @@ impl Study {
         let supervised = self.encoder_knn(&*encoder)?;
         let test = self.features(&*encoder, &self.test)?;
         let predicted = no_grad(|| head.forward(&test.x.to_device(self.device))).argmax(1, false);
-        let right = predicted.to_device(Device::Cpu).eq_tensor(test.labels()?);
-        let classifier = right.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
+        let correct = predicted.to_device(Device::Cpu).eq_tensor(test.labels()?);
+        let classifier = correct.to_kind(Kind::Double).mean(Kind::Double).double_value(&[]);
         println!(
-            "seed {number}: kNN untrained {fresh:.4}, with batch statistics recalibrated {recalibrated:.4}; \
-             after {} supervised epochs ({seconds:.0} s) {supervised:.4}, its classifier {classifier:.4}",
+            "seed {number}: kNN untrained {fresh:.4}, with batch statistics recalibrated \
+             {recalibrated:.4}; after {} supervised epochs ({seconds:.0} s) {supervised:.4}, its \
+             classifier {classifier:.4}",
             self.recipe.training.epochs
         );
         Ok(())
@@ -221,7 +227,7 @@ impl Study {
     }
 
     fn features(&self, encoder: &dyn Encoder, source: &Arc<dyn Source>) -> Result<Features> {
-        features(encoder, &**source, &self.eval_view, self.device, Precision::Fp32)
+        Ok(features(encoder, &**source, &self.eval_view, self.device, Precision::Fp32)?)
     }
 
     fn encoder_knn(&self, encoder: &dyn Encoder) -> Result<f64> {
@@ -229,6 +235,6 @@ impl Study {
     }
 
     fn knn(&self, bank: &Features, test: &Features) -> Result<f64> {
-        knn_top1(bank, test, self.classes, &self.recipe.evaluation.knn)
+        Ok(knn_top1(bank, test, self.classes, &self.recipe.evaluation.knn)?)
     }
 }

@@ -1,19 +1,20 @@
-//! Features that no network is needed for. What pretraining learned has to be better than these.
+//! Features without a network, as baselines that pretraining has to exceed.
 
-use crate::Features;
-use crate::images::{images, rows};
-use anyhow::Result;
 use image::RgbImage;
 use portolan_augment::ViewSpec;
 use portolan_data::Source;
 
-/// Bins of each color channel.
+use crate::error::Result;
+use crate::features::Features;
+use crate::images::{images, rows};
+
+/// Bins per color channel.
 const BINS: usize = 4;
 
 /// The pixels of each image's view, normalized: `[n, 3 · size · size]`.
 ///
 /// # Errors
-/// When no image can be read, or the view is not a possible one.
+/// When no image can be read, or the view is invalid.
 pub fn pixels(source: &dyn Source, view: &ViewSpec) -> Result<Features> {
     let indices: Vec<usize> = (0..source.len()).collect();
     let mut read = images(source, &indices, view)?;
@@ -21,7 +22,8 @@ pub fn pixels(source: &dyn Source, view: &ViewSpec) -> Result<Features> {
     Features::new(source, read)
 }
 
-/// The shares of an image's pixels that have each of 4 × 4 × 4 colors: `[n, 64]`. Nothing of it says where.
+/// The share of an image's pixels in each of 4 × 4 × 4 colors: `[n, 64]`. It ignores their
+/// positions.
 ///
 /// # Errors
 /// When no image can be read.

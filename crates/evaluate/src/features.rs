@@ -1,7 +1,5 @@
-//! What a frozen encoder makes of a source's images.
+//! Features of a frozen encoder.
 
-use crate::images::{Readable, drawn_images, images};
-use anyhow::{Context, Result, bail, ensure};
 use portolan_augment::ViewSpec;
 use portolan_data::Source;
 use portolan_encoders::Encoder;
@@ -10,16 +8,19 @@ use portolan_tensor::{
     Device, Kind, Precision, Tensor, channels_last, distributed, no_grad, upload,
 };
 use rand::seq::SliceRandom;
-use std::fmt;
 use std::sync::mpsc::sync_channel;
 
-/// Images of one forward pass, and fewer where they are large: this many pixels at most. A CPU does best with what stays
-/// near its caches: ten images at 224 px.
+use crate::error::{Error, Result};
+use crate::images::{LoadedImages, drawn_images, images};
+
+/// Images per forward pass, if they are small.
 const BATCH: usize = 256;
+/// Pixels per forward pass, which limit the number of large images.
 const BATCH_PIXELS: usize = 1 << 22;
+/// The same on a CPU, which is fastest when activations stay near its caches: ten images at 224 px.
 const BATCH_PIXELS_ON_CPU: usize = 1 << 19;
 
-/// Images of one batch when statistics are recalibrated.
+/// Images per batch when statistics are recalibrated.
 const RECALIBRATION_BATCH: usize = 256;
 
 /// The features of the images that could be read.
@@ -27,45 +28,48 @@ const RECALIBRATION_BATCH: usize = 256;
 pub struct Features {
     /// `[n, width]`, float32 on the CPU.
     pub x: Tensor,
-    /// `[n]`, int64, where every one of the images has a label.
+    /// `[n]`, int64, if every image has a label.
     pub labels: Option<Tensor>,
-    /// Which items of the source these are.
+    /// The indices of these images in the source.
     pub ids: Vec<usize>,
-    /// The items that could not be read, each as `where it lies: why`, in order.
+    /// The items that could not be read, each as `location: reason`, in order.
     pub skipped: Vec<String>,
 }
 
 impl Features {
-    /// Adds the labels to the rows that were made of `source`.
-    pub(crate) fn new(source: &dyn Source, rows: Readable) -> Result<Self> {
-        let Readable { x, ids, skipped } = rows;
+    /// Adds the labels to rows that were computed from `source`.
+    pub(crate) fn new(source: &dyn Source, rows: LoadedImages) -> Result<Self> {
+        let LoadedImages { x, ids, skipped } = rows;
         if ids.is_empty() {
-            bail!(unreadable(&skipped));
+            return Err(unreadable(&skipped));
         }
         let labels: Option<Vec<i64>> =
             ids.iter().map(|&id| source.label(id).map(i64::from)).collect();
         Ok(Features { x, labels: labels.map(|labels| Tensor::from_slice(&labels)), ids, skipped })
     }
 
-    /// The labels, for a measure that needs them.
+    /// The labels.
     ///
     /// # Errors
-    /// When the images have none; the message says how folders give them.
+    /// When there are none. The message says how folders define them.
     pub fn labels(&self) -> Result<&Tensor> {
-        self.labels.as_ref().context(
+        self.labels.as_ref().ok_or(Error::Unlabeled(
             "accuracies need labeled images, and these have no labels: \
              put each class's images into a folder of its own",
-        )
+        ))
     }
 }
 
-/// One pass over `source` with the encoder in evaluation mode: no gradients, and neither parameters nor
-/// batch statistics move. The next images are prepared while the encoder is at work on the last.
+/// The features of all images of `source`, from one pass with the encoder in evaluation mode:
+/// without gradients, and without changing parameters or batch statistics. Images are prepared
+/// while the encoder works on the previous ones.
 ///
-/// In a job of several processes all have to call it: each embeds a part of the images, and knows what it could not read of it.
+/// In a job of several processes, all must call it: each embeds a part of the images, and lists the
+/// unreadable images of its part only.
 ///
 /// # Errors
-/// When no image can be read, the view is not a possible one, or the encoder's features are not finite.
+/// When no image can be read, the view is invalid, or the features are not finite
+/// ([`Error::NotFinite`]).
 pub fn features(
     encoder: &dyn Encoder,
     source: &dyn Source,
@@ -76,21 +80,7 @@ pub fn features(
     features_of_draw(encoder, source, view, 0, device, precision)
 }
 
-/// Features that are no numbers, as an error that callers can tell from others.
-#[derive(Debug)]
-pub struct NotFinite;
-
-impl fmt::Display for NotFinite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "the encoder's features are not finite numbers: its training diverged, or its weights are damaged",
-        )
-    }
-}
-
-impl std::error::Error for NotFinite {}
-
-/// The same on the `draw`-th draw of a view that draws at random.
+/// The same for the `draw`-th draw of a random view.
 ///
 /// # Errors
 /// As [`features`].
@@ -102,7 +92,7 @@ pub fn features_of_draw(
     device: Device,
     precision: Precision,
 ) -> Result<Features> {
-    // In a job of several processes each embeds a part, and all get the whole.
+    // In a job of several processes, each embeds a part and all gather the whole.
     let (rank, processes) = (distributed::rank(), distributed::world_size());
     let part = |rank: usize| source.len() * rank / processes;
     let indices: Vec<usize> = (part(rank)..part(rank + 1)).collect();
@@ -112,7 +102,8 @@ pub fn features_of_draw(
     let frozen = (precision == Precision::Fp32).then(|| encoder.frozen());
     let forward = |x: &Tensor| match &frozen {
         Some(frozen) => Ok(frozen(x)),
-        None => no_grad(|| precision.run(device, || encoder.forward(x, /* train */ false))),
+        None => no_grad(|| precision.run(device, || encoder.forward(x, /* train */ false)))
+            .map_err(Error::dependency),
     };
     let mut blocks = Vec::new();
     let (mut ids, mut skipped) = (Vec::new(), Vec::new());
@@ -120,7 +111,7 @@ pub fn features_of_draw(
         let (sender, batches) = sync_channel(1);
         scope.spawn(move || {
             for part in indices.chunks(batch) {
-                // Nobody listens any more once the encoder has failed.
+                // The receiver is gone once the encoder has failed.
                 if sender.send(drawn_images(source, part, view, draw)).is_err() {
                     return;
                 }
@@ -141,24 +132,28 @@ pub fn features_of_draw(
         [] => Tensor::zeros([0, encoder.width()], (Kind::Float, Device::Cpu)),
         blocks => Tensor::cat(blocks, 0),
     };
-    let x = distributed::all_gather_ragged(&x)?;
-    ensure!(bool::try_from(x.isfinite().all())?, NotFinite); // asked of the whole: all processes say the same
+    let gather = |x: &Tensor| distributed::all_gather_ragged(x).map_err(Error::dependency);
+    let x = gather(&x)?;
+    // Checked after gathering, so that all processes agree.
+    if !bool::try_from(x.isfinite().all())? {
+        return Err(Error::NotFinite);
+    }
     let ids: Vec<i64> = ids.into_iter().map(|id| id as i64).collect();
-    let ids: Vec<i64> = Vec::try_from(distributed::all_gather_ragged(&Tensor::from_slice(&ids))?)?;
+    let ids: Vec<i64> = Vec::try_from(gather(&Tensor::from_slice(&ids))?)?;
     let ids = ids.into_iter().map(|id| id as usize).collect();
-    Features::new(source, Readable { x, ids, skipped })
+    Features::new(source, LoadedImages { x, ids, skipped })
 }
 
-/// Brings the batch statistics of an untrained encoder up to date with `count` training images, drawn at
-/// random (again from the start where the source has fewer). Nothing else of the encoder moves. A batch of
-/// 256 replaces a tenth of the statistics: 10,000 images leave less than 2 % of what they were.
+/// Recalibrates the batch statistics of an untrained encoder with `count` random training images
+/// (repeated if the source has fewer). Nothing else of the encoder changes. A batch of 256 replaces
+/// a tenth of the statistics: 10,000 images leave less than 2 % of the initial ones.
 ///
-/// Without it the statistics describe no images, and the encoder may be an unfairly poor baseline. It may also be
-/// a better one: a deep random network whose batch norms work tends to make all images alike in direction.
-/// Say which of the two a figure is.
+/// The initial statistics describe no images, which may make the encoder an unfairly poor baseline.
+/// They may also make it a better one: a deep random network with working batch norms tends to give
+/// all images similar directions. Reports should say which of the two they show.
 ///
 /// # Errors
-/// When the images cannot be read or the view is not a possible one.
+/// When the images cannot be read or the view is invalid.
 pub fn recalibrate(
     encoder: &dyn Encoder,
     source: &dyn Source,
@@ -167,12 +162,15 @@ pub fn recalibrate(
     count: usize,
     seed: u64,
 ) -> Result<()> {
-    ensure!(!source.is_empty() && count > 0, "no image to recalibrate batch statistics with");
+    if source.is_empty() || count == 0 {
+        return Err(Error::Images("no image to recalibrate batch statistics with".to_owned()));
+    }
     let mut order: Vec<usize> = (0..source.len()).collect();
     order.shuffle(&mut stream(seed, Purpose::Subset, &[]));
     let drawn: Vec<usize> = order.into_iter().cycle().take(count).collect();
     let mut outcome = Ok(());
-    // Whole batches only: a small one's statistics are poor, and would weigh as much as the others'.
+    // Whole batches only: statistics of a small one are poor, and would weigh as much as the
+    // others.
     let batches = drawn.chunks_exact(RECALIBRATION_BATCH.min(count));
     let mut batches = batches.map_while(|part| match readable(source, part, view) {
         Ok(x) => Some(x.to_device(device)),
@@ -185,20 +183,20 @@ pub fn recalibrate(
     outcome
 }
 
-/// The views of those of these items that can be read; at least one.
+/// The views of the readable items, at least one.
 fn readable(source: &dyn Source, part: &[usize], view: &ViewSpec) -> Result<Tensor> {
     let read = images(source, part, view)?;
     if read.ids.is_empty() {
-        bail!(unreadable(&read.skipped));
+        return Err(unreadable(&read.skipped));
     }
     Ok(read.x)
 }
 
-fn unreadable(skipped: &[String]) -> String {
-    match skipped.first() {
+fn unreadable(skipped: &[String]) -> Error {
+    Error::Images(match skipped.first() {
         Some(first) => {
             format!("none of the {} images can be read; the first: {first}", skipped.len())
         }
-        None => "there is no image to look at".to_owned(),
-    }
+        None => "there is no image to evaluate".to_owned(),
+    })
 }

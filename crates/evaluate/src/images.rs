@@ -1,6 +1,5 @@
-//! From a source's items to the tensors that evaluation takes.
+//! Loading images of a source as tensors.
 
-use anyhow::Result;
 use image::RgbImage;
 use portolan_augment::{ViewSpec, cpu};
 use portolan_data::Source;
@@ -8,24 +7,27 @@ use portolan_random::{Purpose, stream};
 use portolan_tensor::Tensor;
 use rayon::prelude::*;
 
-/// What could be read of some items of a source.
+use crate::error::{Error, Result};
+
+/// The items of a source that could be read.
 #[derive(Debug)]
-pub struct Readable {
-    /// One row an item that could be read: `[n, …]`, float32 on the CPU.
+pub struct LoadedImages {
+    /// One row per item: `[n, …]`, float32 on the CPU.
     pub x: Tensor,
-    /// Which items these are.
+    /// The indices of these items.
     pub ids: Vec<usize>,
-    /// The others, each as `where it lies: why`, in order.
+    /// The items that could not be read, each as `location: reason`, in order.
     pub skipped: Vec<String>,
 }
 
 /// The views of these items, `[n, 3, size, size]`, prepared on all of rayon's threads.
 ///
-/// The view of evaluation draws nothing at random. Of one that does, each item has the same draw every time.
+/// The view of evaluation is deterministic. With a random view, each item has the same draw every
+/// time.
 ///
 /// # Errors
-/// When the view is not a possible one; items that cannot be read are left out.
-pub fn images(source: &dyn Source, indices: &[usize], view: &ViewSpec) -> Result<Readable> {
+/// When the view is invalid. Items that cannot be read are left out.
+pub fn images(source: &dyn Source, indices: &[usize], view: &ViewSpec) -> Result<LoadedImages> {
     drawn_images(source, indices, view, 0)
 }
 
@@ -35,8 +37,8 @@ pub(crate) fn drawn_images(
     indices: &[usize],
     view: &ViewSpec,
     draw: u64,
-) -> Result<Readable> {
-    view.validate()?;
+) -> Result<LoadedImages> {
+    view.validate().map_err(Error::dependency)?;
     let size = i64::from(view.size());
     let width = (3 * size * size) as usize;
     let mut read = rows(source, indices, width, |index, image, row| {
@@ -46,19 +48,21 @@ pub(crate) fn drawn_images(
     Ok(read)
 }
 
-/// A row of `width` numbers an item, `[n, width]`: `fill` is given the item, its picture and its row of zeros.
+/// One row of `width` numbers per item, `[n, width]`, which `fill` computes from the item's index,
+/// its image and a row of zeros.
 pub(crate) fn rows(
     source: &dyn Source,
     indices: &[usize],
     width: usize,
     fill: impl Fn(usize, &RgbImage, &mut [f32]) + Sync,
-) -> Readable {
+) -> LoadedImages {
     let mut values = vec![0f32; indices.len() * width];
     let outcomes: Vec<Result<()>> = values
         .par_chunks_exact_mut(width)
         .zip(indices)
         .map(|(row, &index)| {
-            fill(index, &source.picture(index)?.decode()?, row);
+            let encoded = source.picture(index).map_err(Error::dependency)?;
+            fill(index, &encoded.decode().map_err(Error::dependency)?, row);
             Ok(())
         })
         .collect();
@@ -70,10 +74,10 @@ pub(crate) fn rows(
                 kept.push(row as i64);
                 ids.push(index);
             }
-            Err(why) => skipped.push(format!("{}: {why:#}", source.describe(index))),
+            Err(why) => skipped.push(format!("{}: {}", source.describe(index), why.with_causes())),
         }
     }
     let all = Tensor::from_slice(&values).view([indices.len() as i64, width as i64]);
     let x = if skipped.is_empty() { all } else { all.index_select(0, &Tensor::from_slice(&kept)) };
-    Readable { x, ids, skipped }
+    LoadedImages { x, ids, skipped }
 }

@@ -1,5 +1,6 @@
-//! What a frozen encoder has learned, measured: weighted kNN, a linear probe, baselines, a map, and
-//! what a vision transformer attends to.
+//! Evaluation of a pretrained encoder: weighted kNN, linear probes, low-shot classification,
+//! fine-tuning, baselines, diagnostics without labels, and visualizations of features and
+//! attention.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -13,7 +14,7 @@
 //! let config = ResNetConfig { width: 4, ..ResNetConfig::named("resnet18")? };
 //! let encoder = build(&config.into(), &Vars::new(Device::Cpu))?;
 //!
-//! // This one is untrained: without batch statistics of these images it would be unfairly poor.
+//! // An untrained encoder: without batch statistics of these images it would be unfairly poor.
 //! recalibrate(&*encoder, &*shapes.train, &view, Device::Cpu, 120, /* seed */ 0)?;
 //!
 //! let of = |source| features(&*encoder, source, &view, Device::Cpu, Precision::Fp32);
@@ -22,47 +23,46 @@
 //! let knn = knn_top1(&bank, &test, 10, &KnnConfig { k: 5, temperature: 0.07 })?;
 //! let probe = linear_probe_top1(&bank, &test, 10)?;
 //! println!("kNN {:.1} %, linear probe {:.1} %", 100.0 * knn, 100.0 * probe);
-//! # anyhow::Ok(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Images go through the encoder once ([`features`]); everything else works on the features, which are small.
-//! That is why the probe is a convex problem solved to convergence rather than a layer trained by SGD on
-//! augmented images, as papers have it for ImageNet: it has no settings to tune on the test split, gives the same
-//! figure every time, and takes seconds. Test labels are seen by what counts right answers and by nothing else.
+//! Images go through the encoder once ([`features`]); everything else works on the features, which
+//! are small. The linear probe is therefore a convex problem solved to convergence, and not a layer
+//! trained by SGD on augmented images as in papers on ImageNet: it has no settings to tune on the
+//! test split, gives the same accuracy every time, and takes seconds. Test labels are used only to
+//! count correct predictions.
 
-mod attention;
 mod baselines;
 mod diagnostics;
-mod erase;
-mod factor_table;
+mod error;
 mod factors;
 mod features;
-mod finetune;
 mod images;
-mod knn;
-mod lbfgs;
-mod linear;
-mod low_shot;
-mod mix;
-mod patches;
-mod pca;
-mod probe;
+mod labels;
+mod normalize;
+mod protocols;
 mod scores;
-mod tsne;
+mod visualization;
 
-pub use attention::{ATTENTION_MASS, best_head_jaccard, class_attention, heaviest, jaccard};
 pub use baselines::{color_histogram, pixels};
 pub use diagnostics::{Diagnostics, diagnose};
-pub use factor_table::{FactorRow, FactorTable, factor_table};
-pub use factors::FactorImages;
-pub use features::{Features, NotFinite, features, features_of_draw, recalibrate};
-pub use finetune::{FinetuneConfig, Finetuning, finetune, to_finetune};
-pub use images::{Readable, images};
-pub use knn::{KnnConfig, knn_predict, knn_top1, knn_votes, neighbors};
-pub use linear::{LinearConfig, Swept, linear_sweep};
-pub use low_shot::{LowShot, Shots, low_shot};
-pub use patches::patch_colors;
-pub use pca::pca;
-pub use probe::{LinearProbe, linear_probe_top1};
+pub use error::{Error, Result};
+pub use factors::{FactorImages, FactorRow, FactorTable, factor_table};
+pub use features::{Features, features, features_of_draw, recalibrate};
+pub use images::{LoadedImages, images};
+pub use protocols::finetune::{FinetuneConfig, Finetuning, finetune, to_finetune};
+pub use protocols::knn::{KnnConfig, knn_predict, knn_top1, knn_votes, neighbors};
+pub use protocols::linear_sweep::{LinearConfig, LinearSweep, linear_sweep};
+pub use protocols::low_shot::{LowShot, Shots, low_shot};
+pub use protocols::probe::{LinearProbe, linear_probe_top1};
 pub use scores::Scores;
-pub use tsne::tsne;
+pub use visualization::attention::{
+    ATTENTION_MASS, attention_mask, best_head_jaccard, class_attention, jaccard,
+};
+pub use visualization::patches::patch_colors;
+pub use visualization::pca::pca;
+pub use visualization::tsne::tsne;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

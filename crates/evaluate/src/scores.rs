@@ -1,38 +1,42 @@
-//! What a classifier's answers are worth.
+//! Accuracies, confidence intervals and confusion matrices.
 
-use anyhow::Result;
 use portolan_random::{Purpose, stream};
 use portolan_tensor::{Kind, Tensor, no_grad};
 use rand::RngExt;
 use serde::Serialize;
 
-use crate::knn::check_labels;
+use crate::error::Result;
+use crate::labels;
 
-/// Resamples of the test images from which the interval is read.
+/// Bootstrap resamples of the test images for the confidence interval.
 const RESAMPLES: usize = 1000;
+/// The most classes with a confusion matrix: ImageNet's. Larger matrices take much memory.
+const MATRIX: i64 = 1_000;
 
 /// How well a classifier does on test images.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Scores {
-    /// The share whose class is the first answer.
+    /// The share whose class is predicted.
     pub top1: f64,
-    /// The share whose class is among the first five answers, where there are more than five classes.
+    /// The share whose class is among the five best predictions, if there are more than five
+    /// classes.
     pub top5: Option<f64>,
-    /// Where the first share lies with 95 % confidence over the choice of test images: percentiles of a bootstrap of
-    /// 1,000 resamples (Efron 1979). How much another run would differ is not in it.
+    /// The 95 % confidence interval of `top1` over the choice of test images: percentiles of a
+    /// bootstrap of 1,000 resamples (Efron 1979). It does not include the variation between runs.
     pub interval: [f64; 2],
-    /// How many images of each class (row) were taken for each class (column); of at most 1,000 classes, ImageNet's.
+    /// How many images of each class (row) were predicted as each class (column), for at most 1,000
+    /// classes.
     pub confusion: Option<Vec<Vec<u32>>>,
 }
 
 impl Scores {
-    /// The scores of these votes, `[n, classes]`, the larger the likelier, on images of these classes, `[n]`.
+    /// The scores of these votes or logits, `[n, classes]`, for images of these classes, `[n]`.
     ///
     /// # Errors
-    /// When shapes do not match, or a label is none of the classes.
+    /// When shapes do not match, or a label is not below the number of classes.
     pub fn of(votes: &Tensor, truth: &Tensor) -> Result<Self> {
         let classes = votes.size2()?.1;
-        check_labels(truth, votes, classes)?;
+        labels::check(truth, votes, classes)?;
         no_grad(|| {
             let (_, ranked) = votes.topk(classes.min(5), 1, true, true);
             let right = ranked.eq_tensor(&truth.view([-1, 1]));
@@ -50,21 +54,18 @@ impl Scores {
         })
     }
 
-    /// The pair of classes that is confused most often, as (class, taken for, images); none where all is right.
+    /// The most frequent confusion as (class, predicted class, images); `None` if all are correct.
     pub fn most_confused(&self) -> Option<(usize, usize, u32)> {
         let cells = self.confusion.iter().flatten().enumerate().flat_map(|(truth, row)| {
-            row.iter().enumerate().map(move |(taken_for, &n)| (truth, taken_for, n))
+            row.iter().enumerate().map(move |(predicted, &n)| (truth, predicted, n))
         });
-        cells.filter(|(truth, taken_for, n)| truth != taken_for && *n > 0).max_by_key(|cell| cell.2)
+        cells.filter(|(truth, predicted, n)| truth != predicted && *n > 0).max_by_key(|cell| cell.2)
     }
 }
 
-/// Of more classes a matrix has more cells than anybody looks at, and more than memory holds in the end.
-const MATRIX: i64 = 1_000;
-
-/// How many images of each class (row) were taken for each class (column).
-fn confusion(truth: &Tensor, taken_for: &Tensor, classes: i64) -> Result<Vec<Vec<u32>>> {
-    let cells = truth * classes + taken_for;
+/// How many images of each class (row) were predicted as each class (column).
+fn confusion(truth: &Tensor, predicted: &Tensor, classes: i64) -> Result<Vec<Vec<u32>>> {
+    let cells = truth * classes + predicted;
     let counts = Vec::<i64>::try_from(cells.bincount::<Tensor>(None, classes * classes))?;
     let rows = counts.chunks(classes as usize);
     Ok(rows.map(|row| row.iter().map(|&n| n as u32).collect()).collect())
@@ -91,7 +92,7 @@ mod tests {
     fn shares_confusion_and_interval() {
         let truth: Vec<i64> = (0..700).map(|i| i % 7).collect();
         let truth = Tensor::from_slice(&truth);
-        // Right for every class but 6, whose images are taken for class 0 with their own class second.
+        // Correct except for class 6, whose images are predicted as 0 with their own class second.
         let votes = truth.one_hot(7).to_kind(Kind::Float);
         let six = truth.eq(6).to_kind(Kind::Float);
         let _ = votes.select(1, 0).g_add_(&(six * 2.0));

@@ -1,4 +1,4 @@
-//! That evaluation measures what it says: frozen encoders, no leaks, unreadable and unlabeled images.
+//! Evaluation freezes encoders, leaks no labels, and handles unreadable and unlabeled images.
 #![allow(clippy::unwrap_used)]
 
 use anyhow::{Result, ensure};
@@ -17,7 +17,7 @@ use rand::seq::SliceRandom;
 const CPU: Device = Device::Cpu;
 const KNN: KnnConfig = KnnConfig { k: 5, temperature: 0.07 };
 
-/// Pictures of a class's own color and place, with a pattern of each picture's own.
+/// Images with a color and position per class, and a pattern per image.
 struct Colors {
     n: usize,
     classes: usize,
@@ -47,7 +47,7 @@ impl Source for Colors {
         self.labeled.then_some((index % self.classes) as u32)
     }
     fn describe(&self, index: usize) -> String {
-        format!("picture {index}")
+        format!("image {index}")
     }
 }
 
@@ -59,7 +59,8 @@ fn view() -> ViewSpec {
     presets::evaluation(16, 16)
 }
 
-/// The same encoder every time. libtorch's generator is one for all tests, so nothing else here draws from it.
+/// The same encoder every time. All tests share libtorch's generator, so nothing else here draws
+/// from it.
 fn encoder() -> Box<dyn Encoder> {
     seed(1);
     let config = EncoderConfig::named("resnet18-w4").unwrap();
@@ -67,11 +68,11 @@ fn encoder() -> Box<dyn Encoder> {
 }
 
 fn of(encoder: &dyn Encoder, source: &dyn Source) -> Result<Features> {
-    features(encoder, source, &view(), CPU, Precision::Fp32)
+    Ok(features(encoder, source, &view(), CPU, Precision::Fp32)?)
 }
 
-/// Everything about an encoder that could move: each tensor's name, values, whether it takes gradients, and
-/// its gradient.
+/// Everything of an encoder that could change: each tensor's name and values, whether it requires
+/// gradients, and its gradient.
 fn everything(encoder: &dyn Encoder) -> Vec<(String, Tensor, bool, Option<Tensor>)> {
     let state = encoder.vars().state().into_iter();
     state
@@ -86,7 +87,7 @@ fn everything(encoder: &dyn Encoder) -> Vec<(String, Tensor, bool, Option<Tensor
 #[test]
 fn a_frozen_encoder_is_frozen() {
     let encoder = encoder();
-    // As in the middle of training: gradients are there, and statistics have been recorded.
+    // As in the middle of training: with gradients and recorded statistics.
     let all: Vec<usize> = (0..8).collect();
     let images = images(&colors(8, &[]), &all, &view()).unwrap().x;
     encoder.forward(&images, true).square().sum(Kind::Float).backward();
@@ -105,7 +106,7 @@ fn a_frozen_encoder_is_frozen() {
         knn_top1(&bank, &test, 4, &KNN).unwrap();
     }
     assert_eq!(everything(&*encoder), before);
-    // What follows still trains: nothing of the passes without gradients was kept.
+    // Training still works afterwards.
     encoder.forward(&images, true).sum(Kind::Float).backward();
     assert_ne!(everything(&*encoder), before, "the comparison sees a change");
 }
@@ -115,7 +116,7 @@ fn features_are_the_encoder_s_in_the_order_of_the_source() {
     let (encoder, source) = (encoder(), colors(11, &[0, 4]));
     let all = of(&*encoder, &source).unwrap();
     assert_eq!(all.ids, [1, 2, 3, 5, 6, 7, 8, 9, 10]);
-    assert_eq!(all.skipped, ["picture 0: cut short", "picture 4: cut short"]);
+    assert_eq!(all.skipped, ["image 0: cut short", "image 4: cut short"]);
     assert_eq!(Vec::<i64>::try_from(all.labels.unwrap()).unwrap(), [1, 2, 3, 1, 2, 3, 0, 1, 2]);
     assert_eq!((all.x.size(), all.x.kind()), (vec![9, encoder.width()], Kind::Float));
     let alone = images(&source, &[7], &view()).unwrap();
@@ -124,13 +125,13 @@ fn features_are_the_encoder_s_in_the_order_of_the_source() {
 }
 
 #[test]
-fn what_cannot_be_measured_is_refused_in_a_sentence() {
+fn what_cannot_be_measured_is_an_error_with_a_remedy() {
     let encoder = encoder();
     let complaint =
         |n: usize, bad: &[usize]| of(&*encoder, &colors(n, bad)).unwrap_err().to_string();
     assert!(
         complaint(2, &[0, 1])
-            .contains("none of the 2 images can be read; the first: picture 0: cut short")
+            .contains("none of the 2 images can be read; the first: image 0: cut short")
     );
     assert!(complaint(0, &[]).contains("no image"));
 
@@ -159,7 +160,7 @@ fn an_encoder_that_diverged_is_named() {
 }
 
 #[test]
-fn recalibration_moves_batch_statistics_alone_and_the_same_way_for_a_seed() {
+fn recalibration_changes_only_batch_statistics_and_is_reproducible() {
     let source = colors(20, &[3]);
     let recalibrated = |seed| {
         let encoder = encoder();
@@ -182,7 +183,7 @@ fn recalibration_moves_batch_statistics_alone_and_the_same_way_for_a_seed() {
 }
 
 #[test]
-fn test_labels_reach_nothing_but_the_count() {
+fn test_labels_are_used_only_to_count() {
     let (bank, test) = (colors(200, &[]), colors(200, &[]));
     let (bank, mut test) = (pixels(&bank, &view()).unwrap(), pixels(&test, &view()).unwrap());
     let score = |test: &Features| {
@@ -232,7 +233,7 @@ fn color_histograms_see_colors_and_not_places() {
     assert_eq!(histogram.size(), [2, 64]);
     let total = histogram.sum_dim_intlist(1, false, Kind::Float);
     assert!(total.allclose(&Tensor::ones([2], (Kind::Float, CPU)), 1e-5, 1e-5, false));
-    // A quarter of each picture is bright red with little green and blue: bin (2 or 3, 0, 0).
+    // A quarter of each image is bright red with little green and blue: bin (2 or 3, 0, 0).
     let red = histogram.get(0).double_value(&[2 * 16]) + histogram.get(0).double_value(&[3 * 16]);
     assert!((red - 0.25).abs() < 1e-5, "{red}");
     assert!((histogram.get(0).double_value(&[0]) - 0.75).abs() < 1e-5);

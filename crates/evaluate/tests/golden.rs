@@ -5,7 +5,7 @@ use portolan_evaluate::{KnnConfig, LinearProbe, knn_predict};
 use portolan_tensor::{Kind, Tensor};
 use portolan_testing::golden::{self, Case};
 
-/// How far the probe's accuracy may be from the reference's.
+/// The tolerance of the probe's accuracy.
 const PROBE_TOLERANCE: f64 = 0.015;
 
 fn cases() -> Vec<Case> {

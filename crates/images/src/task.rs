@@ -1,9 +1,9 @@
 //! Pretraining of an image method as the training loop sees it.
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use portolan_augment::ViewSpec;
 use portolan_data::Source;
-use portolan_evaluate::{KnnConfig, NotFinite, diagnose, features, knn_top1};
+use portolan_evaluate::{Error, KnnConfig, Result, diagnose, features, knn_top1};
 use portolan_method::{ImageMethod, Method};
 use portolan_metrics::names;
 use portolan_tensor::{Device, Precision};
@@ -61,7 +61,7 @@ impl Task for ImageTask<'_> {
         self.images.len()
     }
 
-    fn batches(&self, plan: StepPlan, from: u64) -> Result<Box<dyn BatchSource>> {
+    fn batches(&self, plan: StepPlan, from: u64) -> anyhow::Result<Box<dyn BatchSource>> {
         let config = LoaderConfig {
             images: Arc::clone(&self.images),
             views: self.method.views().to_vec(),
@@ -74,34 +74,35 @@ impl Task for ImageTask<'_> {
         Ok(Box::new(Loader::start(config, from, self.threads)?))
     }
 
-    fn evaluate(&self) -> Result<Evaluation> {
+    fn evaluate(&self) -> anyhow::Result<Evaluation> {
         match self.metrics() {
-            Err(error) if error.is::<NotFinite>() => Ok(Evaluation::NotFinite),
-            other => other,
+            Ok((metrics, summary)) => Ok(Evaluation::Metrics(metrics, summary)),
+            Err(Error::NotFinite) => Ok(Evaluation::NotFinite),
+            Err(error) => Err(error).context("the evaluation at the end of the epoch failed"),
         }
     }
 }
 
+/// Metrics by name, and a line about them for the user.
+type EpochMetrics = (Vec<(&'static str, f64)>, Option<String>);
+
 impl ImageTask<'_> {
-    fn metrics(&self) -> Result<Evaluation> {
+    fn metrics(&self) -> Result<EpochMetrics> {
         let (encoder, view) = (self.method.encoder(), self.eval_view);
         let (device, precision) = (self.device, self.precision);
         let training_view = &self.method.views()[0];
-        let signs = diagnose(encoder, &*self.images, view, training_view, device, precision)
-            .context("the diagnostics at the end of the epoch failed")?;
+        let spread = diagnose(encoder, &*self.images, view, training_view, device, precision)?;
         let mut metrics = vec![
-            (names::ALIGNMENT, signs.alignment),
-            (names::UNIFORMITY, signs.uniformity),
-            (names::KOLEO, signs.koleo),
-            (names::FEATURE_RANK, signs.effective_rank),
+            (names::ALIGNMENT, spread.alignment),
+            (names::UNIFORMITY, spread.uniformity),
+            (names::KOLEO, spread.koleo),
+            (names::FEATURE_RANK, spread.effective_rank),
         ];
-        let Some(knn) = &self.knn else { return Ok(Evaluation::Metrics(metrics, None)) };
+        let Some(knn) = &self.knn else { return Ok((metrics, None)) };
         let of = |source| features(encoder, source, view, device, precision);
-        let top1 = of(knn.bank)
-            .and_then(|bank| knn_top1(&bank, &of(knn.test)?, knn.classes, knn.config))
-            .context("kNN at the end of the epoch failed")?;
+        let top1 = knn_top1(&of(knn.bank)?, &of(knn.test)?, knn.classes, knn.config)?;
         metrics.push((names::KNN_TOP1, top1));
         let summary = format!("kNN {:.1} %  (k = {})", 100.0 * top1, knn.config.k);
-        Ok(Evaluation::Metrics(metrics, Some(summary)))
+        Ok((metrics, Some(summary)))
     }
 }

@@ -100,6 +100,7 @@ fn run(
     let stop = AtomicBool::new(stop);
     let job = Job {
         name: "moco",
+        traits: portolan_moco::METHOD.traits,
         config,
         checksum: "gradients",
         seed: 3,
@@ -238,6 +239,7 @@ fn a_checkpoint_that_does_not_fit_is_refused() {
     let mut task = task(&mut other, &config, &eval_view, None);
     let job = |name, checksum| Job {
         name,
+        traits: portolan_moco::METHOD.traits,
         config: &config,
         checksum,
         seed: 3,

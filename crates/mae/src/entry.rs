@@ -1,6 +1,6 @@
 //! MAE's registry entry and recipes.
 
-use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings};
 
 use crate::Mae;
 
@@ -8,7 +8,7 @@ use crate::Mae;
 pub const METHOD: MethodEntry = MethodEntry {
     name: "mae",
     title: "MAE",
-    family: Family::Reconstruction,
+    traits: MethodTraits::new(Family::Reconstruction),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },

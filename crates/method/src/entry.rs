@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use portolan_augment::ViewSpec;
 use portolan_encoders::EncoderConfig;
-use portolan_metrics::Family;
+use portolan_metrics::MethodTraits;
 use portolan_tensor::Device;
 use serde::de::DeserializeOwned;
 
@@ -18,8 +18,8 @@ pub struct MethodEntry {
     pub name: &'static str,
     /// The name in running text: `MoCo v3`.
     pub title: &'static str,
-    /// What keeps its features from collapsing.
-    pub family: Family,
+    /// What the doctor needs to know of it.
+    pub traits: MethodTraits,
     /// Complete settings for a data set, the default first.
     pub recipes: &'static [Recipe],
     /// Builds the method from its settings, the encoder, the views and the device.

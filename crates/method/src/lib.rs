@@ -37,7 +37,7 @@ pub use ema::EmaUpdater;
 pub use encoder_with_head::{EncoderWithHead, validate_views};
 pub use entry::{BoxedMethod, MethodEntry, Recipe, parse_settings};
 pub use loss_scale::validate_loss_scale;
-pub use portolan_metrics::Family;
+pub use portolan_metrics::{Family, MethodTraits};
 pub use queue::Queue;
 pub use step::{Batch, StepContext, StepInputs, StepLoss};
 

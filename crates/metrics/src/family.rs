@@ -44,6 +44,37 @@ impl fmt::Display for Family {
     }
 }
 
+/// The facts about a method by which its metrics are interpreted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MethodTraits {
+    /// The family of the method.
+    pub family: Family,
+    /// Whether a queue keeps negatives of earlier batches (MoCo v1 and v2).
+    pub has_queue: bool,
+    /// Whether a moving average of the encoder gives the targets (MoCo, BYOL, DINO).
+    pub has_momentum_encoder: bool,
+}
+
+impl MethodTraits {
+    /// A method of this family with neither a queue nor a momentum encoder.
+    #[must_use]
+    pub const fn new(family: Family) -> Self {
+        MethodTraits { family, has_queue: false, has_momentum_encoder: false }
+    }
+
+    /// The same with a momentum encoder.
+    #[must_use]
+    pub const fn with_momentum_encoder(self) -> Self {
+        MethodTraits { has_momentum_encoder: true, ..self }
+    }
+
+    /// The same with a queue.
+    #[must_use]
+    pub const fn with_queue(self) -> Self {
+        MethodTraits { has_queue: true, ..self }
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -1,32 +1,36 @@
-//! The names of figures. A method logs others of its own; those that the doctor reads are here too.
+//! The names of metrics. Methods log further ones of their own; those that the doctor reads are
+//! here.
 
 /// The training loss, the mean over the steps since the last row.
 pub const LOSS: &str = "loss";
 /// The learning rate of the last step.
 pub const LEARNING_RATE: &str = "lr";
-/// Training images a second.
+/// Training images per second.
 pub const IMAGES_PER_SECOND: &str = "images_per_second";
-/// The length of all gradients together.
+/// The norm of all gradients together.
 pub const GRADIENT_NORM: &str = "gradient_norm";
-/// The mean standard deviation of the normalized outputs, times the root of their width: 0 after a collapse, 1 at best.
+/// The mean standard deviation of the normalized outputs, times the square root of their width: 0
+/// after a collapse, 1 at best.
 pub const OUTPUT_DEVIATION: &str = "output_deviation";
-/// The effective rank of the outputs of a batch.
+/// The effective rank of a batch's outputs.
 pub const OUTPUT_RANK: &str = "output_rank";
-/// How near two views of an image are, after each epoch.
+/// The mean squared distance between two views of an image, after each epoch.
 pub const ALIGNMENT: &str = "alignment";
-/// How evenly the features cover the sphere, after each epoch.
+/// How evenly the features cover the sphere, after each epoch; lower is more even.
 pub const UNIFORMITY: &str = "uniformity";
 /// The KoLeo loss of the features, after each epoch.
 pub const KOLEO: &str = "koleo";
 /// The effective rank of the features (RankMe), after each epoch.
 pub const FEATURE_RANK: &str = "feature_rank";
-/// The share of test images that kNN classifies rightly.
+/// kNN accuracy on the test images, 0 to 1.
 pub const KNN_TOP1: &str = "knn_top1";
-/// MAE: how much better than the mean color the painted patches are.
+/// SimCLR and MoCo: the share of views whose other view was the most similar one.
+pub const CONTRASTIVE_TOP1: &str = "contrastive_top1";
+/// MAE: the share of the hidden patches' variance about their mean color that the decoder explains.
 pub const EXPLAINED: &str = "explained";
 /// VICReg: the variance term.
 pub const VARIANCE: &str = "variance";
-/// DINO: the entropy of the teacher's outputs, as a share of the largest.
+/// DINO: the entropy of the teacher's outputs, as a share of the largest possible.
 pub const TEACHER_ENTROPY: &str = "teacher_entropy";
 /// DINO: the divergence of the student's outputs from the teacher's.
 pub const TEACHER_STUDENT_DIVERGENCE: &str = "teacher_student_divergence";

@@ -1,6 +1,6 @@
 //! The registry entries of MoCo and MoCo v3, and their recipes.
 
-use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings};
 
 use crate::{Moco, MocoV3};
 
@@ -8,7 +8,7 @@ use crate::{Moco, MocoV3};
 pub const METHOD: MethodEntry = MethodEntry {
     name: "moco",
     title: "MoCo",
-    family: Family::Contrastive,
+    traits: MethodTraits::new(Family::Contrastive).with_momentum_encoder().with_queue(),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },
@@ -24,7 +24,7 @@ pub const METHOD: MethodEntry = MethodEntry {
 pub const METHOD_V3: MethodEntry = MethodEntry {
     name: "moco-v3",
     title: "MoCo v3",
-    family: Family::Contrastive,
+    traits: MethodTraits::new(Family::Contrastive).with_momentum_encoder(),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/v3-shapes.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/v3-cifar10.toml") },

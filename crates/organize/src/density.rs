@@ -1,14 +1,14 @@
-//! Clusters of photographs that lie close together.
+//! Dense clusters of images by HDBSCAN.
 
-use anyhow::{Result, anyhow};
 use hdbscan::{Hdbscan, HdbscanHyperParams};
 
 use crate::embeddings::Embeddings;
+use crate::error::{Error, Result};
 
-/// The fewest photographs that make a cluster: hdbscan's own default.
+/// The fewest images of a cluster: hdbscan's default.
 const SMALLEST: usize = 5;
 
-/// The cluster of each photograph by HDBSCAN, counted from 0, or -1 where it lies close to no cluster.
+/// The cluster of each image by HDBSCAN, counted from 0, or -1 if it is close to no cluster.
 ///
 /// # Errors
 /// When the clustering fails.
@@ -18,5 +18,5 @@ pub fn dense_clusters(x: &Embeddings) -> Result<Vec<i32>> {
     }
     let rows: Vec<Vec<f32>> = x.rows().map(<[f32]>::to_vec).collect();
     let params = HdbscanHyperParams::builder().min_cluster_size(SMALLEST).build();
-    Hdbscan::new(&rows, params).cluster_par().map_err(|why| anyhow!("HDBSCAN failed: {why}"))
+    Hdbscan::new(&rows, params).cluster_par().map_err(Error::Hdbscan)
 }

@@ -1,37 +1,44 @@
-//! Embeddings as directions, and which of them lie nearest to each other.
+//! Normalized embeddings and their nearest neighbors.
 
-use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-/// One row a photograph, each of length 1, so that a product of two is their cosine similarity.
+use crate::error::{Error, Result};
+
+/// One row per image, each of length 1, so that the dot product of two is their cosine similarity.
 #[derive(Clone, Debug)]
 pub struct Embeddings {
     values: Vec<f32>,
     width: usize,
 }
 
-/// Another photograph.
+/// An image similar to another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Neighbor {
     /// Its row.
     pub index: usize,
-    /// Cosine similarity of the two, -1 to 1.
+    /// Their cosine similarity, -1 to 1.
     pub similarity: f32,
 }
 
 impl Embeddings {
-    /// Takes `values` (`[n, width]`, row after row) and scales each row to length 1; a row of zeros stays.
+    /// Takes `values` (`[n, width]`, row after row) and scales each row to length 1. A row of zeros
+    /// stays zero.
     ///
     /// # Errors
     /// When there are no rows, the values do not fill whole rows, or one is not finite.
     pub fn new(mut values: Vec<f32>, width: usize) -> Result<Self> {
-        ensure!(width > 0 && !values.is_empty(), "there are no embeddings to organize");
-        ensure!(
-            values.len().is_multiple_of(width),
-            "{} values are no whole rows of {width}",
-            values.len()
-        );
-        ensure!(values.iter().all(|x| x.is_finite()), "the embeddings are not finite numbers");
+        let problem = if width == 0 || values.is_empty() {
+            Some("there are no embeddings to organize".to_owned())
+        } else if !values.len().is_multiple_of(width) {
+            Some(format!("{} values are no whole rows of {width}", values.len()))
+        } else if !values.iter().all(|x| x.is_finite()) {
+            Some("the embeddings are not finite numbers".to_owned())
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            return Err(Error::Embeddings(problem));
+        }
         for row in values.chunks_exact_mut(width) {
             let length = dot(row, row).sqrt();
             if length > 0.0 {
@@ -41,29 +48,34 @@ impl Embeddings {
         Ok(Self { values, width })
     }
 
-    /// How many photographs.
+    /// The number of images.
+    #[must_use]
     #[allow(clippy::len_without_is_empty, reason = "never empty")]
     pub fn len(&self) -> usize {
         self.values.len() / self.width
     }
 
-    /// Numbers a photograph.
+    /// The width of an embedding.
+    #[must_use]
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// The direction of photograph `index`, `[width]`.
+    /// The direction of image `index`, `[width]`.
+    #[must_use]
     pub fn row(&self, index: usize) -> &[f32] {
         &self.values[index * self.width..][..self.width]
     }
 
-    /// Row after row.
+    /// All rows in order.
     pub(crate) fn rows(&self) -> impl Iterator<Item = &[f32]> {
         self.values.chunks_exact(self.width)
     }
 }
 
-/// The `k` photographs most similar to each, the most similar first; fewer where there are fewer others.
+/// The `k` images most similar to each image, the most similar first; fewer if there are fewer
+/// others.
+#[must_use]
 pub fn nearest(x: &Embeddings, k: usize) -> Vec<Vec<Neighbor>> {
     (0..x.len())
         .into_par_iter()
@@ -85,7 +97,8 @@ pub fn nearest(x: &Embeddings, k: usize) -> Vec<Vec<Neighbor>> {
         .collect()
 }
 
-/// Sums in eight lanes, which compilers turn into vector instructions; one running sum they may not reorder.
+/// The dot product, summed in eight lanes, which compile to vector instructions. Compilers may not
+/// reorder a single running sum.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_lanes, a_rest) = a.as_chunks::<8>();
     let (b_lanes, b_rest) = b.as_chunks::<8>();

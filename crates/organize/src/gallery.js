@@ -2,10 +2,10 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const dialog = document.getElementById("similar");
 
-// A group's thumbnail is in the page once: in an element that shows it from the start, or in the data.
+// Each thumbnail of a group is in the page once: in an element that shows it initially, or in the data.
 const source = (i) => data.thumbnails[i]
   ? "data:image/jpeg;base64," + data.thumbnails[i]
-  : document.querySelector(`#photo-${i} img`).src;
+  : document.querySelector(`#image-${i} img`).src;
 
 function image(i) {
   const img = document.createElement("img");
@@ -17,8 +17,8 @@ function image(i) {
 function item(i, caption) {
   const li = document.createElement("li");
   const button = document.createElement("button");
-  button.className = "photo";
-  button.dataset.photo = i;
+  button.className = "image";
+  button.dataset.image = i;
   button.title = data.names[i];
   button.append(image(i));
   li.append(button);
@@ -30,7 +30,7 @@ function item(i, caption) {
   return li;
 }
 
-// The button that was chosen may lie in the dialog itself and goes away with the last result: focus what stays.
+// The chosen button may be in the dialog and disappear with the last result: focus an element that stays.
 function showSimilar(i, shown) {
   const name = document.createElement("span");
   name.textContent = data.names[i];
@@ -53,7 +53,7 @@ function showMore(button) {
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (button?.dataset.photo) showSimilar(Number(button.dataset.photo), button.querySelector("img"));
+  if (button?.dataset.image) showSimilar(Number(button.dataset.image), button.querySelector("img"));
   else if (button?.dataset.group) showMore(button);
   else if (event.target === dialog) dialog.close();
 });

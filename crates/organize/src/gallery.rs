@@ -1,6 +1,5 @@
-//! `gallery.html`: one page to look through the photographs, which loads nothing.
+//! `gallery.html`: one page to browse the images, which loads nothing.
 
-use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
@@ -9,14 +8,15 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::embeddings::Neighbor;
+use crate::error::Result;
 use crate::groups::Groups;
 
-/// The groups of a page hold about so many thumbnails, 30 MB of them: a browser still opens it. Of larger folders each group
-/// shows the same share, its most typical members, and one at least.
+/// The groups of a page contain about this many thumbnails, 30 MB, which browsers still open. For
+/// larger folders each group shows the same share, its most typical members, and at least one.
 const MAX_THUMBNAILS: usize = 10_000;
-/// Members of a group that are shown before one asks for all.
+/// Members of a group that are shown before the reader asks for all.
 const SHOWN_FIRST: usize = 48;
-/// Sets of duplicates that are shown; a folder kept twice would show nothing else.
+/// Sets of duplicates that are shown. A folder that was copied would fill the page with them.
 const DUPLICATE_SETS: usize = 200;
 /// Members of such a set that are shown.
 const DUPLICATES: usize = 6;
@@ -24,50 +24,52 @@ const DUPLICATES: usize = 6;
 const GALLERY_STYLE: &str = include_str!("gallery.css");
 const SCRIPT: &str = include_str!("gallery.js");
 
-/// A photograph on the page.
+/// An image on the page.
 #[derive(Clone, Debug)]
-pub struct Photo {
-    /// Its path, as people know it.
+pub struct GalleryImage {
+    /// Its path, as users know it.
     pub name: String,
     /// A JPEG in base64.
     pub thumbnail: String,
 }
 
-/// All that the page shows. The lists have one entry a photograph, in the same order.
+/// The content of the page. The lists have one entry per image, in the same order.
 #[derive(Clone, Copy, Debug)]
 pub struct Gallery<'a> {
-    /// What the photographs are called together: their folder.
+    /// The title: the folder's name.
     pub title: &'a str,
-    /// The photographs.
-    pub photos: &'a [Photo],
+    /// The images.
+    pub images: &'a [GalleryImage],
     /// Their groups.
     pub groups: &'a Groups,
-    /// Those most similar to each; the page shows as many as are given.
+    /// The images most similar to each. The page shows all that are given.
     pub nearest: &'a [Vec<Neighbor>],
-    /// The first photograph that each repeats, if any.
+    /// The first image that each one duplicates, if any.
     pub duplicate_of: &'a [Option<usize>],
-    /// What could not be read, each as `path: why`.
+    /// The files that could not be read, each as `path: reason`.
     pub unreadable: &'a [String],
 }
 
-/// What the script reads. Photographs without a thumbnail are on no list.
+/// The data of the script. Images without a thumbnail are in no list.
 #[derive(Serialize)]
 struct Data<'a> {
     names: Vec<&'a str>,
-    /// Thumbnails that no element of the page holds yet; the script takes the others from there.
+    /// Thumbnails that no element of the page shows initially; the script takes the others from
+    /// their elements.
     thumbnails: Vec<Option<&'a str>>,
     nearest: Vec<Vec<(usize, f32)>>,
-    /// The members of each group that the page does not show at first.
+    /// The members of each group that the page does not show initially.
     hidden: Vec<&'a [usize]>,
 }
 
-/// The page as one HTML file. Its content security policy allows its own script by hash, and no load at all.
+/// The page as one HTML file. Its content security policy allows its own script by hash, and no
+/// loads.
 ///
 /// # Errors
 /// When the script's data cannot be written as JSON.
 pub fn html(gallery: &Gallery) -> Result<String> {
     let mut members = gallery.groups.members();
-    let share = MAX_THUMBNAILS as f64 / gallery.photos.len().max(MAX_THUMBNAILS) as f64;
+    let share = MAX_THUMBNAILS as f64 / gallery.images.len().max(MAX_THUMBNAILS) as f64;
     let sizes: Vec<usize> = members.iter().map(Vec::len).collect();
     for group in &mut members {
         group.truncate((group.len() as f64 * share).ceil() as usize);
@@ -100,11 +102,14 @@ pub fn html(gallery: &Gallery) -> Result<String> {
                 }
                 dialog id="similar" aria-labelledby="similar-title" {
                     form method="dialog" { button.close { "Close" } }
-                    h2 id="similar-title" { "Most similar photographs" }
+                    h2 id="similar-title" { "Most similar images" }
                     div id="example" {}
-                    ul.photos id="found" {}
+                    ul.images id="found" {}
                 }
-                footer { p { "Portolan " (env!("CARGO_PKG_VERSION")) ". This page is one file and loads nothing." } }
+                footer { p {
+                    "Portolan " (env!("CARGO_PKG_VERSION"))
+                    ". This page is one file and loads nothing."
+                } }
                 script id="data" type="application/json" { (PreEscaped(data)) }
                 script { (PreEscaped(SCRIPT)) }
             }
@@ -114,13 +119,13 @@ pub fn html(gallery: &Gallery) -> Result<String> {
 }
 
 fn data(gallery: &Gallery, members: &[Vec<usize>]) -> Result<String> {
-    let mut thumbnails = vec![None; gallery.photos.len()];
+    let mut thumbnails = vec![None; gallery.images.len()];
     let hidden: Vec<&[usize]> =
         members.iter().map(|group| &group[group.len().min(SHOWN_FIRST)..]).collect();
     for &index in hidden.iter().copied().flatten() {
-        thumbnails[index] = Some(gallery.photos[index].thumbnail.as_str());
+        thumbnails[index] = Some(gallery.images[index].thumbnail.as_str());
     }
-    let mut on_page = vec![false; gallery.photos.len()];
+    let mut on_page = vec![false; gallery.images.len()];
     members.iter().flatten().for_each(|&index| on_page[index] = true);
     let rounded = |n: &Neighbor| (n.index, (n.similarity * 100.0).round() / 100.0);
     let nearest = gallery
@@ -128,7 +133,7 @@ fn data(gallery: &Gallery, members: &[Vec<usize>]) -> Result<String> {
         .iter()
         .map(|near| near.iter().filter(|n| on_page[n.index]).map(rounded).collect())
         .collect();
-    let names = gallery.photos.iter().map(|photo| photo.name.as_str()).collect();
+    let names = gallery.images.iter().map(|image| image.name.as_str()).collect();
     let json = serde_json::to_string(&Data { names, thumbnails, nearest, hidden })?;
     // A file's name must not end the script element.
     Ok(json.replace('<', "\\u003c"))
@@ -140,15 +145,21 @@ fn header(gallery: &Gallery, sizes: &[usize], duplicates: usize) -> Markup {
             p.brand { (compass()) "Portolan" }
             h1 { (gallery.title) }
             p.lead {
-                (gallery.photos.len()) " photographs in " (sizes.len()) " groups, found without labels. "
-                "The most typical of a group come first. Choose a photograph to see those most similar to it."
+                (counted(gallery.images.len(), "image")) " in " (counted(sizes.len(), "group"))
+                ", found without labels. The most typical of a group come first. "
+                "Choose an image to see those most similar to it."
             }
-            @if gallery.photos.len() > MAX_THUMBNAILS {
-                p.lead { "Of so many, the page shows the " (MAX_THUMBNAILS) " most typical; groups.parquet lists all." }
+            @if gallery.images.len() > MAX_THUMBNAILS {
+                p.lead {
+                    "The page shows the " (MAX_THUMBNAILS)
+                    " most typical ones; groups.parquet lists all."
+                }
             }
             nav aria-label="Groups" {
                 @for (group, size) in sizes.iter().enumerate() {
-                    a href=(format!("#group-{}", group + 1)) { "Group " (group + 1) " (" (size) ")" }
+                    a href=(format!("#group-{}", group + 1)) {
+                        "Group " (group + 1) " (" (size) ")"
+                    }
                 }
                 @if duplicates > 0 { a href="#duplicates" { "Duplicates (" (duplicates) ")" } }
                 @if !gallery.unreadable.is_empty() {
@@ -164,29 +175,39 @@ fn group_section(gallery: &Gallery, group: usize, members: &[usize], size: usize
     let first = members.len().min(SHOWN_FIRST);
     markup! {
         section id=(format!("group-{}", group + 1)) {
-            h2 { (title) " " small { (size) @if size == 1 { " photograph" } @else { " photographs" } } }
-            ul.photos {
-                @for &index in &members[..first] { li { (photo(gallery, index, /* first */ true)) } }
+            h2 { (title) " " small { (counted(size, "image")) } }
+            ul.images {
+                @for &index in &members[..first] {
+                    li { (image(gallery, index, /* in_group */ true)) }
+                }
             }
             @if members.len() > first {
-                button.more data-group=(group) { "Show " (members.len() - first) " more of group " (group + 1) }
+                button.more data-group=(group) {
+                    "Show " (members.len() - first) " more of group " (group + 1)
+                }
             }
         }
     }
 }
 
-/// A photograph as a button; `first` where the script may fetch the thumbnail from here.
-fn photo(gallery: &Gallery, index: usize, first: bool) -> Markup {
-    let Photo { name, thumbnail } = &gallery.photos[index];
-    let id = first.then(|| format!("photo-{index}"));
+/// `1 image`, `2 images`.
+fn counted(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// An image as a button. `in_group` if it stands in its group, where the script finds its
+/// thumbnail.
+fn image(gallery: &Gallery, index: usize, in_group: bool) -> Markup {
+    let GalleryImage { name, thumbnail } = &gallery.images[index];
+    let id = in_group.then(|| format!("image-{index}"));
     markup! {
-        button.photo id=[id] data-photo=(index) title=(name) {
+        button.image id=[id] data-image=(index) title=(name) {
             img src=(format!("data:image/jpeg;base64,{thumbnail}")) alt=(name) loading="lazy";
         }
     }
 }
 
-/// Each photograph that is repeated, followed by its repetitions.
+/// Each image that has duplicates, followed by them.
 fn duplicate_sets(duplicate_of: &[Option<usize>]) -> Vec<Vec<usize>> {
     let mut sets = std::collections::BTreeMap::<usize, Vec<usize>>::new();
     for (index, first) in duplicate_of.iter().enumerate() {
@@ -201,17 +222,25 @@ fn duplicates_section(gallery: &Gallery, sets: &[Vec<usize>]) -> Markup {
     markup! {
         section id="duplicates" {
             h2 { "Near-duplicates" }
-            p.lead { "The same picture more than once, perhaps scaled or compressed anew. Nothing was moved or deleted." }
+            p.lead {
+                "The same image more than once, perhaps scaled or recompressed. "
+                "Nothing was moved or deleted."
+            }
             @if sets.len() > DUPLICATE_SETS {
-                p.lead { "The first " (DUPLICATE_SETS) " of " (sets.len()) " sets; groups.parquet has all." }
+                p.lead {
+                    "The first " (DUPLICATE_SETS) " of " (sets.len())
+                    " sets; groups.parquet has all."
+                }
             }
             @for set in sets.iter().take(DUPLICATE_SETS) {
-                ul.photos.set {
+                ul.images.set {
                     @for &index in set.iter().take(DUPLICATES) {
-                        li { (photo(gallery, index, false)) small { (gallery.photos[index].name) } }
+                        li { (image(gallery, index, false)) small { (gallery.images[index].name) } }
                     }
                     @if set.len() > DUPLICATES {
-                        li { small { "and " (set.len() - DUPLICATES) " more (groups.parquet has all)" } }
+                        li { small {
+                            "and " (set.len() - DUPLICATES) " more (groups.parquet has all)"
+                        } }
                     }
                 }
             }
@@ -223,7 +252,10 @@ fn unreadable_section(unreadable: &[String]) -> Markup {
     markup! {
         section id="unreadable" {
             h2 { "Unreadable" }
-            p.lead { (unreadable.len()) " files could not be read and are in no group." }
+            p.lead {
+                (counted(unreadable.len(), "file")) " could not be read and "
+                @if unreadable.len() == 1 { "is" } @else { "are" } " in no group."
+            }
             ul.notes { @for file in unreadable { li { (file) } } }
         }
     }

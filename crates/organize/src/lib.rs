@@ -1,30 +1,34 @@
-//! Order in a folder of photographs that nobody labeled: groups, near-duplicates, and a gallery to look through.
+//! Organizes a folder of unlabeled images: groups, near-duplicates, and a gallery to browse.
 //!
-//! What an encoder makes of the photographs comes in as plain numbers, so the crate knows no tensors and works with
-//! anybody's embeddings:
+//! Embeddings are plain numbers here, so that the crate needs no tensors and works with any
+//! encoder:
 //!
 //! ```
 //! use portolan_organize::{Embeddings, dense_clusters, groups, nearest};
 //!
-//! let two_heaps: Vec<f32> =
-//!     (0..40).flat_map(|i| if i % 2 == 0 { [1.0, 0.01 * i as f32] } else { [0.01 * i as f32, 1.0] }).collect();
-//! let x = Embeddings::new(two_heaps, 2)?;
+//! let two_clusters: Vec<f32> = (0..40)
+//!     .map(|i| (i, 0.01 * i as f32))
+//!     .flat_map(|(i, noise)| if i % 2 == 0 { [1.0, noise] } else { [noise, 1.0] })
+//!     .collect();
+//! let x = Embeddings::new(two_clusters, 2)?;
 //! let found = groups(&x, Some(2))?;
 //! assert_eq!(found.of[0], found.of[2]);
 //! assert_ne!(found.of[0], found.of[1]);
 //! assert_eq!(nearest(&x, 3)[0].len(), 3);
 //! assert_eq!(dense_clusters(&x)?.len(), 40);
-//! # anyhow::Ok(())
+//! # Ok::<(), portolan_organize::Error>(())
 //! ```
 //!
-//! Two kinds of grouping, because each fails where the other is good: k-means ([`groups`]) puts every photograph into a
-//! group, which is what one wants to leaf through; HDBSCAN ([`dense_clusters`]) names only those that lie close
-//! together, and leaves the rest alone. Both are other people's well-kept code (linfa, hdbscan). Neighbors are found by
-//! comparing all with all: ten thousand photographs are too few for an index to be worth its approximation.
+//! There are two kinds of grouping, since each is good where the other fails. k-means ([`groups`])
+//! puts every image into a group, which suits browsing. HDBSCAN ([`dense_clusters`]) finds only
+//! images that lie close together, and leaves out the rest. Both come from well-maintained crates
+//! (linfa, hdbscan). Neighbors are found by comparing all pairs: for ten thousand images, an
+//! approximate index is not worth its errors.
 
 mod density;
 mod duplicates;
 mod embeddings;
+mod error;
 mod gallery;
 mod groups;
 mod thumbnail;
@@ -32,6 +36,11 @@ mod thumbnail;
 pub use density::dense_clusters;
 pub use duplicates::duplicates;
 pub use embeddings::{Embeddings, Neighbor, nearest};
-pub use gallery::{Gallery, Photo, html};
+pub use error::{Error, Result};
+pub use gallery::{Gallery, GalleryImage, html};
 pub use groups::{Groups, groups};
 pub use thumbnail::{Fingerprint, Thumbnail};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,13 +1,13 @@
-//! Heaps that anyone would see, pictures kept twice, and names that would break a page.
+//! Obvious clusters, duplicate images, and names that could break a page.
 #![allow(clippy::unwrap_used)]
 
 use image::{Rgb, RgbImage};
 use portolan_organize::{
-    Embeddings, Gallery, Photo, Thumbnail, dense_clusters, duplicates, groups, html, nearest,
+    Embeddings, Gallery, GalleryImage, Thumbnail, dense_clusters, duplicates, groups, html, nearest,
 };
 
-/// `sizes` heaps around as many axes, and at the end one direction far from all.
-fn heaps(sizes: &[usize]) -> Embeddings {
+/// One cluster of each size around an axis of its own, and at the end one direction far from all.
+fn clusters(sizes: &[usize]) -> Embeddings {
     let width = sizes.len() + 1;
     let mut values = Vec::new();
     for (axis, &size) in sizes.iter().enumerate() {
@@ -23,22 +23,22 @@ fn heaps(sizes: &[usize]) -> Embeddings {
 }
 
 #[test]
-fn heaps_become_groups_the_largest_first_and_the_stray_is_in_no_cluster() {
-    let x = heaps(&[12, 20, 15]);
+fn clusters_become_groups_the_largest_first_and_an_outlier_is_in_none() {
+    let x = clusters(&[12, 20, 15]);
     let found = groups(&x, Some(4)).unwrap();
     assert_eq!(found.members().iter().map(Vec::len).collect::<Vec<_>>(), [20, 15, 12, 1]);
     assert!((12..32).all(|i| found.of[i] == 0));
     let typical = &found.members()[0];
-    assert!((20..24).contains(&typical[0]), "the middle of the heap is typical: {typical:?}");
+    assert!((20..24).contains(&typical[0]), "the middle of the cluster is typical: {typical:?}");
     assert!(groups(&x, None).unwrap().count >= 3);
-    let clusters = dense_clusters(&x).unwrap();
-    assert_eq!(clusters[47], -1);
-    assert!(clusters[0] != clusters[12] && clusters[12] != clusters[32]);
+    let dense = dense_clusters(&x).unwrap();
+    assert_eq!(dense[47], -1);
+    assert!(dense[0] != dense[12] && dense[12] != dense[32]);
 }
 
 #[test]
-fn impossible_requests_are_refused() {
-    let x = heaps(&[3]);
+fn impossible_requests_are_errors() {
+    let x = clusters(&[3]);
     assert!(groups(&x, Some(0)).unwrap_err().to_string().contains("0 groups"));
     assert!(groups(&x, Some(9)).unwrap_err().to_string().contains("ask for fewer"));
     assert!(Embeddings::new(vec![1.0, f32::NAN], 2).is_err());
@@ -46,7 +46,7 @@ fn impossible_requests_are_refused() {
 }
 
 #[test]
-fn a_scaled_copy_is_a_duplicate_and_another_picture_with_a_like_embedding_is_not() {
+fn a_scaled_copy_is_a_duplicate_and_another_image_with_a_similar_embedding_is_not() {
     let scene = |shift: u32, side: u32| {
         RgbImage::from_fn(side, side, |x, y| {
             let bright = ((x * 8 / side + shift) / 2 + y * 8 / side / 2).is_multiple_of(2);
@@ -55,7 +55,7 @@ fn a_scaled_copy_is_a_duplicate_and_another_picture_with_a_like_embedding_is_not
     };
     let prints: Vec<_> = [scene(0, 200), scene(0, 80), scene(2, 200)]
         .iter()
-        .map(|picture| Thumbnail::of(picture).unwrap().fingerprint)
+        .map(|image| Thumbnail::of(image).unwrap().fingerprint)
         .collect();
     let x = Embeddings::new(vec![1.0, 0.0, 1.0, 0.001, 1.0, 0.002], 2).unwrap();
     assert_eq!(duplicates(&nearest(&x, 2), &prints), [None, Some(0), None]);
@@ -63,13 +63,13 @@ fn a_scaled_copy_is_a_duplicate_and_another_picture_with_a_like_embedding_is_not
 
 #[test]
 fn a_name_cannot_break_out_of_the_page() {
-    let x = heaps(&[5]);
+    let x = clusters(&[5]);
     let name = "</script><img src=x onerror=alert(1)>.jpg";
-    let photos: Vec<Photo> =
-        (0..6).map(|_| Photo { name: name.into(), thumbnail: "AAAA".into() }).collect();
+    let image = || GalleryImage { name: name.into(), thumbnail: "AAAA".into() };
+    let images: Vec<GalleryImage> = (0..6).map(|_| image()).collect();
     let page = html(&Gallery {
         title: "holiday",
-        photos: &photos,
+        images: &images,
         groups: &groups(&x, Some(2)).unwrap(),
         nearest: &nearest(&x, 3),
         duplicate_of: &[None, Some(0), None, None, None, None],

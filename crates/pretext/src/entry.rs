@@ -1,6 +1,6 @@
 //! The registry entries of the three tasks, and their recipes.
 
-use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings};
 
 use crate::{Colorization, Jigsaw, Rotation};
 
@@ -8,7 +8,7 @@ use crate::{Colorization, Jigsaw, Rotation};
 pub const ROTATION: MethodEntry = MethodEntry {
     name: "rotation",
     title: "Rotation prediction",
-    family: Family::Pretext,
+    traits: MethodTraits::new(Family::Pretext),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/rotation-shapes.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/rotation-cifar10.toml") },
@@ -22,7 +22,7 @@ pub const ROTATION: MethodEntry = MethodEntry {
 pub const JIGSAW: MethodEntry = MethodEntry {
     name: "jigsaw",
     title: "Jigsaw puzzles",
-    family: Family::Pretext,
+    traits: MethodTraits::new(Family::Pretext),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/jigsaw-shapes.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/jigsaw-cifar10.toml") },
@@ -38,7 +38,7 @@ pub const JIGSAW: MethodEntry = MethodEntry {
 pub const COLORIZATION: MethodEntry = MethodEntry {
     name: "colorization",
     title: "Colorization",
-    family: Family::Pretext,
+    traits: MethodTraits::new(Family::Pretext),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/colorization-shapes.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/colorization-cifar10.toml") },

@@ -1,6 +1,6 @@
-//! Numbers as people read them.
+//! Numbers and names as people read them.
 
-/// A fraction as per cent with one decimal and a narrow space: `81.0 %`.
+/// A fraction as a percentage with one decimal and a narrow space: `81.0 %`.
 pub(crate) fn percent(fraction: f64) -> String {
     format!("{:.1}\u{202f}%", fraction * 100.0)
 }
@@ -51,12 +51,24 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// `images_per_second` → `Images per second`.
+pub(crate) fn metric_title(name: &str) -> String {
+    let words = name.replace(['_', '/'], " ");
+    let mut letters = words.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// The name of a class, or its number where it has none.
+pub(crate) fn class_name(classes: &[String], index: usize) -> String {
+    classes.get(index).cloned().unwrap_or_else(|| format!("class {index}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_read_well() {
+    fn numbers_are_readable() {
         assert_eq!(percent(0.8104), "81.0\u{202f}%");
         assert_eq!(points(-0.052), "\u{2212}5.2");
         assert_eq!(count(0), "0");

@@ -1,7 +1,7 @@
-//! What a run leaves for people: `report.json` for programs, and `report.html`, one page to look at.
+//! The report of a run: `report.json` for programs and `report.html`, one page for people.
 //!
-//! This crate takes plain data (figures, pictures, points) and knows nothing of tensors, methods or
-//! data sets, so that anything that trains can write the same report:
+//! This crate takes plain data (metrics, images, points) and knows nothing of tensors, methods or
+//! data sets, so that any training program can write the same report:
 //!
 //! ```
 //! use portolan_report::{Dataset, Knn, Layout, Page, Report, Skipped, html};
@@ -13,13 +13,26 @@
 //!     epochs: 40,
 //!     batch_size: 256,
 //!     seed: 0,
-//!     dataset: Dataset { name: "shapes".into(), sha256: "…".into(), train: 10_000, test: 2_000, classes: 10 },
+//!     dataset: Dataset {
+//!         name: "shapes".into(),
+//!         sha256: "…".into(),
+//!         train: 10_000,
+//!         test: 2_000,
+//!         classes: 10,
+//!     },
 //!     device: "cpu".into(),
 //!     precision: "fp32".into(),
 //!     seconds: 512.0,
 //!     images_per_second: 781.2,
-//!     knn: Some(Knn { k: 20, temperature: 0.07, top1: 0.8, best_over_epochs: 0.8, random_init_top1: 0.3,
-//!         random_init_as_built_top1: None, head_top1: None }),
+//!     knn: Some(Knn {
+//!         k: 20,
+//!         temperature: 0.07,
+//!         top1: 0.8,
+//!         best_over_epochs: 0.8,
+//!         random_init_top1: 0.3,
+//!         random_init_as_built_top1: None,
+//!         head_top1: None,
+//!     }),
 //!     linear_probe: None,
 //!     published: Vec::new(),
 //!     parameters: 700_000,
@@ -42,35 +55,36 @@
 //!     config_toml: "epochs = 40",
 //! };
 //! assert!(html(&page)?.contains("MoCo on shapes"));
-//! # anyhow::Ok(())
+//! # Ok::<(), portolan_report::Error>(())
 //! ```
 //!
-//! The page is one file without scripts: it opens from a disk, a mail or a server alike, today and in ten
-//! years, and its content security policy forbids every load. The charts are SVG written here, not by a
-//! plotting library, because those fix colors and fonts when they draw, while a style sheet lets the same
-//! chart follow dark mode and the width of a phone. Templates are [`maud`]'s, which escapes every value.
+//! The page is one file without scripts: it opens from a disk, a mail or a server, today and in ten
+//! years, and its content security policy forbids every load. This crate writes its charts as SVG
+//! itself. Plotting libraries fix colors and fonts when they draw; here a style sheet lets the same
+//! chart follow dark mode and the width of a phone. Templates are [`maud`]'s, which escapes every
+//! value.
 
-mod chart;
-mod comparison;
-mod curves;
-mod evaluation;
-mod factors;
+mod charts;
+mod document;
+mod error;
+mod file;
 mod format;
-mod frame;
-mod gallery;
-mod health;
-mod json;
-mod map;
-mod map_thumbnail;
-mod overlay;
 mod page;
-mod picture;
-mod result;
+mod pages;
+mod report;
+mod sampling;
+mod sections;
 
-pub use comparison::{Entry, comparison_text, write_comparison};
-pub use evaluation::{ProtocolFigure, write_evaluation};
-pub use factors::{FactorCell, FactorColumn, write_factors};
-pub use gallery::{Neighbor, Neighbors, SourceViews};
-pub use json::{Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
-pub use map::{Layout, MapPoint};
-pub use page::{Page, STYLE, compass, html, write_html};
+pub use document::{STYLE, compass};
+pub use error::{Error, Result};
+pub use page::{Layout, MapPoint, Neighbor, Neighbors, Page, SourceViews};
+pub use pages::comparison::{Entry, comparison_text, write_comparison};
+pub use pages::evaluation::{ProtocolResult, write_evaluation};
+pub use pages::factors::{FactorCell, FactorColumn, write_factors};
+pub use pages::run::{html, write_html};
+pub use report::{Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
+pub use sampling::in_even_sample;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

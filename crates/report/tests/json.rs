@@ -65,13 +65,41 @@ fn the_keys_are_the_documented_ones() {
 }
 
 #[test]
-fn the_design_s_own_example_is_a_report() {
-    let example = json!({"method": "moco", "recipe": "shapes", "encoder": "resnet18-w16", "epochs": 40, "batch_size": 256, "seed": 0,
-        "dataset": {"name": "shapes", "sha256": "…", "train": 10000, "test": 2000, "classes": 10},
-        "device": "cpu", "precision": "fp32", "seconds": 512.0, "images_per_second": 781.2,
-        "knn": {"k": 20, "temperature": 0.07, "top1": 0.81, "best_over_epochs": 0.81, "random_init_top1": 0.31},
+fn the_documented_example_is_a_report() {
+    let example = json!({
+        "method": "moco",
+        "recipe": "shapes",
+        "encoder": "resnet18-w16",
+        "epochs": 40,
+        "batch_size": 256,
+        "seed": 0,
+        "dataset": {
+            "name": "shapes",
+            "sha256": "…",
+            "train": 10000,
+            "test": 2000,
+            "classes": 10,
+        },
+        "device": "cpu",
+        "precision": "fp32",
+        "seconds": 512.0,
+        "images_per_second": 781.2,
+        "knn": {
+            "k": 20,
+            "temperature": 0.07,
+            "top1": 0.81,
+            "best_over_epochs": 0.81,
+            "random_init_top1": 0.31,
+        },
         "linear_probe": {"top1": 0.86, "random_init_top1": 0.40},
-        "published": [{"source": "…", "metric": "knn_top1", "value": 0.847, "setting": "…", "comparable": false}]});
+        "published": [{
+            "source": "…",
+            "metric": "knn_top1",
+            "value": 0.847,
+            "setting": "…",
+            "comparable": false,
+        }],
+    });
     let report: Report = serde_json::from_value(example.clone()).unwrap();
     let written = serde_json::to_value(&report).unwrap();
     for (key, value) in example.as_object().unwrap() {

@@ -1,4 +1,5 @@
-//! The page as a browser's parser sees it. The sample is left in the target's `tmp` folder to be looked at.
+//! The page as a browser's parser sees it. The sample stays in the target's `tmp` folder for
+//! viewing.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod sample;
@@ -42,7 +43,7 @@ fn the_page_is_valid_complete_and_small() {
         count(&document, ".map g.map_thumbnail[tabindex='0'] image[href^='data:image/']"),
         118
     );
-    for figure in [
+    for value in [
         "68.8\u{202f}%",
         "70.3\u{202f}%",
         "31.2\u{202f}%",
@@ -51,7 +52,7 @@ fn the_page_is_valid_complete_and_small() {
         "data; encoder; epochs",
         "the views of an image are &lt;almost&gt; the same",
     ] {
-        assert!(text.contains(figure), "{figure}");
+        assert!(text.contains(value), "{value}");
     }
     assert!(text.contains("<title>MoCo on shapes · resnet18-w16 · 40 epochs</title>"));
     assert!(!text.contains("NaN"));
@@ -67,7 +68,7 @@ fn the_page_loads_nothing_and_runs_nothing() {
 }
 
 #[test]
-fn whoever_cannot_see_is_told() {
+fn everything_visible_has_a_text_alternative() {
     let sample = sample();
     let (_, document) = parse(&sample.page());
     assert_eq!(count(&document, "img"), count(&document, "img[alt]:not([alt=''])"));
@@ -97,7 +98,7 @@ fn everything_written_by_others_is_escaped() {
     sample.report.command = evil.into();
     sample.report.notes = vec![evil.into()];
     sample.report.published[0].source = evil.into();
-    sample.metrics[0].figures.insert(evil.into(), 1.0);
+    sample.metrics[0].metrics.insert(evil.into(), 1.0);
     let (text, document) = parse(&sample.page());
     assert!(!text.contains("<script"));
     assert_eq!(count(&document, "script"), 0);
@@ -113,7 +114,7 @@ fn a_run_without_labels_says_why_there_is_no_accuracy() {
     sample.report.published.clear();
     sample.report.dataset.classes = 0;
     sample.classes.clear();
-    sample.metrics.iter_mut().for_each(|row| row.figures.retain(|name, _| name != "knn_top1"));
+    sample.metrics.iter_mut().for_each(|row| row.metrics.retain(|name, _| name != "knn_top1"));
     sample.map.iter_mut().for_each(|point| point.class = None);
     for row in &mut sample.neighbors {
         (row.label, row.predicted) = (None, None);
@@ -141,12 +142,12 @@ fn a_run_that_left_nothing_else_still_has_a_page() {
     };
     let (text, document) = parse(&page);
     assert_eq!(count(&document, ".missing"), 4, "curves, views, neighbors, map");
-    assert!(text.contains("Nothing is wrong"));
+    assert!(text.contains("No problems detected"));
     assert!(document.errors.is_empty(), "{:?}", document.errors);
 }
 
 #[test]
-fn a_loss_that_is_not_finite_is_said() {
+fn a_loss_that_is_not_finite_is_reported() {
     let sample = sample();
     let metrics =
         [MetricsRow::new(1, 1.0, &[("loss", 5.0)]), MetricsRow::new(2, 1.0, &[("loss", f64::NAN)])];
@@ -155,7 +156,7 @@ fn a_loss_that_is_not_finite_is_said() {
 }
 
 #[test]
-fn a_comparable_figure_is_called_so() {
+fn a_comparable_result_is_called_so() {
     let mut sample = sample();
     sample.report.published[0].comparable = true;
     sample.report.published[0].metric = "knn_top1".into();

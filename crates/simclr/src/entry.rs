@@ -1,6 +1,6 @@
 //! SimCLR's registry entry and recipes.
 
-use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings};
 
 use crate::Simclr;
 
@@ -8,7 +8,7 @@ use crate::Simclr;
 pub const METHOD: MethodEntry = MethodEntry {
     name: "simclr",
     title: "SimCLR",
-    family: Family::Contrastive,
+    traits: MethodTraits::new(Family::Contrastive),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },

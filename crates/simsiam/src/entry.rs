@@ -1,6 +1,6 @@
 //! SimSiam's registry entry and recipes.
 
-use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings};
 
 use crate::Simsiam;
 
@@ -8,7 +8,7 @@ use crate::Simsiam;
 pub const METHOD: MethodEntry = MethodEntry {
     name: "simsiam",
     title: "SimSiam",
-    family: Family::SelfDistillation,
+    traits: MethodTraits::new(Family::SelfDistillation),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },

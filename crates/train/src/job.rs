@@ -1,5 +1,6 @@
 //! What a run works with, and how it ended.
 
+use portolan_metrics::MethodTraits;
 use portolan_tensor::Device;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -11,6 +12,8 @@ use crate::TrainConfig;
 pub struct Job<'a> {
     /// The method's name, kept in checkpoints.
     pub name: &'a str,
+    /// The facts about the method by which its metrics are interpreted.
+    pub traits: MethodTraits,
     /// The loop's settings.
     pub config: &'a TrainConfig,
     /// The checksum of the data, kept in checkpoints.

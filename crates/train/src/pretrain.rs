@@ -4,6 +4,7 @@ mod epoch_end;
 mod recovery;
 
 use anyhow::{Context, Result, bail};
+use portolan_doctor::Problem;
 use portolan_method::{Method, StepContext, StepLoss, output_deviation, output_rank};
 use portolan_metrics::{MetricsRow, names};
 use portolan_optim::Optimizer;
@@ -98,7 +99,7 @@ struct Run<'a> {
     /// The last loss and speed that were read back.
     shown: (f64, f64),
     /// The last warning.
-    warned: Option<&'static str>,
+    warned: Option<Problem>,
 }
 
 impl<'a> Run<'a> {

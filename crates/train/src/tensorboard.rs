@@ -42,7 +42,7 @@ impl Events {
     /// Appends the numbers of a row of the metrics file as scalars of its step.
     pub(crate) fn write(&mut self, row: &MetricsRow) -> Result<()> {
         let epoch = row.epoch.map(|epoch| ("epoch", epoch));
-        let figures = row.figures.iter().map(|(name, value)| (name.as_str(), *value));
+        let figures = row.metrics.iter().map(|(name, value)| (name.as_str(), *value));
         let summary: Vec<u8> = epoch
             .into_iter()
             .chain(figures.filter(|(_, value)| value.is_finite()))

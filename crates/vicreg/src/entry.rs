@@ -1,6 +1,6 @@
 //! VICReg's registry entry and recipes.
 
-use portolan_method::{Family, MethodEntry, Recipe, parse_settings};
+use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings};
 
 use crate::Vicreg;
 
@@ -8,7 +8,7 @@ use crate::Vicreg;
 pub const METHOD: MethodEntry = MethodEntry {
     name: "vicreg",
     title: "VICReg",
-    family: Family::RedundancyReduction,
+    traits: MethodTraits::new(Family::RedundancyReduction),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },

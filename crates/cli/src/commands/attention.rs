@@ -6,7 +6,9 @@ use portolan_augment::{ViewSpec, cpu};
 use portolan_data::shapes::Shapes;
 use portolan_data::{Options, Split};
 use portolan_encoders::Vit;
-use portolan_evaluate::{ATTENTION_MASS, best_head_jaccard, class_attention, heaviest, images};
+use portolan_evaluate::{
+    ATTENTION_MASS, attention_mask, best_head_jaccard, class_attention, images,
+};
 use portolan_random::{Purpose, stream};
 use portolan_tensor::{Device, Kind, Tensor, device, upload};
 use std::path::{Path, PathBuf};
@@ -45,7 +47,7 @@ fn show(
     make_folder(out)?;
     for one in &shown {
         let maps = with_mean(&class_attention(vit, &one.x)?);
-        let kept = heaviest(&maps, ATTENTION_MASS);
+        let kept = attention_mask(&maps, ATTENTION_MASS);
         let heads = maps.size()[1];
         let strongest = maps.amax([-2i64, -1].as_slice(), true).clamp_min(1e-12);
         let glowing = row(&(&maps / strongest), |light| glow(&one.image, light))?;

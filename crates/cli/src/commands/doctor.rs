@@ -1,7 +1,7 @@
 //! `portolan doctor`: whether a run is healthy, in plain words.
 
 use anyhow::{Result, ensure};
-use portolan_doctor::{best_epoch, examine, what_is_normal};
+use portolan_doctor::{best_epoch, examine, normal_loss};
 use portolan_metrics::{FILE, read_metrics};
 use std::process::ExitCode;
 
@@ -18,17 +18,17 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
         args.run.display(),
         10
     );
-    let run = doctor_run(&config, &rows);
+    let run = doctor_run(&config, &rows)?;
     let finding = examine(&run);
     if args.brief {
-        println!("{}", finding.map_or("healthy", |finding| finding.name));
+        println!("{}", finding.map_or("healthy", |finding| finding.problem.name()));
         return Ok(ExitCode::SUCCESS);
     }
     match finding {
         Some(finding) => println!("{finding}\n"),
-        None => println!("Nothing is wrong that the signals tell.\n"),
+        None => println!("No problems detected.\n"),
     }
-    println!("{}", what_is_normal(&config.method));
+    println!("{}", normal_loss(&run));
     if let Some(epoch) = best_epoch(&run) {
         println!("The checkpoint to choose without labels is that of epoch {epoch:.0}.");
     }

@@ -7,7 +7,7 @@ use portolan_evaluate::{
     Features, FinetuneConfig, Finetuning, LinearConfig, LinearProbe, Scores, Shots,
     features_of_draw, finetune, knn_votes, linear_sweep, low_shot, to_finetune,
 };
-use portolan_report::{ProtocolFigure, write_evaluation};
+use portolan_report::{ProtocolResult, write_evaluation};
 use portolan_tensor::{Device, Tensor, Vars, io, seed};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -51,11 +51,11 @@ impl Figure {
         parts.join("  ")
     }
 
-    fn shown(&self) -> ProtocolFigure {
-        ProtocolFigure {
+    fn shown(&self) -> ProtocolResult {
+        ProtocolResult {
             protocol: self.protocol.clone(),
             top1: format!("{} %", percent(self.top1)),
-            beside: self.beside(),
+            details: self.beside(),
             confusion: self.scores.as_ref().and_then(|scores| scores.confusion.clone()),
         }
     }
@@ -114,7 +114,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         figures.extend(new);
         // After each: a later one may take hours, and fail.
         io::write_atomic(&path, serde_json::to_string(&figures)?.as_bytes())?;
-        let shown: Vec<ProtocolFigure> = figures.iter().map(Figure::shown).collect();
+        let shown: Vec<ProtocolResult> = figures.iter().map(Figure::shown).collect();
         write_evaluation(&of, &subject.data.classes, &shown, &page)?;
     }
     say_gap(&figures);
@@ -143,7 +143,7 @@ const LINEAR: &str = "linear probe, L-BFGS";
 
 fn linear(on: &Subject) -> Result<Figure> {
     let probe = LinearProbe::fit(&on.bank.x, on.bank.labels()?, on.classes)?;
-    figure(LINEAR.to_owned(), &probe.votes(&on.test.x)?, &on.test)
+    figure(LINEAR.to_owned(), &probe.logits(&on.test.x)?, &on.test)
 }
 
 fn linear_sgd(on: &Subject, encoder: &dyn Encoder) -> Result<Vec<Figure>> {
@@ -157,11 +157,11 @@ fn linear_sgd(on: &Subject, encoder: &dyn Encoder) -> Result<Vec<Figure>> {
         ensure!(seen.ids == on.bank.ids, "an image can no longer be read; try again");
         Ok(seen.x)
     };
-    let of = |how: &str, swept: Result<portolan_evaluate::Swept>| {
+    let of = |how: &str, swept: Result<portolan_evaluate::LinearSweep>| {
         let swept = swept?;
         let epochs = config.epochs;
-        let name = format!("linear layer, SGD, {epochs} epochs{how}, rate {}", swept.rate);
-        figure(name, &swept.votes, &on.test)
+        let name = format!("linear layer, SGD, {epochs} epochs{how}, rate {}", swept.learning_rate);
+        figure(name, &swept.logits, &on.test)
     };
     Ok(vec![
         of("", linear_sweep(&on.bank, plain, &on.test, on.classes, &config))?,

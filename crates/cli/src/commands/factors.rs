@@ -59,8 +59,9 @@ fn tables_of(run: &Path, device: Device) -> Result<RunTables> {
     let method = run_encoder::load_method(run, &config, device)?;
     let view = encoder_source::view_of(&run_encoder::shown(&config)?);
     let precision = config.training.precision;
-    let embed =
-        |source: &dyn Source| Ok(features(method.encoder(), source, &view, device, precision)?.x);
+    let embed = |source: &dyn Source| {
+        anyhow::Ok(features(method.encoder(), source, &view, device, precision)?.x)
+    };
     let images = FactorImages::embed(&train, &test, size, embed)?;
     let project = |x: &portolan_tensor::Tensor| {
         let z = method.project(&x.to_device(device))?;

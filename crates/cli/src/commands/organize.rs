@@ -9,8 +9,8 @@ use parquet::schema::types::Type;
 use portolan_data::Source;
 use portolan_evaluate::{features, pca};
 use portolan_organize::{
-    Embeddings, Fingerprint, Gallery, Groups, Photo, Thumbnail, dense_clusters, duplicates, groups,
-    html, nearest,
+    Embeddings, Fingerprint, Gallery, GalleryImage, Groups, Thumbnail, dense_clusters, duplicates,
+    groups, html, nearest,
 };
 use portolan_tensor::{Kind, Precision, Tensor, device, io};
 use rayon::prelude::*;
@@ -66,15 +66,15 @@ pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
     let nearest = nearest(&directions, NEAREST);
     let duplicate_of = duplicates(&nearest, &fingerprints);
 
-    let photos: Vec<Photo> = names
+    let images: Vec<GalleryImage> = names
         .iter()
         .zip(jpegs)
-        .map(|(name, thumbnail)| Photo { name: name.clone(), thumbnail })
+        .map(|(name, thumbnail)| GalleryImage { name: name.clone(), thumbnail })
         .collect();
     let title = args.folder.file_name().unwrap_or(args.folder.as_os_str()).to_string_lossy();
     let page = html(&Gallery {
         title: &title,
-        photos: &photos,
+        images: &images,
         groups: &found,
         nearest: &nearest,
         duplicate_of: &duplicate_of,
@@ -135,7 +135,7 @@ fn prepare_out(args: &OrganizeArgs) -> Result<PathBuf> {
 /// The thumbnails of these items, and what could not be read.
 fn thumbnails(source: &dyn Source, ids: &[usize]) -> (Vec<Option<Thumbnail>>, Vec<String>) {
     let made: Vec<Result<Thumbnail>> =
-        ids.par_iter().map(|&id| Thumbnail::of(&source.picture(id)?.decode()?)).collect();
+        ids.par_iter().map(|&id| Ok(Thumbnail::of(&source.picture(id)?.decode()?)?)).collect();
     let failed = |(made, &id): (&Result<Thumbnail>, &usize)| {
         made.as_ref().err().map(|why| format!("{}: {why:#}", source.describe(id)))
     };
@@ -147,12 +147,12 @@ fn thumbnails(source: &dyn Source, ids: &[usize]) -> (Vec<Option<Thumbnail>>, Ve
 fn main_components(x: &Tensor) -> Result<Tensor> {
     let lengths = x.norm_scalaropt_dim(2, [1i64], true).clamp_min(f64::from(f32::EPSILON));
     let x = x / lengths;
-    pca(&x, COMPONENTS.min(x.size()[1]))
+    Ok(pca(&x, COMPONENTS.min(x.size()[1]))?)
 }
 
 fn to_rows(x: &Tensor) -> Result<Embeddings> {
     let flat = Vec::try_from(x.to_kind(Kind::Float).contiguous().view([-1]))?;
-    Embeddings::new(flat, x.size()[1] as usize)
+    Ok(Embeddings::new(flat, x.size()[1] as usize)?)
 }
 
 /// A row a photograph: `path`, `group`, `cluster` (-1 for none), `duplicate_of` (a path or null), `typicality`.

@@ -107,7 +107,7 @@ pub(crate) mod tests {
                 }
                 shrink(&mut config);
                 let built = build_method(&config, Device::Cpu);
-                if method.family == Family::Reconstruction && name.starts_with("resnet") {
+                if method.traits.family == Family::Reconstruction && name.starts_with("resnet") {
                     assert!(built.err().unwrap().to_string().contains("vision transformer"));
                     continue;
                 }
@@ -128,7 +128,7 @@ pub(crate) mod tests {
         let mut with_inputs = 0;
         for method in METHODS {
             let mut config: RunConfig = method.recipe("shapes").unwrap().try_into().unwrap();
-            if method.family == Family::Reconstruction {
+            if method.traits.family == Family::Reconstruction {
                 config.encoder = EncoderConfig::named("vit_w8d2h2_patch4_32").unwrap();
             }
             if let EncoderConfig::Resnet(resnet) = &mut config.encoder {

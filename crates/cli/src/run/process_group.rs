@@ -125,7 +125,7 @@ mod tests {
         let mut cases = Vec::new();
         for method in METHODS {
             let mut config: RunConfig = method.recipe("shapes").unwrap().try_into().unwrap();
-            if method.family == Family::Reconstruction {
+            if method.traits.family == Family::Reconstruction {
                 config.encoder = EncoderConfig::named("vit_w8d2h2_patch4_32").unwrap();
             }
             if let EncoderConfig::Resnet(resnet) = &mut config.encoder {

@@ -87,7 +87,7 @@ pub(crate) fn write_report(
     };
     let views = views(config, data);
     let metrics = read_metrics(&folder.join(portolan_metrics::FILE))?;
-    let finding = examine(&doctor_run(config, &metrics));
+    let finding = examine(&doctor_run(config, &metrics)?);
     let page = report::Page {
         method_name: methods::find(&config.method)?.title,
         report: &report,
@@ -105,17 +105,17 @@ pub(crate) fn write_report(
     Ok(())
 }
 
-/// What the rules look at of a run with these settings.
+/// What the doctor reads of a run with these settings.
+///
+/// # Errors
+/// When the method is unknown.
 pub(crate) fn doctor_run<'a>(
-    config: &'a RunConfig,
+    config: &RunConfig,
     rows: &'a [MetricsRow],
-) -> portolan_doctor::Run<'a> {
+) -> Result<portolan_doctor::Run<'a>> {
     let training = &config.training;
-    portolan_doctor::Run {
-        method: &config.method,
-        batch_size: training.batch_size / training.accumulate,
-        rows,
-    }
+    let batch_size = training.batch_size / training.accumulate;
+    Ok(portolan_doctor::Run { method: methods::find(&config.method)?.traits, batch_size, rows })
 }
 
 fn summarize(
@@ -277,9 +277,7 @@ fn map(
         Some(points) => (points, report::Layout::Tsne),
         None => (pca(&x, 2)?, report::Layout::PrincipalComponents),
     };
-    // Spread over the images without a beat: classes may take turns.
-    let has_picture =
-        |i: i64| (i as f64 * 0.618_033_988_749_895).fract() < MAP_PICTURES as f64 / n as f64;
+    let has_picture = |i: i64| report::in_even_sample(i as usize, MAP_PICTURES as f64 / n as f64);
     let point = |i: i64| {
         let row = rows[i as usize];
         report::MapPoint {

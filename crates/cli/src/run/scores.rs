@@ -75,7 +75,7 @@ fn knn_of(
     let (bank, test) =
         both_splits(encoder, data, &eval_view(config, data), device, config.training.precision)?;
     let classes = data.classes.len() as i64;
-    knn_top1(&bank, &test, classes, &config.evaluation.knn)
+    Ok(knn_top1(&bank, &test, classes, &config.evaluation.knn)?)
 }
 
 /// kNN on what the projection head makes of the features.
@@ -99,7 +99,7 @@ fn head_knn(
         return Ok(None);
     };
     let classes = data.classes.len() as i64;
-    knn_top1(&bank, &test, classes, &config.evaluation.knn).map(Some)
+    Ok(Some(knn_top1(&bank, &test, classes, &config.evaluation.knn)?))
 }
 
 /// What accuracies are to be judged by: the encoder before training.

@@ -1,7 +1,7 @@
-//! A made-up run with every part of a report. Its figures are invented, and say so.
+//! A made-up run with every part of a report. Its numbers are invented, and a note says so.
 
 use image::{Rgb, RgbImage};
-use portolan_doctor::Finding;
+use portolan_doctor::{Finding, Problem};
 use portolan_metrics::{MetricsRow, names};
 use portolan_report::{
     Dataset, Knn, Layout, LinearProbe, MapPoint, Neighbor, Neighbors, Page, Published, Report,
@@ -42,17 +42,22 @@ pub(crate) fn sample() -> Sample {
         report: report(),
         metrics: metrics(),
         finding: Finding {
-            name: "views",
-            seen: "the views of an image are <almost> the same".into(),
+            problem: Problem::Views,
+            evidence: "the views of an image are <almost> the same".into(),
             remedy: "strengthen the views".into(),
         },
         views: (0..8)
-            .map(|i| SourceViews { original: ball(32, i, 0.6), views: vec![ball(32, i + 1, 0.9), ball(32, i + 20, 0.8)] })
+            .map(|i| SourceViews {
+                original: ball(32, i, 0.6),
+                views: vec![ball(32, i + 1, 0.9), ball(32, i + 20, 0.8)],
+            })
             .collect(),
         neighbors: (0..5).map(neighbors).collect(),
         map: map(2000),
         classes: classes.split(' ').map(str::to_owned).collect(),
-        config: "method = \"moco\"\nencoder = \"resnet18-w16\"\n\n[moco]\ntemperature = 0.2\nqueue = 4096\n".to_owned(),
+        config: "method = \"moco\"\nencoder = \"resnet18-w16\"\n\n[moco]\ntemperature = 0.2\n\
+                 queue = 4096\n"
+            .to_owned(),
     }
 }
 
@@ -94,7 +99,7 @@ pub(crate) fn report() -> Report {
             differences: vec!["data".into(), "encoder".into(), "epochs".into()],
         }],
         parameters: 701_456,
-        notes: vec!["Sample for the tests of the page: every figure is invented.".into()],
+        notes: vec!["Sample for the tests of the page: every number is invented.".into()],
         skipped: Skipped { count: 3, first: vec!["holiday/a.jpg".into(), "holiday/b.jpg".into()] },
         command: "portolan pretrain moco --recipe shapes --seed 0".into(),
         version: "0.1.0".into(),
@@ -114,13 +119,13 @@ pub(crate) fn metrics() -> Vec<MetricsRow> {
             0.03 * (1.0 + (t * std::f64::consts::PI).cos())
         };
         let loss = 8.3 - 2.6 * (1.0 - (-4.0 * t).exp()) + 0.25 * noise;
-        let figures = [
+        let values = [
             ("loss", loss),
             (names::LEARNING_RATE, lr),
             (names::IMAGES_PER_SECOND, 780.0 + 60.0 * noise),
             (names::GRADIENT_NORM, 1.5 - t + 0.4 * noise),
         ];
-        let mut row = MetricsRow::new(step, (step as f64 / per_epoch as f64).ceil(), &figures);
+        let mut row = MetricsRow::new(step, (step as f64 / per_epoch as f64).ceil(), &values);
         if step % (5 * per_epoch) == 0 {
             row.insert(names::KNN_TOP1, 0.70 - 0.38 * (-3.5 * t).exp() + 0.02 * noise);
         }

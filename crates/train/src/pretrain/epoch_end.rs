@@ -9,9 +9,6 @@ use super::Run;
 use super::recovery::Failure;
 use crate::{Checkpoint, Evaluation, OnDivergence, Task};
 
-/// The doctor's names for a collapsed representation: of methods without negatives, and with them.
-const COLLAPSES: [&str; 2] = ["collapse", "learning rate"];
-
 impl Run<'_> {
     /// Evaluates the method, logs the metrics and checks the run's health.
     pub(super) fn evaluate(&mut self, task: &dyn Task) -> Result<(), Failure> {
@@ -48,12 +45,12 @@ impl Run<'_> {
             return Ok(());
         }
         let finding = if distributed::rank() == 0 { self.examine()? } else { None };
-        if let Some(finding) = finding.as_ref().filter(|one| self.warned != Some(one.name)) {
-            self.warned = Some(finding.name);
+        if let Some(finding) = finding.as_ref().filter(|one| self.warned != Some(one.problem)) {
+            self.warned = Some(finding.problem);
             self.progress.line(&finding.to_string());
         }
         // One process has examined the run; its finding concerns all.
-        let collapsed = finding.as_ref().is_some_and(|one| COLLAPSES.contains(&one.name));
+        let collapsed = finding.as_ref().is_some_and(|one| one.problem.is_collapse());
         let seen = Tensor::from_slice(&[i64::from(finding.is_some()), i64::from(collapsed)]);
         let seen: Vec<i64> = Vec::try_from(distributed::sum(&seen)?)?;
         if seen[0] == 0 {
@@ -68,6 +65,6 @@ impl Run<'_> {
     fn examine(&self) -> Result<Option<Finding>> {
         let rows = read_metrics(&self.job.folder.join(FILE))?;
         let batch_size = self.job.config.batch_size / self.job.config.accumulate;
-        Ok(examine(&portolan_doctor::Run { method: self.job.name, batch_size, rows: &rows }))
+        Ok(examine(&portolan_doctor::Run { method: self.job.traits, batch_size, rows: &rows }))
     }
 }

@@ -1,0 +1,16 @@
+//! Charts as inline SVG, and images as data URIs.
+
+pub(crate) mod image;
+pub(crate) mod line;
+pub(crate) mod overlay;
+pub(crate) mod scatter;
+
+mod axes;
+
+/// Width and height in CSS pixels of charts that stand two in a row.
+pub(crate) const WIDE: (f64, f64) = (490.0, 260.0);
+/// The same for three in a row.
+pub(crate) const SMALL: (f64, f64) = (320.0, 170.0);
+/// How many colors the style sheet has for data (`--c0` …): Petroff's ten, chosen so that
+/// color-blind readers can tell them apart.
+const COLORS: usize = 10;

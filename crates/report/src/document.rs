@@ -1,0 +1,41 @@
+//! What all pages share: the HTML around their content, style sheet and brand.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+/// The style sheet of every page.
+pub const STYLE: &str = include_str!("style.css");
+/// Forbids every load, so that the page stays one file whatever is written into it.
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
+
+/// A whole page around this body.
+pub(crate) fn document(title: &str, body: &Markup, version: &str) -> String {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                (body)
+                footer { p { "Portolan " (version) ". This page is one file and loads nothing." } }
+            }
+        }
+    }
+    .into_string()
+}
+
+/// The brand: the compass rose where a portolan chart's lines begin.
+pub fn compass() -> Markup {
+    html! {
+        svg.compass viewBox="-12 -12 24 24" aria-hidden="true" {
+            circle r="10.5" {}
+            path d="M0-10.5V10.5M-10.5 0H10.5M-7.4-7.4 7.4 7.4M7.4-7.4-7.4 7.4" {}
+            path.needle d="M0-9 2.4 0 0 9-2.4 0z" {}
+        }
+    }
+}
