@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use image::{Rgb, RgbImage};
 
-use crate::source::{Picture, Source, Split};
+use portolan_shapes::Split;
+
+use crate::source::{Picture, Source};
 
 const SIDE: u32 = 32;
 const PLANE: usize = (SIDE * SIDE) as usize;

@@ -14,11 +14,11 @@ use crate::folder::{Folder, Layout};
 use crate::listing::is_image;
 use crate::parquet::Parquet;
 use crate::registry::{self, Known, Normalization};
-use crate::shapes::{self, Shapes};
-use crate::source::{Source, Split, joined, subset};
+use crate::source::{Source, joined, subset};
 use crate::splits;
 use crate::stl10::{self, Stl10};
 use crate::webdataset::WebDataset;
+use portolan_shapes::{self as shapes, Shapes, Split};
 
 /// Of 10,000 training images of `shapes` at 32 pixels; `shapes_are_normalized` holds it to 0.02.
 const SHAPES_MEAN: [f32; 3] = [0.467, 0.467, 0.466];

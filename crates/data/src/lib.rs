@@ -18,6 +18,7 @@
 //! A source is asked by index, and hands out bytes as they lie: so a loader may shuffle as it likes, decode on
 //! its own threads, and skip and count what does not decode. The crate knows no tensors.
 
+mod built_in;
 mod cifar;
 mod dataset;
 mod decode;
@@ -29,7 +30,6 @@ mod memory;
 mod pack;
 mod parquet;
 pub mod registry;
-pub mod shapes;
 mod source;
 mod splits;
 mod stl10;
@@ -42,4 +42,5 @@ pub use folder::photographs;
 pub use listing::is_image;
 pub use memory::in_memory;
 pub use pack::{Packed, pack};
-pub use source::{Picture, Source, Split, subset};
+pub use portolan_shapes::{self as shapes, Split};
+pub use source::{Picture, Source, subset};

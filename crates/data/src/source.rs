@@ -12,15 +12,6 @@ use crate::decode::decode_part;
 /// No file may name a class beyond: its number decides how much is reserved for class names.
 pub(crate) const MAX_LABEL: u32 = 999_999;
 
-/// Which part of a data set. The numbers name the random streams that `shapes` is drawn from: keep them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// What is trained on, and what classifiers are fitted on in evaluation.
-    Train = 0,
-    /// What is scored on, and nothing else.
-    Test = 1,
-}
-
 /// One image as it lies in its source.
 ///
 /// Loaders take encoded bytes to their own threads and decode them there, so reading stays cheap.

@@ -1,11 +1,10 @@
 //! Draws a contact sheet of the built-in data: ten images of each kind, one kind a column.
 //!
-//! `cargo run --release -p portolan-data --example render -- sheet.png`
+//! `cargo run --release -p portolan-shapes --example render -- sheet.png`
 
 use anyhow::{Context, Result};
 use image::{RgbImage, imageops};
-use portolan_data::Split;
-use portolan_data::shapes::{CLASSES, Shapes};
+use portolan_shapes::{CLASSES, Shapes, Split};
 
 const SIZE: u32 = 96;
 const ROWS: u32 = 10;

@@ -1,7 +1,8 @@
 //! The ten kinds, and the surface that goes with each.
 
-use super::Pattern;
 use serde::{Deserialize, Serialize};
+
+use crate::Pattern;
 
 /// What an object is. Its outline tells it from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +52,8 @@ impl Kind {
 
     /// The pattern of its surface, and the hue (in turns) about which its paint lies.
     ///
-    /// Each pattern and each palette belongs to two kinds, and no two kinds share both: neither colors
-    /// nor texture alone can tell what a thing is.
+    /// Each pattern and each palette belongs to two kinds, and no two kinds share both: neither color
+    /// nor texture alone identifies the kind.
     pub(super) fn surface(self) -> (Pattern, f32) {
         match self {
             Kind::Disc => (Pattern::Stripes, 0.0),

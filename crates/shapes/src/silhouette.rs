@@ -1,16 +1,16 @@
 //! The ten outlines, as signed distances.
 //!
-//! Coordinates are the object's own: `x` to the right, `y` down, every outline about as large as the
-//! unit circle. A distance is negative inside and positive outside, in the same units. Distances give
-//! all that the drawing needs of a form: its coverage, its bevelled edge and its soft shadow.
+//! Coordinates are the object's own: `x` to the right, `y` down. Every outline is about as large as
+//! the unit circle. A distance is negative inside and positive outside, in the same units. The coverage
+//! of a pixel, the bevelled edge and the soft shadow all follow from it.
 
-use super::Kind;
+use crate::Kind;
 
 type Point = [f32; 2];
 
 /// The signed distance from the point `(x, y)` to the outline of `kind`.
 ///
-/// What is subtracted from a polygon's distance rounds its corners by that radius.
+/// The number subtracted from a polygon's distance is the radius of its rounded corners.
 pub(super) fn distance(kind: Kind, x: f32, y: f32) -> f32 {
     let p = [x, y];
     match kind {
@@ -74,7 +74,7 @@ const ARROW: [Point; 7] = [
 const HOURGLASS: [Point; 6] =
     [[-0.68, -0.84], [0.68, -0.84], [0.16, 0.0], [0.68, 0.84], [-0.68, 0.84], [-0.16, 0.0]];
 
-/// The distance to a closed polygon: that to its nearest edge, its sign by counting the edges which a
+/// The distance to the nearest edge of a closed polygon. The sign comes from counting the edges that a
 /// ray from the point crosses.
 fn polygon(corners: &[Point], [x, y]: Point) -> f32 {
     let mut nearest = f32::INFINITY;

@@ -1,9 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
-use super::silhouette::distance;
-use super::*;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+
+use super::silhouette::distance;
+use super::*;
 
 fn shapes(size: u32) -> Shapes {
     Shapes::new(Split::Train, 1_000, size, 0).unwrap()
@@ -44,10 +45,9 @@ fn an_image_depends_on_seed_split_and_index_alone() {
 fn labels_are_balanced_and_named() {
     let shapes = shapes(32);
     for index in 0..shapes.len() {
-        assert_eq!(shapes.label(index), Some((index % 10) as u32));
+        assert_eq!(shapes.kind(index).label(), (index % 10) as u32);
     }
     assert_eq!(Kind::ALL.map(Kind::name), CLASSES);
-    assert_eq!(shapes.describe(13), "star 13 of shapes-1");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn neither_pattern_nor_palette_tells_the_kind() {
 
 #[test]
 fn distances_are_true_outside_and_never_jump() {
-    // Going one small step changes a distance by no more than the step; far outside it grows by all of it.
+    // A small step changes a distance by at most its length; far outside, by exactly its length.
     for kind in Kind::ALL {
         for i in 0..400 {
             let (x, y) = ((i % 20) as f32 / 5.0 - 1.9, (i / 20) as f32 / 5.0 - 1.9);

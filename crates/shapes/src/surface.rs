@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::f32::consts::TAU;
 
-/// A surface pattern. Where the pattern is 0 the object has its own color, where it is 1 its ink's.
+/// A surface pattern: 0 shows the object's paint, 1 its ink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pattern {
@@ -32,7 +32,7 @@ pub(super) fn ink(
     coverage: f32,
 ) -> f32 {
     let (u, v) = (x * frequency + phase[0], y * frequency + phase[1]);
-    // A smooth height between -1 and 1, of which the ink takes what lies above the threshold.
+    // A smooth height from -1 to 1. Ink covers what lies above a threshold.
     let height = match pattern {
         Pattern::Stripes => wave(v),
         Pattern::Dots => 0.5 * (wave(u) + wave(v)),
@@ -41,7 +41,7 @@ pub(super) fn ink(
             let (a, b) = (x - 0.4 * (phase[0] - 0.5), y - 0.4 * (phase[1] - 0.5));
             wave((a * a + b * b).sqrt() * frequency)
         }
-        // Phases move the window on the noise far enough for no two objects to share their blots.
+        // The phase moves the window far enough that no two objects share their blots.
         Pattern::Marble => {
             4.0 * noise(1.5 * u + 60.0 * phase[0], 1.5 * v + 60.0 * phase[1], 2) - 2.0
         }
@@ -49,7 +49,8 @@ pub(super) fn ink(
     smoothstep((height + 2.0 * (coverage - 0.5)) / 0.5 + 0.5)
 }
 
-/// Smooth noise of mean 0.5, 0 to 1: `octaves` layers, each twice as fine and half as strong as the last.
+/// Smooth noise from 0 to 1 of mean 0.5, in `octaves` layers: each is twice as fine and half as strong
+/// as the one before.
 pub(super) fn noise(x: f32, y: f32, octaves: u32) -> f32 {
     let (mut sum, mut total, mut scale, mut strength) = (0.0, 0.0, 1.0, 1.0);
     for octave in 0..octaves {

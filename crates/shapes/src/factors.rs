@@ -1,11 +1,11 @@
-//! What an image is drawn from, and how it is drawn by lot.
+//! What an image is drawn from, and how that is drawn at random.
 
-use super::Kind;
-use super::surface::Pattern;
 use portolan_random::Stream;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use std::f32::consts::FRAC_PI_2;
+
+use crate::{Kind, Pattern};
 
 /// Everything an image was drawn from, besides its kind.
 ///
@@ -64,10 +64,10 @@ pub struct Factors {
 impl Factors {
     /// Draws the factors of one object of this kind.
     ///
-    /// What goes with the kind (its pattern, its hue within a tenth of a turn) is what survives the usual
-    /// crops and color jitter; what tells one image from another of its kind mostly does not survive
-    /// them. Photographs of things are like that, and contrastive learning needs it: with free hues
-    /// and lively backgrounds it tells images apart by those and learns nothing of the kind.
+    /// What belongs to the kind (its pattern, and its hue within a tenth of a turn) survives the usual
+    /// crops and color jitter. What tells two images of a kind apart mostly does not. Photographs are
+    /// like that, and contrastive learning needs it: with free hues and busy backgrounds it would tell
+    /// images apart by those and learn nothing about the kind.
     pub(super) fn sample(kind: Kind, random: &mut Stream) -> Self {
         let (pattern, hue) = kind.surface();
         let mut between = |low: f32, high: f32| low + (high - low) * unit(random);
@@ -102,7 +102,7 @@ impl Factors {
 
 const SIZE: (f32, f32) = (0.4, 0.75);
 
-/// A number from 0 up to, not including, 1: the stream's 24 highest bits, on every machine the same.
+/// A number in [0, 1) from the 24 highest bits of the stream: the same on every machine.
 fn unit(random: &mut Stream) -> f32 {
     (random.next_u64() >> 40) as f32 / (1 << 24) as f32
 }

@@ -1,18 +1,19 @@
 //! One image from its kind and factors: a pure function, with no randomness left in it.
 
-use super::silhouette::distance;
-use super::surface::{ink, mix, noise, rgb, smoothstep};
-use super::{Factors, Kind};
 use image::{GrayImage, Luma, Rgb, RgbImage};
+
+use crate::silhouette::distance;
+use crate::surface::{ink, mix, noise, rgb, smoothstep};
+use crate::{Factors, Kind};
 
 /// An image and what is known of it.
 #[derive(Clone, Debug)]
 pub struct Rendered {
-    /// The picture.
+    /// The image.
     pub image: RgbImage,
     /// What the object is.
     pub kind: Kind,
-    /// What the picture was drawn from.
+    /// What the image was drawn from.
     pub factors: Factors,
     /// How much of each pixel is the object's, 0 to 255.
     pub mask: GrayImage,
@@ -27,11 +28,11 @@ const BEVEL: f32 = 0.3;
 /// Draws an object of this kind, with exactly these factors, `size` pixels wide and high.
 ///
 /// Positions and patterns are measured in the image's and the object's own coordinates, so the same
-/// factors give the same picture at every size. To see what one factor does, change it alone and draw again:
+/// factors give the same image at every size. To see what one factor does, change it alone and
+/// draw again:
 ///
 /// ```
-/// use portolan_data::shapes::{Shapes, draw};
-/// use portolan_data::Split;
+/// use portolan_shapes::{Shapes, Split, draw};
 ///
 /// let shapes = Shapes::new(Split::Test, 10, 32, 0)?;
 /// let before = shapes.render(3);
@@ -40,7 +41,7 @@ const BEVEL: f32 = 0.3;
 /// let after = draw(before.kind, &factors, 32);
 /// assert_ne!(before.image, after.image);
 /// assert_eq!(before.mask, after.mask);
-/// # anyhow::Ok(())
+/// # Ok::<(), portolan_shapes::Error>(())
 /// ```
 pub fn draw(kind: Kind, factors: &Factors, size: u32) -> Rendered {
     let scene = Scene::new(kind, factors, size);
@@ -141,8 +142,8 @@ impl<'a> Scene<'a> {
         std::array::from_fn(|i| mix(self.ground[0][i], self.ground[1][i], cloud) * shadow)
     }
 
-    /// Paint and ink under the light. `(x, y)` and `(u, v)` are one point, in the image's and the
-    /// object's coordinates; `outside` is its distance to the outline.
+    /// Paint and ink under the light. `(x, y)` and `(u, v)` are the same point in the coordinates of the
+    /// image and of the object; `outside` is its distance to the outline.
     fn surface(&self, x: f32, y: f32, u: f32, v: f32, outside: f32) -> [f32; 3] {
         let f = self.factors;
         let share = ink(f.pattern, u, v, f.frequency, f.phase, f.ink_coverage);
@@ -152,8 +153,8 @@ impl<'a> Scene<'a> {
         std::array::from_fn(|i| mix(self.paint[i], self.ink[i], share) * shade + gleam)
     }
 
-    /// How far the surface leans towards the light (1) or away from it (-1): only its bevelled edge leans,
-    /// most at the outline. The way it leans is the distance's gradient.
+    /// How far the surface leans towards the light (1) or away from it (-1). Only the bevelled edge
+    /// leans, most at the outline, along the gradient of the distance.
     fn slope(&self, x: f32, y: f32, outside: f32) -> f32 {
         let height = 1.0 + outside.min(0.0) / BEVEL;
         if height <= 0.0 {
