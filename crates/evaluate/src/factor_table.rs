@@ -1,7 +1,6 @@
 //! What a representation keeps of the things an image of `shapes` was drawn from, and what it ignores.
 
 use anyhow::{Context, Result};
-use portolan_data::Source;
 use portolan_data::shapes::{CLASSES, Shapes};
 use portolan_tensor::{Device, Kind as Number, Tensor, no_grad};
 use serde::Serialize;
@@ -185,7 +184,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::factors::circle;
-    use portolan_data::Split;
+    use portolan_data::{Source, Split};
 
     fn splits() -> (Shapes, Shapes) {
         portolan_tensor::tch::set_num_threads(1);
