@@ -1,15 +1,14 @@
-//! Folders of image files: which of them are trained on, which are scored on, and which have a class.
+//! Folders of image files: which images are for training, which for scoring, and which have a class.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-
 use crate::decode::FORMATS;
-use crate::listing::{Listing, list};
-use crate::source::{Picture, Source};
-use crate::splits::{is_test, is_train, is_validation};
+use crate::error::{Error, Result, WithContext, ensure};
+use crate::formats::listing::{Listing, list};
+use crate::formats::splits::{is_test, is_train, is_validation};
+use crate::source::{ImageData, Source};
 
 /// Image files, with a class each or without any.
 pub(crate) struct Folder {
@@ -30,7 +29,7 @@ pub(crate) struct Layout {
     pub(crate) test: Option<Folder>,
     /// The class folders' names in the order of the labels; empty without classes.
     pub(crate) classes: Vec<String>,
-    /// What a user should know of it, a sentence each.
+    /// What a user should know about the data, a sentence each.
     pub(crate) notes: Vec<String>,
 }
 
@@ -51,11 +50,10 @@ impl Source for Folder {
         self.files.len()
     }
 
-    fn picture(&self, index: usize) -> Result<Picture> {
+    fn image(&self, index: usize) -> Result<ImageData> {
         let path = self.root.join(&self.files[index]);
-        Ok(Picture::Encoded(
-            fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?,
-        ))
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(ImageData::Encoded(bytes))
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -67,25 +65,26 @@ impl Source for Folder {
     }
 }
 
-/// Every image file below the folder `root`, however deep and without labels, each described by its path; and what a user
-/// should know of them, a sentence each, such as what was left out.
+/// Every image file below the folder `root`, at any depth and without labels, each described by its
+/// path; and notes for the user, a sentence each, such as what was left out.
 ///
 /// # Errors
-/// When `root` is no folder that can be listed, or holds no image file.
-pub fn photographs(root: &Path) -> Result<(Box<dyn Source>, Vec<String>)> {
+/// If `root` is not a folder that can be listed, or holds no image file.
+pub fn unlabeled_folder(root: &Path) -> Result<(Box<dyn Source>, Vec<String>)> {
     fs::read_dir(root).with_context(|| format!("cannot list the folder {}", root.display()))?;
     let Listing { images, notes } = listed(root)?;
     Ok((Box::new(Folder { root: root.to_owned(), files: images, labels: Vec::new() }), notes))
 }
 
-/// What is below `root`.
+/// The images below `root`.
 ///
 /// # Errors
-/// When that is no image.
+/// If there are none.
 fn listed(root: &Path) -> Result<Listing> {
     let listing = list(root)?;
     ensure!(
         !listing.images.is_empty(),
+        Missing,
         "there is no {FORMATS} image and no other known data in {}{}",
         root.display(),
         listing.notes.iter().map(|note| format!("; {note}")).collect::<String>()
@@ -96,30 +95,26 @@ fn listed(root: &Path) -> Result<Listing> {
 impl Layout {
     /// Reads the layout of the folder `root`.
     ///
-    /// - `train/` beside `test/` or `val/` (or by another of their names) is trained on, and the others are not.
-    /// - Otherwise all images are trained on, however deep they lie.
-    /// - Images have classes where there are two or more class folders; those in none of them have no label, and are
-    ///   trained on all the same.
-    /// - A folder `images` that holds all images stands for the folder that it is in, and is never a class.
+    /// - If `train/` is beside `test/` or `val/` (or other common names), only `train/` is for training.
+    /// - Otherwise all images are for training, at any depth.
+    /// - Images have classes if there are two or more class folders. Images outside them have no label,
+    ///   and are for training too.
+    /// - A folder `images` that holds all images is ignored, and is never a class.
     ///
     /// # Errors
-    /// When the folder cannot be listed, or holds nothing to train on.
+    /// If the folder cannot be listed, or holds nothing to train on.
     pub(crate) fn of(root: &Path) -> Result<Self> {
         let Listing { images, mut notes } = listed(root)?;
         let whole = Part { root: root.to_owned(), files: images }.without_images_folder();
         let (train, tests) = whole.splits(&mut notes)?;
         let classes = train.classes();
         let (labeled, others) = train.labeled_by(&classes);
-        let mut layout = match classes.is_empty() {
-            true => Layout { train: others, unlabeled: None, test: None, classes, notes },
-            false => Layout {
-                train: labeled,
-                unlabeled: Some(others).filter(|others| !others.files.is_empty()),
-                test: None,
-                classes,
-                notes,
-            },
+        let (chosen, unlabeled) = if classes.is_empty() {
+            (others, None)
+        } else {
+            (labeled, Some(others).filter(|others| !others.files.is_empty()))
         };
+        let mut layout = Layout { train: chosen, unlabeled, test: None, classes, notes };
         if let Some(others) = &layout.unlabeled {
             layout.notes.push(format!(
                 "{} image(s) in no class folder of {}: pretrained on, and without a label",
@@ -131,8 +126,8 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The first of `tests` with labels, where the training images have them: some data sets (ImageNet) publish their test
-    /// images without, and are scored on validation images.
+    /// Takes the first of `tests`; if the training images have labels, the first with labels. Some data
+    /// sets (ImageNet) publish their test images without, and are scored on validation images.
     fn choose_test(&mut self, tests: &[Part]) {
         if self.classes.is_empty() {
             self.test = tests.first().map(|part| part.labeled_by(&[]).1);
@@ -140,26 +135,28 @@ impl Layout {
         }
         for part in tests {
             let (labeled, others) = part.labeled_by(&self.classes);
-            let strangers: BTreeSet<String> =
+            let unknown: BTreeSet<String> =
                 others.files.iter().filter_map(|file| class_of(file)).collect();
-            let strangers: Vec<String> = strangers.into_iter().take(5).collect();
+            let unknown: Vec<String> = unknown.into_iter().take(5).collect();
             if labeled.files.is_empty() {
-                if !strangers.is_empty() {
+                if !unknown.is_empty() {
                     self.notes.push(format!(
-                        "{} is not scored on: none of its folders ({}) is a class folder of the training images",
+                        "{} is not scored on: none of its folders ({}) is a class folder of the \
+                         training images",
                         part.name(),
-                        strangers.join(", ")
+                        unknown.join(", ")
                     ));
                 }
                 continue;
             }
             if !others.files.is_empty() {
-                let of = match strangers.is_empty() {
-                    true => String::new(),
-                    false => format!(" (such as {})", strangers.join(", ")),
+                let examples = if unknown.is_empty() {
+                    String::new()
+                } else {
+                    format!(" (such as {})", unknown.join(", "))
                 };
                 self.notes.push(format!(
-                    "{} image(s) of {} in no class folder of the training images{of}: not scored",
+                    "{} image(s) of {} in no class folder of the training images{examples}: not scored",
                     others.files.len(),
                     part.name()
                 ));
@@ -178,14 +175,14 @@ struct Part {
 }
 
 impl Part {
-    /// The images below the folder `name` of this.
+    /// The images in the folder `name`.
     fn below(&self, name: &str) -> Part {
         let files = self.files.iter().filter(|file| class_of(file).as_deref() == Some(name));
         let files = files.filter_map(|file| file.strip_prefix(name).ok()).map(Path::to_owned);
         Part { root: self.root.join(name), files: files.collect() }
     }
 
-    /// The same, without a folder `images` around all of it: labeling tools put one beside `labels`.
+    /// The same, without a folder `images` that holds all: labeling tools put one beside `labels`.
     fn without_images_folder(self) -> Part {
         match &self.folders()[..] {
             [only] if is_images_folder(only) && self.loose() == 0 => self.below(only),
@@ -209,20 +206,21 @@ impl Part {
         format!("{}/", self.root.display())
     }
 
-    /// What to train on, and what to score on: test images, then validation images.
+    /// The images for training and the candidates for scoring: test images, then validation images.
     fn splits(self, notes: &mut Vec<String>) -> Result<(Part, Vec<Part>)> {
         let folders = self.folders();
         let named = |says: fn(&str) -> bool| folders.iter().filter(move |name| says(name));
         let tests: Vec<&String> = named(is_test).chain(named(is_validation)).collect();
         let Some(train) = named(is_train).next() else {
             if tests.len() == folders.len() && !tests.is_empty() && self.loose() == 0 {
-                bail!(
-                    "{} holds no images to train on, and {} {} for scoring; give --data {} to use these images as they are",
+                return Err(Error::Missing(format!(
+                    "{} holds no images to train on, and {} {} for scoring; give --data {} to use \
+                     these images as they are",
                     self.name(),
                     tests.iter().map(|name| format!("{name}/")).collect::<Vec<_>>().join(" and "),
                     if tests.len() == 1 { "is" } else { "are" },
                     self.root.join(tests[0]).display()
-                );
+                )));
             }
             return Ok((self, Vec::new()));
         };
@@ -231,7 +229,7 @@ impl Part {
             - tests.iter().map(|name| part(name).files.len()).sum::<usize>()
             - part(train).files.len();
         if tests.is_empty() && beside > 0 {
-            return Ok((self, Vec::new())); // `train` is one folder of many, and may hold locomotives
+            return Ok((self, Vec::new())); // `train` is one of many classes: railway trains
         }
         if beside > 0 {
             notes.push(format!(
@@ -243,7 +241,7 @@ impl Part {
         Ok((part(train), tests.into_iter().map(|name| part(name)).collect()))
     }
 
-    /// The names of the class folders; none where there are fewer than two.
+    /// The names of the class folders; none if there are fewer than two.
     fn classes(&self) -> Vec<String> {
         let folders = self.folders();
         let are_classes =
@@ -251,7 +249,7 @@ impl Part {
         if are_classes { folders } else { Vec::new() }
     }
 
-    /// The images in the folders of `classes`, which are sorted, with their labels; and the others.
+    /// The images in the folders of `classes`, which are sorted, with labels; and all others.
     fn labeled_by(&self, classes: &[String]) -> (Folder, Folder) {
         let empty = || Folder { root: self.root.clone(), files: Vec::new(), labels: Vec::new() };
         let (mut labeled, mut others) = (empty(), empty());

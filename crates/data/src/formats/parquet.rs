@@ -1,25 +1,26 @@
 //! Images in Parquet files, in the layout of the Hugging Face hub.
 //!
-//! Read with the `parquet` crate's column readers, without Arrow: two columns are wanted of a flat table,
-//! and Arrow would more than double the dependencies. A row group is read when one of its pictures is first
-//! asked for, and its encoded bytes are then kept: training visits every picture in random order, so
-//! everything is wanted again and again. Encoded data must therefore fit into memory.
+//! They are read with the column readers of the `parquet` crate, without Arrow: only two columns of a
+//! flat table are needed, and Arrow would more than double the dependencies. A row group is read when
+//! one of its images is first asked for, and its encoded bytes are kept, since training visits all
+//! images again and again in random order. Encoded data must therefore fit into memory.
 
 mod columns;
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
 use parquet::basic::Type;
 use parquet::column::reader::ColumnReader;
 use parquet::data_type::ByteArray;
 use parquet::file::reader::FileReader;
 
-use crate::source::{Picture, Source};
-use columns::{class_names, labels, leaf, no_panic, open, values};
+use crate::error::{Error, Result, WithContext, ensure};
+use crate::formats::labels::{count_classes, numbered_classes};
+use crate::source::{ImageData, Source};
+use columns::{class_names, labels, leaf, no_panic, open, row_count, values};
 
-/// Where the image may be: a struct with a field `bytes`, or the bytes themselves.
+/// The columns that may hold the image: a struct with a field `bytes`, or the bytes themselves.
 const IMAGE_COLUMNS: [&str; 4] = ["img.bytes", "image.bytes", "img", "image"];
 const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "fine_label"];
 
@@ -39,31 +40,32 @@ struct RowGroup {
     first: usize,
     /// The leaf column that holds the images' bytes.
     column: usize,
-    /// Kept from the first use on; a null where the row has no image.
-    pictures: OnceLock<Result<Vec<Option<ByteArray>>, String>>,
+    /// Kept from the first use on; `None` for a row without an image.
+    images: OnceLock<Result<Vec<Option<ByteArray>>, Arc<Error>>>,
 }
 
 impl Parquet {
     /// Opens the files of one split and reads their labels.
     ///
-    /// Class names come from the `huggingface` entry of the first file's metadata; where there is none,
-    /// the labels' numbers name the classes.
+    /// Class names come from the `huggingface` entry of the first file's metadata. Without one, numbers
+    /// name the classes.
     pub(crate) fn open(files: &[PathBuf]) -> Result<Self> {
         let mut split = Self { groups: Vec::new(), labels: Vec::new(), classes: Vec::new() };
         for file in files {
             no_panic(|| split.add(file))
                 .with_context(|| format!("cannot use the Parquet file {}", file.display()))?;
         }
-        ensure!(!split.labels.is_empty(), "{} holds no rows", files[0].display());
-        let count = split.labels.iter().flatten().max().map_or(0, |last| last + 1);
+        ensure!(!split.labels.is_empty(), Missing, "{} holds no rows", files[0].display());
+        let count = count_classes(split.labels.iter().copied());
         if count == 0 {
-            split.classes.clear(); // named, but no row has one
+            split.classes.clear(); // classes are named, but no row has a label
         } else if split.classes.is_empty() {
-            split.classes = (0..count).map(|label| label.to_string()).collect();
+            split.classes = numbered_classes(count);
         }
         let named = split.classes.len();
         ensure!(
             count as usize <= named,
+            Damaged,
             "{} has the label {}, and names {named} classes",
             files[0].display(),
             count.saturating_sub(1)
@@ -75,8 +77,13 @@ impl Parquet {
         let reader = open(file)?;
         let metadata = reader.metadata();
         let schema = metadata.file_metadata().schema_descr();
-        let column = leaf(schema, &IMAGE_COLUMNS, &[Type::BYTE_ARRAY])
-            .context("it has no column `image` or `img` that holds encoded images (binary, or a struct with a binary field `bytes`)")?;
+        let column = leaf(schema, &IMAGE_COLUMNS, &[Type::BYTE_ARRAY]).ok_or_else(|| {
+            Error::Unsupported(
+                "it has no column `image` or `img` that holds encoded images (binary, or a struct \
+                 with a binary field `bytes`)"
+                    .to_owned(),
+            )
+        })?;
         let label_column = leaf(schema, &LABEL_COLUMNS, &[Type::INT64, Type::INT32]);
         if self.classes.is_empty()
             && let Some(label_column) = label_column
@@ -86,11 +93,12 @@ impl Parquet {
         let bytes = file.metadata()?.len();
         let mut first_in_file = 0usize;
         for group in 0..metadata.num_row_groups() {
-            let rows = usize::try_from(metadata.row_group(group).num_rows())?;
-            // Checked before anything is reserved for them: an image takes a byte at the least.
+            let rows = row_count(metadata, group)?;
+            // Checked before memory is reserved for them: an image takes at least one byte.
             let all = first_in_file.saturating_add(rows);
             ensure!(
                 all as u64 <= bytes,
+                Damaged,
                 "it announces {all} rows, which its {bytes} bytes cannot hold"
             );
             self.groups.push(RowGroup {
@@ -99,7 +107,7 @@ impl Parquet {
                 first_in_file,
                 first: self.labels.len(),
                 column,
-                pictures: OnceLock::new(),
+                images: OnceLock::new(),
             });
             match label_column {
                 Some(column) => self.labels.extend(labels(&reader, group, column, rows)?),
@@ -114,7 +122,7 @@ impl Parquet {
         &self.classes
     }
 
-    /// The row group of an item, and its row in there.
+    /// The row group of an item, and its row in the group.
     fn locate(&self, index: usize) -> (&RowGroup, usize) {
         let group = &self.groups[self.groups.partition_point(|group| group.first <= index) - 1];
         (group, index - group.first)
@@ -126,22 +134,21 @@ impl Source for Parquet {
         self.labels.len()
     }
 
-    fn picture(&self, index: usize) -> Result<Picture> {
+    fn image(&self, index: usize) -> Result<ImageData> {
         let (group, row) = self.locate(index);
-        let pictures = group
-            .pictures
-            .get_or_init(|| no_panic(|| group.read()).map_err(|error| format!("{error:#}")))
+        let images = group
+            .images
+            .get_or_init(|| no_panic(|| group.read()).map_err(Arc::new))
             .as_ref()
-            .map_err(|error| {
-                anyhow!(
-                    "cannot read row group {} of {}: {error}",
-                    group.group,
-                    group.file.display()
-                )
+            .map_err(Arc::clone)
+            .with_context(|| {
+                format!("cannot read row group {} of {}", group.group, group.file.display())
             })?;
-        let bytes =
-            pictures.get(row).and_then(Option::as_ref).context("the row holds no image bytes")?;
-        Ok(Picture::Encoded(bytes.data().to_vec()))
+        let bytes = images
+            .get(row)
+            .and_then(Option::as_ref)
+            .ok_or_else(|| Error::Missing("the row holds no image bytes".to_owned()))?;
+        Ok(ImageData::Encoded(bytes.data().to_vec()))
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -155,15 +162,15 @@ impl Source for Parquet {
 }
 
 impl RowGroup {
-    /// Opens the file anew: readers of one open file share its position, and threads would disturb each other.
+    /// Opens the file for each read: threads would disturb each other's position in a shared file.
     fn read(&self) -> Result<Vec<Option<ByteArray>>> {
         let reader = open(&self.file)?;
-        let rows = usize::try_from(reader.metadata().row_group(self.group).num_rows())?;
+        let rows = row_count(reader.metadata(), self.group)?;
         match reader.get_row_group(self.group)?.get_column_reader(self.column)? {
             ColumnReader::ByteArrayColumnReader(column) => {
                 values(column, rows, reader.metadata(), self.column)
             }
-            _ => bail!("the image column is not binary"),
+            _ => Err(Error::Unsupported("the image column is not binary".to_owned())),
         }
     }
 }
@@ -232,9 +239,9 @@ pub(crate) mod tests {
     }
 
     fn bytes(source: &Parquet, index: usize) -> Vec<u8> {
-        match source.picture(index).unwrap() {
-            Picture::Encoded(bytes) => bytes,
-            Picture::Decoded(_) => panic!("decoded already"),
+        match source.image(index).unwrap() {
+            ImageData::Encoded(bytes) => bytes,
+            ImageData::Decoded(_) => panic!("decoded already"),
         }
     }
 
@@ -258,7 +265,7 @@ pub(crate) mod tests {
         for (index, wanted) in [(0, "zero"), (2, "two"), (3, "three"), (4, "four")] {
             assert_eq!(bytes(&source, index), wanted.as_bytes());
         }
-        assert!(source.picture(1).unwrap_err().to_string().contains("no image bytes"));
+        assert!(source.image(1).unwrap_err().to_string().contains("no image bytes"));
         assert_eq!(source.describe(3), format!("row 3 of {}", files[0].display()));
         assert_eq!(source.describe(4), format!("row 0 of {}", files[1].display()));
     }
@@ -314,7 +321,7 @@ pub(crate) mod tests {
         }
         assert_eq!(counts, [1000; 10]);
         for index in (0..10_000).step_by(97) {
-            assert_eq!(source.picture(index).unwrap().decode().unwrap().dimensions(), (32, 32));
+            assert_eq!(source.image(index).unwrap().decode().unwrap().dimensions(), (32, 32));
         }
     }
 }

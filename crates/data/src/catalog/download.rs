@@ -5,12 +5,12 @@ use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
-use tar::{Archive, EntryType};
+use tar::EntryType;
 
-use crate::fingerprint::sha256_of;
-use crate::registry::{Download, Known};
+use crate::catalog::fingerprint::sha256_of;
+use crate::catalog::{Archive, KnownDataset};
+use crate::error::{Error, Result, WithContext, ensure};
 
 /// An archive that unpacks to more is refused.
 const MAX_UNPACKED: u64 = 4 << 30;
@@ -18,28 +18,26 @@ const MAX_UNPACKED: u64 = 4 << 30;
 /// The user's folder for downloaded data, e.g. `~/.cache/portolan/datasets`.
 ///
 /// # Errors
-/// Where the system names no cache folder.
+/// If the system names no cache folder.
 pub fn default_cache() -> Result<PathBuf> {
-    let cache = dirs::cache_dir()
-        .context("this system has no cache folder for the user; set HOME or XDG_CACHE_HOME")?;
+    let none = "this system has no cache folder for the user; set HOME or XDG_CACHE_HOME";
+    let cache = dirs::cache_dir().ok_or_else(|| Error::Missing(none.to_owned()))?;
     Ok(cache.join("portolan").join("datasets"))
 }
 
-/// The folder with a data set's unpacked files, downloaded first where they are not there yet.
+/// The folder with the unpacked files of a data set. They are downloaded first if they are missing.
 ///
-/// A broken download is continued by the next call; files appear under their name only when complete. An
-/// archive that the user put into `cache` by hand is taken instead of a download.
+/// The next call continues an interrupted download; files get their name only when complete. An archive
+/// that the user put into `cache` by hand is used instead of a download.
 ///
 /// # Errors
-/// With the way to do it by hand where the download fails, and where the archive is not what its checksum says.
-pub(crate) fn fetch(known: &Known, cache: &Path) -> Result<PathBuf> {
+/// If the download fails, with instructions to do it by hand, and if the archive's checksum is wrong.
+pub(crate) fn fetch(known: &KnownDataset, cache: &Path) -> Result<PathBuf> {
     let Some(download) = &known.download else {
-        bail!(
+        return Err(Error::Missing(format!(
             "{} cannot be downloaded by a program. {} ({})",
-            known.title,
-            known.by_hand,
-            known.homepage
-        );
+            known.title, known.by_hand, known.homepage
+        )));
     };
     let folder = cache.join(known.name);
     fs::create_dir_all(cache).with_context(|| format!("cannot create {}", cache.display()))?;
@@ -62,10 +60,15 @@ pub(crate) fn fetch(known: &Known, cache: &Path) -> Result<PathBuf> {
             download.bytes / 1_000_000,
             cache.display()
         );
-        get(download, &part).with_context(|| by_hand(known, download, &archive))?;
+        get(download, &part).map_err(|error| Error::Download {
+            advice: by_hand(known, download, &archive),
+            source: Box::new(error),
+        })?;
         if let Err(error) = verify(download, &part) {
             fs::remove_file(&part)?;
-            return Err(error.context("the download was removed; the next run starts it again"));
+            return Err(error).with_context(|| {
+                "the download was removed; the next run starts it again".to_owned()
+            });
         }
         fs::rename(&part, &archive)?;
     }
@@ -74,10 +77,10 @@ pub(crate) fn fetch(known: &Known, cache: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn by_hand(known: &Known, download: &Download, archive: &Path) -> String {
+fn by_hand(known: &KnownDataset, download: &Archive, archive: &Path) -> String {
     format!(
-        "cannot download {}; run the command again to continue, or get {} by other means, put it at {} and run the \
-         command again, or unpack it anywhere and give that folder with --data",
+        "cannot download {}; run the command again to continue, or get {} by other means, put it at \
+         {} and run the command again, or unpack it anywhere and give that folder with --data",
         known.title,
         download.url,
         archive.display()
@@ -85,7 +88,7 @@ fn by_hand(known: &Known, download: &Download, archive: &Path) -> String {
 }
 
 /// Downloads to `part`, continuing what is there already.
-fn get(download: &Download, part: &Path) -> Result<()> {
+fn get(download: &Archive, part: &Path) -> Result<()> {
     let mut have = part.metadata().map_or(0, |metadata| metadata.len());
     if have >= download.bytes {
         return Ok(()); // The checksum tells whether it is right.
@@ -108,19 +111,25 @@ fn get(download: &Download, part: &Path) -> Result<()> {
                 response.headers().get("Content-Range").and_then(|range| range.to_str().ok());
             ensure!(
                 range.is_some_and(|range| range.starts_with(&format!("bytes {have}-"))),
+                Damaged,
                 "the server sent another part than the one asked for ({range:?})"
             );
         }
         416 => {
             fs::remove_file(part)?;
-            bail!("the server has less than an earlier run downloaded, which was removed");
+            return Err(Error::Damaged(
+                "the server has less than an earlier run downloaded, which was removed".to_owned(),
+            ));
         }
-        status => bail!("the server answered with status {status}"),
+        status => {
+            return Err(Error::Missing(format!("the server answered with status {status}")));
+        }
     }
-    // A page to log in or to apologize is no beginning of the archive.
+    // A login or error page must not be saved as the start of the archive.
     let length = response.body().content_length().unwrap_or(download.bytes - have);
     ensure!(
         have + length == download.bytes,
+        Damaged,
         "the server's file has {} bytes, not {}",
         have + length,
         download.bytes
@@ -128,12 +137,14 @@ fn get(download: &Download, part: &Path) -> Result<()> {
 
     let mut file = OpenOptions::new().create(true).append(true).open(part)?;
     file.set_len(have)?;
-    // One byte more than expected is enough for the checksum to fail on.
+    // One byte more than expected is enough to fail the checksum.
     let mut body = response.body_mut().as_reader().take(download.bytes - have + 1);
-    let copied = io::copy(&mut body, &mut file).context("the connection broke off")?;
+    let copied =
+        io::copy(&mut body, &mut file).with_context(|| "the connection broke off".to_owned())?;
     file.sync_all()?;
     ensure!(
         have + copied >= download.bytes,
+        Damaged,
         "only {} of {} bytes came",
         have + copied,
         download.bytes
@@ -141,7 +152,7 @@ fn get(download: &Download, part: &Path) -> Result<()> {
     Ok(())
 }
 
-fn verify(download: &Download, archive: &Path) -> Result<()> {
+fn verify(download: &Archive, archive: &Path) -> Result<()> {
     let found = sha256_of(archive)?;
     let doubt = if download.checked_against_real_bytes {
         ""
@@ -150,6 +161,7 @@ fn verify(download: &Download, archive: &Path) -> Result<()> {
     };
     ensure!(
         found == download.sha256,
+        Damaged,
         "{} is not the file it should be: its SHA-256 is {found}, and {} says {}{doubt}",
         archive.display(),
         download.sha256_source,
@@ -165,21 +177,27 @@ fn unpack(archive: &Path, folder: &Path) -> Result<()> {
         fs::remove_dir_all(&aside)?;
     }
     let mut unpacked = 0;
-    for entry in Archive::new(GzDecoder::new(File::open(archive)?)).entries()? {
+    for entry in tar::Archive::new(GzDecoder::new(File::open(archive)?)).entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
         ensure!(
             path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)),
+            Damaged,
             "it holds the path {}, which leads out of the folder",
             path.display()
         );
         match entry.header().entry_type() {
             EntryType::Directory | EntryType::XGlobalHeader => continue,
             EntryType::Regular => {}
-            _ => bail!("it holds {}, which is neither a file nor a folder", path.display()),
+            _ => {
+                return Err(Error::Damaged(format!(
+                    "it holds {}, which is neither a file nor a folder",
+                    path.display()
+                )));
+            }
         }
         unpacked += entry.size();
-        ensure!(unpacked <= MAX_UNPACKED, "it unpacks to more than {MAX_UNPACKED} bytes");
+        ensure!(unpacked <= MAX_UNPACKED, Damaged, "it unpacks to more than {MAX_UNPACKED} bytes");
         let path = aside.join(path);
         fs::create_dir_all(path.parent().unwrap_or(&aside))?;
         io::copy(&mut entry, &mut File::create(&path)?)?;

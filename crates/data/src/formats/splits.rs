@@ -1,4 +1,4 @@
-//! The names that splits go by.
+//! The names of splits.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub(crate) fn is_test(name: &str) -> bool {
     is_one_of(&TEST, name)
 }
 
-/// Whether a folder of this name is for validation, which is tested on where there is no better split.
+/// Whether a folder of this name is for validation. It is used for scoring if there is no test split.
 pub(crate) fn is_validation(name: &str) -> bool {
     is_one_of(&VALIDATION, name)
 }
@@ -25,7 +25,8 @@ fn is_one_of(names: &[&str], name: &str) -> bool {
     names.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Which files are for training and which for testing, by their names; those for testing in groups, the better first.
+/// The files for training, and the files for scoring in groups, by their names: test files before
+/// validation files.
 pub(crate) fn of_files(files: &[PathBuf]) -> (Vec<PathBuf>, Vec<Vec<PathBuf>>) {
     let named = |says: fn(&str) -> bool| -> Vec<PathBuf> {
         let is = |file: &&PathBuf| split_of(file).is_some_and(|split| says(&split));

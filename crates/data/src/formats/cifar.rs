@@ -1,19 +1,20 @@
-//! CIFAR-10 and CIFAR-100 in their binary form: records of label bytes and 32×32 pixels, plane after plane.
+//! CIFAR-10 and CIFAR-100 in their binary form: records of label bytes and 32×32 pixels, one plane after
+//! another.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
 use image::{Rgb, RgbImage};
-
 use portolan_shapes::Split;
 
-use crate::source::{Picture, Source};
+use crate::error::{Result, WithContext, ensure};
+use crate::formats::labels::read_class_names;
+use crate::source::{ImageData, Source};
 
 const SIDE: u32 = 32;
 const PLANE: usize = (SIDE * SIDE) as usize;
 
-/// How one of the two data sets lies on disk, as its authors' archive unpacks.
+/// The files of one of the two data sets, as its authors' archive unpacks.
 pub(crate) struct Layout {
     /// Its name in `datasets/`.
     pub(crate) name: &'static str,
@@ -61,24 +62,26 @@ impl Layout {
         })
     }
 
+    /// The files of both splits, for the checksum.
+    pub(crate) fn all_files(&self) -> Vec<PathBuf> {
+        self.train.iter().chain(self.test).map(PathBuf::from).collect()
+    }
+
     /// The files of one split.
-    pub(crate) fn files(&self, split: Split) -> &'static [&'static str] {
+    fn files(&self, split: Split) -> &'static [&'static str] {
         match split {
             Split::Train => self.train,
             Split::Test => self.test,
         }
     }
 
-    /// The class names, one a line of the file that lies beside the data.
+    /// The class names, from the file beside the data.
     pub(crate) fn classes(&self, folder: &Path) -> Result<Vec<String>> {
-        let path = folder.join(self.classes);
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("cannot read the class names in {}", path.display()))?;
-        Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+        read_class_names(&folder.join(self.classes))
     }
 }
 
-/// One split, kept in memory as it is on disk (150 MB for training, 30 MB for testing).
+/// One split, kept in memory as it is stored (150 MB for training, 30 MB for testing).
 pub(crate) struct Cifar {
     files: Vec<(PathBuf, Vec<u8>)>,
     label_bytes: usize,
@@ -99,6 +102,7 @@ impl Cifar {
                 fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
             ensure!(
                 bytes.len().is_multiple_of(source.record()) && !bytes.is_empty(),
+                Damaged,
                 "{} is cut short: its {} bytes are not whole records of {}; get it again",
                 path.display(),
                 bytes.len(),
@@ -110,6 +114,7 @@ impl Cifar {
             let label = source.bytes(index)[source.label_bytes - 1];
             ensure!(
                 usize::from(label) < classes,
+                Damaged,
                 "{} has the label {label}, but there are {classes} classes",
                 source.describe(index)
             );
@@ -146,9 +151,9 @@ impl Source for Cifar {
         self.files.iter().map(|(_, bytes)| bytes.len() / self.record()).sum()
     }
 
-    fn picture(&self, index: usize) -> Result<Picture> {
+    fn image(&self, index: usize) -> Result<ImageData> {
         let planes = &self.bytes(index)[self.label_bytes..];
-        Ok(Picture::Decoded(RgbImage::from_fn(SIDE, SIDE, |x, y| {
+        Ok(ImageData::Decoded(RgbImage::from_fn(SIDE, SIDE, |x, y| {
             let at = (y * SIDE + x) as usize;
             Rgb([planes[at], planes[PLANE + at], planes[2 * PLANE + at]])
         })))
@@ -203,7 +208,7 @@ pub(crate) mod tests {
             let source = Cifar::open(layout, &folder, Split::Train, 10).unwrap();
             assert_eq!(source.len(), train);
             assert_eq!(source.label(train - 1), Some(train as u32 - 1));
-            let image = source.picture(train - 1).unwrap().decode().unwrap();
+            let image = source.image(train - 1).unwrap().decode().unwrap();
             assert_eq!(image.get_pixel(3, 20).0, [23, 103, 183]);
             assert_eq!(Cifar::open(layout, &folder, Split::Test, 10).unwrap().len(), 2);
         }

@@ -1,8 +1,8 @@
-//! What folders of images are read as.
+//! Layouts of folders.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::listing::tests::{folder_with, names};
+use crate::formats::listing::tests::{folder_with, names};
 
 fn read(files: &[&str]) -> Layout {
     Layout::of(folder_with(files).path()).unwrap()
@@ -139,6 +139,6 @@ fn an_empty_folder_says_so_and_what_is_there() {
     let error = Layout::of(folder.path()).err().unwrap().to_string();
     assert!(error.contains("no JPEG, PNG, WebP, BMP, GIF, TIFF or PNM image"), "{error}");
     assert!(error.ends_with("left out: 2 .heic, 1 .txt"), "{error}");
-    let (photographs, notes) = photographs(folder_with(&["a/b.png", "c.txt"]).path()).unwrap();
-    assert_eq!((photographs.len(), notes.as_slice()), (1, &["left out: 1 .txt".to_owned()][..]));
+    let (images, notes) = unlabeled_folder(folder_with(&["a/b.png", "c.txt"]).path()).unwrap();
+    assert_eq!((images.len(), notes.as_slice()), (1, &["left out: 1 .txt".to_owned()][..]));
 }

@@ -1,9 +1,12 @@
 //! What `--data` opens.
 #![allow(clippy::unwrap_used)]
 
-use super::*;
-use crate::{cifar, parquet, stl10, webdataset};
 use image::{Rgb, RgbImage};
+
+use super::*;
+use crate::error::with_causes;
+use crate::formats::{cifar, parquet, stl10, webdataset};
+use crate::source::subset;
 
 fn options() -> Options {
     Options { train: 40, test: 20, ..Options::default() }
@@ -12,7 +15,7 @@ fn options() -> Options {
 fn refusal(data: &str) -> String {
     match open(data, &options()) {
         Ok(_) => panic!("{data} was accepted"),
-        Err(error) => format!("{error:#}"),
+        Err(error) => with_causes(&error),
     }
 }
 
@@ -25,7 +28,7 @@ fn png_at(path: &Path) {
 fn moments(source: &dyn Source, count: usize) -> ([f32; 3], [f32; 3]) {
     let (mut sum, mut square, mut pixels) = ([0_f64; 3], [0_f64; 3], 0.0);
     for index in 0..count {
-        for pixel in source.picture(index).unwrap().decode().unwrap().pixels() {
+        for pixel in source.image(index).unwrap().decode().unwrap().pixels() {
             for channel in 0..3 {
                 let value = f64::from(pixel.0[channel]) / 255.0;
                 sum[channel] += value;
@@ -88,7 +91,7 @@ fn a_folder_without_splits_is_all_training() {
     png_at(&root.path().join("holiday.png"));
     let data = open(root.path().to_str().unwrap(), &options()).unwrap();
     assert!(data.test.is_none() && data.classes.is_empty());
-    assert_eq!(data.train.picture(0).unwrap().decode().unwrap().get_pixel(0, 0).0, [1, 2, 3]);
+    assert_eq!(data.train.image(0).unwrap().decode().unwrap().get_pixel(0, 0).0, [1, 2, 3]);
 }
 
 #[test]
@@ -99,7 +102,7 @@ fn images_beside_class_folders_are_pretrained_on() {
     }
     fs::write(root.path().join("IMG_1.HEIC"), "no image").unwrap();
     let mut data = open(root.path().to_str().unwrap(), &options()).unwrap();
-    let all = data.to_pretrain_on();
+    let all = data.pretraining();
     let labels: Vec<_> = (0..all.len()).map(|i| all.label(i)).collect();
     assert_eq!((labels.as_slice(), data.train.len()), (&[Some(0), Some(1), None][..], 2));
     assert_eq!(data.notes[0], "left out: 1 .heic");
@@ -120,7 +123,7 @@ fn one_image_is_data() {
         let data = open(path.to_str().unwrap(), &options()).unwrap();
         assert_eq!((data.train.len(), data.test.is_none(), data.classes.len()), (1, true, 0));
         assert_eq!(data.train.describe(0), path.display().to_string());
-        assert_eq!(data.train.picture(0).unwrap().decode().unwrap().get_pixel(0, 0).0, [1, 2, 3]);
+        assert_eq!(data.train.image(0).unwrap().decode().unwrap().get_pixel(0, 0).0, [1, 2, 3]);
     }
 }
 
@@ -177,16 +180,16 @@ fn stl10_is_pretrained_on_its_unlabeled_images_too() {
     let mut data = open(root.path().to_str().unwrap(), &options()).unwrap();
     assert_eq!((data.name.as_str(), data.classes[7].as_str()), ("stl10", "monkey"));
     assert_eq!((data.train.len(), data.test.as_ref().unwrap().len()), (4, 2));
-    let all = data.to_pretrain_on();
+    let all = data.pretraining();
     let labels: Vec<_> = (0..all.len()).map(|i| all.label(i)).collect();
     assert_eq!(labels, [Some(0), Some(1), Some(2), Some(3), None, None, None]);
     assert!(
         all.describe(5).starts_with("image 1 of") && all.describe(5).ends_with("unlabeled_X.bin")
     );
     data.limit(5);
-    assert_eq!((data.train.len(), data.to_pretrain_on().len()), (4, 5));
+    assert_eq!((data.train.len(), data.pretraining().len()), (4, 5));
     data.limit(2);
-    assert_eq!((data.train.len(), data.to_pretrain_on().len()), (2, 2));
+    assert_eq!((data.train.len(), data.pretraining().len()), (2, 2));
 }
 
 #[test]

@@ -1,12 +1,16 @@
-//! What is known of public data sets: the files in the workspace's `datasets/`, compiled in.
+//! The known public data sets: the files in the workspace's `datasets/`, compiled in.
 
-use anyhow::{Context, Result};
+pub(crate) mod download;
+pub(crate) mod fingerprint;
+
 use serde::Deserialize;
+
+use crate::error::{Error, Result};
 
 /// One file of `datasets/`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Known {
+pub struct KnownDataset {
     /// Its name on the command line (the file's name).
     #[serde(skip)]
     pub name: &'static str,
@@ -16,18 +20,18 @@ pub struct Known {
     pub homepage: String,
     /// What to cite.
     pub source: String,
-    /// How a person gets it.
+    /// How to get it by hand.
     pub by_hand: String,
     /// Images for training.
     pub train: usize,
     /// Images for testing.
     pub test: usize,
-    /// Class names in the order of their labels; empty where they are too many to list.
+    /// Class names in the order of their labels; empty if there are too many to list.
     pub classes: Vec<String>,
     /// Of the training images.
     pub normalization: Normalization,
-    /// Absent where it cannot be downloaded without a person.
-    pub download: Option<Download>,
+    /// Absent if a program cannot download it.
+    pub download: Option<Archive>,
 }
 
 /// Mean and standard deviation of each channel, of pixel values in [0, 1].
@@ -38,14 +42,14 @@ pub struct Normalization {
     pub mean: [f32; 3],
     /// Red, green, blue.
     pub std: [f32; 3],
-    /// Who says so.
+    /// Who published these values.
     pub source: String,
 }
 
 /// An archive (`.tar.gz`) to fetch.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Download {
+pub struct Archive {
     /// Its address; the last part is the archive's file name.
     pub url: String,
     /// Its length.
@@ -58,7 +62,7 @@ pub struct Download {
     pub checked_against_real_bytes: bool,
 }
 
-// The folder lies at the top of the workspace, where users look for it.
+// `datasets` is a link to the folder at the top of the workspace, where users look for it.
 const FILES: [(&str, &str); 4] = [
     ("cifar10", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/cifar10.toml"))),
     ("cifar100", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/cifar100.toml"))),
@@ -66,37 +70,40 @@ const FILES: [(&str, &str); 4] = [
     ("stl10", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/stl10.toml"))),
 ];
 
-/// The names that [`known`] takes.
+/// The names of all known data sets.
 pub fn names() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, _)| *name)
 }
 
-/// What is known of the data set with this name; `None` for any other name.
+/// The data set of this name, if it is known.
 ///
 /// # Errors
-/// Where the file in `datasets/` is not as it should be.
-pub fn known(name: &str) -> Result<Option<Known>> {
+/// If its file in `datasets/` is not valid.
+pub fn find(name: &str) -> Result<Option<KnownDataset>> {
     let Some(&(name, text)) = FILES.iter().find(|(file, _)| *file == name) else { return Ok(None) };
-    let known =
-        toml::from_str(text).with_context(|| format!("datasets/{name}.toml is not valid"))?;
-    Ok(Some(Known { name, ..known }))
+    let known: KnownDataset =
+        toml::from_str(text).map_err(|source| Error::Catalog { name, source })?;
+    Ok(Some(KnownDataset { name, ..known }))
 }
 
-/// The normalization for data with these classes: that of the known data set with the same class names
-/// (it is that data set in another container), otherwise ImageNet's.
+/// The data set of this name, which has to be known.
+pub(crate) fn get(name: &str) -> Result<KnownDataset> {
+    find(name)?.ok_or_else(|| Error::Missing(format!("datasets/{name}.toml is missing")))
+}
+
+/// The normalization for data with these classes: that of the known data set with the same class
+/// names, since it is that data set in another format; otherwise ImageNet's.
 ///
 /// # Errors
-/// As [`known`].
+/// As [`find`].
 pub fn normalization_for(classes: &[String]) -> Result<Normalization> {
     for name in names() {
-        if let Some(known) = known(name)?
-            && !classes.is_empty()
-            && known.classes == classes
-        {
+        let known = get(name)?;
+        if !classes.is_empty() && known.classes == classes {
             return Ok(known.normalization);
         }
     }
-    Ok(known("imagenet")?.context("datasets/imagenet.toml is missing")?.normalization)
+    Ok(get("imagenet")?.normalization)
 }
 
 #[cfg(test)]
@@ -107,7 +114,7 @@ mod tests {
     #[test]
     fn every_file_is_valid_and_sensible() {
         for name in names() {
-            let known = known(name).unwrap().unwrap();
+            let known = get(name).unwrap();
             assert_eq!(known.name, name);
             for (mean, std) in known.normalization.mean.into_iter().zip(known.normalization.std) {
                 assert!((0.3..0.6).contains(&mean) && (0.1..0.4).contains(&std), "{name}");
@@ -120,15 +127,15 @@ mod tests {
                 assert!(download.sha256.len() == 64 && download.url.ends_with(".tar.gz"), "{name}");
             }
         }
-        assert_eq!(known("cifar100").unwrap().unwrap().classes.len(), 100);
-        assert!(known("cifar11").unwrap().is_none());
+        assert_eq!(get("cifar100").unwrap().classes.len(), 100);
+        assert!(find("cifar11").unwrap().is_none());
     }
 
     #[test]
     fn normalization_goes_by_class_names() {
-        let cifar = known("cifar10").unwrap().unwrap();
+        let cifar = get("cifar10").unwrap();
         assert_eq!(normalization_for(&cifar.classes).unwrap().mean, cifar.normalization.mean);
-        let imagenet = known("imagenet").unwrap().unwrap();
+        let imagenet = get("imagenet").unwrap();
         for classes in [vec![], vec!["airplane".to_owned()]] {
             assert_eq!(normalization_for(&classes).unwrap().mean, imagenet.normalization.mean);
         }

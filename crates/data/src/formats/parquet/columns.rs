@@ -1,10 +1,9 @@
-//! The columns of a Parquet file: which of them hold images and labels, and what is in them.
+//! The columns of a Parquet file that hold images and labels, and their values.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use anyhow::{Result, anyhow, bail, ensure};
 use parquet::basic::Type;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::DataType;
@@ -13,14 +12,15 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 use serde_json::Value;
 
-use crate::source::MAX_LABEL;
+use crate::error::{Error, Result, ensure};
+use crate::formats::labels::MAX_LABEL;
 
-/// The crate that reads Parquet panics on some damaged files (fuzzing found three ways), where others give an error: both are one here.
+/// Turns panics into errors: the `parquet` crate panics on some damaged files. Fuzzing found three ways.
 pub(super) fn no_panic<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(anyhow!("the file is damaged: {}", text.unwrap_or_default()))
+        Err(Error::Damaged(format!("the file is damaged: {}", text.unwrap_or_default())))
     })
 }
 
@@ -28,7 +28,13 @@ pub(super) fn open(file: &Path) -> Result<SerializedFileReader<File>> {
     Ok(SerializedFileReader::new(File::open(file)?)?)
 }
 
-/// The first leaf column with one of these paths and a fitting type.
+/// The number of rows in a row group.
+pub(super) fn row_count(metadata: &ParquetMetaData, group: usize) -> Result<usize> {
+    let rows = metadata.row_group(group).num_rows();
+    usize::try_from(rows).map_err(|_| Error::Damaged(format!("it announces {rows} rows")))
+}
+
+/// The first leaf column with one of these paths and types.
 pub(super) fn leaf(schema: &SchemaDescriptor, paths: &[&str], types: &[Type]) -> Option<usize> {
     paths.iter().find_map(|path| {
         (0..schema.num_columns()).find(|&i| {
@@ -38,7 +44,7 @@ pub(super) fn leaf(schema: &SchemaDescriptor, paths: &[&str], types: &[Type]) ->
     })
 }
 
-/// Hugging Face marks rows without a label (unpublished test labels) with -1.
+/// The labels of a row group. Hugging Face marks rows without one (unpublished test labels) with -1.
 pub(super) fn labels(
     reader: &SerializedFileReader<File>,
     group: usize,
@@ -55,18 +61,17 @@ pub(super) fn labels(
                 .map(|number| number.map(i64::from))
                 .collect()
         }
-        _ => bail!("the label column does not hold whole numbers"),
+        _ => {
+            let message = "the label column does not hold whole numbers";
+            return Err(Error::Unsupported(message.to_owned()));
+        }
     };
-    numbers
-        .into_iter()
-        .map(|number| match number {
-            Some(label) if label > i64::from(MAX_LABEL) => {
-                bail!("the label {label} is too large (at most {MAX_LABEL})")
-            }
-            Some(label) if label >= 0 => Ok(Some(u32::try_from(label)?)),
-            _ => Ok(None),
-        })
-        .collect()
+    let label = |number: i64| match u32::try_from(number) {
+        Ok(label) if label <= MAX_LABEL => Ok(Some(label)),
+        Err(_) if number < 0 => Ok(None),
+        _ => Err(Error::Damaged(format!("the label {number} is too large (at most {MAX_LABEL})"))),
+    };
+    numbers.into_iter().map(|number| number.map_or(Ok(None), label)).collect()
 }
 
 /// All `rows` values of one column of one row group, `None` for nulls at any level.
@@ -77,14 +82,19 @@ pub(super) fn values<T: DataType>(
     column: usize,
 ) -> Result<Vec<Option<T::T>>> {
     let column = metadata.file_metadata().schema_descr().column(column);
-    ensure!(column.max_rep_level() == 0, "the column {} holds lists", column.path());
+    ensure!(column.max_rep_level() == 0, Unsupported, "the column {} holds lists", column.path());
     let present = column.max_def_level();
     let (mut found, mut levels) = (Vec::new(), Vec::new());
     let mut read = 0;
     while read < rows {
         let (records, ..) =
             reader.read_records(rows - read, Some(&mut levels), None, &mut found)?;
-        ensure!(records > 0, "the column {} ends after {read} of {rows} rows", column.path());
+        ensure!(
+            records > 0,
+            Damaged,
+            "the column {} ends after {read} of {rows} rows",
+            column.path()
+        );
         read += records;
     }
     if present == 0 {
@@ -94,7 +104,8 @@ pub(super) fn values<T: DataType>(
     Ok(levels.into_iter().map(|level| if level == present { found.next() } else { None }).collect())
 }
 
-/// The names of a `ClassLabel` feature in the metadata that Hugging Face's `datasets` writes; empty without.
+/// The names of a `ClassLabel` feature in the metadata that Hugging Face's `datasets` writes; empty if
+/// there are none.
 pub(super) fn class_names(metadata: &ParquetMetaData, feature: &str) -> Vec<String> {
     let entries = metadata.file_metadata().key_value_metadata();
     let json = entries

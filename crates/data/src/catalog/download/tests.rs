@@ -1,15 +1,17 @@
 //! Against a server on the loopback interface that serves a small archive, well or badly.
 #![allow(clippy::unwrap_used)]
 
-use super::*;
-use crate::fingerprint::hex;
-use crate::registry::known;
 use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use tempfile::TempDir;
+
+use super::*;
+use crate::catalog::fingerprint::hex;
+use crate::catalog::get;
+use crate::error::with_causes;
 
 /// How the server answers, given the archive and the first byte asked for.
 type Answer = fn(&[u8], Option<usize>) -> Vec<u8>;
@@ -85,10 +87,10 @@ fn toy() -> Vec<u8> {
     archive_with("inner/data.bin", EntryType::Regular)
 }
 
-fn described(archive: &[u8], url: &str) -> Known {
-    let mut toy = known("cifar10").unwrap().unwrap();
+fn described(archive: &[u8], url: &str) -> KnownDataset {
+    let mut toy = get("cifar10").unwrap();
     toy.name = "toy";
-    toy.download = Some(Download {
+    toy.download = Some(Archive {
         url: url.to_owned(),
         bytes: archive.len() as u64,
         sha256: hex(&Sha256::digest(archive)),
@@ -106,8 +108,8 @@ fn assert_unpacked(cache: &TempDir) {
     assert_eq!(names.len(), 2, "the folder and the lock are all that stays: {names:?}");
 }
 
-fn fails(known: &Known, cache: &TempDir) -> String {
-    format!("{:#}", fetch(known, cache.path()).unwrap_err())
+fn fails(known: &KnownDataset, cache: &TempDir) -> String {
+    with_causes(&fetch(known, cache.path()).unwrap_err())
 }
 
 #[test]

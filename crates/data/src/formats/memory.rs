@@ -1,56 +1,55 @@
-//! A source decoded once and kept, for data sets that are small enough.
+//! A source that is decoded once and kept in memory, for small data sets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Result, anyhow};
 use image::RgbImage;
 use rayon::prelude::*;
 
-use crate::source::{Picture, Source};
+use crate::error::{Error, Result};
+use crate::source::{ImageData, Source};
 
-/// How many items are looked at to guess the size of all.
+/// How many items are decoded to estimate the size of all.
 const SAMPLE: usize = 16;
 
-/// `source` with every picture decoded and kept, or `source` itself where that takes more than
-/// `limit_bytes` (judged by some of the items first, and by all while they are decoded).
+/// `source` with every image decoded and kept, or `source` itself if that takes more than `limit_bytes`.
+/// The size is estimated from a few items first, and counted while all are decoded.
 ///
-/// An item that cannot be read or decoded stays one: its error comes whenever it is asked for.
+/// An item that cannot be read or decoded returns its error each time it is asked for.
 pub fn in_memory(source: Arc<dyn Source>, limit_bytes: u64) -> Arc<dyn Source> {
     if estimate(&*source) > limit_bytes {
         return source;
     }
     let total = AtomicU64::new(0);
-    let pictures: Option<Vec<_>> = (0..source.len())
+    let images: Option<Vec<_>> = (0..source.len())
         .into_par_iter()
         .map(|index| {
-            let picture = source.picture(index).and_then(Picture::decode);
-            let bytes = picture.as_ref().map_or(0, size_of);
+            let image = source.image(index).and_then(ImageData::decode);
+            let bytes = image.as_ref().map_or(0, size_of);
             let so_far = total.fetch_add(bytes, Ordering::Relaxed) + bytes;
-            // One sentence is kept of an error: it cannot be cloned.
-            (so_far <= limit_bytes).then(|| picture.map_err(|error| format!("{error:#}")))
+            (so_far <= limit_bytes).then(|| image.map_err(Arc::new))
         })
         .collect();
-    match pictures {
-        Some(pictures) => Arc::new(InMemory { source, pictures }),
+    match images {
+        Some(images) => Arc::new(InMemory { source, images }),
         None => source,
     }
 }
 
 struct InMemory {
     source: Arc<dyn Source>,
-    pictures: Vec<Result<RgbImage, String>>,
+    images: Vec<Result<RgbImage, Arc<Error>>>,
 }
 
 impl Source for InMemory {
     fn len(&self) -> usize {
-        self.pictures.len()
+        self.images.len()
     }
 
-    fn picture(&self, index: usize) -> Result<Picture> {
-        match &self.pictures[index] {
-            Ok(image) => Ok(Picture::Decoded(image.clone())),
-            Err(error) => Err(anyhow!("{error}")),
+    fn image(&self, index: usize) -> Result<ImageData> {
+        match &self.images[index] {
+            Ok(image) => Ok(ImageData::Decoded(image.clone())),
+            Err(error) => Err(Error::Shared(Arc::clone(error))),
         }
     }
 
@@ -63,11 +62,11 @@ impl Source for InMemory {
     }
 }
 
-/// About how many bytes the decoded pictures take, from items spread evenly over the source.
+/// About how many bytes the decoded images take, from items spread evenly over the source.
 fn estimate(source: &dyn Source) -> u64 {
     let sample = source.len().min(SAMPLE);
     let bytes: u64 = (0..sample)
-        .filter_map(|i| source.picture(i * source.len() / sample).and_then(Picture::decode).ok())
+        .filter_map(|i| source.image(i * source.len() / sample).and_then(ImageData::decode).ok())
         .map(|image| size_of(&image))
         .sum();
     bytes * source.len() as u64 / sample.max(1) as u64
@@ -80,22 +79,23 @@ fn size_of(image: &RgbImage) -> u64 {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use std::sync::atomic::AtomicUsize;
 
-    /// 20 pictures of 12 bytes each; item 3 is no image. Counts how often pictures are asked for.
+    use super::*;
+
+    /// 20 images of 12 bytes each; item 3 is no image. Counts how often images are asked for.
     struct Counting(AtomicUsize);
 
     impl Source for Counting {
         fn len(&self) -> usize {
             20
         }
-        fn picture(&self, index: usize) -> Result<Picture> {
+        fn image(&self, index: usize) -> Result<ImageData> {
             self.0.fetch_add(1, Ordering::Relaxed);
             if index == 3 {
-                return Ok(Picture::Encoded(b"no image".to_vec()));
+                return Ok(ImageData::Encoded(b"no image".to_vec()));
             }
-            Ok(Picture::Decoded(RgbImage::from_pixel(2, 2, image::Rgb([index as u8; 3]))))
+            Ok(ImageData::Decoded(RgbImage::from_pixel(2, 2, image::Rgb([index as u8; 3]))))
         }
         fn label(&self, index: usize) -> Option<u32> {
             Some(index as u32)
@@ -112,12 +112,12 @@ mod tests {
         let asked = counting.0.load(Ordering::Relaxed);
         for _ in 0..3 {
             for index in (0..20).filter(|&i| i != 3) {
-                let image = kept.picture(index).unwrap().decode().unwrap();
+                let image = kept.image(index).unwrap().decode().unwrap();
                 assert_eq!(image.get_pixel(1, 1).0, [index as u8; 3]);
             }
         }
         assert_eq!(counting.0.load(Ordering::Relaxed), asked);
-        assert!(kept.picture(3).unwrap_err().to_string().contains("not a JPEG"));
+        assert!(kept.image(3).unwrap_err().to_string().contains("not a JPEG"));
         assert_eq!(
             (kept.len(), kept.label(7), kept.describe(7)),
             (20, Some(7), "item 7".to_owned())
@@ -131,7 +131,7 @@ mod tests {
             let counting = Arc::new(Counting(AtomicUsize::new(0)));
             let same = in_memory(counting.clone(), limit);
             let before = counting.0.load(Ordering::Relaxed);
-            same.picture(0).unwrap();
+            same.image(0).unwrap();
             assert_eq!(counting.0.load(Ordering::Relaxed), before + 1);
         }
     }

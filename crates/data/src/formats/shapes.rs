@@ -1,17 +1,17 @@
-//! The built-in `shapes` as a source.
+//! The built-in `shapes`.
 
-use anyhow::Result;
 use portolan_shapes::{Shapes, VERSION};
 
-use crate::source::{Picture, Source};
+use crate::error::Result;
+use crate::source::{ImageData, Source};
 
 impl Source for Shapes {
     fn len(&self) -> usize {
         Shapes::len(self)
     }
 
-    fn picture(&self, index: usize) -> Result<Picture> {
-        Ok(Picture::Decoded(self.render(index).image))
+    fn image(&self, index: usize) -> Result<ImageData> {
+        Ok(ImageData::Decoded(self.render(index).image))
     }
 
     fn label(&self, index: usize) -> Option<u32> {

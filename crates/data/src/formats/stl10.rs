@@ -1,13 +1,15 @@
-//! STL-10 in its binary form: pixels of 96×96 in one file, plane after plane and column after column, labels in another.
+//! STL-10 in its binary form: 96×96 pixels in one file, plane by plane and column by column, and labels
+//! in another.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
 use image::{Rgb, RgbImage};
 
-use crate::source::{Picture, Source};
+use crate::error::{Error, Result, WithContext, ensure};
+use crate::formats::labels::read_class_names;
+use crate::source::{ImageData, Source};
 
 /// As its authors' archive unpacks.
 const FOLDER: &str = "stl10_binary";
@@ -20,22 +22,19 @@ const IMAGE: usize = 3 * PLANE;
 pub(crate) const FILES: [&str; 5] =
     ["train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "unlabeled_X.bin"];
 
-/// Where the files are: in `root`, or in the archive's folder below it.
+/// The folder with the files: `root`, or the archive's folder below it.
 pub(crate) fn find(root: &Path) -> Option<PathBuf> {
     [root.to_owned(), root.join(FOLDER)]
         .into_iter()
         .find(|folder| folder.join("train_X.bin").is_file())
 }
 
-/// The class names, one a line of the file that lies beside the data.
+/// The class names, from the file beside the data.
 pub(crate) fn classes(folder: &Path) -> Result<Vec<String>> {
-    let path = folder.join(CLASSES);
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("cannot read the class names in {}", path.display()))?;
-    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    read_class_names(&folder.join(CLASSES))
 }
 
-/// The images of one of its files: 3 GB in all, read when they are asked for.
+/// The images of one file. They are read on request, since all files have 3 GB.
 pub(crate) struct Stl10 {
     pixels: PathBuf,
     images: usize,
@@ -51,6 +50,7 @@ impl Stl10 {
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         ensure!(
             bytes.len() == source.images,
+            Damaged,
             "{} has {} labels for {} images; get it again",
             path.display(),
             bytes.len(),
@@ -58,7 +58,10 @@ impl Stl10 {
         );
         let wrong = bytes.iter().find(|&&label| !(1..=classes).contains(&usize::from(label)));
         if let Some(wrong) = wrong {
-            anyhow::bail!("{} has the label {wrong}, not 1 to {classes}", path.display());
+            return Err(Error::Damaged(format!(
+                "{} has the label {wrong}, not 1 to {classes}",
+                path.display()
+            )));
         }
         Ok(Self { labels: bytes.iter().map(|&label| u32::from(label) - 1).collect(), ..source })
     }
@@ -71,6 +74,7 @@ impl Stl10 {
                 as usize;
         ensure!(
             bytes.is_multiple_of(IMAGE) && bytes > 0,
+            Damaged,
             "{} is cut short: its {bytes} bytes are not whole images of {IMAGE}; get it again",
             pixels.display()
         );
@@ -83,16 +87,16 @@ impl Source for Stl10 {
         self.images
     }
 
-    fn picture(&self, index: usize) -> Result<Picture> {
+    fn image(&self, index: usize) -> Result<ImageData> {
         let mut planes = vec![0; IMAGE];
-        // Opened anew: threads would disturb each other's position in one open file.
+        // Opened for each read: threads would disturb each other's position in a shared file.
         let mut read = || -> std::io::Result<()> {
             let mut file = File::open(&self.pixels)?;
             file.seek(SeekFrom::Start((index * IMAGE) as u64))?;
             file.read_exact(&mut planes)
         };
         read().with_context(|| format!("cannot read {}", self.describe(index)))?;
-        Ok(Picture::Decoded(RgbImage::from_fn(SIDE, SIDE, |x, y| {
+        Ok(ImageData::Decoded(RgbImage::from_fn(SIDE, SIDE, |x, y| {
             let at = (x * SIDE + y) as usize;
             Rgb([planes[at], planes[PLANE + at], planes[2 * PLANE + at]])
         })))
@@ -138,6 +142,7 @@ fn image_of(number: usize) -> Vec<u8> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::error::with_causes;
 
     #[test]
     fn pixels_lie_column_after_column_and_labels_begin_with_one() {
@@ -145,7 +150,7 @@ mod tests {
         write(folder.path(), 12, 3, 4);
         let train = Stl10::labeled(folder.path(), "train", 10).unwrap();
         assert_eq!((train.len(), train.label(0), train.label(11)), (12, Some(0), Some(1)));
-        let image = train.picture(11).unwrap().decode().unwrap();
+        let image = train.image(11).unwrap().decode().unwrap();
         assert_eq!(image.get_pixel(0, 5).0, [200, 0, 0]);
         assert_eq!(image.get_pixel(7, 1).0, [0, 100, 0]);
         assert_eq!(image.get_pixel(95, 95).0, [0, 0, 11]);
@@ -158,7 +163,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let refusal = || {
             let opened = Stl10::labeled(folder.path(), "train", 10);
-            format!("{:#}", opened.err().expect("it was accepted"))
+            with_causes(&opened.err().expect("it was accepted"))
         };
         write(folder.path(), 3, 1, 1);
         fs::write(folder.path().join("train_y.bin"), [1, 2, 11]).unwrap();

@@ -1,21 +1,21 @@
-//! One checksum for what a data set consists of, so that figures are compared on the same data only.
+//! One checksum for all files of a data set, so that figures are compared on the same data only.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-/// Up to this many bytes, contents are read in full (some seconds); beyond, names and sizes stand for them.
+/// Up to this many bytes, contents are read in full, which takes some seconds. Above, names and sizes
+/// stand for them.
 const READ_IN_FULL: u64 = 2 << 30;
 
 /// The checksum of `files`, given relative to `root`.
 ///
-/// It is the SHA-256 of the listing that `sha256sum` prints for the files, sorted by path (`<sha256>  <path>`
-/// a line); a file that cannot be read has `unreadable` there. Above 2 GiB in all, the lines hold the sizes in
-/// bytes instead (`<size>  <path>`), and the result says so: `sizes:<sha256>`.
+/// It is the SHA-256 of the listing that `sha256sum` prints for the files, sorted by path (a line
+/// `<sha256>  <path>` each); a file that cannot be read has `unreadable` there. Above 2 GiB in all, the
+/// lines hold sizes in bytes instead (`<size>  <path>`), and the result starts with `sizes:`.
 pub(crate) fn fingerprint(root: &Path, files: &[PathBuf]) -> String {
     let sizes: Vec<u64> =
         files.iter().map(|file| root.join(file).metadata().map_or(0, |m| m.len())).collect();
@@ -42,7 +42,7 @@ fn path_in(line: &str) -> &str {
 }
 
 /// The SHA-256 of a file's content, in hexadecimal.
-pub(crate) fn sha256_of(path: &Path) -> Result<String> {
+pub(crate) fn sha256_of(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut digest = Sha256::new();
     let mut buffer = vec![0; 1 << 16];

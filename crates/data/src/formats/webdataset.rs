@@ -1,7 +1,8 @@
-//! Images in tar files, as WebDataset lays them out: members `KEY.jpg` and `KEY.cls` beside each other, thousands to a shard.
+//! Images in tar files, in the layout of WebDataset: members `KEY.jpg` and `KEY.cls` beside each other,
+//! thousands in a shard.
 //!
-//! The headers of all shards are read once, which says where every picture lies; a picture is then read from its place.
-//! That a shard is best read from front to back is what [`Source::shards`] tells the loader.
+//! The headers of all shards are read once to find the position of each image, from which it is then
+//! read. [`Source::shards`] tells the loader to read a shard from front to back.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,22 +10,23 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 use tar::{Archive, EntryType};
 
-use crate::listing::EXTENSIONS;
-use crate::source::{MAX_LABEL, Picture, Source};
+use crate::error::{Error, Result, WithContext, ensure};
+use crate::formats::labels::{MAX_LABEL, count_classes, numbered_classes};
+use crate::formats::listing::EXTENSIONS;
+use crate::source::{ImageData, Source};
 
-/// Holds the label as a number in text.
+/// The extension of a member that holds the label, a number as text.
 const LABEL: &str = "cls";
-/// A label's file has a few digits.
+/// The greatest size of such a member.
 const LABEL_BYTES: u64 = 32;
 
-/// One split: all pictures of one or several shards.
+/// One split: all images of one or several shards.
 pub(crate) struct WebDataset {
     shards: Vec<Shard>,
-    /// The number of each shard's first picture in the split.
+    /// The number of each shard's first image in the split.
     first: Vec<usize>,
     classes: Vec<String>,
 }
@@ -34,16 +36,16 @@ struct Shard {
     members: Vec<Member>,
 }
 
-/// A picture in a shard.
+/// An image in a shard.
 struct Member {
     key: String,
-    /// Where its bytes are.
+    /// The position of its bytes.
     bytes: Range<u64>,
     label: Option<u32>,
 }
 
 impl WebDataset {
-    /// Reads the headers and labels of the shards of one split. Labels' numbers name the classes.
+    /// Reads the headers and labels of the shards of one split. Numbers name the classes.
     pub(crate) fn open(files: &[PathBuf]) -> Result<Self> {
         let shards: Vec<Shard> = files
             .par_iter()
@@ -61,25 +63,26 @@ impl WebDataset {
         }
         ensure!(
             images > 0,
+            Missing,
             "{} holds no image (a member KEY.jpg, .png, .webp, .tif or the like)",
             files[0].display()
         );
         let labels = || shards.iter().flat_map(|shard| &shard.members).map(|member| member.label);
-        let count = labels().flatten().max().map_or(0, |last| last + 1);
+        let count = count_classes(labels());
         ensure!(
             count == 0 || labels().all(|label| label.is_some()),
+            Damaged,
             "some of the images in {} have a label (KEY.cls) and others none",
             files[0].display()
         );
-        let classes = (0..count).map(|label| label.to_string()).collect();
-        Ok(Self { shards, first, classes })
+        Ok(Self { shards, first, classes: numbered_classes(count) })
     }
 
     pub(crate) fn classes(&self) -> &[String] {
         &self.classes
     }
 
-    /// The shard of an item, and the item in there.
+    /// The shard of an item, and its member.
     fn locate(&self, index: usize) -> (&Shard, &Member) {
         let shard = self.first.partition_point(|&first| first <= index) - 1;
         (&self.shards[shard], &self.shards[shard].members[index - self.first[shard]])
@@ -91,9 +94,9 @@ impl Source for WebDataset {
         self.shards.iter().map(|shard| shard.members.len()).sum()
     }
 
-    fn picture(&self, index: usize) -> Result<Picture> {
+    fn image(&self, index: usize) -> Result<ImageData> {
         let (shard, member) = self.locate(index);
-        // Opened anew: threads would disturb each other's position in one open file.
+        // Opened for each read: threads would disturb each other's position in a shared file.
         let read = || -> std::io::Result<Vec<u8>> {
             let mut file = File::open(&shard.path)?;
             file.seek(SeekFrom::Start(member.bytes.start))?;
@@ -101,9 +104,8 @@ impl Source for WebDataset {
             file.read_exact(&mut bytes)?;
             Ok(bytes)
         };
-        Ok(Picture::Encoded(
-            read().with_context(|| format!("cannot read {}", self.describe(index)))?,
-        ))
+        let bytes = read().with_context(|| format!("cannot read {}", self.describe(index)))?;
+        Ok(ImageData::Encoded(bytes))
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -121,7 +123,7 @@ impl Source for WebDataset {
     }
 }
 
-/// The pictures of a shard, in the order in which they lie. A key's members are neighbors, mostly; they need not be here.
+/// The images of a shard, in their order in the file. The members of a key need not be neighbors.
 fn read_headers(path: &Path) -> Result<Vec<Member>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -129,12 +131,14 @@ fn read_headers(path: &Path) -> Result<Vec<Member>> {
     let mut labels = BTreeMap::new();
     let mut archive = Archive::new(BufReader::new(file));
     for entry in archive.entries_with_seek()? {
-        let mut entry = entry.context("it is cut short or no tar file")?;
+        let mut entry = entry.with_context(|| "it is cut short or no tar file".to_owned())?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let start = entry.raw_file_position();
-        // Checked of every member, and before anything is reserved for it: the reader passes over what is not there.
-        let end = start.checked_add(entry.size()).filter(|&end| end <= length);
-        let Some(end) = end else { bail!("it is cut short: {name} ends beyond it") };
+        // Checked for each member, since the reader skips missing bytes without an error.
+        let end = start
+            .checked_add(entry.size())
+            .filter(|&end| end <= length)
+            .ok_or_else(|| Error::Damaged(format!("it is cut short: {name} ends beyond it")))?;
         if entry.header().entry_type() != EntryType::Regular {
             continue;
         }
@@ -142,12 +146,18 @@ fn read_headers(path: &Path) -> Result<Vec<Member>> {
         if EXTENSIONS.contains(&extension.to_lowercase().as_str()) {
             members.push(Member { key: key.to_owned(), bytes: start..end, label: None });
         } else if extension == LABEL {
-            ensure!(entry.size() <= LABEL_BYTES, "{name} is longer than the number of a class");
+            ensure!(
+                entry.size() <= LABEL_BYTES,
+                Damaged,
+                "{name} is longer than the number of a class"
+            );
             let mut text = String::new();
             entry.read_to_string(&mut text).with_context(|| format!("{name} is no text"))?;
             let label = text.trim().parse::<u32>().ok().filter(|&label| label <= MAX_LABEL);
-            let label = label.with_context(|| {
-                format!("{name} holds {text:?}, not the number of a class (0 to {MAX_LABEL})")
+            let label = label.ok_or_else(|| {
+                Error::Damaged(format!(
+                    "{name} holds {text:?}, not the number of a class (0 to {MAX_LABEL})"
+                ))
             })?;
             labels.insert(key.to_owned(), label);
         }
@@ -158,8 +168,8 @@ fn read_headers(path: &Path) -> Result<Vec<Member>> {
     Ok(members)
 }
 
-/// Key and extension: what is before and after the first dot of the last part, as WebDataset splits. `None` for hidden files and those
-/// without an extension.
+/// Key and extension, split at the first dot of the file name as WebDataset does. `None` for hidden files
+/// and those without an extension.
 fn split(name: &str) -> Option<(&str, &str)> {
     let base = name.rfind('/').map_or(0, |slash| slash + 1);
     let dot = base + name[base..].find('.')?;
@@ -170,6 +180,7 @@ fn split(name: &str) -> Option<(&str, &str)> {
 #[allow(clippy::unwrap_used)]
 pub(crate) mod tests {
     use super::*;
+    use crate::error::with_causes;
     use tar::{Builder, Header};
 
     /// Writes a shard of these members.
@@ -185,14 +196,14 @@ pub(crate) mod tests {
     }
 
     fn bytes(source: &WebDataset, index: usize) -> Vec<u8> {
-        match source.picture(index).unwrap() {
-            Picture::Encoded(bytes) => bytes,
-            Picture::Decoded(_) => panic!("a shard holds encoded images"),
+        match source.image(index).unwrap() {
+            ImageData::Encoded(bytes) => bytes,
+            ImageData::Decoded(_) => panic!("a shard holds encoded images"),
         }
     }
 
     #[test]
-    fn pictures_and_labels_are_matched_by_key() {
+    fn images_and_labels_are_matched_by_key() {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (folder.path().join("a-0.tar"), folder.path().join("a-1.tar"));
         write(
@@ -201,7 +212,7 @@ pub(crate) mod tests {
                 ("x/000.jpg", b"first"),
                 ("x/000.cls", b"7\n"),
                 ("x/000.json", b"{}"),
-                ("x/001.cls", b"2"), // before its picture
+                ("x/001.cls", b"2"), // before its image
                 ("x/001.seg.png", b"a mask"),
                 ("x/001.JPG", b"the second"),
                 ("x/.hidden.jpg", b""),
@@ -235,7 +246,7 @@ pub(crate) mod tests {
         let path = folder.path().join("a.tar");
         let refusal = || {
             let opened = WebDataset::open(std::slice::from_ref(&path));
-            format!("{:#}", opened.err().expect("it was accepted"))
+            with_causes(&opened.err().expect("it was accepted"))
         };
         write(&path, &[("1.jpg", &[7; 2000]), ("2.jpg", &[7; 2000])]);
         let whole = std::fs::read(&path).unwrap();

@@ -6,47 +6,50 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use image::ImageFormat;
 use rayon::prelude::*;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::decode::format_of;
+use crate::error::{Error, Result, WithContext};
 
-/// Files with these extensions are images without a look inside: a look at each of ImageNet's would take minutes.
+/// Files with these extensions count as images without being read: reading the start of each of
+/// ImageNet's would take minutes.
 pub(crate) const EXTENSIONS: [&str; 15] = [
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm",
     "pnm", "pam",
 ];
 
-/// Files that Windows puts into every folder of pictures.
-const OF_THE_SYSTEM: [&str; 2] = ["thumbs.db", "desktop.ini"];
+/// Files that Windows puts into every folder of images.
+const SYSTEM_FILES: [&str; 2] = ["thumbs.db", "desktop.ini"];
 
 /// The files below a folder.
 pub(crate) struct Listing {
-    /// The images, relative to the folder, in torchvision's `ImageFolder` order: by folder, then by file name.
+    /// The images, relative to the folder, in the order of torchvision's `ImageFolder`: by folder, then by
+    /// file name.
     pub(crate) images: Vec<PathBuf>,
-    /// What is no image, as `left out: 3 .heic, 1 .txt`, and links that lead nowhere.
+    /// Files that are no images, as `left out: 3 .heic, 1 .txt`, and broken links.
     pub(crate) notes: Vec<String>,
 }
 
-/// Finds the images below `root`, however deep.
+/// Finds the images below `root`, at any depth.
 ///
-/// Links are followed; hidden files and folders, and `Thumbs.db` and `desktop.ini`, are passed over. Everything else that is no
-/// image is counted.
+/// Links are followed. Hidden files and folders, `Thumbs.db` and `desktop.ini` are skipped. All other
+/// files that are no images are counted.
 pub(crate) fn list(root: &Path) -> Result<Listing> {
     let (mut images, mut others, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for entry in WalkDir::new(root).follow_links(true).into_iter().filter_entry(is_visible) {
         match entry {
             Ok(entry) if entry.file_type().is_file() => {
-                let path = entry.path().strip_prefix(root)?.to_owned();
+                let path = entry.path();
+                let path = path.strip_prefix(root).unwrap_or(path).to_owned();
                 let known = EXTENSIONS.contains(&&*extension_of(&path));
                 if known { &mut images } else { &mut others }.push(path);
             }
             Ok(_) => {}
-            Err(error) if leads_nowhere(&error) => notes.push(format!("left out: {error}")),
+            Err(error) if is_broken_link(&error) => notes.push(format!("left out: {error}")),
             Err(error) => {
-                return Err(error)
+                return Err(Error::Io(error.into()))
                     .with_context(|| format!("cannot list the folder {}", root.display()));
             }
         }
@@ -59,14 +62,15 @@ pub(crate) fn list(root: &Path) -> Result<Listing> {
     Ok(Listing { images, notes })
 }
 
-/// Whether the file at `path` is an image that can be read, by its extension or, where that says nothing, its content.
+/// Whether the file at `path` is an image of a supported format, by its extension or else its content.
 pub fn is_image(path: &Path) -> bool {
     EXTENSIONS.contains(&&*extension_of(path)) || looks_like_image(path)
 }
 
-/// Whether the content of a file is certainly an image's, whatever its name.
+/// Whether the content of a file is certainly an image, whatever its name.
 ///
-/// Camera raw files are TIFF inside, with a thumbnail first, and any text may begin as a PNM does: these two go by their extensions alone.
+/// TIFF and PNM are told by their extensions alone: camera raw files are TIFF inside, and any text may
+/// begin as a PNM does.
 fn looks_like_image(path: &Path) -> bool {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
     let mut start = Vec::new();
@@ -87,7 +91,7 @@ fn extension_of(path: &Path) -> String {
     path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
-/// Says how many files of each extension these are, the most first.
+/// How many files of each extension these are, the most frequent first.
 fn left_out(files: &[PathBuf]) -> Option<String> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for file in files {
@@ -105,11 +109,11 @@ fn left_out(files: &[PathBuf]) -> Option<String> {
 
 fn is_visible(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy().to_lowercase();
-    entry.depth() == 0 || !(name.starts_with('.') || OF_THE_SYSTEM.contains(&&*name))
+    entry.depth() == 0 || !(name.starts_with('.') || SYSTEM_FILES.contains(&&*name))
 }
 
 /// A link to one of its own parents, or to nothing.
-fn leads_nowhere(error: &walkdir::Error) -> bool {
+fn is_broken_link(error: &walkdir::Error) -> bool {
     error.loop_ancestor().is_some()
         || error.io_error().is_some_and(|e| e.kind() == ErrorKind::NotFound)
 }
