@@ -20,7 +20,7 @@ use crate::{embeddings, encoder, hub};
 /// When the data has none.
 pub(crate) fn split_of(data: &Dataset, name: &str) -> Result<Arc<dyn Source>> {
     match name {
-        "train" => Ok(data.to_pretrain_on()),
+        "train" => Ok(data.pretraining()),
         "test" => data.test.clone().with_context(|| format!("{} has no test split", data.name)),
         other => bail!("there is no split `{other}`; choose train or test"),
     }
@@ -148,14 +148,14 @@ fn inspect_data(what: &str) -> Result<()> {
         0 => println!("labels     none"),
         n => println!("labels     {n} classes: {}", data.classes[..n.min(10)].join(", ")),
     }
-    match data.train.picture(0).and_then(|picture| picture.decode()) {
+    match data.train.image(0).and_then(|image| image.decode()) {
         Ok(image) => println!(
             "first      {}×{} px, {}",
             image.width(),
             image.height(),
             data.train.describe(0)
         ),
-        Err(error) => println!("first      cannot be read: {error:#}"),
+        Err(error) => println!("first      cannot be read: {:#}", anyhow::Error::from(error)),
     }
     println!("checksum   {}", data.sha256);
     tell_notes(&data.notes);

@@ -141,7 +141,7 @@ fn summarize(
         dataset: report::Dataset {
             name: data.name.clone(),
             sha256: data.sha256.clone(),
-            train: data.to_pretrain_on().len(),
+            train: data.pretraining().len(),
             test: data.test.as_ref().map_or(0, |test| test.len()),
             classes: data.classes.len(),
         },
@@ -208,7 +208,7 @@ fn of_each_class(labels: &[i64]) -> Vec<usize> {
 }
 
 fn picture(source: &dyn Source, id: usize) -> Option<RgbImage> {
-    source.picture(id).and_then(|picture| picture.decode()).ok()
+    source.image(id).and_then(|image| image.decode()).ok()
 }
 
 /// A few test images, of different classes, with their nearest training images.

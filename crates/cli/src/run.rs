@@ -58,7 +58,7 @@ fn run(
 pub(crate) fn estimate(args: &RunArgs) -> Result<Estimate> {
     let plan = Plan::from_args(args, by_first_recipe)?;
     let Setup { device, threads } = set_up(&plan.config.device, args.threads)?;
-    plan.config.training.validate(plan.data.to_pretrain_on().len(), device)?;
+    plan.config.training.validate(plan.data.pretraining().len(), device)?;
     let pace = Pace::measure(&plan.config, &plan.data, device, threads)?;
     Ok(Estimate::new(&plan.config, Counts::of(&plan.data), pace, 0))
 }
@@ -262,7 +262,7 @@ fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Result<ExitCode>
     let job = Job {
         name: &config.method,
         config: &config.training,
-        images: data.to_pretrain_on(),
+        images: data.pretraining(),
         checksum: &data.sha256,
         seed: config.seed,
         device,
@@ -305,7 +305,7 @@ pub(crate) fn tell_notes(notes: &[String]) {
 
 /// Refuses settings that these images, or the device, do not allow.
 fn check(config: &RunConfig, data: &Dataset, device: Device) -> Result<()> {
-    config.training.validate(data.to_pretrain_on().len(), device)?;
+    config.training.validate(data.pretraining().len(), device)?;
     if is_labeled(data) {
         config.evaluation.knn.validate(data.train.len())?;
     }
@@ -344,7 +344,7 @@ fn announce(plan: &Plan, folder: &Path, device: Device) {
     eprintln!(
         "data     {}: {} images to train on, {test} to test on",
         data.name,
-        data.to_pretrain_on().len()
+        data.pretraining().len()
     );
     eprintln!(
         "encoder  {}, {} epochs in batches of {}, {} on {}",

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use portolan_data::shapes::{Factors, Kind, Pattern, Shapes, draw};
-use portolan_data::{Picture, Source};
+use portolan_data::{ImageData, Source};
 use portolan_tensor::Tensor;
 use std::f32::consts::TAU;
 
@@ -89,11 +89,11 @@ impl Source for Changed<'_> {
         CHANGED.min(self.shapes.len())
     }
 
-    fn picture(&self, index: usize) -> Result<Picture> {
+    fn image(&self, index: usize) -> portolan_data::Result<ImageData> {
         let mut changed = scene(self.shapes, index);
         // Kinds take turns: 13 further on is another kind, of other colors and surface.
         (self.change)(&mut changed, &scene(self.shapes, (index + 13) % self.shapes.len()));
-        Ok(Picture::Decoded(draw(changed.kind, &changed.factors, self.size).image))
+        Ok(ImageData::Decoded(draw(changed.kind, &changed.factors, self.size).image))
     }
 
     fn label(&self, _: usize) -> Option<u32> {

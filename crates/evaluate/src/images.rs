@@ -58,7 +58,7 @@ pub(crate) fn rows(
         .par_chunks_exact_mut(width)
         .zip(indices)
         .map(|(row, &index)| {
-            fill(index, &source.picture(index)?.decode()?, row);
+            fill(index, &source.image(index)?.decode()?, row);
             Ok(())
         })
         .collect();

@@ -239,10 +239,11 @@ impl HostStage {
         let mut first = None;
         for offset in 0..n {
             let candidate = (id + offset) % n;
-            let picture = self.source.picture(candidate);
-            match picture.and_then(|one| one.decode_part(|width, height| wanted((width, height)))) {
+            let image = self.source.image(candidate);
+            match image.and_then(|one| one.decode_region(|width, height| wanted((width, height)))) {
                 Ok(image) => return Ok(image),
                 Err(error) => {
+                    let error = anyhow::Error::from(error);
                     let why = format!("{}: {error:#}", self.source.describe(candidate));
                     first.get_or_insert_with(|| why.clone());
                     if let Ok(mut skipped) = self.skipped.lock() {
