@@ -24,10 +24,11 @@ pub struct Dataset {
     pub mean: [f32; 3],
     /// Standard deviation of each channel, likewise.
     pub std: [f32; 3],
-    /// Identifies the data, to tell whether two figures are comparable: a SHA-256 over all files (see
-    /// `docs/data.md`), or `sizes:` and one over names and sizes if they have more than 2 GiB.
+    /// Identifies the data, to tell whether two figures are comparable: a SHA-256 over all files
+    /// (see `docs/data.md`), or `sizes:` and one over names and sizes if they have more than 2 GiB.
     pub sha256: String,
-    /// Whether these are known to be the published data: downloaded here, with the published checksum.
+    /// Whether these are known to be the published data: downloaded here, with the published
+    /// checksum.
     pub verified: bool,
     /// What a user should know about the data, a sentence each: `left out: 3 .heic, 1 .txt`.
     pub notes: Vec<String>,

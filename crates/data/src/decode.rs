@@ -15,27 +15,28 @@ pub const MAX_PIXELS: u64 = 100_000_000;
 /// The supported formats, for messages.
 pub(crate) const FORMATS: &str = "JPEG, PNG, WebP, BMP, GIF, TIFF or PNM";
 
-/// A block of 64 pixels takes at least one bit. A decoder would spend seconds filling missing blocks with
-/// gray.
+/// A block of 64 pixels takes at least one bit. A decoder would spend seconds filling missing
+/// blocks with gray.
 const MAX_JPEG_PIXELS_PER_BYTE: u64 = 8 * 64;
 
 /// The pixels of a JPEG, PNG, WebP, BMP, GIF, TIFF or PNM file, upright, eight bits a channel.
 ///
-/// The content decides the format, not the file name. Only the first frame or page is decoded. The EXIF
-/// orientation is applied. Gray and palette images become RGB, CMYK and YCCK JPEGs are converted without
-/// a color profile (their values are inverted, as Adobe writes them), 16 bits are scaled to 8, and an
-/// alpha channel is dropped without compositing. All this is as in Pillow's `convert("RGB")`, which
-/// published results use. Usual JPEGs have exactly the same values (`portolan_jpeg`).
+/// The content decides the format, not the file name. Only the first frame or page is decoded. The
+/// EXIF orientation is applied. Gray and palette images become RGB, CMYK and YCCK JPEGs are
+/// converted without a color profile (their values are inverted, as Adobe writes them), 16 bits are
+/// scaled to 8, and an alpha channel is dropped without compositing. All this is as in Pillow's
+/// `convert("RGB")`, which published results use. Usual JPEGs have exactly the same values
+/// (`portolan_jpeg`).
 ///
 /// # Errors
-/// If the bytes are not such an image, are cut short, or announce more than [`MAX_PIXELS`] pixels. A JPEG
-/// with damaged bytes in the middle still decodes, as it does in libjpeg.
+/// If the bytes are not such an image, are cut short, or announce more than [`MAX_PIXELS`] pixels.
+/// A JPEG with damaged bytes in the middle still decodes, as it does in libjpeg.
 pub fn decode(bytes: &[u8]) -> Result<RgbImage> {
     decode_region(bytes, |width, height| (0..width, 0..height))
 }
 
-/// As [`decode`], but only the columns and rows that `wanted` returns for a width and height are needed.
-/// The others may be black. `wanted` is not called for every image.
+/// As [`decode`], but only the columns and rows that `wanted` returns for a width and height are
+/// needed. The others may be black. `wanted` is not called for every image.
 ///
 /// # Errors
 /// As [`decode`].
@@ -113,8 +114,8 @@ fn any_image(bytes: &[u8]) -> Result<RgbImage> {
     Ok(image.into_rgb8())
 }
 
-/// Checks that a JPEG can be decoded as a whole: it has its own end-of-image marker, not only that of a
-/// thumbnail, and has one scan unless it is progressive.
+/// Checks that a JPEG can be decoded as a whole: it has its own end-of-image marker, not only that
+/// of a thumbnail, and has one scan unless it is progressive.
 fn check_jpeg(bytes: &[u8]) -> Result<()> {
     const SEQUENTIAL: [u8; 2] = [0xC0, 0xC1];
     const SCAN: u8 = 0xDA;

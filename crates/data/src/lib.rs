@@ -1,4 +1,5 @@
-//! Where images come from: the built-in `shapes`, folders, Parquet files, tar shards, CIFAR and STL-10.
+//! Where images come from: the built-in `shapes`, folders, Parquet files, tar shards, CIFAR and
+//! STL-10.
 //!
 //! Everything that trains or evaluates uses one trait, [`Source`]: items by index, each an image,
 //! encoded or decoded, and perhaps a label. [`open`] turns the value of `--data` into a [`Dataset`]
@@ -17,9 +18,9 @@
 //!
 //! # Why sources return encoded bytes
 //!
-//! A source is asked by index and returns an image as it is stored. A loader can therefore shuffle as
-//! it likes, decode on its own threads, decode only the region that it needs, and skip and count the
-//! images that do not decode. The crate knows no tensors.
+//! A source is asked by index and returns an image as it is stored. A loader can therefore shuffle
+//! as it likes, decode on its own threads, decode only the region that it needs, and skip and count
+//! the images that do not decode. The crate knows no tensors.
 
 pub mod catalog;
 mod dataset;

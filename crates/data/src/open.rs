@@ -21,8 +21,8 @@ use crate::formats::stl10::{self, Stl10};
 use crate::formats::webdataset::WebDataset;
 use crate::source::Source;
 
-/// Over 10,000 training images of `shapes` at 32 pixels. The test `shapes_are_normalized` checks it to
-/// 0.02.
+/// Over 10,000 training images of `shapes` at 32 pixels. The test `shapes_are_normalized` checks it
+/// to 0.02.
 const SHAPES_MEAN: [f32; 3] = [0.467, 0.467, 0.466];
 const SHAPES_STD: [f32; 3] = [0.109, 0.109, 0.110];
 

@@ -29,8 +29,8 @@ impl ImageData {
         self.decode_region(|width, height| (0..width, 0..height))
     }
 
-    /// The pixels, of which only the columns and rows that `wanted` returns for a width and height are
-    /// needed. The others may be black.
+    /// The pixels, of which only the columns and rows that `wanted` returns for a width and height
+    /// are needed. The others may be black.
     ///
     /// # Errors
     /// As [`decode`](ImageData::decode).
@@ -56,7 +56,8 @@ pub trait Source: Send + Sync {
     /// [`Error::Other`](crate::Error::Other).
     fn image(&self, index: usize) -> Result<ImageData>;
 
-    /// The class of the item at `index`, found without reading its image; `None` if it has no label.
+    /// The class of the item at `index`, found without reading its image; `None` if it has no
+    /// label.
     fn label(&self, index: usize) -> Option<u32>;
 
     /// Where the item at `index` is stored, for messages: a path, or `row 17 of train.parquet`.

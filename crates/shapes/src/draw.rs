@@ -142,8 +142,8 @@ impl<'a> Scene<'a> {
         std::array::from_fn(|i| mix(self.ground[0][i], self.ground[1][i], cloud) * shadow)
     }
 
-    /// Paint and ink under the light. `(x, y)` and `(u, v)` are the same point in the coordinates of the
-    /// image and of the object; `outside` is its distance to the outline.
+    /// Paint and ink under the light. `(x, y)` and `(u, v)` are the same point in the coordinates
+    /// of the image and of the object; `outside` is its distance to the outline.
     fn surface(&self, x: f32, y: f32, u: f32, v: f32, outside: f32) -> [f32; 3] {
         let f = self.factors;
         let share = ink(f.pattern, u, v, f.frequency, f.phase, f.ink_coverage);

@@ -64,10 +64,10 @@ pub struct Factors {
 impl Factors {
     /// Draws the factors of one object of this kind.
     ///
-    /// What belongs to the kind (its pattern, and its hue within a tenth of a turn) survives the usual
-    /// crops and color jitter. What tells two images of a kind apart mostly does not. Photographs are
-    /// like that, and contrastive learning needs it: with free hues and busy backgrounds it would tell
-    /// images apart by those and learn nothing about the kind.
+    /// What belongs to the kind (its pattern, and its hue within a tenth of a turn) survives the
+    /// usual crops and color jitter. What tells two images of a kind apart mostly does not.
+    /// Photographs are like that, and contrastive learning needs it: with free hues and busy
+    /// backgrounds it would tell images apart by those and learn nothing about the kind.
     pub(super) fn sample(kind: Kind, random: &mut Stream) -> Self {
         let (pattern, hue) = kind.surface();
         let mut between = |low: f32, high: f32| low + (high - low) * unit(random);

@@ -52,8 +52,8 @@ impl Kind {
 
     /// The pattern of its surface, and the hue (in turns) about which its paint lies.
     ///
-    /// Each pattern and each palette belongs to two kinds, and no two kinds share both: neither color
-    /// nor texture alone identifies the kind.
+    /// Each pattern and each palette belongs to two kinds, and no two kinds share both: neither
+    /// color nor texture alone identifies the kind.
     pub(super) fn surface(self) -> (Pattern, f32) {
         match self {
             Kind::Disc => (Pattern::Stripes, 0.0),

@@ -1,8 +1,8 @@
 //! The built-in data: small objects with a patterned surface, lit from above, on quiet backgrounds.
 //!
-//! There are ten kinds of object and nothing to download: an image is rendered when it is asked for,
-//! from its seed, split and index. Each image comes with its [`Factors`], everything that it was
-//! rendered from, and with a mask of its object.
+//! There are ten kinds of object and nothing to download: an image is rendered when it is asked
+//! for, from its seed, split and index. Each image comes with its [`Factors`], everything that it
+//! was rendered from, and with a mask of its object.
 //!
 //! ```
 //! use portolan_shapes::{Kind, Shapes, Split};

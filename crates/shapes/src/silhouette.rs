@@ -1,8 +1,8 @@
 //! The ten outlines, as signed distances.
 //!
 //! Coordinates are the object's own: `x` to the right, `y` down. Every outline is about as large as
-//! the unit circle. A distance is negative inside and positive outside, in the same units. The coverage
-//! of a pixel, the bevelled edge and the soft shadow all follow from it.
+//! the unit circle. A distance is negative inside and positive outside, in the same units. The
+//! coverage of a pixel, the bevelled edge and the soft shadow all follow from it.
 
 use crate::Kind;
 
@@ -74,8 +74,8 @@ const ARROW: [Point; 7] = [
 const HOURGLASS: [Point; 6] =
     [[-0.68, -0.84], [0.68, -0.84], [0.16, 0.0], [0.68, 0.84], [-0.68, 0.84], [-0.16, 0.0]];
 
-/// The distance to the nearest edge of a closed polygon. The sign comes from counting the edges that a
-/// ray from the point crosses.
+/// The distance to the nearest edge of a closed polygon. The sign comes from counting the edges
+/// that a ray from the point crosses.
 fn polygon(corners: &[Point], [x, y]: Point) -> f32 {
     let mut nearest = f32::INFINITY;
     let mut inside = false;

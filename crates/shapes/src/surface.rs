@@ -49,8 +49,8 @@ pub(super) fn ink(
     smoothstep((height + 2.0 * (coverage - 0.5)) / 0.5 + 0.5)
 }
 
-/// Smooth noise from 0 to 1 of mean 0.5, in `octaves` layers: each is twice as fine and half as strong
-/// as the one before.
+/// Smooth noise from 0 to 1 of mean 0.5, in `octaves` layers: each is twice as fine and half as
+/// strong as the one before.
 pub(super) fn noise(x: f32, y: f32, octaves: u32) -> f32 {
     let (mut sum, mut total, mut scale, mut strength) = (0.0, 0.0, 1.0, 1.0);
     for octave in 0..octaves {

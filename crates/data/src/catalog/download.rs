@@ -27,11 +27,12 @@ pub fn default_cache() -> Result<PathBuf> {
 
 /// The folder with the unpacked files of a data set. They are downloaded first if they are missing.
 ///
-/// The next call continues an interrupted download; files get their name only when complete. An archive
-/// that the user put into `cache` by hand is used instead of a download.
+/// The next call continues an interrupted download; files get their name only when complete. An
+/// archive that the user put into `cache` by hand is used instead of a download.
 ///
 /// # Errors
-/// If the download fails, with instructions to do it by hand, and if the archive's checksum is wrong.
+/// If the download fails, with instructions to do it by hand, and if the archive's checksum is
+/// wrong.
 pub(crate) fn fetch(known: &KnownDataset, cache: &Path) -> Result<PathBuf> {
     let Some(download) = &known.download else {
         return Err(Error::Missing(format!(

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-/// Up to this many bytes, contents are read in full, which takes some seconds. Above, names and sizes
-/// stand for them.
+/// Up to this many bytes, contents are read in full, which takes some seconds. Above, names and
+/// sizes stand for them.
 const READ_IN_FULL: u64 = 2 << 30;
 
 /// The checksum of `files`, given relative to `root`.
 ///
 /// It is the SHA-256 of the listing that `sha256sum` prints for the files, sorted by path (a line
-/// `<sha256>  <path>` each); a file that cannot be read has `unreadable` there. Above 2 GiB in all, the
-/// lines hold sizes in bytes instead (`<size>  <path>`), and the result starts with `sizes:`.
+/// `<sha256>  <path>` each); a file that cannot be read has `unreadable` there. Above 2 GiB in all,
+/// the lines hold sizes in bytes instead (`<size>  <path>`), and the result starts with `sizes:`.
 pub(crate) fn fingerprint(root: &Path, files: &[PathBuf]) -> String {
     let sizes: Vec<u64> =
         files.iter().map(|file| root.join(file).metadata().map_or(0, |m| m.len())).collect();

@@ -95,7 +95,8 @@ fn tiff(photometric: u16, channels: u16, pixels: &[u8], orientation: u16) -> Vec
         bytes.extend(value.to_le_bytes());
     };
     for (tag, value) in entries {
-        // Fields are sorted by tag; 258 is BitsPerSample, a number for each channel, which lie behind the directory.
+        // Fields are sorted by tag; 258 is BitsPerSample, a number for each channel, which lie
+        // behind the directory.
         if tag == 259 {
             field(258, channels.into(), bits_at as u32);
         }
@@ -119,8 +120,9 @@ fn the_first_frame_of_a_gif_is_decoded() {
     assert_eq!((image.dimensions(), image.get_pixel(2, 2).0), ((6, 5), [40; 3]));
 }
 
-/// Written by Pillow 12 from inks (0,0,0,0), (255,0,0,0), (0,200,100,0), (40,80,120,60), one to a quarter;
-/// ycck.jpg is the same file with Adobe's color transform set to 2. Expected: Pillow's `convert("RGB")`.
+/// Written by Pillow 12 from inks (0,0,0,0), (255,0,0,0), (0,200,100,0), (40,80,120,60), one to a
+/// quarter; ycck.jpg is the same file with Adobe's color transform set to 2. Expected: Pillow's
+/// `convert("RGB")`.
 #[test]
 fn cmyk_and_ycck_are_as_pillow_reads_them() {
     let quarters = [(8, 8), (24, 8), (8, 24), (24, 24)];

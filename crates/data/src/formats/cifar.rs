@@ -1,5 +1,5 @@
-//! CIFAR-10 and CIFAR-100 in their binary form: records of label bytes and 32×32 pixels, one plane after
-//! another.
+//! CIFAR-10 and CIFAR-100 in their binary form: records of label bytes and 32×32 pixels, one plane
+//! after another.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,8 @@ pub(crate) struct Layout {
     train: &'static [&'static str],
     test: &'static [&'static str],
     classes: &'static str,
-    /// Label bytes before the pixels; the last of them is the class (CIFAR-100: superclass, then class).
+    /// Label bytes before the pixels; the last of them is the class (CIFAR-100: superclass, then
+    /// class).
     label_bytes: usize,
 }
 
@@ -52,7 +53,8 @@ static LAYOUTS: [Layout; 2] = [
 ];
 
 impl Layout {
-    /// The layout of the files in `root`, and the folder they are in: `root` or the archive's folder below it.
+    /// The layout of the files in `root`, and the folder they are in: `root` or the archive's
+    /// folder below it.
     pub(crate) fn find(root: &Path) -> Option<(&'static Layout, PathBuf)> {
         LAYOUTS.iter().find_map(|layout| {
             let folders = [root.to_owned(), root.join(layout.folder)];
@@ -174,8 +176,8 @@ impl Source for Cifar {
 pub(crate) mod tests {
     use super::*;
 
-    /// Writes a whole data set with two records a file; record r of file f has the label (2 f + r) and pixels that tell
-    /// plane, row and column.
+    /// Writes a whole data set with two records a file; record r of file f has the label (2 f + r)
+    /// and pixels that tell plane, row and column.
     pub(crate) fn write(name: &str, root: &Path) -> PathBuf {
         let layout = LAYOUTS.iter().find(|layout| layout.name == name).unwrap();
         let folder = root.join(layout.folder);

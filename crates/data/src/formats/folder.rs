@@ -1,4 +1,5 @@
-//! Folders of image files: which images are for training, which for scoring, and which have a class.
+//! Folders of image files: which images are for training, which for scoring, and which have a
+//! class.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -95,10 +96,11 @@ fn listed(root: &Path) -> Result<Listing> {
 impl Layout {
     /// Reads the layout of the folder `root`.
     ///
-    /// - If `train/` is beside `test/` or `val/` (or other common names), only `train/` is for training.
+    /// - If `train/` is beside `test/` or `val/` (or other common names), only `train/` is for
+    ///   training.
     /// - Otherwise all images are for training, at any depth.
-    /// - Images have classes if there are two or more class folders. Images outside them have no label,
-    ///   and are for training too.
+    /// - Images have classes if there are two or more class folders. Images outside them have no
+    ///   label, and are for training too.
     /// - A folder `images` that holds all images is ignored, and is never a class.
     ///
     /// # Errors
@@ -126,8 +128,8 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Takes the first of `tests`; if the training images have labels, the first with labels. Some data
-    /// sets (ImageNet) publish their test images without, and are scored on validation images.
+    /// Takes the first of `tests`; if the training images have labels, the first with labels. Some
+    /// data sets (ImageNet) publish their test images without, and are scored on validation images.
     fn choose_test(&mut self, tests: &[Part]) {
         if self.classes.is_empty() {
             self.test = tests.first().map(|part| part.labeled_by(&[]).1);

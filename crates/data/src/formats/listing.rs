@@ -25,8 +25,8 @@ const SYSTEM_FILES: [&str; 2] = ["thumbs.db", "desktop.ini"];
 
 /// The files below a folder.
 pub(crate) struct Listing {
-    /// The images, relative to the folder, in the order of torchvision's `ImageFolder`: by folder, then by
-    /// file name.
+    /// The images, relative to the folder, in the order of torchvision's `ImageFolder`: by folder,
+    /// then by file name.
     pub(crate) images: Vec<PathBuf>,
     /// Files that are no images, as `left out: 3 .heic, 1 .txt`, and broken links.
     pub(crate) notes: Vec<String>,
@@ -34,8 +34,8 @@ pub(crate) struct Listing {
 
 /// Finds the images below `root`, at any depth.
 ///
-/// Links are followed. Hidden files and folders, `Thumbs.db` and `desktop.ini` are skipped. All other
-/// files that are no images are counted.
+/// Links are followed. Hidden files and folders, `Thumbs.db` and `desktop.ini` are skipped. All
+/// other files that are no images are counted.
 pub(crate) fn list(root: &Path) -> Result<Listing> {
     let (mut images, mut others, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for entry in WalkDir::new(root).follow_links(true).into_iter().filter_entry(is_visible) {
@@ -62,15 +62,16 @@ pub(crate) fn list(root: &Path) -> Result<Listing> {
     Ok(Listing { images, notes })
 }
 
-/// Whether the file at `path` is an image of a supported format, by its extension or else its content.
+/// Whether the file at `path` is an image of a supported format, by its extension or else its
+/// content.
 pub fn is_image(path: &Path) -> bool {
     EXTENSIONS.contains(&&*extension_of(path)) || looks_like_image(path)
 }
 
 /// Whether the content of a file is certainly an image, whatever its name.
 ///
-/// TIFF and PNM are told by their extensions alone: camera raw files are TIFF inside, and any text may
-/// begin as a PNM does.
+/// TIFF and PNM are told by their extensions alone: camera raw files are TIFF inside, and any text
+/// may begin as a PNM does.
 fn looks_like_image(path: &Path) -> bool {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
     let mut start = Vec::new();
@@ -156,7 +157,8 @@ pub(crate) mod tests {
             "raw.nef",
         ]);
         let at = |name: &str| folder.path().join(name);
-        // An iPhone's "IMG_3.HEIC" that some program has made a JPEG, and a picture without an extension.
+        // An iPhone's "IMG_3.HEIC" that some program has made a JPEG, and a picture without an
+        // extension.
         let picture = RgbImage::from_pixel(2, 2, image::Rgb([9, 9, 9]));
         picture.save_with_format(at("IMG_3.HEIC"), ImageFormat::Jpeg).unwrap();
         picture.save_with_format(at("scan"), ImageFormat::Bmp).unwrap();

@@ -12,8 +12,8 @@ use crate::source::{ImageData, Source};
 /// How many items are decoded to estimate the size of all.
 const SAMPLE: usize = 16;
 
-/// `source` with every image decoded and kept, or `source` itself if that takes more than `limit_bytes`.
-/// The size is estimated from a few items first, and counted while all are decoded.
+/// `source` with every image decoded and kept, or `source` itself if that takes more than
+/// `limit_bytes`. The size is estimated from a few items first, and counted while all are decoded.
 ///
 /// An item that cannot be read or decoded returns its error each time it is asked for.
 pub fn in_memory(source: Arc<dyn Source>, limit_bytes: u64) -> Arc<dyn Source> {

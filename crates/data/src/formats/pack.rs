@@ -1,8 +1,8 @@
 //! Copies a data set into one file of smaller images, for faster training.
 //!
-//! Decoding is most of the cost of a view of a photograph, and a crop is resized to about 224 pixels
-//! anyway. Images with a short side of 256 have about half the pixels of ImageNet's, and are decoded in
-//! half the time.
+//! Decoding is most of the cost of a view of a photograph, and a crop is resized to about 224
+//! pixels anyway. Images with a short side of 256 have about half the pixels of ImageNet's, and are
+//! decoded in half the time.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,8 @@ use crate::source::{ImageData, Source};
 
 /// Rows of a row group, which is held in memory while it is written.
 const GROUP: usize = 1000;
-/// Quality of the new JPEGs. From 90 on, the encoder keeps color at full resolution, and the files would
-/// be as large as before.
+/// Quality of the new JPEGs. From 90 on, the encoder keeps color at full resolution, and the files
+/// would be as large as before.
 const QUALITY: u8 = 89;
 
 /// What [`pack`] did.
@@ -42,10 +42,10 @@ pub struct Packed {
     pub skipped: Vec<String>,
 }
 
-/// Writes the images of `source` with their labels to a Parquet file in the layout of the Hugging Face
-/// hub, which [`open`](crate::open) reads. Images with a short side above `short_side` pixels are resized
-/// to it and become JPEGs; smaller encoded images are copied byte by byte. `done` is called with the
-/// number of images processed so far.
+/// Writes the images of `source` with their labels to a Parquet file in the layout of the Hugging
+/// Face hub, which [`open`](crate::open) reads. Images with a short side above `short_side` pixels
+/// are resized to it and become JPEGs; smaller encoded images are copied byte by byte. `done` is
+/// called with the number of images processed so far.
 ///
 /// Until the file is complete, its name is `out` followed by `.part`.
 ///
@@ -153,8 +153,8 @@ fn jpeg(image: &RgbImage) -> Result<Vec<u8>> {
         u16::try_from(side).map_err(|_| message())
     };
     let mut bytes = Vec::new();
-    // Optimized Huffman tables would save 3 %, but jpeg-encoder then writes one scan for each channel, of
-    // which zune-jpeg decodes only the first.
+    // Optimized Huffman tables would save 3 %, but jpeg-encoder then writes one scan for each
+    // channel, of which zune-jpeg decodes only the first.
     Encoder::new(&mut bytes, QUALITY).encode(
         image.as_raw(),
         side(image.width())?,

@@ -1,9 +1,9 @@
 //! Images in Parquet files, in the layout of the Hugging Face hub.
 //!
-//! They are read with the column readers of the `parquet` crate, without Arrow: only two columns of a
-//! flat table are needed, and Arrow would more than double the dependencies. A row group is read when
-//! one of its images is first asked for, and its encoded bytes are kept, since training visits all
-//! images again and again in random order. Encoded data must therefore fit into memory.
+//! They are read with the column readers of the `parquet` crate, without Arrow: only two columns of
+//! a flat table are needed, and Arrow would more than double the dependencies. A row group is read
+//! when one of its images is first asked for, and its encoded bytes are kept, since training visits
+//! all images again and again in random order. Encoded data must therefore fit into memory.
 
 mod columns;
 
@@ -47,8 +47,8 @@ struct RowGroup {
 impl Parquet {
     /// Opens the files of one split and reads their labels.
     ///
-    /// Class names come from the `huggingface` entry of the first file's metadata. Without one, numbers
-    /// name the classes.
+    /// Class names come from the `huggingface` entry of the first file's metadata. Without one,
+    /// numbers name the classes.
     pub(crate) fn open(files: &[PathBuf]) -> Result<Self> {
         let mut split = Self { groups: Vec::new(), labels: Vec::new(), classes: Vec::new() };
         for file in files {

@@ -16,7 +16,8 @@ pub(crate) fn is_test(name: &str) -> bool {
     is_one_of(&TEST, name)
 }
 
-/// Whether a folder of this name is for validation. It is used for scoring if there is no test split.
+/// Whether a folder of this name is for validation. It is used for scoring if there is no test
+/// split.
 pub(crate) fn is_validation(name: &str) -> bool {
     is_one_of(&VALIDATION, name)
 }

@@ -1,5 +1,5 @@
-//! STL-10 in its binary form: 96×96 pixels in one file, plane by plane and column by column, and labels
-//! in another.
+//! STL-10 in its binary form: 96×96 pixels in one file, plane by plane and column by column, and
+//! labels in another.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -128,7 +128,8 @@ pub(crate) fn write(folder: &Path, train: usize, test: usize, unlabeled: usize) 
     fs::write(folder.join(CLASSES), names).unwrap();
 }
 
-/// Black, but for a red pixel in the first column, a green one in the second row, and the number in blue at the end.
+/// Black, but for a red pixel in the first column, a green one in the second row, and the number in
+/// blue at the end.
 #[cfg(test)]
 fn image_of(number: usize) -> Vec<u8> {
     let mut planes = vec![0; IMAGE];

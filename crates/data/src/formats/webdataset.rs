@@ -1,8 +1,8 @@
-//! Images in tar files, in the layout of WebDataset: members `KEY.jpg` and `KEY.cls` beside each other,
-//! thousands in a shard.
+//! Images in tar files, in the layout of WebDataset: members `KEY.jpg` and `KEY.cls` beside each
+//! other, thousands in a shard.
 //!
-//! The headers of all shards are read once to find the position of each image, from which it is then
-//! read. [`Source::shards`] tells the loader to read a shard from front to back.
+//! The headers of all shards are read once to find the position of each image, from which it is
+//! then read. [`Source::shards`] tells the loader to read a shard from front to back.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -168,8 +168,8 @@ fn read_headers(path: &Path) -> Result<Vec<Member>> {
     Ok(members)
 }
 
-/// Key and extension, split at the first dot of the file name as WebDataset does. `None` for hidden files
-/// and those without an extension.
+/// Key and extension, split at the first dot of the file name as WebDataset does. `None` for hidden
+/// files and those without an extension.
 fn split(name: &str) -> Option<(&str, &str)> {
     let base = name.rfind('/').map_or(0, |slash| slash + 1);
     let dot = base + name[base..].find('.')?;

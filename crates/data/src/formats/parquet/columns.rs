@@ -15,7 +15,8 @@ use serde_json::Value;
 use crate::error::{Error, Result, ensure};
 use crate::formats::labels::MAX_LABEL;
 
-/// Turns panics into errors: the `parquet` crate panics on some damaged files. Fuzzing found three ways.
+/// Turns panics into errors: the `parquet` crate panics on some damaged files. Fuzzing found three
+/// ways.
 pub(super) fn no_panic<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
@@ -44,7 +45,8 @@ pub(super) fn leaf(schema: &SchemaDescriptor, paths: &[&str], types: &[Type]) ->
     })
 }
 
-/// The labels of a row group. Hugging Face marks rows without one (unpublished test labels) with -1.
+/// The labels of a row group. Hugging Face marks rows without one (unpublished test labels) with
+/// -1.
 pub(super) fn labels(
     reader: &SerializedFileReader<File>,
     group: usize,
@@ -104,8 +106,8 @@ pub(super) fn values<T: DataType>(
     Ok(levels.into_iter().map(|level| if level == present { found.next() } else { None }).collect())
 }
 
-/// The names of a `ClassLabel` feature in the metadata that Hugging Face's `datasets` writes; empty if
-/// there are none.
+/// The names of a `ClassLabel` feature in the metadata that Hugging Face's `datasets` writes; empty
+/// if there are none.
 pub(super) fn class_names(metadata: &ParquetMetaData, feature: &str) -> Vec<String> {
     let entries = metadata.file_metadata().key_value_metadata();
     let json = entries

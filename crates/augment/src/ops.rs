@@ -1,7 +1,8 @@
 //! Every operation as a function of its own.
 //!
-//! Most work on *planes*: one image as `[3, height, width]` floats, red, green and blue after each other, in
-//! levels from 0 to 255 (not necessarily whole ones). Formulas are torchvision's.
+//! Most work on *planes*: one image as `[3, height, width]` floats, the red, green and blue plane
+//! after each other, in levels from 0 to 255 (not necessarily whole ones). Formulas are
+//! torchvision's.
 //!
 //! ```
 //! use image::{Rgb, RgbImage};
@@ -27,7 +28,7 @@ use portolan_random::Stream;
 use rand::RngExt;
 
 pub use blur::{gaussian_blur, sharpness};
-pub use color::{Adjustment, brightness, contrast, grayscale, hue, saturation, solarize};
+pub use color::{brightness, contrast, grayscale, hue, saturation, solarize};
 #[cfg(feature = "device")]
 pub(crate) use crop::middle_span;
 pub use crop::{
@@ -78,16 +79,17 @@ pub(crate) fn uniform([least, greatest]: [f64; 2], rng: &mut Stream) -> f64 {
     least + (greatest - least) * rng.random::<f64>()
 }
 
-/// Parts interleaved RGB8 into planes. The levels are parted while they are bytes, of which a vector holds four times as many.
+/// Splits interleaved RGB8 into planes. The channels are split while they are bytes, of which a
+/// vector register holds four times as many as floats.
 #[multiversion(targets("x86_64+avx512bw+avx512vl", "x86_64+avx2"))]
 fn planes_from_pixels(pixels: &[u8], planes: &mut [f32]) {
     const AT_ONCE: usize = 256;
     let [red, green, blue] = split(planes);
-    let mut parted = [[0u8; AT_ONCE]; 3];
+    let mut channels = [[0u8; AT_ONCE]; 3];
     let chunks =
         red.chunks_mut(AT_ONCE).zip(green.chunks_mut(AT_ONCE)).zip(blue.chunks_mut(AT_ONCE));
     for (((red, green), blue), pixels) in chunks.zip(pixels.chunks(3 * AT_ONCE)) {
-        let [r, g, b] = &mut parted;
+        let [r, g, b] = &mut channels;
         for (((pixel, r), g), b) in
             pixels.as_chunks().0.iter().zip(&mut *r).zip(&mut *g).zip(&mut *b)
         {
