@@ -1,8 +1,8 @@
-//! From a JPEG to a batch's views, in images per second on one core where nothing else is said: the rows of
-//! `cpu_augment.py`, which measures the Python libraries on the same photographs.
+//! From a JPEG to a batch's views, in images per second on one core where nothing else is said: the
+//! rows of `cpu_augment.py`, which measures the Python libraries on the same photographs.
 //!
-//! `PORTOLAN_PHOTOS=DATA cargo bench -p portolan-benches --bench pipeline`; without the variable, the photographs
-//! beside the workspace (`../shared/datasets/photos`).
+//! `PORTOLAN_PHOTOS=DATA cargo bench -p portolan-benches --bench pipeline`; without the variable,
+//! the photographs beside the workspace (`../shared/datasets/photos`).
 
 use anyhow::{Context, Result, bail};
 use criterion::measurement::WallTime;
@@ -65,7 +65,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// SimCLR's view as lightly's `SimCLRTransform` makes it: its authors' operations, but resized bilinearly.
+/// SimCLR's view as lightly's `SimCLRTransform` makes it: its authors' operations, but resized
+/// bilinearly.
 fn as_lightly_has_it() -> ViewSpec {
     let mut spec = presets::simclr(224);
     if let Some(Op::RandomResizedCrop { interpolation, .. }) = spec.ops.first_mut() {
@@ -104,7 +105,7 @@ fn on_the_device(group: &mut Group, small: &[RgbImage]) {
             step += 1;
             [0, 1].map(|view| {
                 let mut rng = stream(0, Purpose::BatchViews, &[step, 0, view]);
-                device::views(&spec, &images, &Draws::new(&spec, &[(32, 32); BATCH], &mut rng))
+                device::views(&images, &Draws::new(&spec, &[(32, 32); BATCH], &mut rng))
             })
         });
     });
@@ -128,7 +129,7 @@ impl Job {
         let item = self.item;
         let image = decode_region(file, |width, height| {
             let views = self.views.iter().enumerate();
-            cpu::looked_at((width, height), views.map(|(v, (spec, _))| (spec, rng(item, v))))
+            cpu::needed_area((width, height), views.map(|(v, (spec, _))| (spec, rng(item, v))))
         })?;
         self.run(&image);
         Ok(())

@@ -171,7 +171,7 @@ fn views(config: &RunConfig, data: &Dataset) -> Vec<report::SourceViews> {
         let original = picture(&*data.train, id)?;
         let view = |(v, spec)| {
             let mut rng = stream(config.seed, Purpose::View, &[0, id as u64, v as u64]);
-            cpu::picture(spec, &original, &mut rng)
+            cpu::preview(spec, &original, &mut rng)
         };
         let views = config.each_view().iter().enumerate().map(view).collect();
         Some(report::SourceViews { original, views })

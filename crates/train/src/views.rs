@@ -195,7 +195,7 @@ impl HostStage {
     /// The columns and rows that the item's views look at in an image of this size.
     fn looked_at(&self, epoch: u64, id: usize, size: (u32, u32)) -> (Range<u32>, Range<u32>) {
         let views = self.specs.iter().enumerate();
-        cpu::looked_at(size, views.map(|(v, spec)| (spec, self.stream(epoch, id, v))))
+        cpu::needed_area(size, views.map(|(v, spec)| (spec, self.stream(epoch, id, v))))
     }
 
     fn cropped(
@@ -209,13 +209,13 @@ impl HostStage {
         let sizes: Vec<_> = images.iter().map(|image| image.dimensions()).collect();
         let mut draws = self.draws(moment, v, spec, &sizes);
         // By the item and not by the batch, as on the CPU: what is looked at has to be known before an image is decoded.
-        let region = |(&id, &size)| cpu::region(spec, size, &mut self.stream(moment.epoch, id, v));
-        draws.regions = ids.iter().zip(&sizes).map(region).collect();
+        let region = |(&id, &size)| cpu::crop_region(spec, size, &mut self.stream(moment.epoch, id, v));
+        draws.set_regions(ids.iter().zip(&sizes).map(region).collect());
         let size = i64::from(spec.size());
         let cropped = from_fill(&[images.len() as i64, size, size, 3], |levels: &mut [u8]| {
             let each = levels.par_chunks_exact_mut(levels.len() / images.len());
             each.zip(images).enumerate().for_each(|(i, (out, image))| {
-                cpu::cropped(spec, image, draws.regions.get(i).copied(), out);
+                cpu::cropped(&draws, i, image, out);
             });
         });
         View::Cropped(page_locked(&cropped, self.device), draws)
@@ -271,21 +271,21 @@ impl DeviceStage {
             .resident
             .as_ref()
             .map(|all| all.index_select(0, &upload(&Tensor::from_slice(&ids), self.device)));
-        let finish = |(view, spec): (&View, &ViewSpec)| match view {
+        let finish = |view: &View| match view {
             View::Made(made) => Ok(upload(made, self.device)),
             View::Cropped(cropped, draws) => {
-                Ok(on_device::views_of_cropped(spec, &upload(cropped, self.device), draws))
+                Ok(on_device::views_of_cropped(&upload(cropped, self.device), draws))
             }
             View::Drawn(draws) => {
                 let images = images.as_ref().context("the images are not on the device")?;
-                Ok(on_device::views(spec, images, draws))
+                Ok(on_device::views(images, draws))
             }
         };
         ensure!(
             prepared.views.len() == self.specs.len(),
             "a batch has a view for each specification"
         );
-        let views = prepared.views.iter().zip(&self.specs).map(finish);
+        let views = prepared.views.iter().map(finish);
         views.map(|view| view.map(|view| channels_last(&view))).collect()
     }
 }
