@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::draws::{Adjustment, DrawnOp, Draws};
 use crate::ops::{self, Region};
-use crate::{Op, ViewSpec};
+use crate::spec::{Op, ViewSpec};
 
 /// Makes one view of `image` in `out`, which is `[3, size, size]`, channel after channel.
 ///

@@ -5,8 +5,8 @@
 //! after another, each for the whole batch: a GPU is fast at that, and the CPU's cores stay free.
 //! The numbers are drawn first, on the CPU, from one stream for a batch ([`Draws`]). Formulas and
 //! distributions are those of the CPU engine, but the images of a batch share the order of a
-//! jitter's changes. (A loader that crops photographs before it sends them to the device draws
-//! their regions by the image, to decode no more than these.)
+//! jitter's changes. (A loader that decodes only the regions of photographs draws these from a
+//! stream for each image, with [`Draws::set_regions`].)
 //!
 //! ```
 //! use portolan_augment::{Draws, device, presets};

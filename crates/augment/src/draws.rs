@@ -4,8 +4,8 @@ use portolan_random::Stream;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use crate::ops::{self, Change, Region};
-use crate::{Interpolation, Op, ViewSpec};
+use crate::ops::{self, Change, Interpolation, Region};
+use crate::spec::{Op, ViewSpec};
 
 /// One view of each image of a batch, with everything random in it drawn. Both engines make it.
 ///
@@ -117,8 +117,8 @@ impl Draws {
         &self.ops
     }
 
-    /// Replaces the regions of a random crop, if the view has one: a loader that decodes only a
-    /// region of each image draws it by the image.
+    /// Replaces the regions of a random crop, if the view has one. A loader that decodes only a
+    /// region of each image draws the regions from a stream for each image instead.
     pub fn set_regions(&mut self, new: Vec<Region>) {
         if let Some(DrawnOp::RandomResizedCrop { regions, .. }) = self.ops.first_mut() {
             *regions = new;

@@ -30,6 +30,7 @@
 //! loop, not a copy. Nothing is rounded between operations. (torchvision rounds to whole levels
 //! after each, a difference of at most one level of 255.)
 
+mod check;
 pub mod cpu;
 #[cfg(feature = "device")]
 pub mod device;
@@ -41,7 +42,8 @@ mod spec;
 
 pub use draws::{Adjustment, DrawnOp, Draws};
 pub use error::{Error, Result};
-pub use spec::{Interpolation, Op, ViewSpec, Views};
+pub use ops::Interpolation;
+pub use spec::{Op, ViewSpec, Views};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

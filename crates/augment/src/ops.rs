@@ -32,12 +32,17 @@ pub use color::{brightness, contrast, grayscale, hue, saturation, solarize};
 #[cfg(feature = "device")]
 pub(crate) use crop::middle_span;
 pub use crop::{
-    Region, center_crop, center_crop_levels, random_region, resize_lanczos, resized_crop,
-    resized_crop_levels,
+    Interpolation, Region, center_crop, center_crop_levels, random_region, resize_lanczos,
+    resized_crop, resized_crop_levels,
 };
 pub use geometry::{affine, horizontal_flip, rotate90};
 pub use levels::{autocontrast, equalize, invert, posterize, solarize_add};
 pub use rand_augment::{Change, RandAugment};
+
+/// Mean of ImageNet's red, green and blue, as in torchvision's examples and models.
+pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// Standard deviation of ImageNet's red, green and blue, as in torchvision's examples and models.
+pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// Copies an image into planes of its size.
 ///

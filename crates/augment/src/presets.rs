@@ -3,15 +3,10 @@
 //! All normalize by ImageNet's mean and standard deviation (SimCLR's authors only scale to 0 to 1).
 //! For other data, use [`ViewSpec::with_normalization`].
 
-use crate::ops::RandAugment;
-use crate::spec::default_ratio;
-use crate::{Interpolation, Op, ViewSpec};
+use crate::ops::{Interpolation, RandAugment};
+use crate::spec::{Op, ViewSpec, default_ratio};
 
-/// Mean of ImageNet's red, green and blue, as torchvision's examples and models have it.
-pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// Standard deviation of ImageNet's red, green and blue, as torchvision's examples and models have
-/// it.
-pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+pub use crate::ops::{IMAGENET_MEAN, IMAGENET_STD};
 
 /// MoCo v1 (He et al. 2020, arXiv:1911.05722): InstDisc's augmentation, with grayscale *before* a
 /// jitter that is always applied and turns hue by up to 0.4. `main_moco.py` without `--aug-plus`,

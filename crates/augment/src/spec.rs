@@ -1,11 +1,10 @@
 //! The specification of a view: its operations, in order, with their parameters.
 
-use std::fmt::Debug;
-
 use serde::{Deserialize, Serialize};
 
+use crate::check::{probability, range, require, side, within};
 use crate::error::{Error, Result};
-use crate::ops::RandAugment;
+use crate::ops::{Interpolation, RandAugment};
 
 /// One view: operations on an RGB8 image, in order, that end in a normalized `[3, size, size]`
 /// image.
@@ -134,18 +133,6 @@ pub enum Op {
     },
 }
 
-/// How pixels are resampled. Both kernels widen when the image shrinks, which PIL and torchvision
-/// call antialiasing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Interpolation {
-    /// Triangle kernel; torchvision's default.
-    #[default]
-    Bilinear,
-    /// Catmull-Rom kernel (a = -0.5), as PIL's and torchvision's bicubic.
-    Bicubic,
-}
-
 pub(crate) fn default_ratio() -> [f64; 2] {
     [3.0 / 4.0, 4.0 / 3.0]
 }
@@ -260,35 +247,6 @@ impl Op {
             }
         }
     }
-}
-
-fn require(condition: bool, message: impl FnOnce() -> String) -> Result<(), String> {
-    if condition { Ok(()) } else { Err(message()) }
-}
-
-fn side(size: u32) -> Result<(), String> {
-    require(size > 0, || "`size` is 0; it is the side of the view in pixels".to_owned())
-}
-
-pub(crate) fn probability(p: f64) -> Result<(), String> {
-    within("p", p, 1.0)
-}
-
-/// Checks 0 ≤ `value` ≤ `most`; `f64::MAX` is no limit.
-pub(crate) fn within(name: &str, value: f64, most: f64) -> Result<(), String> {
-    require((0.0..=most).contains(&value), || complaint(name, value, "at least 0", most))
-}
-
-/// Checks 0 < least ≤ greatest ≤ `most`; `f64::MAX` is no limit.
-fn range(name: &str, [least, greatest]: [f64; 2], most: f64) -> Result<(), String> {
-    require(0.0 < least && least <= greatest && greatest <= most, || {
-        complaint(name, [least, greatest], "[least, greatest] above 0", most)
-    })
-}
-
-fn complaint(name: &str, value: impl Debug, needed: &str, most: f64) -> String {
-    let limit = if most == f64::MAX { String::new() } else { format!(" and at most {most}") };
-    format!("`{name}` is {value:?}; it has to be {needed}{limit}")
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub(crate) fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
     matches!(format, Jpeg | Png | WebP | Bmp | Gif | Tiff | Pnm).then_some(format)
 }
 
-/// Decodes the kind of JPEG that most photographs are, fast.
+/// Decodes the usual kind of JPEG, fast.
 fn usual_jpeg(bytes: &[u8], wanted: impl FnOnce(u32, u32) -> Area) -> Option<RgbImage> {
     let mut orientation = Orientation::NoTransforms;
     let image = portolan_jpeg::decode(bytes, |header| {

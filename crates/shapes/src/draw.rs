@@ -6,7 +6,7 @@ use crate::silhouette::distance;
 use crate::surface::{ink, mix, noise, rgb, smoothstep};
 use crate::{Factors, Kind};
 
-/// An image and what is known of it.
+/// An image with its labels.
 #[derive(Clone, Debug)]
 pub struct Rendered {
     /// The image.
@@ -69,7 +69,7 @@ pub fn draw(kind: Kind, factors: &Factors, size: u32) -> Rendered {
     Rendered { image, kind, factors: factors.clone(), mask }
 }
 
-/// What is the same for all points of an image, computed once.
+/// Values that all points of an image share, computed once.
 struct Scene<'a> {
     kind: Kind,
     factors: &'a Factors,

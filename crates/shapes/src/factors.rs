@@ -47,7 +47,7 @@ pub struct Factors {
     pub ink_value: f32,
     /// Where the light comes from, radians: 0 from the right, π/2 from above.
     pub light: f32,
-    /// Brightness of the whole image; 1 leaves it as it is.
+    /// Brightness of the whole image; 1 changes nothing.
     pub exposure: f32,
     /// Hue of the background.
     pub background_hue: f32,

@@ -50,7 +50,7 @@ impl Kind {
         CLASSES[self as usize]
     }
 
-    /// The pattern of its surface, and the hue (in turns) about which its paint lies.
+    /// The pattern of its surface, and the mean hue of its paint, in turns.
     ///
     /// Each pattern and each palette belongs to two kinds, and no two kinds share both: neither
     /// color nor texture alone identifies the kind.

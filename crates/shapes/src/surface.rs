@@ -32,7 +32,7 @@ pub(super) fn ink(
     coverage: f32,
 ) -> f32 {
     let (u, v) = (x * frequency + phase[0], y * frequency + phase[1]);
-    // A smooth height from -1 to 1. Ink covers what lies above a threshold.
+    // A smooth height from -1 to 1. Ink covers heights above a threshold.
     let height = match pattern {
         Pattern::Stripes => wave(v),
         Pattern::Dots => 0.5 * (wave(u) + wave(v)),

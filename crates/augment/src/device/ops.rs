@@ -5,8 +5,7 @@
 use portolan_tensor::{Kind, Tensor, upload};
 
 use super::resample::{Span, apply, apply_columns, blur_matrix, weights};
-use crate::Interpolation;
-use crate::ops::{Region, middle_span};
+use crate::ops::{Interpolation, Region, middle_span};
 
 /// Images `[batch, height, width, 3]` of bytes as planes.
 pub fn to_planes(images: &Tensor) -> Tensor {

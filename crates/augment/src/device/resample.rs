@@ -2,7 +2,7 @@
 
 use portolan_tensor::{Kind, Tensor};
 
-use crate::Interpolation;
+use crate::ops::Interpolation;
 
 /// For each image, the part of a side that is resized, and the pixels with influence: `[batch, 1,
 /// 1]` each.

@@ -8,9 +8,21 @@ use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use portolan_random::Stream;
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 
 use super::{planes_from_pixels, uniform};
-use crate::Interpolation;
+
+/// How pixels are resampled. Both kernels widen when the image shrinks, which PIL and torchvision
+/// call antialiasing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// Triangle kernel; torchvision's default.
+    #[default]
+    Bilinear,
+    /// Catmull-Rom kernel (a = -0.5), as PIL's and torchvision's bicubic.
+    Bicubic,
+}
 
 /// A rectangle of an image, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,11 +7,10 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    affine, autocontrast, brightness, contrast, equalize, invert, posterize, saturation, sharpness,
-    solarize, solarize_add,
+    IMAGENET_MEAN, affine, autocontrast, brightness, contrast, equalize, invert, posterize,
+    saturation, sharpness, solarize, solarize_add,
 };
-use crate::presets::IMAGENET_MEAN;
-use crate::spec::{probability, within};
+use crate::check::{probability, within};
 
 /// One change, with its strength.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -40,7 +40,7 @@ impl Folder {
         Folder { root: PathBuf::new(), files: vec![path.to_owned()], labels: Vec::new() }
     }
 
-    /// Where each image lies.
+    /// The path of each image.
     pub(crate) fn paths(&self) -> impl Iterator<Item = PathBuf> {
         self.files.iter().map(|file| self.root.join(file))
     }

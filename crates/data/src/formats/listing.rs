@@ -131,7 +131,7 @@ pub(crate) mod tests {
         for file in files {
             let path = folder.path().join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "no image, and nobody looks before decoding").unwrap();
+            std::fs::write(path, "no image").unwrap();
         }
         folder
     }
@@ -157,11 +157,10 @@ pub(crate) mod tests {
             "raw.nef",
         ]);
         let at = |name: &str| folder.path().join(name);
-        // An iPhone's "IMG_3.HEIC" that some program has made a JPEG, and a picture without an
-        // extension.
-        let picture = RgbImage::from_pixel(2, 2, image::Rgb([9, 9, 9]));
-        picture.save_with_format(at("IMG_3.HEIC"), ImageFormat::Jpeg).unwrap();
-        picture.save_with_format(at("scan"), ImageFormat::Bmp).unwrap();
+        // An "IMG_3.HEIC" that a program converted to JPEG, and an image without an extension.
+        let image = RgbImage::from_pixel(2, 2, image::Rgb([9, 9, 9]));
+        image.save_with_format(at("IMG_3.HEIC"), ImageFormat::Jpeg).unwrap();
+        image.save_with_format(at("scan"), ImageFormat::Bmp).unwrap();
         std::fs::write(at("raw.nef"), b"II*\0 and a thumbnail").unwrap();
         std::fs::write(at("notes.txt"), "P6 is where we met; BMX is what we rode").unwrap();
         let found = list(folder.path()).unwrap();

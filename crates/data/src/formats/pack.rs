@@ -61,9 +61,9 @@ pub fn pack(
     ensure!(
         short_side >= 8,
         Setting,
-        "a short side of {short_side} pixels leaves nothing of a picture"
+        "a short side of {short_side} pixels leaves nothing of an image"
     );
-    ensure!(!source.is_empty(), Missing, "there are no pictures to pack");
+    ensure!(!source.is_empty(), Missing, "there are no images to pack");
     let part = PathBuf::from(format!("{}.part", out.display()));
     let result = write(source, classes, short_side, &part, done).and_then(|packed| {
         std::fs::rename(&part, out)?;
@@ -95,7 +95,7 @@ fn write(
     ensure!(
         packed.images > 0,
         Missing,
-        "none of the pictures can be read; the first: {}",
+        "none of the images can be read; the first: {}",
         packed.skipped.first().map_or("", String::as_str)
     );
     writer.file.close()?;
