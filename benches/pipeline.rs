@@ -1,8 +1,8 @@
-//! From a JPEG to a batch's views, in images per second on one core where nothing else is said: the rows of
-//! `cpu_augment.py`, which measures the Python libraries on the same photographs.
+//! From a JPEG to a batch's views, in images per second on one core where nothing else is said: the
+//! rows of `cpu_augment.py`, which measures the Python libraries on the same photographs.
 //!
-//! `PORTOLAN_PHOTOS=DATA cargo bench -p portolan-benches --bench pipeline`; without the variable, the photographs
-//! beside the workspace (`../shared/datasets/photos`).
+//! `PORTOLAN_PHOTOS=DATA cargo bench -p portolan-benches --bench pipeline`; without the variable,
+//! the photographs beside the workspace (`../shared/datasets/photos`).
 
 use anyhow::{Context, Result, bail};
 use criterion::measurement::WallTime;
@@ -10,7 +10,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput};
 use image::RgbImage;
 use image::imageops::{FilterType, resize};
 use portolan_augment::{Draws, Interpolation, Op, ViewSpec, cpu, device, presets};
-use portolan_data::{Options, Picture, decode, decode_part};
+use portolan_data::{ImageData, Options, decode, decode_region};
 use portolan_random::{Purpose, Stream, stream};
 use portolan_tensor::{Tensor, tch};
 use rayon::prelude::*;
@@ -18,8 +18,9 @@ use rayon::prelude::*;
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
 fn main() -> Result<()> {
-    let files = photographs()?;
-    let images: Vec<RgbImage> = files.iter().map(|file| decode(file)).collect::<Result<_>>()?;
+    let files = encoded_images()?;
+    let images: Vec<RgbImage> =
+        files.iter().map(|file| Ok(decode(file)?)).collect::<Result<_>>()?;
     let small: Vec<RgbImage> =
         images.iter().map(|image| resize(image, 32, 32, FilterType::Triangle)).collect();
     let mut criterion = Criterion::default().configure_from_args();
@@ -64,7 +65,8 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// SimCLR's view as lightly's `SimCLRTransform` makes it: its authors' operations, but resized bilinearly.
+/// SimCLR's view as lightly's `SimCLRTransform` makes it: its authors' operations, but resized
+/// bilinearly.
 fn as_lightly_has_it() -> ViewSpec {
     let mut spec = presets::simclr(224);
     if let Some(Op::RandomResizedCrop { interpolation, .. }) = spec.ops.first_mut() {
@@ -103,7 +105,7 @@ fn on_the_device(group: &mut Group, small: &[RgbImage]) {
             step += 1;
             [0, 1].map(|view| {
                 let mut rng = stream(0, Purpose::BatchViews, &[step, 0, view]);
-                device::views(&spec, &images, &Draws::new(&spec, &[(32, 32); BATCH], &mut rng))
+                device::views(&images, &Draws::new(&spec, &[(32, 32); BATCH], &mut rng))
             })
         });
     });
@@ -125,9 +127,9 @@ impl Job {
     /// Decodes what the views look at, as the loader does, and makes them.
     fn run_on(&mut self, file: &[u8]) -> Result<()> {
         let item = self.item;
-        let image = decode_part(file, |width, height| {
+        let image = decode_region(file, |width, height| {
             let views = self.views.iter().enumerate();
-            cpu::looked_at((width, height), views.map(|(v, (spec, _))| (spec, rng(item, v))))
+            cpu::needed_area((width, height), views.map(|(v, (spec, _))| (spec, rng(item, v))))
         })?;
         self.run(&image);
         Ok(())
@@ -146,15 +148,15 @@ fn rng(item: usize, view: usize) -> Stream {
 }
 
 /// The encoded pictures of the data set, the first 200.
-fn photographs() -> Result<Vec<Vec<u8>>> {
+fn encoded_images() -> Result<Vec<Vec<u8>>> {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/datasets/photos");
     let data = std::env::var("PORTOLAN_PHOTOS").unwrap_or(beside.to_owned());
     let source = portolan_data::open(&data, &Options::default())
         .context("set PORTOLAN_PHOTOS to photographs, in any form that --data takes")?
         .train;
-    let encoded = |i| match source.picture(i)? {
-        Picture::Encoded(bytes) => Ok(bytes),
-        Picture::Decoded(_) => bail!("{data} holds no encoded pictures"),
+    let encoded = |i| match source.image(i)? {
+        ImageData::Encoded(bytes) => Ok(bytes),
+        ImageData::Decoded(_) => bail!("{data} holds no encoded images"),
     };
     (0..source.len().min(200)).map(encoded).collect()
 }

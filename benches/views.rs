@@ -1,5 +1,5 @@
-//! Views on one core, from decoded images, in images per second. An image of a training preset is both its
-//! views, as contrastive methods take them; of the evaluation preset, its one view.
+//! Views on one core, from decoded images, in images per second. An image of a training preset is
+//! both its views, as contrastive methods take them; of the evaluation preset, its one view.
 //!
 //! `cargo bench -p portolan-benches --bench views`
 
@@ -30,8 +30,8 @@ fn large(c: &mut Criterion) {
     measure(c, "views at 224 px from 500 × 375", &images, &presets);
 }
 
-/// Times each preset (its name, the specification, views an image) on one thread, going through the images and
-/// their random streams in turn.
+/// Times each preset (its name, the specification, views an image) on one thread, going through the
+/// images and their random streams in turn.
 fn measure(c: &mut Criterion, name: &str, images: &[RgbImage], presets: &[(&str, ViewSpec, u64)]) {
     let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Elements(1));

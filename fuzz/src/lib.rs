@@ -61,16 +61,16 @@ fn read_source(source: &dyn Source) {
     for index in 0..source.len().min(100) {
         let _ = source.label(index);
         let _ = source.describe(index);
-        let _ = source.picture(index).and_then(|picture| picture.decode());
+        let _ = source.image(index).and_then(|image| image.decode());
     }
 }
 
-/// A picture's bytes.
+/// The bytes of an image file.
 pub fn decode(bytes: &[u8]) {
     let _ = portolan_data::decode(bytes);
 }
 
-/// A Parquet file of pictures.
+/// A Parquet file of images.
 pub fn parquet(bytes: &[u8]) {
     with_files(&[("x.parquet", bytes)], |folder| read_all(&folder.join("x.parquet")));
 }

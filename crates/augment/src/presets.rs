@@ -1,19 +1,16 @@
 //! The views of the papers, each as its authors' code has them.
 //!
-//! All normalize by ImageNet's mean and standard deviation (SimCLR's authors only scale to 0 to 1); for other
-//! data say [`ViewSpec::with_normalization`].
+//! All normalize by ImageNet's mean and standard deviation (SimCLR's authors only scale to 0 to 1).
+//! For other data, use [`ViewSpec::with_normalization`].
 
-use crate::ops::RandAugment;
-use crate::spec::default_ratio;
-use crate::{Interpolation, Op, ViewSpec};
+use crate::ops::{Interpolation, RandAugment};
+use crate::spec::{Op, ViewSpec, default_ratio};
 
-/// Mean of ImageNet's red, green and blue, as torchvision's examples and models have it.
-pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// Standard deviation of ImageNet's red, green and blue, as torchvision's examples and models have it.
-pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+pub use crate::ops::{IMAGENET_MEAN, IMAGENET_STD};
 
-/// MoCo v1 (He et al. 2020, arXiv:1911.05722): InstDisc's augmentation, with grayscale *before* a jitter
-/// that is always applied and turns hue by up to 0.4. `main_moco.py` without `--aug-plus`, at 224 px.
+/// MoCo v1 (He et al. 2020, arXiv:1911.05722): InstDisc's augmentation, with grayscale *before* a
+/// jitter that is always applied and turns hue by up to 0.4. `main_moco.py` without `--aug-plus`,
+/// at 224 px.
 pub fn moco_v1(size: u32) -> ViewSpec {
     view(vec![
         crop(size, [0.2, 1.0], Interpolation::Bilinear),
@@ -26,8 +23,8 @@ pub fn moco_v1(size: u32) -> ViewSpec {
 /// MoCo v2 (Chen et al. 2020, arXiv:2003.04297): SimCLR's operations with a jitter half as strong.
 /// `main_moco.py --aug-plus`, at 224 px.
 ///
-/// That code blurs by PIL's approximation of a Gaussian, which knows no kernel width; here the Gaussian is
-/// true, and a kernel of 23 pixels leaves it whole (to more than five standard deviations).
+/// That code uses PIL's approximation of a Gaussian blur, which has no kernel width. Here the
+/// Gaussian is exact, and a kernel of 23 pixels covers more than five standard deviations.
 pub fn moco_v2(size: u32) -> ViewSpec {
     view(vec![
         crop(size, [0.2, 1.0], Interpolation::Bilinear),
@@ -38,9 +35,9 @@ pub fn moco_v2(size: u32) -> ViewSpec {
     ])
 }
 
-/// SimCLR (Chen et al. 2020, arXiv:2002.05709, appendix A) at color strength 1: crops from 0.08, resized
-/// bicubically, and a blur whose kernel is a tenth of the view's side. `data_util.py` of the authors' code,
-/// at 224 px; resizing antialiases here, and there it does not.
+/// SimCLR (Chen et al. 2020, arXiv:2002.05709, appendix A) at color strength 1: crops from 0.08,
+/// resized bicubically, and a blur whose kernel is a tenth of the view's side. `data_util.py` of
+/// the authors' code, at 224 px. Resizing antialiases here, but not there.
 pub fn simclr(size: u32) -> ViewSpec {
     let kernel = size / 10 / 2 * 2 + 1; // a tenth of the side, made odd as the authors' code does
     view(vec![
@@ -52,9 +49,10 @@ pub fn simclr(size: u32) -> ViewSpec {
     ])
 }
 
-/// BYOL (Grill et al. 2020, arXiv:2006.07733, appendix B, table 6): its two views differ. The first is always
-/// blurred and never solarized; the second is blurred one time in ten and solarized one time in five. Barlow
-/// Twins (section 2.2) and MoCo v3 use the same; VICReg (appendix C.1) blurs and solarizes both views alike.
+/// BYOL (Grill et al. 2020, arXiv:2006.07733, appendix B, table 6): its two views differ. The first
+/// is always blurred and never solarized; the second is blurred one time in ten and solarized one
+/// time in five. Barlow Twins (section 2.2) and MoCo v3 use the same; VICReg (appendix C.1) blurs
+/// and solarizes both views alike.
 pub fn byol(size: u32) -> [ViewSpec; 2] {
     [(1.0, 0.0), (0.1, 0.2)].map(|(blur, solarize)| {
         view(vec![
@@ -68,9 +66,9 @@ pub fn byol(size: u32) -> [ViewSpec; 2] {
     })
 }
 
-/// DINO (Caron et al. 2021, arXiv:2104.14294, section 3.2 and `DataAugmentationDINO`): BYOL's two views as the
-/// global ones, from 0.4 of the area on, then `locals` small ones of up to 0.4 of it. At 224 and 96 px, from 0.25
-/// on for the published ViT-S.
+/// DINO (Caron et al. 2021, arXiv:2104.14294, section 3.2 and `DataAugmentationDINO`): BYOL's two
+/// views as the global ones, with at least 0.4 of the area, then `locals` small ones with at most
+/// 0.4. At 224 and 96 px; the published ViT-S has 0.25 instead of 0.4.
 pub fn dino(global: u32, local: u32, locals: usize) -> Vec<ViewSpec> {
     let cut = |view: &ViewSpec, size, scale| {
         let mut ops = view.ops.clone();
@@ -85,19 +83,20 @@ pub fn dino(global: u32, local: u32, locals: usize) -> Vec<ViewSpec> {
     views
 }
 
-/// MAE (He et al. 2021, arXiv:2111.06377; the scale is `main_pretrain.py`'s): a crop of at least a fifth of the area, and a flip.
+/// MAE (He et al. 2021, arXiv:2111.06377; the scale is from `main_pretrain.py`): a crop of at least
+/// a fifth of the area, and a flip.
 pub fn mae(size: u32) -> ViewSpec {
     view(vec![crop(size, [0.2, 1.0], Interpolation::Bicubic), Op::HorizontalFlip { p: 0.5 }])
 }
 
-/// The form on which benchmarks of small images agree, at 32 px: SimCLR's operations at half its color
-/// strength and without blur.
+/// The views that benchmarks of small images agree on, at 32 px: SimCLR's operations at half its
+/// color strength and without blur.
 ///
-/// - The MoCo authors' CIFAR-10 demonstration (`colab/moco_cifar10_demo.ipynb`), which normalizes by
-///   mean 0.4914, 0.4822, 0.4465 and standard deviation 0.2023, 0.1994, 0.2010.
-/// - lightly's CIFAR-10 benchmark at commit 42a6a924, `SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0)`, which
-///   normalizes as this does.
-/// - SimCLR itself on CIFAR-10 (appendix B.9), but for its bicubic resizing.
+/// - The MoCo authors' CIFAR-10 demonstration (`colab/moco_cifar10_demo.ipynb`), which normalizes
+///   by mean 0.4914, 0.4822, 0.4465 and standard deviation 0.2023, 0.1994, 0.2010.
+/// - lightly's CIFAR-10 benchmark at commit 42a6a924,
+///   `SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0)`, with this normalization.
+/// - SimCLR itself on CIFAR-10 (appendix B.9), except for its bicubic resizing.
 pub fn small_images(size: u32) -> ViewSpec {
     view(vec![
         crop(size, [0.08, 1.0], Interpolation::Bilinear),
@@ -107,8 +106,9 @@ pub fn small_images(size: u32) -> ViewSpec {
     ])
 }
 
-/// Fine-tuning with labels (`create_transform` of timm, as MAE's `util/datasets.py` calls it): crops from 0.08, flips,
-/// RandAugment of magnitude 9 ± 0.5. Random erasing follows the normalization and is the trainer's.
+/// Fine-tuning with labels (`create_transform` of timm, as MAE's `util/datasets.py` calls it):
+/// crops from 0.08, flips, RandAugment of magnitude 9 ± 0.5. The trainer erases at random after the
+/// normalization.
 pub fn finetuning(size: u32) -> ViewSpec {
     view(vec![
         crop(size, [0.08, 1.0], Interpolation::Bicubic),
@@ -117,9 +117,9 @@ pub fn finetuning(size: u32) -> ViewSpec {
     ])
 }
 
-/// The plain view for evaluation: the short side resized to `resize`, then the middle `size` pixels; nothing
-/// random. 256 and 224 are torchvision's for ImageNet; images already of `size` pixels stay as they are
-/// with `evaluation(size, size)`.
+/// The view for evaluation, without anything random: the short side is resized to `resize`, then
+/// the middle `size` pixels are kept. torchvision uses 256 and 224 for ImageNet. `evaluation(size,
+/// size)` leaves images of `size` pixels as they are.
 pub fn evaluation(resize: u32, size: u32) -> ViewSpec {
     view(vec![Op::CenterCrop { resize, size, interpolation: Interpolation::Bilinear }])
 }

@@ -1,5 +1,5 @@
-//! The device engine, on the CPU as its device: every operation against torchvision's results, and its views against
-//! the CPU engine's.
+//! The device engine, on the CPU as its device: every operation against torchvision's results, and
+//! its views against the CPU engine's.
 #![cfg(feature = "device")]
 #![allow(clippy::unwrap_used)]
 
@@ -9,7 +9,7 @@ use golden_file::{Golden, kind, read_golden};
 use image::RgbImage;
 use portolan_augment::device::{self, ops};
 use portolan_augment::ops::Region;
-use portolan_augment::{Draws, Interpolation, Op, ViewSpec, cpu, presets};
+use portolan_augment::{Adjustment, DrawnOp, Draws, Interpolation, cpu, presets};
 use portolan_random::{Purpose, stream};
 use portolan_tensor::{Kind, Tensor, tch};
 
@@ -77,7 +77,7 @@ fn check_normalize(golden: &Golden, case: &str, moved: f64) -> Result<(), String
 }
 
 /// Photograph-like images of one size, whose colors and edges differ.
-fn photographs(n: u32, size: u32) -> Vec<RgbImage> {
+fn test_images(n: u32, size: u32) -> Vec<RgbImage> {
     let pixel = |i: u32, x: u32, y: u32| {
         let wave = |a: u32, b: u32| ((a * x + b * y + 37 * i) % 97) as f32 / 97.0 * 255.0;
         let edge = if (x + i).is_multiple_of(11) { 60.0 } else { 0.0 };
@@ -106,51 +106,10 @@ fn image(planes: &Tensor) -> RgbImage {
     RgbImage::from_raw(width, height, bytes).unwrap()
 }
 
-/// What the CPU's operations make of the same draws.
-fn on_the_cpu(spec: &ViewSpec, image: &RgbImage, draws: &Draws, i: usize) -> Vec<f32> {
-    use portolan_augment::ops::{self, Adjustment};
-    let size = spec.size() as usize;
-    let mut planes = vec![0.0; 3 * size * size];
-    let mut rows = draws.rows.iter().map(|row| row[i]);
-    let mut row = || rows.next().unwrap();
-    let mut orders = draws.orders.iter();
-    for op in &spec.ops {
-        match *op {
-            Op::RandomResizedCrop { interpolation, .. } => {
-                ops::resized_crop(image, draws.regions[i], size, interpolation, &mut planes);
-            }
-            Op::CenterCrop { resize, interpolation, .. } => {
-                ops::center_crop(image, resize, size, interpolation, &mut planes);
-            }
-            Op::HorizontalFlip { .. } if row() == 1.0 => ops::horizontal_flip(&mut planes, size),
-            Op::Grayscale { .. } if row() == 1.0 => ops::grayscale(&mut planes),
-            Op::Solarize { threshold, .. } if row() == 1.0 => ops::solarize(&mut planes, threshold),
-            Op::ColorJitter { .. } => {
-                let changes = [
-                    Adjustment::Brightness(row()),
-                    Adjustment::Contrast(row()),
-                    Adjustment::Saturation(row()),
-                    Adjustment::Hue(row()),
-                ];
-                orders.next().unwrap().iter().for_each(|&c| changes[c].apply(&mut planes));
-            }
-            Op::GaussianBlur { kernel, .. } => {
-                let sigma = row();
-                if sigma > 0.0 {
-                    ops::gaussian_blur(&mut planes, size, sigma.into(), kernel);
-                }
-            }
-            Op::Normalize { mean, std } => ops::normalize(&mut planes, mean, std),
-            _ => {}
-        }
-    }
-    planes
-}
-
 #[test]
 fn the_same_draws_make_the_cpu_engines_views() {
     tch::set_num_threads(1);
-    let images = photographs(24, 40);
+    let images = test_images(24, 40);
     let images: Vec<&RgbImage> = images.iter().collect();
     let pixels = batch(&images);
     let mut specs = vec![presets::simclr(32), presets::moco_v1(24), presets::mae(48)];
@@ -160,11 +119,14 @@ fn the_same_draws_make_the_cpu_engines_views() {
         spec.ops.pop(); // levels are easier to compare than normalized values
         let mut rng = stream(3, Purpose::BatchViews, &[v as u64]);
         let draws = Draws::new(&spec, &[(40, 40); 24], &mut rng);
-        let made = device::views(&spec, &pixels, &draws);
+        let made = device::views(&pixels, &draws);
+        let mut expected = vec![0.0; 3 * draws.size() * draws.size()];
         for (i, image) in images.iter().enumerate() {
-            let expected = Tensor::from_slice(&on_the_cpu(&spec, image, &draws, i));
+            cpu::drawn_view(&draws, i, image, &mut expected);
+            let expected = Tensor::from_slice(&expected);
             let difference = (made.get(i as i64).reshape([-1]) - expected).abs();
-            // Resizing may round a level the other way, which hue's steps and solarizing turn into more, now and then.
+            // Resizing may round a level the other way. Hue's steps and solarizing may enlarge
+            // that.
             let mean = difference.mean(Kind::Float).double_value(&[]);
             assert!(mean < 0.5, "view {v} of image {i} differs by {mean} levels on average");
         }
@@ -174,18 +136,18 @@ fn the_same_draws_make_the_cpu_engines_views() {
 #[test]
 fn photographs_cropped_on_the_cpu_become_the_same_views() {
     tch::set_num_threads(1);
-    let images = photographs(6, 40);
+    let images = test_images(6, 40);
     let images: Vec<&RgbImage> = images.iter().collect();
     let spec = presets::simclr(32);
     let draws = Draws::new(&spec, &[(40, 40); 6], &mut stream(1, Purpose::BatchViews, &[]));
     let size = 3 * 32 * 32;
     let mut cropped = vec![0; 6 * size];
     for (i, out) in cropped.chunks_exact_mut(size).enumerate() {
-        cpu::cropped(&spec, images[i], draws.regions.get(i).copied(), out);
+        cpu::cropped(&draws, i, images[i], out);
     }
     let cropped = Tensor::from_slice(&cropped).view([6, 32, 32, 3]);
-    let shipped = device::views_of_cropped(&spec, &cropped, &draws);
-    let resident = device::views(&spec, &batch(&images), &draws);
+    let shipped = device::views_of_cropped(&cropped, &draws);
+    let resident = device::views(&batch(&images), &draws);
     let mean = (shipped - resident).abs().mean(Kind::Float).double_value(&[]);
     assert!(mean < 0.01, "{mean}"); // a level is 0.017
 }
@@ -194,7 +156,7 @@ fn photographs_cropped_on_the_cpu_become_the_same_views() {
 fn views_are_distributed_as_the_cpu_engines() {
     tch::set_num_threads(1);
     let spec = presets::byol(16)[1].clone();
-    let images = photographs(32, 24);
+    let images = test_images(32, 24);
     let images: Vec<&RgbImage> = images.iter().collect();
     let pixels = batch(&images);
     let statistics = |view: &Tensor| {
@@ -206,7 +168,7 @@ fn views_are_distributed_as_the_cpu_engines() {
     for step in 0..100 {
         let mut rng = stream(0, Purpose::BatchViews, &[step]);
         let draws = Draws::new(&spec, &[(24, 24); 32], &mut rng);
-        let views = device::views(&spec, &pixels, &draws);
+        let views = device::views(&pixels, &draws);
         of_device.extend((0..32).map(|i| statistics(&views.get(i))));
     }
     let mut of_cpu = Vec::new();
@@ -234,45 +196,64 @@ fn views_are_distributed_as_the_cpu_engines() {
     }
 }
 
+/// How many of an image's numbers satisfy a condition, each with the expected share.
+#[derive(Default)]
+struct Shares(std::collections::BTreeMap<&'static str, (f64, Vec<bool>)>);
+
+impl Shares {
+    fn add(&mut self, name: &'static str, expected: f64, holds: impl Iterator<Item = bool>) {
+        self.0.entry(name).or_insert((expected, vec![])).1.extend(holds);
+    }
+}
+
 #[test]
 fn draws_are_those_of_the_recipe() {
     let spec = presets::byol(16)[1].clone();
-    let mut rows: Vec<Vec<f32>> = vec![vec![]; 8];
+    let mut shares = Shares::default();
     let mut orders = std::collections::HashSet::new();
     for step in 0..200 {
-        let mut rng = stream(0, Purpose::BatchViews, &[step]);
-        let draws = Draws::new(&spec, &[(24, 30); 20], &mut rng);
-        assert_eq!(
-            draws,
-            Draws::new(&spec, &[(24, 30); 20], &mut stream(0, Purpose::BatchViews, &[step]))
-        );
-        assert_eq!((draws.regions.len(), draws.rows.len()), (20, 8));
-        rows.iter_mut().zip(draws.rows).for_each(|(all, row)| all.extend(row));
-        orders.insert(draws.orders[0]);
+        let draw = || {
+            let mut rng = stream(0, Purpose::BatchViews, &[step]);
+            Draws::new(&spec, &[(24, 30); 20], &mut rng)
+        };
+        let draws = draw();
+        assert_eq!(draws, draw());
+        for op in draws.ops() {
+            let flags = |applied: &Vec<bool>| applied.clone().into_iter();
+            match op {
+                DrawnOp::RandomResizedCrop { regions, .. } => assert_eq!(regions.len(), 20),
+                DrawnOp::HorizontalFlip { applied } => shares.add("flip", 0.5, flags(applied)),
+                DrawnOp::ColorJitter { applied, adjustments } => {
+                    shares.add("jitter", 0.8, flags(applied));
+                    orders.insert(adjustments.each_ref().map(std::mem::discriminant));
+                    for adjustment in adjustments {
+                        let (name, numbers, most) = match adjustment {
+                            Adjustment::Brightness(factors) => ("brightness", factors, 0.8),
+                            Adjustment::Contrast(factors) => ("contrast", factors, 0.8),
+                            Adjustment::Saturation(factors) => ("saturation", factors, 0.9),
+                            Adjustment::Hue(turns) => ("hue", turns, -0.05),
+                        };
+                        // A quarter of 0.6 to 1.4, of 0.8 to 1.2, and of -0.1 to 0.1.
+                        shares.add(name, 0.25, numbers.iter().map(|&number| number < most));
+                    }
+                }
+                DrawnOp::Grayscale { applied } => shares.add("gray", 0.2, flags(applied)),
+                DrawnOp::GaussianBlur { applied, sigma, .. } => {
+                    shares.add("blur", 0.1, flags(applied));
+                    shares.add("half of the deviations", 0.5, sigma.iter().map(|&s| s > 1.05));
+                }
+                DrawnOp::Solarize { applied, .. } => shares.add("solarize", 0.2, flags(applied)),
+                DrawnOp::Normalize { .. } => {}
+                DrawnOp::CenterCrop { .. } | DrawnOp::RandAugment { .. } => panic!("{op:?}"),
+            }
+        }
     }
     assert_eq!(orders.len(), 24);
-    let share = |row: usize, is: fn(f32) -> bool| {
-        rows[row].iter().filter(|&&value| is(value)).count() as f64 / 4000.0
-    };
-    // Flip, jitter (not applied one time in five), gray, blur, solarize: each within three standard deviations.
-    for (row, is, expected) in [
-        (0, (|v| v == 1.0) as fn(f32) -> bool, 0.5),
-        (1, |v| v == 1.0, 0.2),
-        (4, |v| v == 0.0, 0.2),
-        (5, |v| v == 1.0, 0.2),
-        (6, |v| v > 0.0, 0.1),
-        (7, |v| v == 1.0, 0.2),
-        (1, |v| v < 0.8, 0.8 * 0.25),  // a quarter of 0.6 to 1.4
-        (3, |v| v < 0.9, 0.8 * 0.25),  // of 0.8 to 1.2
-        (4, |v| v > 0.05, 0.8 * 0.25), // of -0.1 to 0.1
-        (6, |v| v > 1.05, 0.1 * 0.5),  // half of 0.1 to 2
-    ] {
-        let found = share(row, is);
+    assert_eq!(shares.0.len(), 10);
+    for (name, (expected, holds)) in shares.0 {
+        let found = holds.iter().filter(|&&holds| holds).count() as f64 / 4000.0;
         let deviation = (expected * (1.0 - expected) / 4000.0f64).sqrt();
-        assert!(
-            (found - expected).abs() < 3.0 * deviation,
-            "row {row}: {found}, expected {expected}"
-        );
+        assert!((found - expected).abs() < 3.0 * deviation, "{name}: {found}, not {expected}");
     }
 }
 

@@ -119,7 +119,8 @@ fn check_random_regions(golden: &Golden, case: &str, moved: f64) -> Result<(), S
     let (scale, ratio) = (pair("scale"), pair("ratio"));
     let (height, width) = (golden.number(case, "height"), golden.number(case, "width"));
     let mut rng = stream(0, Purpose::View, &[]);
-    // Ten times the golden draws, so that what differs by chance is hardly more than their own share.
+    // Ten times the golden draws, so that what differs by chance is hardly more than their own
+    // share.
     let regions: Vec<_> = (0..10 * golden.number(case, "draws") as usize)
         .map(|_| ops::random_region(width as u32, height as u32, scale, ratio, &mut rng))
         .collect();

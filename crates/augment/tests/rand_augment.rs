@@ -5,8 +5,9 @@ use portolan_augment::ops::{Change, to_planes};
 
 const SIDE: u32 = 6;
 
-/// Pillow 13.0.0's green channel of the image below, changed by the calls of timm's functions: `Image.rotate` and
-/// `Image.transform` with BICUBIC and the fill color (124, 116, 104), `ImageOps` and `ImageEnhance`.
+/// Pillow 13.0.0's green channel of the image below, changed by the calls of timm's functions:
+/// `Image.rotate` and `Image.transform` with BICUBIC and the fill color (124, 116, 104), `ImageOps`
+/// and `ImageEnhance`.
 #[rustfmt::skip]
 const PILLOW: [(Change, [u8; 36]); 18] = [
     (Change::Rotate(27.0), [116, 229, 235, 236, 15, 116, 135, 196, 241, 255, 114, 0, 139, 149, 142, 142, 220, 51, 75, 97, 119, 101, 138, 157, 0, 50, 67, 98, 138, 157, 116, 233, 67, 5, 80, 116]),

@@ -35,7 +35,7 @@ pub(crate) fn open_data(config: &DataConfig) -> Result<Dataset> {
 /// When the data has none.
 pub(crate) fn split_of(data: &Dataset, name: &str) -> Result<Arc<dyn Source>> {
     match name {
-        "train" => Ok(data.to_pretrain_on()),
+        "train" => Ok(data.pretraining()),
         "test" => data.test.clone().with_context(|| format!("{} has no test split", data.name)),
         other => bail!("there is no split `{other}`; choose train or test"),
     }

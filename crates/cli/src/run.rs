@@ -52,7 +52,7 @@ use crate::methods::find;
 pub(crate) fn estimate(args: &RunArgs) -> Result<Estimate> {
     let plan = Plan::from_args(args, Plan::first_recipe)?;
     let Setup { device, threads } = set_up(&plan.config.device, args.threads.count)?;
-    plan.config.training.validate(plan.data.to_pretrain_on().len(), device)?;
+    plan.config.training.validate(plan.data.pretraining().len(), device)?;
     let pace = Pace::measure(&plan.config, &plan.data, device, threads)?;
     Ok(Estimate::new(&plan.config, Counts::of(&plan.data), pace, 0))
 }
@@ -114,7 +114,7 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
     });
     let mut task = ImageTask {
         method: &mut *method,
-        images: data.to_pretrain_on(),
+        images: data.pretraining(),
         seed: config.seed,
         device,
         precision: config.training.precision,
@@ -159,7 +159,7 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
 
 /// Refuses settings that these images, or the device, do not allow.
 fn check(config: &RunConfig, data: &Dataset, device: Device) -> Result<()> {
-    config.training.validate(data.to_pretrain_on().len(), device)?;
+    config.training.validate(data.pretraining().len(), device)?;
     if is_labeled(data) {
         config.evaluation.knn.validate(data.train.len())?;
     }
@@ -198,7 +198,7 @@ fn announce(plan: &Plan, folder: &Path, device: Device) {
     eprintln!(
         "data     {}: {} images to train on, {test} to test on",
         data.name,
-        data.to_pretrain_on().len()
+        data.pretraining().len()
     );
     eprintln!(
         "encoder  {}, {} epochs in batches of {}, {} on {}",

@@ -1,45 +1,47 @@
-//! Where images come from: the built-in `shapes`, folders, Parquet files, tar shards, CIFAR, STL-10.
+//! Where images come from: the built-in `shapes`, folders, Parquet files, tar shards, CIFAR and
+//! STL-10.
 //!
-//! Everything that trains or evaluates sees one thing, a [`Source`]: items by index, each an encoded or
-//! decoded picture with perhaps a label. [`open`] turns what a user writes after `--data` into a
-//! [`Dataset`] of such sources.
+//! Everything that trains or evaluates uses one trait, [`Source`]: items by index, each an image,
+//! encoded or decoded, and perhaps a label. [`open`] turns the value of `--data` into a [`Dataset`]
+//! of such sources.
 //!
 //! ```
 //! use portolan_data::{Options, open};
 //!
 //! let shapes = open("shapes", &Options { train: 100, test: 20, ..Options::default() })?;
-//! let image = shapes.train.picture(7)?.decode()?;
+//! let image = shapes.train.image(7)?.decode()?;
 //! assert_eq!(image.dimensions(), (32, 32));
 //! let label = shapes.train.label(7).expect("shapes are labeled");
 //! println!("{}: a {}", shapes.train.describe(7), shapes.classes[label as usize]);
-//! # anyhow::Ok(())
+//! # Ok::<(), portolan_data::Error>(())
 //! ```
 //!
-//! A source is asked by index, and hands out bytes as they lie: so a loader may shuffle as it likes, decode on
-//! its own threads, and skip and count what does not decode. The crate knows no tensors.
+//! # Why sources return encoded bytes
+//!
+//! A source is asked by index and returns an image as it is stored. A loader can therefore shuffle
+//! as it likes, decode on its own threads, decode only the region that it needs, and skip and count
+//! the images that do not decode. The crate knows no tensors.
 
-mod cifar;
+pub mod catalog;
 mod dataset;
 mod decode;
-mod download;
-mod fingerprint;
-mod folder;
-mod listing;
-mod memory;
-mod pack;
-mod parquet;
-pub mod registry;
-pub mod shapes;
+mod error;
+mod formats;
+mod open;
 mod source;
-mod splits;
-mod stl10;
-mod webdataset;
 
-pub use dataset::{Dataset, Options, open};
-pub use decode::{MAX_PIXELS, decode, decode_part};
-pub use download::default_cache;
-pub use folder::photographs;
-pub use listing::is_image;
-pub use memory::in_memory;
-pub use pack::{Packed, pack};
-pub use source::{Picture, Source, Split, subset};
+pub use catalog::download::default_cache;
+pub use dataset::Dataset;
+pub use decode::{MAX_PIXELS, decode, decode_region};
+pub use error::{Error, Result};
+pub use formats::folder::unlabeled_folder;
+pub use formats::listing::is_image;
+pub use formats::memory::in_memory;
+pub use formats::pack::{Packed, pack};
+pub use open::{Options, open};
+pub use portolan_shapes::{self as shapes, Split};
+pub use source::{ImageData, Source, subset};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,90 +1,81 @@
-//! What every kind of data offers: items by index, each a picture with perhaps a label.
+//! The interface of all data: items by index, each an image and perhaps a label.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use anyhow::Result;
 use image::RgbImage;
 use portolan_jpeg::Area;
 
-use crate::decode::decode_part;
+use crate::decode::decode_region;
+use crate::error::Result;
 
-/// No file may name a class beyond: its number decides how much is reserved for class names.
-pub(crate) const MAX_LABEL: u32 = 999_999;
-
-/// Which part of a data set. The numbers name the random streams that `shapes` is drawn from: keep them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Split {
-    /// What is trained on, and what classifiers are fitted on in evaluation.
-    Train = 0,
-    /// What is scored on, and nothing else.
-    Test = 1,
-}
-
-/// One image as it lies in its source.
+/// One image as its source stores it.
 ///
-/// Loaders take encoded bytes to their own threads and decode them there, so reading stays cheap.
+/// Loaders decode on their own threads, so reading stays cheap.
 #[derive(Clone, Debug)]
-pub enum Picture {
+pub enum ImageData {
     /// The bytes of an image file, as [`decode`](crate::decode) takes them.
     Encoded(Vec<u8>),
     /// Pixels, eight bits a channel.
     Decoded(RgbImage),
 }
 
-impl Picture {
-    /// The pixels, decoded as [`decode`](crate::decode) does where they are not decoded yet.
+impl ImageData {
+    /// The pixels; encoded bytes are decoded as by [`decode`](crate::decode).
     ///
     /// # Errors
-    /// Where the bytes are not a whole image of a supported format.
+    /// If the bytes are not a whole image of a supported format.
     pub fn decode(self) -> Result<RgbImage> {
-        self.decode_part(|width, height| (0..width, 0..height))
+        self.decode_region(|width, height| (0..width, 0..height))
     }
 
-    /// The same where only some columns and rows are looked at, which `wanted` tells from width and height; the others may be black.
+    /// The pixels, of which only the columns and rows that `wanted` returns for a width and height
+    /// are needed. The others may be black.
     ///
     /// # Errors
-    /// As those of [`decode`](Picture::decode).
-    pub fn decode_part(self, wanted: impl FnOnce(u32, u32) -> Area) -> Result<RgbImage> {
+    /// As [`decode`](ImageData::decode).
+    pub fn decode_region(self, wanted: impl FnOnce(u32, u32) -> Area) -> Result<RgbImage> {
         match self {
-            Self::Encoded(bytes) => decode_part(&bytes, wanted),
+            Self::Encoded(bytes) => decode_region(&bytes, wanted),
             Self::Decoded(image) => Ok(image),
         }
     }
 }
 
-/// An indexed collection of pictures, read from many threads at once.
+/// An indexed collection of images, read from many threads at once.
 ///
 /// Every method takes an `index` below [`len`](Source::len).
 pub trait Source: Send + Sync {
-    /// How many items there are, those that will fail to decode included.
+    /// The number of items, including those that will fail to decode.
     fn len(&self) -> usize;
 
     /// The item at `index`.
     ///
     /// # Errors
-    /// Where the item cannot be read.
-    fn picture(&self, index: usize) -> Result<Picture>;
+    /// If the item cannot be read. Sources outside this crate wrap their own errors in
+    /// [`Error::Other`](crate::Error::Other).
+    fn image(&self, index: usize) -> Result<ImageData>;
 
-    /// The class of the item at `index`, without reading its picture; `None` where the data has no labels.
+    /// The class of the item at `index`, found without reading its image; `None` if it has no
+    /// label.
     fn label(&self, index: usize) -> Option<u32>;
 
-    /// Where the item at `index` lies, for messages: a path, or `row 17 of train.parquet`.
+    /// Where the item at `index` is stored, for messages: a path, or `row 17 of train.parquet`.
     fn describe(&self, index: usize) -> String;
 
-    /// Runs of items that lie one after another in one large file, and are best read in this order; empty where every order is as
-    /// good.
+    /// Runs of items that are stored next to each other in one large file, and are read fastest in
+    /// this order. Empty if every order is equally fast.
     fn shards(&self) -> Vec<Range<usize>> {
         Vec::new()
     }
 
-    /// Whether there is no item at all.
+    /// Whether there are no items.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The first `first` items of `source` (all of them where it has fewer).
+/// The first `first` items of `source`, or all of them if it has fewer.
 pub fn subset(source: Arc<dyn Source>, first: usize) -> Arc<dyn Source> {
     if first >= source.len() {
         return source;
@@ -102,8 +93,8 @@ impl Source for Subset {
         self.first
     }
 
-    fn picture(&self, index: usize) -> Result<Picture> {
-        self.source.picture(index)
+    fn image(&self, index: usize) -> Result<ImageData> {
+        self.source.image(index)
     }
 
     fn label(&self, index: usize) -> Option<u32> {
@@ -146,9 +137,9 @@ impl Source for Joined {
         self.first.len() + self.second.len()
     }
 
-    fn picture(&self, index: usize) -> Result<Picture> {
+    fn image(&self, index: usize) -> Result<ImageData> {
         let (source, index) = self.locate(index);
-        source.picture(index)
+        source.image(index)
     }
 
     fn label(&self, index: usize) -> Option<u32> {

@@ -211,7 +211,7 @@ impl Study {
     /// One view of each of these images, `[n, 3, size, size]`, and their labels, `[n]`.
     fn batch(&self, ids: &[usize], epoch: u64, seed: u64) -> Result<(Tensor, Tensor)> {
         let images: Vec<_> =
-            ids.par_iter().map(|&id| self.train.picture(id)?.decode()).collect::<Result<_>>()?;
+            ids.par_iter().map(|&id| Ok(self.train.image(id)?.decode()?)).collect::<Result<_>>()?;
         let images: Vec<_> = images.iter().collect();
         let size = i64::from(self.training_view.size());
         let mut values = vec![0f32; ids.len() * 3 * (size * size) as usize];

@@ -61,7 +61,7 @@ pub(crate) fn rows(
         .par_chunks_exact_mut(width)
         .zip(indices)
         .map(|(row, &index)| {
-            let encoded = source.picture(index).map_err(Error::dependency)?;
+            let encoded = source.image(index).map_err(Error::dependency)?;
             fill(index, &encoded.decode().map_err(Error::dependency)?, row);
             Ok(())
         })

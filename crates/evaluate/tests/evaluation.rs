@@ -1,10 +1,10 @@
 //! Evaluation freezes encoders, leaks no labels, and handles unreadable and unlabeled images.
 #![allow(clippy::unwrap_used)]
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use image::RgbImage;
 use portolan_augment::{ViewSpec, presets};
-use portolan_data::{Picture, Source};
+use portolan_data::{ImageData, Source};
 use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_evaluate::{
     Features, FinetuneConfig, Finetuning, KnnConfig, Scores, color_histogram, features, finetune,
@@ -29,8 +29,10 @@ impl Source for Colors {
     fn len(&self) -> usize {
         self.n
     }
-    fn picture(&self, index: usize) -> Result<Picture> {
-        ensure!(!self.bad.contains(&index), "cut short");
+    fn image(&self, index: usize) -> portolan_data::Result<ImageData> {
+        if self.bad.contains(&index) {
+            return Err(portolan_data::Error::Other("cut short".into()));
+        }
         let class = (index % self.classes) as u32;
         let image = RgbImage::from_fn(16, 16, |x, y| {
             let noise = ((x * 7 + y * 13) * (index as u32 + 1)) % 32;
@@ -41,7 +43,7 @@ impl Source for Colors {
                 noise as u8,
             ])
         });
-        Ok(Picture::Decoded(image))
+        Ok(ImageData::Decoded(image))
     }
     fn label(&self, index: usize) -> Option<u32> {
         self.labeled.then_some((index % self.classes) as u32)

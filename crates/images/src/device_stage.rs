@@ -1,14 +1,13 @@
 //! The loader's second stage: the device finishes a batch's views.
 
-use anyhow::{Context, Result, ensure};
-use portolan_augment::{ViewSpec, device as on_device};
+use anyhow::{Context, Result};
+use portolan_augment::device as on_device;
 use portolan_tensor::{Device, Tensor, channels_last, upload};
 
 use crate::host_stage::{HostBatch, View};
 
 /// Finishes what the host stage began.
 pub(crate) struct DeviceStage {
-    pub(crate) specs: Vec<ViewSpec>,
     pub(crate) device: Device,
     /// All images, `[n, height, width, 3]`, uint8, on the device, where they fit there.
     pub(crate) resident: Option<Tensor>,
@@ -26,18 +25,17 @@ impl DeviceStage {
             .resident
             .as_ref()
             .map(|all| all.index_select(0, &upload(&Tensor::from_slice(&ids), self.device)));
-        let finish = |(view, spec): (&View, &ViewSpec)| match view {
+        let finish = |view: &View| match view {
             View::Made(made) => Ok(upload(made, self.device)),
             View::Cropped(cropped, draws) => {
-                Ok(on_device::views_of_cropped(spec, &upload(cropped, self.device), draws))
+                Ok(on_device::views_of_cropped(&upload(cropped, self.device), draws))
             }
             View::Drawn(draws) => {
                 let images = images.as_ref().context("the images are not on the device")?;
-                Ok(on_device::views(spec, images, draws))
+                Ok(on_device::views(images, draws))
             }
         };
-        ensure!(batch.views.len() == self.specs.len(), "a batch has a view for each specification");
-        let views = batch.views.iter().zip(&self.specs).map(finish);
+        let views = batch.views.iter().map(finish);
         views.map(|view| view.map(|view| channels_last(&view))).collect()
     }
 }

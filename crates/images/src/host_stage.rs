@@ -158,7 +158,7 @@ impl HostStage {
     /// The columns and rows of an image of this size that the item's views need.
     fn looked_at(&self, epoch: u64, id: usize, size: (u32, u32)) -> (Range<u32>, Range<u32>) {
         let views = self.specs.iter().enumerate();
-        cpu::looked_at(size, views.map(|(v, spec)| (spec, self.stream(epoch, id, v))))
+        cpu::needed_area(size, views.map(|(v, spec)| (spec, self.stream(epoch, id, v))))
     }
 
     fn cropped(
@@ -172,13 +172,14 @@ impl HostStage {
         let sizes: Vec<_> = images.iter().map(|image| image.dimensions()).collect();
         let mut draws = self.draws(index, v, spec, &sizes);
         // By the item and not by the batch, as on the CPU: what is looked at has to be known before an image is decoded.
-        let region = |(&id, &size)| cpu::region(spec, size, &mut self.stream(index.epoch, id, v));
-        draws.regions = ids.iter().zip(&sizes).map(region).collect();
+        let region =
+            |(&id, &size)| cpu::crop_region(spec, size, &mut self.stream(index.epoch, id, v));
+        draws.set_regions(ids.iter().zip(&sizes).map(region).collect());
         let size = i64::from(spec.size());
         let cropped = from_fill(&[images.len() as i64, size, size, 3], |levels: &mut [u8]| {
             let each = levels.par_chunks_exact_mut(levels.len() / images.len());
             each.zip(images).enumerate().for_each(|(i, (out, image))| {
-                cpu::cropped(spec, image, draws.regions.get(i).copied(), out);
+                cpu::cropped(&draws, i, image, out);
             });
         });
         View::Cropped(pin_memory(&cropped, self.device), draws)
@@ -202,10 +203,11 @@ impl HostStage {
         let mut first = None;
         for offset in 0..n {
             let candidate = (id + offset) % n;
-            let picture = self.source.picture(candidate);
-            match picture.and_then(|one| one.decode_part(|width, height| wanted((width, height)))) {
+            let image = self.source.image(candidate);
+            match image.and_then(|one| one.decode_region(|width, height| wanted((width, height)))) {
                 Ok(image) => return Ok(image),
                 Err(error) => {
+                    let error = anyhow::Error::from(error);
                     let why = format!("{}: {error:#}", self.source.describe(candidate));
                     first.get_or_insert_with(|| why.clone());
                     if let Ok(mut skipped) = self.skipped.lock() {

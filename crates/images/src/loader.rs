@@ -140,7 +140,7 @@ fn stages(
     device: Device,
 ) -> Result<(HostStage, DeviceStage)> {
     let (augment, skipped) = (augment.on(device), Skipped::default());
-    let device_stage = DeviceStage { specs: specs.clone(), device, resident: None };
+    let device_stage = DeviceStage { device, resident: None };
     let rank = distributed::rank();
     let host_stage =
         HostStage { source, specs, seed, rank, augment, device, resident: None, skipped };
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
     use image::RgbImage;
     use portolan_augment::presets;
-    use portolan_data::Picture;
+    use portolan_data::ImageData;
     use portolan_tensor::tch;
 
     /// Gray images whose level is their number; `bad` cannot be read, `fatal` panics, `growing` are of different sizes.
@@ -184,12 +184,14 @@ mod tests {
         fn len(&self) -> usize {
             self.n
         }
-        fn picture(&self, index: usize) -> Result<Picture> {
+        fn image(&self, index: usize) -> portolan_data::Result<ImageData> {
             assert_ne!(self.fatal, Some(index), "the disk caught fire");
-            anyhow::ensure!(!self.bad.contains(&index), "cut short");
+            if self.bad.contains(&index) {
+                return Err(portolan_data::Error::Other("cut short".into()));
+            }
             let level = image::Rgb([index as u8; 3]);
             let side = if self.growing { 8 + index as u32 } else { 8 };
-            Ok(Picture::Decoded(RgbImage::from_pixel(side, side, level)))
+            Ok(ImageData::Decoded(RgbImage::from_pixel(side, side, level)))
         }
         fn label(&self, _: usize) -> Option<u32> {
             None
@@ -285,9 +287,9 @@ mod tests {
         fn len(&self) -> usize {
             self.jpegs.len()
         }
-        fn picture(&self, index: usize) -> Result<Picture> {
-            let picture = Picture::Encoded(self.jpegs[index].clone());
-            if self.decoded { picture.decode().map(Picture::Decoded) } else { Ok(picture) }
+        fn image(&self, index: usize) -> portolan_data::Result<ImageData> {
+            let image = ImageData::Encoded(self.jpegs[index].clone());
+            if self.decoded { image.decode().map(ImageData::Decoded) } else { Ok(image) }
         }
         fn label(&self, _: usize) -> Option<u32> {
             None

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use image::{Rgb, RgbImage};
 use portolan_augment::{ViewSpec, presets};
-use portolan_data::{Picture, Source};
+use portolan_data::{ImageData, Source};
 use portolan_encoders::ResNetConfig;
 use portolan_evaluate::KnnConfig;
 use portolan_images::{Augment, EpochKnn, ImageTask};
@@ -24,10 +24,10 @@ impl Source for Gradients {
     fn len(&self) -> usize {
         24
     }
-    fn picture(&self, index: usize) -> Result<Picture> {
+    fn image(&self, index: usize) -> portolan_data::Result<ImageData> {
         let base = 40 + 100 * (index % 2) as u8;
         let pixel = |x, y| Rgb([base + 5 * x as u8, base + 3 * y as u8, base + index as u8]);
-        Ok(Picture::Decoded(RgbImage::from_fn(16, 16, pixel)))
+        Ok(ImageData::Decoded(RgbImage::from_fn(16, 16, pixel)))
     }
     fn label(&self, index: usize) -> Option<u32> {
         Some(index as u32 % 2)

@@ -1,67 +1,72 @@
-//! What stands before the scan: the segments of a file.
+//! The segments of a file before its scan.
 
 use crate::huffman::Table;
 use crate::idct::Quantization;
 
 /// One color channel of the frame.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Component {
     id: u8,
-    /// Blocks of a unit of the scan, across and down.
+    /// Blocks of an MCU, across and down.
     pub(crate) across: usize,
     pub(crate) down: usize,
-    /// Which quantization and Huffman tables are its.
+    /// The numbers of its tables: quantization, and Huffman codes of DC and AC coefficients.
     pub(crate) quantization: usize,
-    pub(crate) first: usize,
-    pub(crate) others: usize,
+    pub(crate) dc: usize,
+    pub(crate) ac: usize,
 }
 
-/// A frame of one scan, and where the scan's bits begin.
+/// A frame of one scan.
+#[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) width: usize,
     pub(crate) height: usize,
     pub(crate) components: Vec<Component>,
-    /// Units between two restarts, 0 where there is none.
+    /// MCUs between two restarts; 0 without restarts.
     pub(crate) restart_interval: usize,
+    /// The position of the scan's bits in the file.
     pub(crate) scan: usize,
     pub(crate) exif: Option<Vec<u8>>,
 }
 
 impl Frame {
-    /// Blocks of luminance in a unit of the scan, across and down: so many pixels has a level of chrominance.
+    /// Blocks of luminance in an MCU, across and down. A sample of chrominance covers as many
+    /// pixels.
     pub(crate) fn sampling(&self) -> (usize, usize) {
         (self.components[0].across, self.components[0].down)
     }
 
-    /// Units across, and in all.
-    pub(crate) fn units(&self) -> (usize, usize) {
+    /// MCUs across, and in all.
+    pub(crate) fn mcus(&self) -> (usize, usize) {
         let (across, down) = self.sampling();
-        let units_across = self.width.div_ceil(8 * across);
-        (units_across, units_across * self.height.div_ceil(8 * down))
+        let mcus_across = self.width.div_ceil(8 * across);
+        (mcus_across, mcus_across * self.height.div_ceil(8 * down))
     }
 
-    /// Blocks of a unit, of all channels.
-    pub(crate) fn blocks(&self) -> usize {
+    /// Blocks of an MCU, of all channels.
+    pub(crate) fn blocks_per_mcu(&self) -> usize {
         self.components.iter().map(|component| component.across * component.down).sum()
     }
 
-    /// Units from one restart to the next, and the number of such stretches.
-    pub(crate) fn stretches(&self) -> (usize, usize) {
-        let units = self.units().1;
-        let interval = if self.restart_interval == 0 { units } else { self.restart_interval };
-        (interval, units.div_ceil(interval))
+    /// MCUs of a restart interval, and the number of intervals.
+    pub(crate) fn restart_intervals(&self) -> (usize, usize) {
+        let mcus = self.mcus().1;
+        let interval = if self.restart_interval == 0 { mcus } else { self.restart_interval };
+        (interval, mcus.div_ceil(interval))
     }
 }
 
-/// The tables that a file defines, kept from one file to the next: many share theirs.
-#[derive(Default)]
+/// The tables that a file defines. They are kept from one file to the next, since many files have
+/// the same.
+#[derive(Debug, Default)]
 pub(crate) struct Tables {
     pub(crate) quantization: [Option<Quantization>; 4],
-    pub(crate) first: [Option<Box<Table>>; 4],
-    pub(crate) others: [Option<Box<Table>>; 4],
+    pub(crate) dc: [Option<Box<Table>>; 4],
+    pub(crate) ac: [Option<Box<Table>>; 4],
 }
 
-/// Reads all segments up to the scan. `None` where the file is not of the kind that is decoded here, or damaged.
+/// Reads all segments up to the scan. `None` if this crate does not decode such files, or it is
+/// damaged.
 pub(crate) fn read(bytes: &[u8], tables: &mut Tables) -> Option<Frame> {
     let mut rest = bytes.strip_prefix(&[0xFF, 0xD8])?;
     let mut frame: Option<Frame> = None;
@@ -87,7 +92,7 @@ pub(crate) fn read(bytes: &[u8], tables: &mut Tables) -> Option<Frame> {
             0xE1 if segment.starts_with(b"Exif\0\0") && exif.is_none() => {
                 exif = Some(segment[6..].to_vec())
             }
-            // Adobe's segment says whether colors are luminance and chrominance; where it says otherwise, others decode it.
+            // Adobe's segment says whether colors are luminance and chrominance.
             0xEE if segment.starts_with(b"Adobe") && segment.get(11) != Some(&1) => return None,
             // Comments and other applications' data.
             0xE0..=0xEF | 0xFE => {}
@@ -96,12 +101,12 @@ pub(crate) fn read(bytes: &[u8], tables: &mut Tables) -> Option<Frame> {
     }
 }
 
-/// Which tables this file has defined, so that none of another file is used.
-#[derive(Default)]
+/// The tables that this file has defined, so that none of another file is used.
+#[derive(Debug, Default)]
 struct Defined {
     quantization: [bool; 4],
-    first: [bool; 4],
-    others: [bool; 4],
+    dc: [bool; 4],
+    ac: [bool; 4],
 }
 
 fn start_of_frame(segment: &[u8]) -> Option<Frame> {
@@ -115,19 +120,19 @@ fn start_of_frame(segment: &[u8]) -> Option<Frame> {
         across: usize::from(part[1] >> 4),
         down: usize::from(part[1] & 15),
         quantization: usize::from(part[2]),
-        first: 0,
-        others: 0,
+        dc: 0,
+        ac: 0,
     };
     let mut components: Vec<_> = components.chunks_exact(3).map(component).collect();
     match &mut components[..] {
-        // A channel by itself has units of one block, whatever it says.
+        // A single channel has MCUs of one block, whatever the file says.
         [gray] => (gray.across, gray.down) = (1, 1),
         [luma, chroma @ ..] => {
             let whole = chroma.iter().all(|one| (one.across, one.down) == (1, 1));
             if !whole || !matches!((luma.across, luma.down), (1 | 2, 1 | 2)) {
                 return None;
             }
-            // Files without a segment of JFIF's or Adobe's that name their channels so hold them as they are.
+            // Such names mean RGB without conversion.
             if [luma.id, chroma[0].id, chroma[1].id] == *b"RGB" {
                 return None;
             }
@@ -144,10 +149,9 @@ fn start_of_scan(segment: &[u8], frame: &mut Frame, defined: &Defined) -> Option
         return None;
     }
     for (component, part) in frame.components.iter_mut().zip(parts.chunks_exact(2)) {
-        (component.first, component.others) =
-            (usize::from(part[1] >> 4), usize::from(part[1] & 15));
-        let known = *defined.first.get(component.first)?
-            && *defined.others.get(component.others)?
+        (component.dc, component.ac) = (usize::from(part[1] >> 4), usize::from(part[1] & 15));
+        let known = *defined.dc.get(component.dc)?
+            && *defined.ac.get(component.ac)?
             && *defined.quantization.get(component.quantization)?;
         if component.id != part[0] || !known {
             return None;
@@ -163,22 +167,23 @@ fn huffman_tables(mut segment: &[u8], tables: &mut Tables, defined: &mut Defined
             rest.split_at_checked(counts.iter().map(|&n| usize::from(n)).sum())?;
         let number = usize::from(which & 15);
         let (tables, defined, new): (_, _, fn(&_, &_) -> _) = match which >> 4 {
-            // Differences of first coefficients are of eleven bits at most.
+            // Differences of DC coefficients have at most eleven bits.
             0 if symbols.iter().all(|&size| size <= 11) => {
-                (&mut tables.first, &mut defined.first, Table::of_first)
+                (&mut tables.dc, &mut defined.dc, Table::dc)
             }
-            // Of the symbols without a value only the end of the block and sixteen zeros mean something.
+            // Of the symbols without a value, only the end of the block and sixteen zeros are
+            // valid.
             1 if symbols.iter().all(|&symbol| symbol & 15 > 0 || matches!(symbol, 0 | 0xF0)) => {
-                (&mut tables.others, &mut defined.others, Table::of_others)
+                (&mut tables.ac, &mut defined.ac, Table::ac)
             }
             _ => return None,
         };
         let table = tables.get_mut(number)?;
-        // A table is made once, or a file of nothing but tables would take its time.
+        // Each table once: a file of nothing but tables must not take long.
         if defined[number] {
             return None;
         }
-        if !table.as_ref().is_some_and(|table| table.is_made_of(counts, symbols)) {
+        if !table.as_ref().is_some_and(|table| table.is_built_from(counts, symbols)) {
             *table = Some(new(counts, symbols)?);
         }
         defined[number] = true;
@@ -194,7 +199,7 @@ fn quantization_tables(
 ) -> Option<()> {
     while let Some((&which, rest)) = segment.split_first() {
         let number = usize::from(which & 15);
-        // Tables of 16 bits are for 12-bit pictures.
+        // Tables of 16 bits are for 12-bit images.
         let (values, rest) = (which >> 4 == 0).then(|| rest.split_first_chunk::<64>())??;
         *tables.quantization.get_mut(number)? = Some(crate::huffman::from_zigzag(values));
         defined.quantization[number] = true;

@@ -1,18 +1,20 @@
-//! Huffman's code: from bits to coefficients.
+//! Huffman decoding: from bits to coefficients.
 
 use std::ops::Range;
 
-/// So many bits are looked up at once. Most codes with their values are shorter, and what the next look-up waits for stays in the first cache.
+/// How many bits are looked up at once. Most codes with their values are shorter, and the part of
+/// the table that the next look-up waits for fits into the first-level cache.
 const LOOKUP_BITS: u32 = 12;
 
-/// So many values can be looked up without making more bits ready than the 56 there are.
+/// How many look-ups the 56 bits of a refill are enough for.
 const AT_ONCE: u32 = 56 / LOOKUP_BITS;
 
-/// Coefficients of two blocks side by side, in eight rows of sixteen, and room for what a damaged code would write beyond them.
+/// Coefficients of two blocks side by side, in eight rows of sixteen, and room for writes beyond
+/// them from damaged codes.
 pub(crate) type Pair = [i16; 264];
 
-/// Where the coefficient of each place along the zigzag lies in the left block of a pair; eight further in the right one. Places beyond
-/// the 64th lie beyond both.
+/// The position in the left block of a pair of each coefficient along the zigzag. The right block's
+/// is eight further. Coefficients beyond the 64th have a position beyond both blocks.
 static ZIGZAG: [u8; 256] = zigzag();
 
 const fn zigzag() -> [u8; 256] {
@@ -34,14 +36,16 @@ const fn zigzag() -> [u8; 256] {
     places
 }
 
-/// What one look-up finds: a value, and mostly the one after it too. In one number, from its lowest bits on:
+/// The result of one look-up: a value, and mostly the next one too. It is one number, from its
+/// lowest bits:
 ///
-/// - 8: how many bits they take, codes and values; none where the first takes more than were looked at,
-/// - 8: how many of these are the first's,
-/// - 8: how many coefficients the first ends,
-/// - 8: how many both end; as many where there is no second, and then its value is the first's again,
-/// - 16 and 16: the values.
-#[derive(Clone, Copy, Default)]
+/// - 8 bits: the bits of both, codes and values; 0 if the first has more bits than were looked up
+/// - 8 bits: the bits of the first
+/// - 8 bits: the number of coefficients that the first completes
+/// - 8 bits: the number that both complete; without a second, the same number, and the first value
+///   again
+/// - 16 and 16 bits: the values
+#[derive(Clone, Copy, Debug, Default)]
 struct Found(u64);
 
 impl Found {
@@ -54,12 +58,12 @@ impl Found {
     /// The symbol's value alone.
     fn one(symbol: u8, value: u32, bits: u32) -> Self {
         let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-        // The end of the block ends all; sixteen zeros end sixteen, of which the last is zero too.
+        // The end of the block completes all; a run of sixteen zeros completes sixteen.
         let ends = if symbol == 0 { 64 } else { run + 1 };
         Self::new([bits; 2], [ends; 2], [extend(value, size) as i16; 2])
     }
 
-    /// This value and the one of `next`, where `within` bits hold both.
+    /// This value and the first one of `next`, if both fit into `within` bits.
     fn and(self, next: Self, within: u32) -> Self {
         let bits = self.bits() + next.first_bits();
         if self.ends()[0] == 64 || next.bits() == 0 || bits > within {
@@ -91,41 +95,50 @@ impl Found {
     }
 }
 
-/// A value of `size` bits: the lower half of them stands for negative numbers (T.81, figure F.12). Without branches, since
-/// signs cannot be foreseen.
+/// A value of `size` bits, of which the lower half are negative numbers (T.81, figure F.12).
+/// Without branches, since signs cannot be predicted.
 fn extend(bits: u32, size: u32) -> i32 {
     let half = (1 << size) >> 1;
     let negative = (bits as i32 - half) >> 31;
     bits as i32 + (negative & (1 - (1 << size)))
 }
 
-/// One code of a file.
+/// One Huffman code of a file.
 pub(crate) struct Table {
     /// By the next bits.
     lookup: [Found; 1 << LOOKUP_BITS],
-    /// How many bits that takes, once more: the next look-up waits for this alone, and these few stay in the first cache.
+    /// The number of bits in `lookup` once more: the next look-up waits only for this, and it fits
+    /// into the first-level cache.
     bits: [u8; 1 << LOOKUP_BITS],
-    /// By the next bits: the length of the code in the upper half, its symbol in the lower; 0 where it is longer than that.
+    /// By the next bits: the length of the code in the upper half, its symbol in the lower; 0 for a
+    /// longer code.
     code: [u16; 1 << LOOKUP_BITS],
-    /// The same of longer codes, by how far the next sixteen bits are from the last that are shorter.
+    /// The same for longer codes, by the difference of the next sixteen bits from the last shorter
+    /// code.
     long_code: Vec<u16>,
     /// The first of those codes, as the upper of sixteen bits.
     first_long: usize,
-    /// What it was made of, to be known again.
-    made_of: Vec<u8>,
+    /// The segment that defines the code, to recognize it in the next file.
+    definition: Vec<u8>,
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("definition", &self.definition).finish_non_exhaustive()
+    }
 }
 
 impl Table {
-    /// The code of first coefficients, from a DHT segment's numbers of codes of each length and their symbols. `None` where these
-    /// are no code.
-    pub(crate) fn of_first(counts: &[u8; 16], symbols: &[u8]) -> Option<Box<Self>> {
+    /// The code of DC coefficients, from the number of codes of each length in a DHT segment and
+    /// their symbols. `None` if these are not a valid code.
+    pub(crate) fn dc(counts: &[u8; 16], symbols: &[u8]) -> Option<Box<Self>> {
         let mut table = Box::new(Self {
             lookup: [Found::default(); 1 << LOOKUP_BITS],
             bits: [0; 1 << LOOKUP_BITS],
             code: [0; 1 << LOOKUP_BITS],
             long_code: Vec::new(),
             first_long: 0,
-            made_of: [counts, symbols].concat(),
+            definition: [counts, symbols].concat(),
         });
         let (mut code, mut symbols) = (0u32, symbols.iter());
         for (length, &count) in (1..).zip(counts) {
@@ -135,7 +148,7 @@ impl Table {
                 table.long_code = vec![0; (1 << 16) - table.first_long + 1];
             }
             for symbol in symbols.by_ref().take(count.into()) {
-                // A code of ones alone is not allowed, nor one beyond it.
+                // A code of only ones is not allowed, nor any beyond it.
                 if code + 1 >= 1 << length {
                     return None;
                 }
@@ -147,10 +160,11 @@ impl Table {
         symbols.next().is_none().then_some(table)
     }
 
-    /// The same of the other coefficients, of which one follows the other in the same code.
-    pub(crate) fn of_others(counts: &[u8; 16], symbols: &[u8]) -> Option<Box<Self>> {
+    /// The code of AC coefficients. They follow each other in the same code, so that one look-up
+    /// can find two.
+    pub(crate) fn ac(counts: &[u8; 16], symbols: &[u8]) -> Option<Box<Self>> {
         const MASK: usize = (1 << LOOKUP_BITS) - 1;
-        let mut table = Self::of_first(counts, symbols)?;
+        let mut table = Self::dc(counts, symbols)?;
         let one = table.lookup;
         for (bits, found) in table.lookup.iter_mut().enumerate() {
             *found = found.and(one[bits << found.bits() & MASK], LOOKUP_BITS);
@@ -165,11 +179,11 @@ impl Table {
         }
     }
 
-    pub(crate) fn is_made_of(&self, counts: &[u8; 16], symbols: &[u8]) -> bool {
-        self.made_of[..16] == *counts && self.made_of[16..] == *symbols
+    pub(crate) fn is_built_from(&self, counts: &[u8; 16], symbols: &[u8]) -> bool {
+        self.definition[..16] == *counts && self.definition[16..] == *symbols
     }
 
-    /// Writes a code into the tables of what follows it, with every value that fits there.
+    /// Writes a code into the tables, followed by every value that fits.
     fn enter(&mut self, code: u32, length: u32, symbol: u8) {
         let all = |bits: u32| {
             (code << (bits - length)) as usize..((code + 1) << (bits - length)) as usize
@@ -189,13 +203,13 @@ impl Table {
         }
     }
 
-    /// A value that takes more bits than were looked at; of no bits if it is none. It is the first of these bits, the first of
-    /// them highest.
+    /// Decodes a value with more bits than were looked up, from the highest of these bits on. The
+    /// result has no bits if there is no such code.
     #[cold]
     fn long(&self, held: u64) -> Found {
         let short = self.code[(held >> (64 - LOOKUP_BITS)) as usize];
         let long = ((held >> 48) as usize + 1).saturating_sub(self.first_long);
-        // One of them is none: which, cannot be foreseen.
+        // One of the two is 0. Without a branch, since it cannot be predicted which.
         let code = short | self.long_code.get(long).unwrap_or(&0);
         let (length, symbol) = (u32::from(code >> 8), code as u8);
         let size = u32::from(symbol & 15);
@@ -204,8 +218,8 @@ impl Table {
     }
 }
 
-/// Bits of a stretch of the scan without stuffed bytes, behind which there are eight bytes at least.
-#[derive(Clone, Copy)]
+/// Bits of a restart interval without stuffed bytes, followed by at least eight more bytes.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -219,7 +233,7 @@ impl<'a> Bits<'a> {
         Self { bytes, at: 0, held: 0, count: 0 }
     }
 
-    /// Whether no more was read than `len` bytes hold.
+    /// Whether at most `len` bytes were read.
     pub(crate) fn within(&self, len: usize) -> bool {
         8 * self.at - self.count as usize <= 8 * len
     }
@@ -227,7 +241,7 @@ impl<'a> Bits<'a> {
     /// Makes at least 56 bits ready.
     #[inline(always)]
     fn refill(&mut self) {
-        // What is read beyond the end is found out by `within`.
+        // `within` detects reads beyond the end.
         let at = self.at.min(self.bytes.len() - 8);
         if let Some(next) = self.bytes[at..].first_chunk() {
             self.held |= u64::from_be_bytes(*next) >> self.count;
@@ -242,7 +256,7 @@ impl<'a> Bits<'a> {
         self.count -= u32::from(bits);
     }
 
-    /// So many bits before.
+    /// The position `count` bits earlier.
     #[cold]
     fn before(self, count: u32) -> Self {
         let at = 8 * self.at - self.count as usize - count as usize;
@@ -253,8 +267,8 @@ impl<'a> Bits<'a> {
         bits
     }
 
-    /// The next values of this code, `None` if there are none. As many bits as are looked up have to be ready, and more are
-    /// afterwards if the value was a long one.
+    /// The next values of this code; `None` if the bits are no code. At least `LOOKUP_BITS` bits
+    /// have to be ready.
     #[inline(always)]
     fn next(&mut self, table: &Table) -> Option<Found> {
         let next = (self.held >> (64 - LOOKUP_BITS)) as usize;
@@ -270,26 +284,27 @@ impl<'a> Bits<'a> {
         (found.bits() > 0).then_some(found)
     }
 
-    /// Reads the coefficients of a block, which begins a pair or its right half and is all zeros: the first as its difference
-    /// from the one before it. The last place along the zigzag that may not be zero comes back, `None` where the bits are no block.
+    /// Reads the coefficients of a block that is all zeros, the left or right half of a pair. The
+    /// DC coefficient is the difference from the block before. Returns the last position along the
+    /// zigzag that may not be zero; `None` if the bits are no block.
     #[inline(always)]
     pub(crate) fn block(
         &mut self,
-        first: &Table,
-        others: &Table,
+        dc: &Table,
+        ac: &Table,
         block: &mut [i16; 256],
     ) -> Option<usize> {
         let mut bits = *self; // a copy stays in registers
         bits.refill();
-        block[0] = bits.next(first)?.values()[0];
+        block[0] = bits.next(dc)?.values()[0];
         let mut at = 0;
         let last = 'block: loop {
             bits.refill();
             for _ in 0..AT_ONCE {
-                let found = bits.next(others)?;
+                let found = bits.next(ac)?;
                 let [one, two] = found.ends().map(|ends| at + ends);
-                block[place(one)] = found.values()[0];
-                block[place(two)] = found.values()[1];
+                block[position(one)] = found.values()[0];
+                block[position(two)] = found.values()[1];
                 if two < 63 {
                     at = two;
                     continue;
@@ -298,7 +313,7 @@ impl<'a> Bits<'a> {
                     return None; // more zeros than a block holds
                 }
                 if one == 63 && two > 63 {
-                    // The second is the next block's.
+                    // The second value belongs to the next block.
                     bits = bits.before(found.bits() - found.first_bits());
                 }
                 break 'block if two == 63 {
@@ -315,13 +330,13 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// Where the coefficient of this place along the zigzag lies in its block.
+/// The position in its block of a coefficient along the zigzag.
 #[inline(always)]
-fn place(at: usize) -> usize {
+fn position(at: usize) -> usize {
     usize::from(ZIGZAG[at & 255])
 }
 
-/// A quantization table as it lies in a file, along the zigzag, as two blocks have it side by side.
+/// A quantization table for two blocks side by side, from its values along the zigzag.
 pub(crate) fn from_zigzag(values: &[u8; 64]) -> [i16; 128] {
     let mut table = [0; 128];
     for (&place, &value) in ZIGZAG.iter().zip(values) {

@@ -1,25 +1,32 @@
 //! A fast JPEG decoder for photographs, bit-exact with libjpeg, that can decode a region.
 //!
 //! ```
-//! let picture = image::RgbImage::from_fn(64, 48, |x, y| image::Rgb([4 * x as u8, 5 * y as u8, 90]));
-//! let mut bytes = Vec::new();
-//! jpeg_encoder::Encoder::new(&mut bytes, 95).encode(picture.as_raw(), 64, 48, jpeg_encoder::ColorType::Rgb)?;
+//! use image::{Rgb, RgbImage};
+//! use jpeg_encoder::{ColorType, Encoder};
 //!
-//! let whole = portolan_jpeg::decode(&bytes, |header| Some(header.whole())).expect("an ordinary JPEG");
-//! let part = portolan_jpeg::decode(&bytes, |_| Some((10..30, 5..25))).expect("an ordinary JPEG");
+//! let image = RgbImage::from_fn(64, 48, |x, y| Rgb([4 * x as u8, 5 * y as u8, 90]));
+//! let mut bytes = Vec::new();
+//! Encoder::new(&mut bytes, 95).encode(image.as_raw(), 64, 48, ColorType::Rgb)?;
+//!
+//! let whole = portolan_jpeg::decode(&bytes, |header| Some(header.whole())).expect("a usual JPEG");
+//! let part = portolan_jpeg::decode(&bytes, |_| Some((10..30, 5..25))).expect("a usual JPEG");
 //! assert_eq!(whole.dimensions(), part.dimensions());
 //! assert_eq!(whole.get_pixel(29, 24), part.get_pixel(29, 24));
 //! # Ok::<(), jpeg_encoder::EncodingError>(())
 //! ```
 //!
-//! Training reads the same photographs again and again and looks at a part of each, and decoding takes most of the time between a
-//! file and its views. The decoders that others keep are made for every file; this one is for those that cameras and data sets
-//! have: sequential, eight bits, Huffman's code, one scan, gray or luminance and chrominance. What is anything else, or damaged,
-//! is answered `None`, and is another decoder's. Three things make it fast: a code and its value are found in one look-up, the
-//! blocks that no view shows are read but not transformed, and two blocks are transformed at once with the processor's products in pairs.
+//! # Why a decoder of its own
 //!
-//! Its levels are those of libjpeg's default settings, to the bit, and so of Pillow's, through which the published results
-//! read their pictures.
+//! Training reads the same photographs again and again, needs only a region of each, and spends
+//! most of its time on decoding. Other decoders are made for every file. This one is for the files
+//! of cameras and data sets: sequential, eight bits, Huffman coding, one scan, gray or luminance
+//! and chrominance. It returns `None` for all others, and for damaged ones, and leaves them to
+//! another decoder. It is fast for three reasons: one look-up finds a code and its value, blocks
+//! outside the region are read but not transformed, and two blocks are transformed at once with
+//! SIMD.
+//!
+//! Its pixels are bit-exact with libjpeg's default settings, and so with Pillow, which published
+//! results use.
 
 mod color;
 mod header;
@@ -32,20 +39,21 @@ use std::ops::Range;
 
 use image::RgbImage;
 
-use color::{Plane, Rows};
-use header::Tables;
+use crate::color::{Plane, Rows};
+use crate::header::Tables;
 
-/// What is known of a file before it is decoded.
+/// What a file says before its scan.
+#[derive(Clone, Debug)]
 pub struct Header {
     /// In pixels.
     pub width: u32,
     /// In pixels.
     pub height: u32,
-    /// Its EXIF data, where it has some.
+    /// Its EXIF data, if it has some.
     pub exif: Option<Vec<u8>>,
 }
 
-/// Columns and rows of a picture.
+/// Columns and rows of an image.
 pub type Area = (Range<u32>, Range<u32>);
 
 impl Header {
@@ -55,42 +63,48 @@ impl Header {
     }
 }
 
-/// What is kept from one file to the next.
-#[derive(Default)]
+/// Tables and buffers that are kept from one file to the next.
+#[derive(Debug, Default)]
 struct Workspace {
     tables: Tables,
+    /// The bits of the scan, without markers.
     bits: Vec<u8>,
+    /// The ends of the restart intervals.
     ends: Vec<usize>,
     planes: [Plane; 3],
     rows: Rows,
 }
 
-/// A buffer beyond so many bytes is not kept: one huge picture must not take memory from all that follow.
-const KEPT: usize = 1 << 24;
+/// Buffers above this size are freed after each file, in bytes: one huge image must not take memory
+/// forever.
+const MAX_KEPT_BYTES: usize = 1 << 24;
 
 impl Workspace {
-    fn give_back(&mut self) {
-        let planes = self.planes.iter_mut().map(|plane| &mut plane.levels);
-        for buffer in planes.chain([&mut self.bits]).filter(|buffer| buffer.capacity() > KEPT) {
-            *buffer = Vec::new();
+    fn free_large_buffers(&mut self) {
+        let planes = self.planes.iter_mut().map(|plane| &mut plane.samples);
+        for buffer in planes.chain([&mut self.bits]) {
+            if buffer.capacity() > MAX_KEPT_BYTES {
+                *buffer = Vec::new();
+            }
         }
-        if self.ends.capacity() > KEPT / size_of::<usize>() {
+        if self.ends.capacity() > MAX_KEPT_BYTES / size_of::<usize>() {
             self.ends = Vec::new();
         }
     }
 }
 
-/// The pixels of a JPEG, as they lie in it (its EXIF orientation is not applied). `wanted` says of which the colors are needed: the
-/// others may be black. What of the area lies beyond the picture is left out.
+/// The pixels of a JPEG as stored, without applying its EXIF orientation. `wanted` returns the area
+/// that is needed; other pixels may be black. The part of the area beyond the image is ignored.
 ///
-/// `None` where the file is not of the kind that is decoded here, where it is damaged, and where `wanted` says so.
+/// `None` if this crate does not decode such files, the file is damaged, or `wanted` returns
+/// `None`.
 pub fn decode(bytes: &[u8], wanted: impl FnOnce(&Header) -> Option<Area>) -> Option<RgbImage> {
     thread_local! {
         static WORKSPACE: RefCell<Workspace> = RefCell::default();
     }
     WORKSPACE.with_borrow_mut(|workspace| {
         let image = decode_in(workspace, bytes, wanted);
-        workspace.give_back();
+        workspace.free_large_buffers();
         image
     })
 }
@@ -102,8 +116,8 @@ fn decode_in(
 ) -> Option<RgbImage> {
     let Workspace { tables, bits, ends, planes, rows } = workspace;
     let mut frame = header::read(bytes, tables)?;
-    let (_, stretches) = frame.stretches();
-    scan::unstuff(&bytes[frame.scan..], stretches, bits, ends)?;
+    let (_, intervals) = frame.restart_intervals();
+    scan::unstuff(&bytes[frame.scan..], intervals, bits, ends)?;
     let (width, height) = (frame.width as u32, frame.height as u32);
     let header = Header { width, height, exif: frame.exif.take() };
     let (columns, lines) = wanted(&header)?;
@@ -112,7 +126,7 @@ fn decode_in(
     let (columns, lines) = (within(columns, width), within(lines, height));
     scan::planes(&frame, tables, (bits, ends), (columns.clone(), lines.clone()), planes)?;
 
-    // Every pixel is written once, those that nobody looks at as black.
+    // Every pixel is written once. Those outside the area are black.
     let mut pixels = Vec::with_capacity(3 * frame.width * frame.height);
     pixels.resize(3 * frame.width * lines.start, 0);
     if !columns.is_empty() {
@@ -127,3 +141,7 @@ fn decode_in(
     pixels.resize(3 * frame.width * frame.height, 0);
     RgbImage::from_raw(width, height, pixels)
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

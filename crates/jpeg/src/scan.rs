@@ -1,4 +1,4 @@
-//! The scan: all blocks of all channels, in units.
+//! The scan: all blocks of all channels, in MCUs (minimum coded mcus).
 
 use std::ops::Range;
 
@@ -10,14 +10,14 @@ use crate::header::{Component, Frame, Tables};
 use crate::huffman::{Bits, Pair, Table};
 use crate::idct::{self, Quantization};
 
-/// Zeros behind the bits, so that eight bytes can be read wherever there is one left.
+/// Zeros after the bits, so that eight bytes can be read as long as one is left.
 const PADDING: usize = 8;
 
-/// The bits of a scan without stuffed bytes and markers, and where the stretches between restarts end. `None` where there are not
-/// so many stretches, and where something else than the end of the image follows, or nothing.
+/// The bits of a scan without stuffed bytes and markers, and the ends of its restart intervals.
+/// `None` if there is another number of intervals, or the end of the image does not follow.
 pub(crate) fn unstuff(
     scan: &[u8],
-    stretches: usize,
+    intervals: usize,
     bits: &mut Vec<u8>,
     ends: &mut Vec<usize>,
 ) -> Option<()> {
@@ -31,7 +31,7 @@ pub(crate) fn unstuff(
             0 => bits.push(0xFF),
             // A restart, numbered from 0 to 7.
             marker @ 0xD0..=0xD7
-                if usize::from(marker - 0xD0) == ends.len() % 8 && ends.len() < stretches =>
+                if usize::from(marker - 0xD0) == ends.len() % 8 && ends.len() < intervals =>
             {
                 ends.push(bits.len())
             }
@@ -42,18 +42,19 @@ pub(crate) fn unstuff(
     }
     ends.push(bits.len());
     bits.extend([0; PADDING]);
-    (ends.len() == stretches).then_some(())
+    (ends.len() == intervals).then_some(())
 }
 
-/// The most pairs of blocks that two units make: four blocks of luminance and two of chrominance each.
+/// The most pairs of blocks in two MCUs: four blocks of luminance and two of chrominance each.
 const MOST_PAIRS: usize = 6;
 
 /// A channel with its tables.
+#[derive(Debug)]
 struct Channel<'a> {
     component: Component,
     quantization: &'a Quantization,
-    first: &'a Table,
-    others: &'a Table,
+    dc: &'a Table,
+    ac: &'a Table,
 }
 
 fn channels<'a>(frame: &Frame, tables: &'a Tables) -> Option<Vec<Channel<'a>>> {
@@ -61,16 +62,17 @@ fn channels<'a>(frame: &Frame, tables: &'a Tables) -> Option<Vec<Channel<'a>>> {
         Some(Channel {
             component,
             quantization: tables.quantization[component.quantization].as_ref()?,
-            first: tables.first[component.first].as_ref()?,
-            others: tables.others[component.others].as_ref()?,
+            dc: tables.dc[component.dc].as_ref()?,
+            ac: tables.ac[component.ac].as_ref()?,
         })
     };
     frame.components.iter().map(with_tables).collect()
 }
 
-/// Reads the blocks of one unit, the left (0) or the right (1) of two, into pairs that are all zeros there.
+/// Reads the blocks of one MCU, the left (0) or the right (1) of two, into pairs that are all zeros
+/// there.
 #[inline(always)]
-fn read_unit(
+fn read_mcu(
     bits: &mut Bits,
     channels: &[Channel],
     before: &mut [i16; 3],
@@ -84,7 +86,7 @@ fn read_unit(
             for column in side * across..(side + 1) * across {
                 let (pair, last) = pairs.get_mut(row + column / 2)?;
                 let block = pair[column % 2 * 8..].first_chunk_mut()?;
-                *last = bits.block(channel.first, channel.others, block)?.max(*last);
+                *last = bits.block(channel.dc, channel.ac, block)?.max(*last);
                 block[0] = block[0].wrapping_add(*before);
                 *before = block[0];
             }
@@ -94,9 +96,9 @@ fn read_unit(
     Some(())
 }
 
-/// Writes the levels of two units' blocks into the planes: of the `x`-th two of the units' row `y`.
+/// Writes the samples of two MCUs into the planes: the `x`-th two of the MCU row `y`.
 #[inline(always)]
-fn transform_units(
+fn transform_mcus(
     channels: &[Channel],
     pairs: &[(Pair, usize)],
     (x, y): (usize, usize),
@@ -109,18 +111,18 @@ fn transform_units(
             for column in x * across..(x + 1) * across {
                 let Some((pair, last)) = pairs.next() else { return };
                 let (at, stride) = (8 * row * plane.stride + 16 * column, plane.stride);
-                let (quantization, levels) = (channel.quantization, &mut plane.levels);
+                let (quantization, samples) = (channel.quantization, &mut plane.samples);
                 match last {
-                    0 => idct::level(pair, quantization, levels, at, stride),
-                    _ => idct::levels(pair, quantization, levels, at, stride),
+                    0 => idct::constant(pair, quantization, samples, at, stride),
+                    _ => idct::samples(pair, quantization, samples, at, stride),
                 }
             }
         }
     }
 }
 
-/// Decodes the channels' planes: all their blocks, of which those are transformed that have to do with these columns and
-/// rows of the picture.
+/// Decodes the planes of all channels. All blocks are read, but only those are transformed that
+/// these columns and rows of the image depend on.
 #[multiversion(targets("x86_64+avx2+bmi1+bmi2+movbe"))]
 pub(crate) fn planes(
     frame: &Frame,
@@ -130,30 +132,30 @@ pub(crate) fn planes(
     planes: &mut [Plane; 3],
 ) -> Option<()> {
     let (across, down) = frame.sampling();
-    let (units_across, units) = frame.units();
-    // A block takes two bits at the least: what announces more than there are is not even made room for.
-    if 2 * units * frame.blocks() > 8 * bits.len() {
+    let (mcus_across, mcus) = frame.mcus();
+    // A block takes at least two bits. Checked before memory is reserved for a forged size.
+    if 2 * mcus * frame.blocks_per_mcu() > 8 * bits.len() {
         return None;
     }
     for (plane, component) in planes.iter_mut().zip(&frame.components) {
-        plane.stride = 16 * units_across.div_ceil(2) * component.across;
+        plane.stride = 16 * mcus_across.div_ceil(2) * component.across;
         plane.width = (frame.width * component.across).div_ceil(across);
         plane.height = (frame.height * component.down).div_ceil(down);
-        let levels = plane.stride * 8 * component.down * (units / units_across);
-        plane.levels.resize(levels.max(plane.levels.len()), 0);
+        let samples = plane.stride * 8 * component.down * (mcus / mcus_across);
+        plane.samples.resize(samples.max(plane.samples.len()), 0);
     }
-    // Chrominance reaches one of its levels further. Columns are counted in two units each.
-    let unit_columns =
+    // Upsampling reaches one sample of chrominance further. Columns count two MCUs each.
+    let mcu_columns =
         columns.start.saturating_sub(2) / (16 * across)..(columns.end + 2).div_ceil(16 * across);
-    let unit_rows = rows.start.saturating_sub(2) / (8 * down)..(rows.end + 2).div_ceil(8 * down);
+    let mcu_rows = rows.start.saturating_sub(2) / (8 * down)..(rows.end + 2).div_ceil(8 * down);
 
-    let (interval, _) = frame.stretches();
+    let (interval, _) = frame.restart_intervals();
     let channels = channels(frame, tables)?;
     let pairs = &mut [([0; 264], 0); MOST_PAIRS];
-    let pairs = &mut pairs[..frame.blocks()];
+    let pairs = &mut pairs[..frame.blocks_per_mcu()];
     let (mut begin, mut x, mut y) = (0usize, 0usize, 0usize);
-    // Nobody looks at what is below.
-    let needed = units.min(units_across * unit_rows.end);
+    // Rows below are not needed.
+    let needed = mcus.min(mcus_across * mcu_rows.end);
     for (n, &end) in ends[..needed.div_ceil(interval)].iter().enumerate() {
         let mut bits = Bits::new(&bits[begin..]);
         let mut before = [0i16; 3];
@@ -164,13 +166,13 @@ pub(crate) fn planes(
                     *last = 0;
                 });
             }
-            read_unit(&mut bits, &channels, &mut before, x % 2, pairs)?;
-            let complete = x % 2 == 1 || x + 1 == units_across;
-            if complete && unit_columns.contains(&(x / 2)) && unit_rows.contains(&y) {
-                transform_units(&channels, pairs, (x / 2, y), planes);
+            read_mcu(&mut bits, &channels, &mut before, x % 2, pairs)?;
+            let complete = x % 2 == 1 || x + 1 == mcus_across;
+            if complete && mcu_columns.contains(&(x / 2)) && mcu_rows.contains(&y) {
+                transform_mcus(&channels, pairs, (x / 2, y), planes);
             }
             x += 1;
-            if x == units_across {
+            if x == mcus_across {
                 (x, y) = (0, y + 1);
             }
         }

@@ -1,15 +1,17 @@
-//! Against Pillow: `tests/pictures` has small JPEGs of each kind and what Pillow 13 reads of them (`tests/pictures.py` made both).
+//! Against Pillow: `tests/images` has small JPEGs of each kind, and as Pillow 13 decodes them. The
+//! program `tests/images.py` made both.
 #![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use portolan_jpeg::decode;
-use std::path::{Path, PathBuf};
 
 /// Kinds that are not decoded here.
 const OTHERS: [&str; 3] = ["progressive", "inks", "as-it-is"];
 
-fn pictures() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures");
+fn jpegs() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
     let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut jpegs: Vec<_> = paths.filter(|path| path.extension().unwrap() == "jpg").collect();
     jpegs.sort();
@@ -27,7 +29,7 @@ fn whole(bytes: &[u8]) -> Option<RgbImage> {
 #[test]
 fn every_level_is_pillows() {
     let mut compared = 0;
-    for path in pictures().iter().filter(|path| !is_other(path)) {
+    for path in jpegs().iter().filter(|path| !is_other(path)) {
         let found = whole(&std::fs::read(path).unwrap()).unwrap_or_else(|| panic!("{path:?}"));
         let pillow = image::open(path.with_extension("png")).unwrap().into_rgb8();
         assert_eq!(found.dimensions(), pillow.dimensions(), "{path:?}");
@@ -41,7 +43,7 @@ fn every_level_is_pillows() {
 
 #[test]
 fn other_kinds_are_left_to_others() {
-    for path in pictures().iter().filter(|path| is_other(path)) {
+    for path in jpegs().iter().filter(|path| is_other(path)) {
         assert!(whole(&std::fs::read(path).unwrap()).is_none(), "{path:?}");
     }
     assert!(whole(b"").is_none() && whole(b"just some text").is_none());
@@ -49,7 +51,7 @@ fn other_kinds_are_left_to_others() {
 
 #[test]
 fn a_part_has_the_pixels_of_the_whole() {
-    for path in pictures().iter().filter(|path| !is_other(path)) {
+    for path in jpegs().iter().filter(|path| !is_other(path)) {
         let bytes = std::fs::read(path).unwrap();
         let all = whole(&bytes).unwrap();
         let (width, height) = all.dimensions();
@@ -75,7 +77,7 @@ fn a_part_has_the_pixels_of_the_whole() {
 
 #[test]
 fn what_is_cut_short_is_not_decoded() {
-    for path in pictures().iter().filter(|path| !is_other(path)) {
+    for path in jpegs().iter().filter(|path| !is_other(path)) {
         let bytes = std::fs::read(path).unwrap();
         for end in 0..bytes.len() {
             assert!(whole(&bytes[..end]).is_none(), "{path:?} cut at {end}");
@@ -85,7 +87,7 @@ fn what_is_cut_short_is_not_decoded() {
 
 #[test]
 fn tables_that_no_usual_file_has_are_not_used() {
-    let path = &pictures()[0];
+    let path = &jpegs()[0];
     assert!(!is_other(path));
     let bytes = std::fs::read(path).unwrap();
     let at = bytes.windows(2).rposition(|pair| pair == [0xFF, 0xC4]).unwrap();
@@ -96,13 +98,13 @@ fn tables_that_no_usual_file_has_are_not_used() {
 
 #[test]
 fn damaged_bytes_are_survived() {
-    for path in pictures() {
+    for path in jpegs() {
         let bytes = std::fs::read(path).unwrap();
         for at in 0..bytes.len() {
             for value in [0, 0xFF, bytes[at] ^ 0x55] {
                 let mut damaged = bytes.clone();
                 damaged[at] = value;
-                // A forged size is the caller's to refuse.
+                // The caller has to refuse a forged size.
                 let small = |header: &portolan_jpeg::Header| header.width * header.height < 1 << 16;
                 decode(&damaged, |header| small(header).then(|| header.whole()));
             }
@@ -112,8 +114,7 @@ fn damaged_bytes_are_survived() {
 
 #[test]
 fn exif_data_are_handed_over() {
-    let bytes =
-        std::fs::read(pictures().into_iter().find(|path| !is_other(path)).unwrap()).unwrap();
+    let bytes = std::fs::read(jpegs().into_iter().find(|path| !is_other(path)).unwrap()).unwrap();
     let exif = [&bytes[..2], &[0xFF, 0xE1, 0, 11], b"Exif\0\0abc", &bytes[2..]].concat();
     let mut seen = None;
     let image = decode(&exif, |header| {
@@ -126,7 +127,7 @@ fn exif_data_are_handed_over() {
 
 #[test]
 fn tables_of_the_file_before_are_not_used() {
-    let path = pictures().into_iter().find(|path| path.ends_with("444-fine.jpg")).unwrap();
+    let path = jpegs().into_iter().find(|path| path.ends_with("444-fine.jpg")).unwrap();
     let bytes = std::fs::read(path).unwrap();
     assert!(whole(&bytes).is_some());
     let mut rest = bytes[..2].to_vec();

@@ -1,9 +1,9 @@
 //! Named random streams.
 //!
-//! Everything random in Portolan draws from a stream that is named by what it is for: the run's seed,
-//! a purpose, and the numbers that tell one draw of that purpose from the next (epoch, item, view,
-//! step). Streams of different names are independent, so results depend neither on how many threads
-//! there are nor on who draws first, and a resumed run finds the very stream it would have had.
+//! Everything random in Portolan draws from a named stream. The name is the seed of the run, a
+//! purpose, and numbers such as epoch, item, view or step. Streams of different names are
+//! independent, so results do not depend on the number of threads or on who draws first, and a
+//! resumed run draws the same numbers as an uninterrupted one.
 //!
 //! ```
 //! use portolan_random::{Purpose, stream};
@@ -14,9 +14,10 @@
 //! assert_eq!(item_7.random::<u64>(), again.random::<u64>());
 //! ```
 //!
-//! A stream is a xoshiro256++ generator: its state is 32 bytes, so that making one for every view of
-//! every image costs a few nanoseconds, and its output is fixed by its specification, which a
-//! library's default generator's is not.
+//! # Why xoshiro256++
+//!
+//! Its state has 32 bytes, so creating a generator for each view of each image takes a few
+//! nanoseconds. Its specification fixes its output, unlike the default generators of libraries.
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;
@@ -24,7 +25,7 @@ use rand_xoshiro::rand_core::SeedableRng;
 /// A stream of random numbers; use it through the `rand` crate's traits.
 pub type Stream = Xoshiro256PlusPlus;
 
-/// What a stream is drawn for. The numbers are part of the results' definition: never reuse one.
+/// What a stream is for. Results depend on the numbers: never reuse one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
@@ -38,7 +39,7 @@ pub enum Purpose {
     Shuffle = 4,
     /// The seed of libtorch's own generator: `[]`.
     Libtorch = 5,
-    /// Choosing a subset of a data set: `[]`.
+    /// The choice of a subset of a data set: `[]`.
     Subset = 6,
     /// The patches that MAE hides: `[step, micro-batch, draw]`.
     Mask = 7,
@@ -46,9 +47,9 @@ pub enum Purpose {
     Tiles = 8,
     /// One view of a batch on the device: `[step, micro-batch, view]`.
     BatchViews = 9,
-    /// Resamples of test images: `[images]`.
+    /// Bootstrap samples of test images: `[images]`.
     Bootstrap = 10,
-    /// What fine-tuning mixes: `[epoch, step]`.
+    /// Mixup and cutmix in fine-tuning: `[epoch, step]`.
     Mixup = 11,
 }
 
@@ -70,9 +71,11 @@ fn mix(mut x: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use rand::RngExt;
     use std::collections::HashSet;
+
+    use rand::RngExt;
+
+    use super::*;
 
     #[test]
     fn different_names_give_different_streams() {
@@ -98,3 +101,7 @@ mod tests {
         );
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

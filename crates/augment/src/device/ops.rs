@@ -1,19 +1,19 @@
-//! Every operation on a batch of planes: `[batch, 3, height, width]`, float32, levels from 0 to 255. What an operation
-//! draws comes as `[batch, 1, 1, 1]`, a number an image. Formulas are those of [`crate::ops`].
+//! Every operation on a batch of planes: `[batch, 3, height, width]`, float32, levels from 0 to
+//! 255. Random numbers come as `[batch, 1, 1, 1]`, one for each image. Formulas are those of
+//! [`crate::ops`].
 
 use portolan_tensor::{Kind, Tensor, upload};
 
 use super::resample::{Span, apply, apply_columns, blur_matrix, weights};
-use crate::Interpolation;
-use crate::ops::{Region, middle_span};
+use crate::ops::{Interpolation, Region, middle_span};
 
 /// Images `[batch, height, width, 3]` of bytes as planes.
 pub fn to_planes(images: &Tensor) -> Tensor {
     images.permute([0, 3, 1, 2]).contiguous().to_kind(Kind::Float)
 }
 
-/// Resizes a region of each image to a square of `size` pixels, columns first, rounded to whole levels after each
-/// direction as on the CPU.
+/// Resizes a region of each image to a square of `size` pixels, columns first. Levels are rounded
+/// after each direction, as in the CPU engine.
 pub fn resized_crop(
     planes: &Tensor,
     regions: &[Region],
@@ -65,7 +65,8 @@ pub fn brightness(planes: &Tensor, factor: &Tensor) -> Tensor {
     (planes * factor).clamp_(0.0, 255.0)
 }
 
-/// Moves every value away from its image's mean luminance (factors above 1) or towards it (below 1).
+/// Moves every value away from its image's mean luminance (factors above 1) or towards it (below
+/// 1).
 pub fn contrast(planes: &Tensor, factor: &Tensor) -> Tensor {
     let mean = luminance(planes).mean_dim([2i64, 3].as_slice(), true, Kind::Float);
     mean.lerp_tensor(planes, factor).clamp_(0.0, 255.0)
@@ -76,8 +77,8 @@ pub fn saturation(planes: &Tensor, factor: &Tensor) -> Tensor {
     luminance(planes).lerp_tensor(planes, factor).clamp_(0.0, 255.0)
 }
 
-/// Turns every color around the color circle, in PIL's steps as [`hue`](crate::ops::hue) does; images of 0 turns
-/// stay as they are.
+/// Turns every color around the color circle, in PIL's steps as [`hue`](crate::ops::hue). Images of
+/// 0 turns stay as they are.
 pub fn hue(planes: &Tensor, turns: &Tensor) -> Tensor {
     let shift = (turns * 255.0).trunc_().remainder_(256.0);
     let (most, least) =
@@ -106,8 +107,8 @@ pub fn grayscale(planes: &Tensor, applied: &Tensor) -> Tensor {
     luminance(planes).where_self(&applied.gt(0.5), planes)
 }
 
-/// Blurs each image by a Gaussian of its own deviation `sigma`, cut off beyond `kernel` pixels and reflected at the
-/// borders; images of deviation 0 stay as they are.
+/// Blurs each image by a Gaussian of its own deviation `sigma`, cut off beyond `kernel` pixels and
+/// reflected at the borders. Images of deviation 0 stay as they are.
 pub fn gaussian_blur(planes: &Tensor, sigma: &Tensor, kernel: u32) -> Tensor {
     let (height, width) = sides(planes);
     let sigma = sigma.view([-1, 1, 1]);

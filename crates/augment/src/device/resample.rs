@@ -2,9 +2,11 @@
 
 use portolan_tensor::{Kind, Tensor};
 
-use crate::Interpolation;
+use crate::ops::Interpolation;
 
-/// For each image, the part of a side that is resized, and the pixels that may have influence: `[batch, 1, 1]` each.
+/// For each image, the part of a side that is resized, and the pixels with influence: `[batch, 1,
+/// 1]` each.
+#[derive(Debug)]
 pub(super) struct Span {
     pub(super) start: Tensor,
     pub(super) length: Tensor,
@@ -15,14 +17,14 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// A part outside of which no pixel has influence.
+    /// A part whose pixels alone have influence.
     pub(super) fn within(start: Tensor, length: Tensor) -> Self {
         Span { first: start.shallow_clone(), end: &start + &length, start, length }
     }
 }
 
-/// How much each of `input` pixels weighs in each of `size` resized ones: `[batch, size, input]`. The kernel widens
-/// where the side shrinks, as PIL's, which antialiases.
+/// The weight of each of `input` pixels in each of `size` resized ones: `[batch, size, input]`. The
+/// kernel widens when the side shrinks, as in PIL, which antialiases.
 pub(super) fn weights(span: &Span, input: i64, size: i64, interpolation: Interpolation) -> Tensor {
     let options = (Kind::Float, span.start.device());
     let scale = &span.length / size as f64;
@@ -45,12 +47,12 @@ fn catmull_rom(x: &Tensor) -> Tensor {
     near.where_self(&x.lt(1.0), &(far * x.lt(2.0)))
 }
 
-/// The blur along a side of `size` pixels, for each image's deviation `[batch, 1, 1]`: `[batch, size, size]`. Where the
-/// deviation is 0 it is the identity.
+/// The blur along a side of `size` pixels for the deviation of each image, `[batch, 1, 1]`:
+/// `[batch, size, size]`. For deviation 0 it is the identity.
 pub(super) fn blur_matrix(sigma: &Tensor, size: i64, kernel: u32) -> Tensor {
     let options = (Kind::Float, sigma.device());
     let radius = i64::from(kernel / 2);
-    let sigma = sigma.clamp_min(1e-3); // of which nothing reaches the next pixel
+    let sigma = sigma.clamp_min(1e-3); // so narrow that nothing reaches the next pixel
     let gaussian = |distance: &Tensor| {
         let mut weight = (distance / &sigma).square_() * -0.5;
         weight.exp_() * distance.abs().le(radius as f64)
@@ -62,8 +64,8 @@ pub(super) fn blur_matrix(sigma: &Tensor, size: i64, kernel: u32) -> Tensor {
     if size == 1 {
         return Tensor::ones([sigma.size()[0], 1, 1], options);
     }
-    // A pixel is met where it lies and, beyond the borders, at its reflections: a whole number of periods away, or
-    // mirrored first. The outermost pixels are their own mirror images.
+    // A pixel counts at its own position and at its reflections beyond the borders: a whole number
+    // of periods away, or mirrored first. The outermost pixels are their own mirror images.
     let last = size - 1;
     let inner = from.gt(0.0).logical_and(&from.lt(last as f64));
     let mut matrix = gaussian(&(&from - &to));

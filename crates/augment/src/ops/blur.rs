@@ -1,12 +1,12 @@
-//! A true Gaussian blur, one direction after the other, and sharpening.
+//! An exact Gaussian blur, one direction after the other, and sharpening.
 
 use std::cell::RefCell;
 
 use multiversion::multiversion;
 
-/// Blurs planes `width` pixels wide by a Gaussian of standard deviation `sigma` pixels that is cut off beyond
-/// `kernel` pixels (odd) and sums to 1; the image is reflected at its borders without repeating the outermost
-/// pixels, as torchvision does.
+/// Blurs planes `width` pixels wide by a Gaussian of standard deviation `sigma` pixels. The
+/// Gaussian is cut off beyond `kernel` pixels (odd) and sums to 1. The image is reflected at its
+/// borders without repeating the outermost pixels, as in torchvision.
 pub fn gaussian_blur(planes: &mut [f32], width: usize, sigma: f64, kernel: u32) {
     thread_local! {
         static BUFFERS: RefCell<(Vec<f32>, Vec<f32>)> = RefCell::default();
@@ -28,9 +28,9 @@ pub fn gaussian_blur(planes: &mut [f32], width: usize, sigma: f64, kernel: u32) 
     });
 }
 
-/// Moves every value of planes `width` pixels wide away from the mean of its neighborhood (`factor` above 1) or towards
-/// it (below 1), as `PIL.ImageEnhance.Sharpness`: the mean of 3 × 3 pixels in which the middle counts five times. The
-/// outermost pixels stay as they are.
+/// Moves every value of planes `width` pixels wide away from the mean of its neighborhood (`factor`
+/// above 1) or towards it (below 1), as `PIL.ImageEnhance.Sharpness`. It is the mean of 3 × 3
+/// pixels, of which the middle counts five times. The outermost pixels stay as they are.
 pub fn sharpness(planes: &mut [f32], width: usize, factor: f32) {
     let height = planes.len() / 3 / width;
     for plane in planes.chunks_exact_mut(height * width) {
@@ -47,8 +47,8 @@ pub fn sharpness(planes: &mut [f32], width: usize, factor: f32) {
     }
 }
 
-/// The Gaussian from its middle outwards. Weights too small to move any pixel by 0.02 levels are left out, which
-/// halves the work at the usual deviations.
+/// The Gaussian from its middle outwards. Weights too small to change a pixel by 0.02 levels are
+/// left out, which halves the work at usual deviations.
 fn half_kernel(sigma: f64, kernel: u32) -> Vec<f32> {
     let radius = (kernel / 2).min((4.5 * sigma).ceil() as u32);
     let weights: Vec<f64> =
@@ -81,8 +81,8 @@ fn blur_columns(from: &[f32], width: usize, taps: &[f32], to: &mut [f32]) {
     }
 }
 
-/// The weighted sums of the pixels from `at` on and of their neighbors, which are `step` apart. As many at a time as
-/// sums stay in registers over all taps.
+/// The weighted sums of the pixels from `at` on and of their neighbors, which are `step` apart. The
+/// sums of one chunk stay in registers over all taps.
 #[inline(always)]
 fn weigh(taps: &[f32], from: &[f32], at: usize, step: usize, to: &mut [f32]) {
     const AT_ONCE: usize = 32;
@@ -112,7 +112,7 @@ fn weigh(taps: &[f32], from: &[f32], at: usize, step: usize, to: &mut [f32]) {
     }
 }
 
-/// The index within 0..`len` at which an index beyond a border ends up, however often it is reflected.
+/// The index within 0..`len` that an index beyond a border is reflected to, however often.
 fn reflect(index: isize, len: usize) -> usize {
     if len == 1 {
         return 0;

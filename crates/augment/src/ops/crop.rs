@@ -1,4 +1,4 @@
-//! Cropping and resizing at once: the pixels that are kept are resized where they lie, never copied first.
+//! Cropping and resizing at once, without a copy of the cropped pixels.
 
 use std::cell::RefCell;
 
@@ -8,9 +8,21 @@ use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use portolan_random::Stream;
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 
 use super::{planes_from_pixels, uniform};
-use crate::Interpolation;
+
+/// How pixels are resampled. Both kernels widen when the image shrinks, which PIL and torchvision
+/// call antialiasing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// Triangle kernel; torchvision's default.
+    #[default]
+    Bilinear,
+    /// Catmull-Rom kernel (a = -0.5), as PIL's and torchvision's bicubic.
+    Bicubic,
+}
 
 /// A rectangle of an image, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +37,10 @@ pub struct Region {
     pub width: u32,
 }
 
-/// Draws the region of a random resized crop as torchvision does: up to ten tries of an area (uniform in `scale`,
-/// a fraction of the image's) and a width / height (uniform in its logarithm) until one fits, then a place; if
-/// none fits, the middle of the image, as much of it as `ratio` allows.
+/// Draws the region of a random resized crop as torchvision does. Up to ten times, it draws an area
+/// (a fraction of the image's, uniform in `scale`) and a width / height (uniform in its logarithm),
+/// until one fits; then it draws the position. If none fits, it returns the largest region in the
+/// middle that `ratio` allows.
 pub fn random_region(
     width: u32,
     height: u32,
@@ -62,8 +75,8 @@ fn middle(width: u32, height: u32, [narrowest, widest]: [f64; 2]) -> Region {
     Region { top: (height - h) / 2, left: (width - w) / 2, height: h, width: w }
 }
 
-/// Resizes a region of the image to a square of `size` pixels; pixels outside of the region have no influence.
-/// `planes` is `[3, size, size]`.
+/// Resizes a region of the image to a square of `size` pixels; pixels outside of the region have no
+/// influence. `planes` is `[3, size, size]`.
 ///
 /// # Panics
 /// If the region is empty or not within the image.
@@ -79,10 +92,10 @@ pub fn resized_crop(
     });
 }
 
-/// The same as interleaved bytes: `levels` is `[size, size, 3]`.
+/// As [`resized_crop`], but into interleaved bytes: `levels` is `[size, size, 3]`.
 ///
 /// # Panics
-/// As [`resized_crop`] does.
+/// As [`resized_crop`].
 pub fn resized_crop_levels(
     image: &RgbImage,
     region: Region,
@@ -93,8 +106,8 @@ pub fn resized_crop_levels(
     resize(image, region, whole(region.width), whole(region.height), size, interpolation, levels);
 }
 
-/// Resizes the short side of the image to `short` pixels and keeps the middle `size` × `size` of it (at most
-/// `short`), without resizing the rest. `planes` is `[3, size, size]`.
+/// Resizes the short side of the image to `short` pixels and keeps the middle `size` × `size` of it
+/// (at most `short`), without resizing the rest. `planes` is `[3, size, size]`.
 ///
 /// # Panics
 /// If the image has no pixels, or `size` is above `short`.
@@ -110,10 +123,10 @@ pub fn center_crop(
     });
 }
 
-/// The same as interleaved bytes: `levels` is `[size, size, 3]`.
+/// As [`center_crop`], but into interleaved bytes: `levels` is `[size, size, 3]`.
 ///
 /// # Panics
-/// As [`center_crop`] does.
+/// As [`center_crop`].
 pub fn center_crop_levels(
     image: &RgbImage,
     short: u32,
@@ -128,7 +141,8 @@ pub fn center_crop_levels(
     resize(image, all, columns, rows, size, interpolation, levels);
 }
 
-/// The image resized to these sides by Lanczos' kernel of radius 3, antialiased: sharp, for images that are kept.
+/// The image resized to these sides by Lanczos' kernel of radius 3, antialiased: sharp, for images
+/// that are stored.
 ///
 /// # Panics
 /// If the image or the result has no pixels.
@@ -164,19 +178,22 @@ fn whole(side: u32) -> Span {
     (0.0, f64::from(side))
 }
 
-/// What becomes the middle `size` pixels of a side when the image's `shortest` side is resized to `short`.
+/// The part of a side that becomes the middle `size` pixels when the image's `shortest` side is
+/// resized to `short`.
 pub(crate) fn middle_span(side: u32, shortest: u32, short: u32, size: usize) -> Span {
-    let resized = (u64::from(side) * u64::from(short) / u64::from(shortest)) as f64; // rounded down, as torchvision
+    // Rounded down, as in torchvision.
+    let resized = (u64::from(side) * u64::from(short) / u64::from(shortest)) as f64;
     let scale = f64::from(side) / resized;
     let start = scale * ((resized - size as f64) / 2.0).round_ties_even();
     (start, (scale * size as f64).min(f64::from(side) - start))
 }
 
-/// Resizes these columns and rows of a region to a square of `size` pixels, `[size, size, 3]`. Pixels of the
-/// region beyond them are seen by the kernel where it reaches there; pixels outside of the region are not.
+/// Resizes these columns and rows of a region to a square of `size` pixels, `[size, size, 3]`. The
+/// kernel may reach other pixels of the region, but none outside it.
 ///
-/// The columns first, then the rows, each rounded to 8 bits, as PIL does: where a bicubic kernel overshoots, what
-/// is cut off in between depends on the order, and `Resizer` by itself would begin with the rows.
+/// It resizes the columns first, then the rows, and rounds each to 8 bits, as PIL does. The order
+/// matters when a bicubic kernel overshoots and values are cut off in between. `Resizer` alone
+/// would begin with the rows.
 fn resize(
     image: &RgbImage,
     region: Region,
@@ -189,7 +206,7 @@ fn resize(
     thread_local! {
         static BUFFERS: RefCell<(Resizer, Vec<u8>)> = RefCell::default();
     }
-    // With this library's "convolution" the kernel widens when the image shrinks: that is the antialiasing.
+    // In this library's "convolution", the kernel widens when the image shrinks, which antialiases.
     let filter = match interpolation {
         Interpolation::Bilinear => FilterType::Bilinear,
         Interpolation::Bicubic => FilterType::CatmullRom,
@@ -211,8 +228,8 @@ fn resize(
     });
 }
 
-/// The only call of `Resizer::resize_typed`: each pair of image types it is called with compiles a copy of the
-/// library's kernels, which takes ten seconds.
+/// The only call of `Resizer::resize_typed`: each further pair of image types would compile another
+/// copy of the library's kernels, which takes ten seconds.
 fn resize_region(
     resizer: &mut Resizer,
     source: &TypedImageRef<'_, U8x3>,
@@ -221,7 +238,7 @@ fn resize_region(
     height: u32,
     levels: &mut [u8],
     options: &ResizeOptions,
-) -> anyhow::Result<()> {
+) -> Result<(), Box<dyn std::error::Error>> {
     let Region { top, left, .. } = region;
     let source = TypedCroppedImage::from_ref(source, left, top, region.width, region.height)?;
     let mut resized = TypedImage::from_buffer(width, height, levels)?;

@@ -9,7 +9,7 @@ pub fn horizontal_flip(planes: &mut [f32], width: usize) {
     planes.chunks_exact_mut(width).for_each(<[f32]>::reverse);
 }
 
-/// The image after quarter turns counter-clockwise, as `torch.rot90` counts them; any number of them.
+/// The image after any number of quarter turns counter-clockwise, as in `torch.rot90`.
 pub fn rotate90(image: &RgbImage, quarter_turns_ccw: u32) -> RgbImage {
     match quarter_turns_ccw % 4 {
         0 => image.clone(),
@@ -19,9 +19,10 @@ pub fn rotate90(image: &RgbImage, quarter_turns_ccw: u32) -> RgbImage {
     }
 }
 
-/// Moves the pixels of planes `width` pixels wide: the value at (x, y) becomes that at (a·x + b·y + c, d·x + e·y + f) of
-/// `[a, b, c, d, e, f]`, in pixels from the left and upper border, or `fill` (a level for each channel) where that is
-/// outside. Between pixels by the cubic kernel with a = -1, as `PIL.Image.transform` with `BICUBIC`.
+/// Moves the pixels of planes `width` pixels wide. The new value at (x, y) is the old one at (a·x +
+/// b·y + c, d·x + e·y + f) for a matrix `[a, b, c, d, e, f]`, in pixels from the left and upper
+/// border, or `fill` (a level for each channel) outside the image. Interpolated by the cubic kernel
+/// with a = -1, as `PIL.Image.transform` with `BICUBIC`.
 pub fn affine(planes: &mut [f32], width: usize, matrix: [f64; 6], fill: [f32; 3]) {
     let [a, b, c, d, e, f] = matrix;
     for (plane, fill) in split(planes).into_iter().zip(fill) {
@@ -34,7 +35,8 @@ pub fn affine(planes: &mut [f32], width: usize, matrix: [f64; 6], fill: [f32; 3]
     }
 }
 
-/// The value at a place in pixels from the borders; none outside. Beyond a border its pixels go on.
+/// The value at a place in pixels from the borders; `None` outside. The kernel repeats the border
+/// pixels.
 fn cubic(plane: &[f32], width: usize, (x, y): (f64, f64)) -> Option<f32> {
     let height = plane.len() / width;
     if !(0.0..width as f64).contains(&x) || !(0.0..height as f64).contains(&y) {
@@ -51,7 +53,8 @@ fn cubic(plane: &[f32], width: usize, (x, y): (f64, f64)) -> Option<f32> {
     Some(between(rows, y - y.floor()).clamp(0.0, 255.0) as f32)
 }
 
-/// The cubic through the middle two of four values, a share of the way from the second to the third.
+/// The cubic through the middle two of four values, a share of the way from the second to the
+/// third.
 fn between([v1, v2, v3, v4]: [f64; 4], share: f64) -> f64 {
     let quadratic = 2.0 * (v1 - v2) + v3 - v4;
     let cubic = v2 - v1 - v3 + v4;

@@ -1,5 +1,5 @@
-//! Changes of each channel's levels by themselves, as `PIL.ImageOps` makes them of 8-bit images. Planes are taken at the
-//! nearest whole level first.
+//! Changes of the levels of each channel, as `PIL.ImageOps` makes them to 8-bit images. Planes are
+//! rounded to the nearest whole level first.
 
 use super::split;
 
@@ -50,14 +50,14 @@ pub fn solarize_add(planes: &mut [f32], add: u32) {
     look_up(planes, |level| if level < 128 { (level + add as usize) as f32 } else { level as f32 });
 }
 
-/// How many of the values are nearest to each level.
+/// The number of values nearest to each level.
 fn histogram(values: &[f32]) -> [usize; 256] {
     let mut counts = [0; 256];
     values.iter().for_each(|value| counts[nearest(*value)] += 1);
     counts
 }
 
-/// Replaces every value by what becomes of its nearest level, at most 255.
+/// Replaces every value by the new value of its nearest level, at most 255.
 fn look_up(values: &mut [f32], of: impl Fn(usize) -> f32) {
     let mut table = [0.0; 256];
     table.iter_mut().enumerate().for_each(|(level, value)| *value = of(level).clamp(0.0, 255.0));
@@ -97,8 +97,9 @@ mod tests {
 
     #[test]
     fn equalizing_counts_the_pixels_below_each_level() {
-        // 1020 pixels: 510 of level 3, 255 of 9, 255 of 20. The step is (1020 − 255) / 255 = 3; level 3 has none below
-        // it: 1 / 3 = 0; 9 has 510: 511 / 3 = 170; 20 has 765: 766 / 3 = 255.
+        // 1020 pixels: 510 of level 3, 255 of 9, 255 of 20. The step is (1020 − 255) / 255 = 3.
+        // Level 3 has none below it: 1 / 3 = 0; 9 has 510: 511 / 3 = 170; 20 has 765: 766 / 3 =
+        // 255.
         let levels: Vec<f32> =
             [(3., 510), (9., 255), (20., 255)].iter().flat_map(|&(l, n)| vec![l; n]).collect();
         let equal = changed(&levels, equalize);

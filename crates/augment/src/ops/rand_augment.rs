@@ -1,17 +1,16 @@
 //! RandAugment (Cubuk et al. 2019, arXiv 1909.13719) as timm has it with `inc1` (`auto_augment.py`,
-//! `_RAND_INCREASING_TRANSFORMS`): a few changes drawn of fifteen, each the stronger, the higher its magnitude.
+//! `_RAND_INCREASING_TRANSFORMS`): a few changes drawn from fifteen, each stronger at a higher
+//! magnitude.
 
-use anyhow::Result;
 use portolan_random::Stream;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    affine, autocontrast, brightness, contrast, equalize, invert, posterize, saturation, sharpness,
-    solarize, solarize_add,
+    IMAGENET_MEAN, affine, autocontrast, brightness, contrast, equalize, invert, posterize,
+    saturation, sharpness, solarize, solarize_add,
 };
-use crate::presets::IMAGENET_MEAN;
-use crate::spec::{probability, within};
+use crate::check::{probability, within};
 
 /// One change, with its strength.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,8 +51,8 @@ pub enum Change {
 const KINDS: usize = 15;
 
 impl Change {
-    /// The change of this kind (0 to 14, in timm's order) at a `level` from 0 to 1, a tenth of timm's magnitude.
-    /// `negative` exchanges its direction where it has one.
+    /// The change of this kind (0 to 14, in timm's order) at a `level` from 0 to 1, a tenth of
+    /// timm's magnitude. `negative` reverses its direction, if it has one.
     fn new(kind: usize, level: f64, negative: bool) -> Self {
         let signed = |most: f64| if negative { -most * level } else { most * level };
         let factor = (1.0 + signed(0.9)) as f32;
@@ -77,14 +76,15 @@ impl Change {
         }
     }
 
-    /// Makes the change of a square view `size` pixels wide. `fill` takes the place of what was not in it.
+    /// Makes the change to a square view `size` pixels wide. `fill` is the color of areas outside
+    /// it.
     pub fn apply(self, planes: &mut [f32], size: usize, fill: [f32; 3]) {
         let side = size as f64;
         let mut moved = |matrix| affine(planes, size, matrix, fill);
         match self {
             Change::Rotate(degrees) => {
                 let (sin, cos) = (-degrees.to_radians()).sin_cos();
-                let middle = side / 2.0; // which stays where it is
+                let middle = side / 2.0; // the fixed point
                 let (x, y) = (middle * (1.0 - cos - sin), middle * (1.0 - cos + sin));
                 moved([cos, sin, x, -sin, cos, y]);
             }
@@ -122,13 +122,13 @@ pub struct RandAugment {
     pub magnitude: f64,
     /// Standard deviation of the strength, which is cut to 0 to 10.
     pub deviation: f64,
-    /// Red, green and blue, 0 to 255, of what was not in the image.
+    /// Color of areas outside the image: red, green and blue from 0 to 255.
     pub fill: [f32; 3],
 }
 
 impl RandAugment {
-    /// timm's `rand-m9-mstd0.5-inc1`, which DeiT and MAE train with: two changes, each with probability one half, of
-    /// strength 9 ± 0.5, filled with ImageNet's mean.
+    /// timm's `rand-m9-mstd0.5-inc1`, as DeiT and MAE use it: two changes, each with probability
+    /// one half and strength 9 ± 0.5, filled with ImageNet's mean.
     pub fn timm() -> Self {
         let fill = [0.0; 3];
         let mut this = RandAugment { count: 2, p: 0.5, magnitude: 9.0, deviation: 0.5, fill };
@@ -136,25 +136,21 @@ impl RandAugment {
         this
     }
 
-    /// Fills with the mean of another data set, each channel from 0 to 1.
+    /// Sets the fill color to the mean of another data set, each channel from 0 to 1.
     pub(crate) fn fill_with(&mut self, mean: [f32; 3]) {
         self.fill = mean.map(|mean| (255.0 * mean).round());
     }
 
-    pub(crate) fn validate(&self) -> Result<()> {
+    /// Checks the values. The error is a message.
+    pub(crate) fn validate(&self) -> Result<(), String> {
         probability(self.p)?;
         within("magnitude", self.magnitude, 10.0)?;
         within("deviation", self.deviation, f64::MAX)?;
         self.fill.into_iter().try_for_each(|level| within("fill", f64::from(level), 255.0))
     }
 
-    /// Changes a square view `size` pixels wide.
-    pub fn apply(&self, planes: &mut [f32], size: usize, rng: &mut Stream) {
-        self.draw(rng).into_iter().for_each(|change| change.apply(planes, size, self.fill));
-    }
-
-    /// The changes to apply. What is not applied has drawn its numbers too.
-    fn draw(&self, rng: &mut Stream) -> Vec<Change> {
+    /// Draws the changes to apply. A change that is not applied draws its numbers too.
+    pub fn draw(&self, rng: &mut Stream) -> Vec<Change> {
         let mut one = || {
             let kind = rng.random_range(0..KINDS);
             let applied = rng.random::<f64>() < self.p;
@@ -175,9 +171,10 @@ fn normal(rng: &mut Stream) -> f64 {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use portolan_random::{Purpose, stream};
+
     use super::*;
     use crate::{ViewSpec, presets};
-    use portolan_random::{Purpose, stream};
 
     #[test]
     fn a_recipe_writes_it_as_any_operation_and_misspells_nothing() {
@@ -188,7 +185,7 @@ mod tests {
         let wrong = text.replace("magnitude", "strength");
         assert!(toml::from_str::<ViewSpec>(&wrong).unwrap_err().to_string().contains("strength"));
         let eleven = RandAugment { magnitude: 11.0, ..RandAugment::timm() };
-        let error = eleven.validate().unwrap_err().to_string();
+        let error = eleven.validate().unwrap_err();
         assert!(error.contains("`magnitude` is 11.0") && error.contains("at most 10"), "{error}");
     }
 

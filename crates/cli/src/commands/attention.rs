@@ -143,7 +143,7 @@ fn masks(shapes: &Shapes, count: usize, view: &ViewSpec) -> Result<Tensor> {
     let mut covered = Vec::with_capacity(count * (size * size) as usize);
     for index in 0..count {
         let mask = DynamicImage::ImageLuma8(shapes.render(index).mask).into_rgb8();
-        let seen = cpu::picture(view, &mask, &mut stream(0, Purpose::View, &[]));
+        let seen = cpu::preview(view, &mask, &mut stream(0, Purpose::View, &[]));
         covered.extend(seen.pixels().map(|pixel| pixel[0] >= 128));
     }
     Ok(Tensor::from_slice(&covered).view([count as i64, size, size]))

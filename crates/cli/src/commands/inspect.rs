@@ -92,7 +92,7 @@ fn inspect_data(what: &str) -> Result<()> {
         0 => println!("labels     none"),
         n => println!("labels     {n} classes: {}", data.classes[..n.min(10)].join(", ")),
     }
-    match data.train.picture(0).and_then(|picture| picture.decode()) {
+    match data.train.image(0).and_then(|image| image.decode()) {
         Ok(image) => println!(
             "first      {}×{} px, {}",
             image.width(),

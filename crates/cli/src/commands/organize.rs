@@ -34,7 +34,7 @@ pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
     let device = device::choose(&args.device.name)?;
     let trained = open_encoder(args)?;
     let (encoder, view) = (trained.build(&trained.config, device)?, trained.eval_view());
-    let (source, notes) = portolan_data::photographs(&args.folder)?;
+    let (source, notes) = portolan_data::unlabeled_folder(&args.folder)?;
     tell_notes(&notes);
     let out = prepare_out(args)?;
 
@@ -135,7 +135,7 @@ fn prepare_out(args: &OrganizeArgs) -> Result<PathBuf> {
 /// The thumbnails of these items, and what could not be read.
 fn thumbnails(source: &dyn Source, ids: &[usize]) -> (Vec<Option<Thumbnail>>, Vec<String>) {
     let made: Vec<Result<Thumbnail>> =
-        ids.par_iter().map(|&id| Ok(Thumbnail::of(&source.picture(id)?.decode()?)?)).collect();
+        ids.par_iter().map(|&id| Ok(Thumbnail::of(&source.image(id)?.decode()?)?)).collect();
     let failed = |(made, &id): (&Result<Thumbnail>, &usize)| {
         made.as_ref().err().map(|why| format!("{}: {why:#}", source.describe(id)))
     };

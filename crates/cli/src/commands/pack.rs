@@ -24,7 +24,7 @@ pub(crate) fn pack(args: &PackArgs) -> Result<ExitCode> {
     bar.finish_and_clear();
     println!(
         "packed  {} pictures of {} in {} ({:.1} MB); {} were small already",
-        packed.pictures,
+        packed.images,
         data.name,
         args.out.display(),
         std::fs::metadata(&args.out)?.len() as f64 / 1e6,

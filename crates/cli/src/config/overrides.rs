@@ -70,7 +70,7 @@ pub fn check_text(text: &str) -> Result<()> {
     let config: RunConfig = table.try_into()?;
     config.training.validate(10_000, Device::Cpu)?;
     config.evaluation.knn.validate(10_000)?;
-    config.each_view().iter().try_for_each(ViewSpec::validate)
+    Ok(config.each_view().iter().try_for_each(ViewSpec::validate)?)
 }
 
 fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Result<()> {

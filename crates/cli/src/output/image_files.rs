@@ -56,7 +56,7 @@ pub(crate) fn read(paths: &[PathBuf], view: &ViewSpec, device: Device) -> Result
         let x = Tensor::from_slice(&planes).view([1, 3, size as i64, size as i64]);
         Ok(Shown {
             name: unused_name(path, &mut names),
-            image: cpu::picture(view, &photograph, &mut random()),
+            image: cpu::preview(view, &photograph, &mut random()),
             x: upload(&x, device),
         })
     };

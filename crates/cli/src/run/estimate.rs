@@ -203,7 +203,7 @@ impl Counts {
     pub(crate) fn of(data: &Dataset) -> Self {
         let test = data.test.as_ref().filter(|_| is_labeled(data));
         Counts {
-            images: data.to_pretrain_on().len(),
+            images: data.pretraining().len(),
             bank: data.train.len(),
             test: test.map_or(0, |test| test.len()),
             classes: data.classes.len(),

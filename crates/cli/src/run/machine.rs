@@ -33,11 +33,11 @@ impl Images {
     /// # Errors
     /// When none of these can be read.
     pub(crate) fn of(data: &Dataset) -> Result<Self> {
-        let images = data.to_pretrain_on();
+        let images = data.pretraining();
         let sample = images.len().min(SAMPLE);
         let read = |i: usize| {
-            let picture = images.picture(i * images.len() / sample)?;
-            picture.decode()
+            let image = images.image(i * images.len() / sample)?;
+            image.decode()
         };
         let seen: Vec<RgbImage> = (0..sample).filter_map(|i| read(i).ok()).collect();
         let mut sides: Vec<u32> =

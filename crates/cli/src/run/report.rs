@@ -157,7 +157,7 @@ fn summarize(
         dataset: report::Dataset {
             name: data.name.clone(),
             sha256: data.sha256.clone(),
-            train: data.to_pretrain_on().len(),
+            train: data.pretraining().len(),
             test: data.test.as_ref().map_or(0, |test| test.len()),
             classes: data.classes.len(),
         },
@@ -187,7 +187,7 @@ fn views(config: &RunConfig, data: &Dataset) -> Vec<report::SourceViews> {
         let original = picture(&*data.train, id)?;
         let view = |(v, spec)| {
             let mut rng = stream(config.seed, Purpose::View, &[0, id as u64, v as u64]);
-            cpu::picture(spec, &original, &mut rng)
+            cpu::preview(spec, &original, &mut rng)
         };
         let views = config.each_view().iter().enumerate().map(view).collect();
         Some(report::SourceViews { original, views })
@@ -224,7 +224,7 @@ fn of_each_class(labels: &[i64]) -> Vec<usize> {
 }
 
 fn picture(source: &dyn Source, id: usize) -> Option<RgbImage> {
-    source.picture(id).and_then(|picture| picture.decode()).ok()
+    source.image(id).and_then(|image| image.decode()).ok()
 }
 
 /// A few test images, of different classes, with their nearest training images.

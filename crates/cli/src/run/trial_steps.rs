@@ -51,7 +51,7 @@ impl<'a> Work<'a> {
                 )
             }
             Some((data, threads)) => {
-                let images = data.to_pretrain_on();
+                let images = data.pretraining();
                 plan.items = images.len();
                 training.validate(plan.items, device)?;
                 let feed = LoaderConfig {

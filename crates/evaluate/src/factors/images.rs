@@ -1,7 +1,7 @@
 //! Embeddings of images of `shapes`, and of those images with one factor changed.
 
 use portolan_data::shapes::{Shapes, draw};
-use portolan_data::{Picture, Source};
+use portolan_data::{ImageData, Source};
 use portolan_tensor::Tensor;
 
 use super::scene::{FACTORS, Factor, Scene, scene};
@@ -24,11 +24,11 @@ impl Source for Changed<'_> {
         CHANGED.min(self.shapes.len())
     }
 
-    fn picture(&self, index: usize) -> anyhow::Result<Picture> {
+    fn image(&self, index: usize) -> portolan_data::Result<ImageData> {
         let mut changed = scene(self.shapes, index);
         // Kinds alternate with a period of 10: image index + 13 is of another kind.
         (self.change)(&mut changed, &scene(self.shapes, (index + 13) % self.shapes.len()));
-        Ok(Picture::Decoded(draw(changed.kind, &changed.factors, self.size).image))
+        Ok(ImageData::Decoded(draw(changed.kind, &changed.factors, self.size).image))
     }
 
     fn label(&self, _: usize) -> Option<u32> {

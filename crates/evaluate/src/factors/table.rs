@@ -191,7 +191,7 @@ mod tests {
         // The mean color of an image: blind to a mirror, not to its exposure.
         let color = |source: &dyn Source| {
             let mean = |index| {
-                let image = source.picture(index)?.decode()?;
+                let image = source.image(index)?.decode()?;
                 let sum = |c: usize| {
                     image.pixels().map(|p| f32::from(p[c])).sum::<f32>() / 1024.0 - 128.0
                 };

@@ -1,7 +1,9 @@
-//! The transform as AVX2 has it: of every row sixteen numbers at once, products added in pairs (`vpmaddwd`) as libjpeg-turbo does.
+//! The transform with AVX2: sixteen numbers of a row at once, with products added in pairs
+//! (`vpmaddwd`) as in libjpeg-turbo.
 //!
-//! It is written in the processor's own operations, since the compiler does not reliably find them in loops. Two sums are of sixteen
-//! bits alone, as in libjpeg-turbo, and overflow for coefficients that no encoder writes.
+//! It uses intrinsics, since the compiler does not reliably find these instructions for loops. Two
+//! sums have sixteen bits, as in libjpeg-turbo, and overflow for coefficients that no encoder
+//! writes.
 
 use std::arch::x86_64::*;
 
@@ -9,9 +11,9 @@ use super::{DROPPED, Quantization};
 
 type Rows = [__m256i; 8];
 
-/// The levels of two blocks.
+/// The samples of two blocks.
 #[target_feature(enable = "avx2")]
-pub(super) fn levels(pair: &[i16; 128], quantization: &Quantization) -> [[u8; 16]; 8] {
+pub(super) fn samples(pair: &[i16; 128], quantization: &Quantization) -> [[u8; 16]; 8] {
     let row = |numbers: &[i16; 128], row: usize| {
         let n = &numbers[16 * row..][..16];
         _mm256_setr_epi16(
@@ -26,20 +28,20 @@ pub(super) fn levels(pair: &[i16; 128], quantization: &Quantization) -> [[u8; 16
     let rows = transposed(columns::<{ DROPPED[0] }>(rows));
     let rows = transposed(columns::<{ DROPPED[1] }>(rows));
     let middle = _mm256_set1_epi8(-128);
-    let mut levels = [[0; 16]; 8];
-    for (levels, row) in levels.iter_mut().zip(rows) {
+    let mut samples = [[0; 16]; 8];
+    for (samples, row) in samples.iter_mut().zip(rows) {
         let row = _mm256_packs_epi16(row, row);
         let row = _mm256_permute4x64_epi64::<0b1000>(_mm256_xor_si256(row, middle));
         let row = _mm256_castsi256_si128(row);
         let halves = [_mm_cvtsi128_si64(row), _mm_extract_epi64::<1>(row)];
-        for (to, half) in levels.as_chunks_mut().0.iter_mut().zip(halves) {
+        for (to, half) in samples.as_chunks_mut().0.iter_mut().zip(halves) {
             *to = half.to_le_bytes();
         }
     }
-    levels
+    samples
 }
 
-/// Transforms every column, and takes `DROPPED` bits away.
+/// Transforms every column, and drops `DROPPED` bits.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn columns<const DROPPED: i32>(rows: Rows) -> Rows {
@@ -73,7 +75,7 @@ fn columns<const DROPPED: i32>(rows: Rows) -> Rows {
     ]
 }
 
-/// Columns as rows, in each block: three times, the first half of the rows and the second are zipped.
+/// Transposes each block, by zipping the first half of the rows and the second three times.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transposed(mut rows: Rows) -> Rows {
@@ -85,14 +87,14 @@ fn transposed(mut rows: Rows) -> Rows {
     rows
 }
 
-/// One row and another, number by number: the first half of each block's, then the second.
+/// Interleaves two rows: the first half of each block, then the second.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn zip(a: __m256i, b: __m256i) -> [__m256i; 2] {
     [_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b)]
 }
 
-/// `a` parts of one row and `b` of the other, of two rows zipped.
+/// The sum of `a` parts of one row and `b` parts of the other, from two zipped rows.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn weigh([low, high]: [__m256i; 2], a: i16, b: i16) -> [__m256i; 2] {
@@ -112,7 +114,7 @@ fn sub(a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
     [_mm256_sub_epi32(a[0], b[0]), _mm256_sub_epi32(a[1], b[1])]
 }
 
-/// Without the last bits, as sixteen bits each.
+/// Drops the last bits and narrows to sixteen bits.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn narrow<const DROPPED: i32>([low, high]: [__m256i; 2]) -> __m256i {

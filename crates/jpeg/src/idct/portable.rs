@@ -1,4 +1,4 @@
-//! The transform as any processor has it: one block after the other.
+//! The transform for any processor, one block after the other.
 
 use std::num::Wrapping;
 
@@ -6,10 +6,10 @@ use super::{CONST_BITS, DROPPED, Quantization};
 
 type Rows = [[i16; 8]; 8];
 
-/// The levels of two blocks.
+/// The samples of two blocks.
 #[inline(always)]
-pub(super) fn levels(pair: &[i16; 128], quantization: &Quantization) -> [[u8; 16]; 8] {
-    let mut levels = [[0; 16]; 8];
+pub(super) fn samples(pair: &[i16; 128], quantization: &Quantization) -> [[u8; 16]; 8] {
+    let mut samples = [[0; 16]; 8];
     for left in [0, 8] {
         let mut rows = Rows::default();
         for (row, numbers) in rows.iter_mut().enumerate() {
@@ -20,21 +20,21 @@ pub(super) fn levels(pair: &[i16; 128], quantization: &Quantization) -> [[u8; 16
         }
         let rows = transposed(columns::<{ DROPPED[0] }>(&rows));
         let rows = transposed(columns::<{ DROPPED[1] }>(&rows));
-        for (levels, row) in levels.iter_mut().zip(rows) {
+        for (samples, row) in samples.iter_mut().zip(rows) {
             let row = row.map(|number| number.saturating_add(128).clamp(0, 255) as u8);
-            levels[left..left + 8].copy_from_slice(&row);
+            samples[left..left + 8].copy_from_slice(&row);
         }
     }
-    levels
+    samples
 }
 
 fn transposed(rows: Rows) -> Rows {
     std::array::from_fn(|row| std::array::from_fn(|column| rows[column][row]))
 }
 
-/// Transforms every column, and takes `DROPPED` bits away. The numbers are as large as a damaged file makes them.
+/// Transforms every column, and drops `DROPPED` bits. A damaged file may have numbers of any size.
 #[inline(always)]
-#[allow(clippy::needless_range_loop)] // eight columns at once, which the compiler makes one
+#[allow(clippy::needless_range_loop)] // the compiler vectorizes eight columns
 fn columns<const DROPPED: i32>(rows: &Rows) -> Rows {
     let mut s = [[Wrapping(0i32); 8]; 8];
     for (s, row) in s.iter_mut().zip(rows) {
