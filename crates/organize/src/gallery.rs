@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
-use portolan_report::{STYLE, compass};
+use portolan_report::{STYLE, compass, counted};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -145,7 +145,8 @@ fn header(gallery: &Gallery, sizes: &[usize], duplicates: usize) -> Markup {
             p.brand { (compass()) "Portolan" }
             h1 { (gallery.title) }
             p.lead {
-                (counted(gallery.images.len(), "image")) " in " (counted(sizes.len(), "group"))
+                (counted(gallery.images.len(), "image", "images")) " in "
+                (counted(sizes.len(), "group", "groups"))
                 ", found without labels. The most typical of a group come first. "
                 "Choose an image to see those most similar to it."
             }
@@ -175,7 +176,7 @@ fn group_section(gallery: &Gallery, group: usize, members: &[usize], size: usize
     let first = members.len().min(SHOWN_FIRST);
     markup! {
         section id=(format!("group-{}", group + 1)) {
-            h2 { (title) " " small { (counted(size, "image")) } }
+            h2 { (title) " " small { (counted(size, "image", "images")) } }
             ul.images {
                 @for &index in &members[..first] {
                     li { (image(gallery, index, /* in_group */ true)) }
@@ -188,11 +189,6 @@ fn group_section(gallery: &Gallery, group: usize, members: &[usize], size: usize
             }
         }
     }
-}
-
-/// `1 image`, `2 images`.
-fn counted(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 /// An image as a button. `in_group` if it stands in its group, where the script finds its
@@ -253,7 +249,7 @@ fn unreadable_section(unreadable: &[String]) -> Markup {
         section id="unreadable" {
             h2 { "Unreadable" }
             p.lead {
-                (counted(unreadable.len(), "file")) " could not be read and "
+                (counted(unreadable.len(), "file", "files")) " could not be read and "
                 @if unreadable.len() == 1 { "is" } @else { "are" } " in no group."
             }
             ul.notes { @for file in unreadable { li { (file) } } }

@@ -23,8 +23,9 @@ pub(crate) fn count(n: u64) -> String {
     text
 }
 
-/// A count with its noun: `1 class`, `10 classes`.
-pub(crate) fn counted(n: usize, one: &str, many: &str) -> String {
+/// A count with its noun: `1 class`, `10,000 classes`.
+#[must_use]
+pub fn counted(n: usize, one: &str, many: &str) -> String {
     format!("{} {}", count(n as u64), if n == 1 { one } else { many })
 }
 
@@ -69,6 +70,8 @@ mod tests {
 
     #[test]
     fn numbers_are_readable() {
+        assert_eq!(counted(1, "epoch", "epochs"), "1 epoch");
+        assert_eq!(counted(1200, "epoch", "epochs"), "1,200 epochs");
         assert_eq!(percent(0.8104), "81.0\u{202f}%");
         assert_eq!(points(-0.052), "\u{2212}5.2");
         assert_eq!(count(0), "0");

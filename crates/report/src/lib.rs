@@ -77,6 +77,7 @@ mod sections;
 
 pub use document::{STYLE, compass};
 pub use error::{Error, Result};
+pub use format::counted;
 pub use page::{Layout, MapPoint, Neighbor, Neighbors, Page, SourceViews};
 pub use pages::comparison::{Entry, comparison_text, write_comparison};
 pub use pages::evaluation::{ProtocolResult, write_evaluation};

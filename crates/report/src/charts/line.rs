@@ -28,7 +28,7 @@ pub(crate) struct LineChart<'a> {
 }
 
 impl LineChart<'_> {
-    /// The chart with its caption; nothing where there is no finite point.
+    /// The chart with its caption; `None` without a finite point.
     pub(crate) fn render(&self) -> Option<Markup> {
         let points: Vec<_> =
             self.points.iter().copied().filter(|p| p.0.is_finite() && p.1.is_finite()).collect();

@@ -19,7 +19,7 @@ pub(crate) struct Overlay<'a> {
 }
 
 impl Overlay<'_> {
-    /// The chart with its caption; nothing where no run logged the metric.
+    /// The chart with its caption; `None` if no run logged the metric.
     pub(crate) fn render(&self) -> Option<Markup> {
         let finite = |points: &[(f64, f64)]| -> Vec<_> {
             points.iter().copied().filter(|p| p.0.is_finite() && p.1.is_finite()).collect()
