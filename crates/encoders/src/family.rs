@@ -1,12 +1,13 @@
 //! What an encoder family is.
 
 use portolan_tensor::Vars;
+use std::fmt::Debug;
 
-use crate::{Encoder, EncoderConfig, Result};
+use crate::{Encoder, Result};
 
 /// A family of encoders: the settings of one of them, and all that other crates need to know about
 /// it. A new family implements this in a file of its own and gets a line in `config.rs`.
-pub trait Family {
+pub trait Family: Debug {
     /// Reads a name, such as `resnet18-w16`. `None` if it is of another family.
     ///
     /// # Errors
@@ -78,10 +79,10 @@ pub trait Family {
 }
 
 /// An encoder as it is fine-tuned, and where its tensors differ from the pretrained encoder's.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Finetuned {
     /// Its settings.
-    pub config: EncoderConfig,
+    pub config: Box<dyn Family>,
     /// The prefix of the pretrained tensors that it does not have.
     pub dropped: &'static str,
     /// The prefix of its tensors that are new.

@@ -33,10 +33,9 @@
 
 mod error;
 mod family;
-mod hub;
+mod format;
 mod loaded;
 mod names;
-mod own;
 mod pickle;
 mod preprocessing;
 mod pth;
@@ -44,9 +43,10 @@ mod resnet;
 mod vit;
 
 pub use error::{Error, Result};
-pub use hub::{Python, hub_config, python};
+pub use format::Python;
 pub use loaded::LoadedEncoder;
-pub use own::write;
+pub use loaded::hub::{hub_config, python};
+pub use loaded::own::write;
 pub use preprocessing::Preprocessing;
 
 #[cfg(doctest)]

@@ -1,14 +1,18 @@
 //! An encoder out of a file.
 
+pub(crate) mod hub;
+pub(crate) mod own;
+
 use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_tensor::{Device, Kind, Tensor, Vars, io};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{OrDamaged, damaged, ensure};
-use crate::names::{self, Shapes};
+use crate::format::Shapes;
+use crate::names;
 use crate::pth::Pth;
-use crate::{Error, Preprocessing, Result, family, hub, own};
+use crate::{Error, Preprocessing, Result, family};
 
 /// The largest number of numbers of an encoder. Views of a storage may repeat its numbers, and ask
 /// for unbounded memory.

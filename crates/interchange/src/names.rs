@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::error::damaged;
 use crate::family::FAMILIES;
+use crate::format::Shapes;
 use crate::{Error, Result};
-
-/// Shapes by name.
-pub(crate) type Shapes = BTreeMap<String, Vec<i64>>;
 
 /// The tensors of a file that are its encoder's.
 pub(crate) struct Selected {

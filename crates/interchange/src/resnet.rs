@@ -2,9 +2,8 @@
 
 use portolan_encoders::{Arch, EncoderConfig, ResNetConfig, Stem};
 
-use crate::family::{Format, Timm, Weights};
-use crate::names::Shapes;
-use crate::{Error, Python, Result};
+use crate::format::{Format, Python, Shapes, Timm, Weights};
+use crate::{Error, Result};
 
 pub(crate) const WEIGHTS: Weights = Weights {
     name: "ResNet",

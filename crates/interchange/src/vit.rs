@@ -4,9 +4,8 @@ use portolan_encoders::{EncoderConfig, Pool, VitConfig};
 use serde_json::{Value, json};
 
 use crate::error::{OrDamaged, damaged, ensure};
-use crate::family::{Format, Timm, Weights};
-use crate::names::Shapes;
-use crate::{Error, Python, Result};
+use crate::format::{Format, Python, Shapes, Timm, Weights};
+use crate::{Error, Result};
 
 pub(crate) const WEIGHTS: Weights = Weights {
     name: "vision transformer",

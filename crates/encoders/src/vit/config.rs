@@ -226,7 +226,7 @@ impl Family for VitConfig {
             drop_path,
             ..self.clone()
         };
-        Some(Finetuned { config: config.into(), dropped: "norm.", added: "fc_norm." })
+        Some(Finetuned { config: Box::new(config), dropped: "norm.", added: "fc_norm." })
     }
 }
 

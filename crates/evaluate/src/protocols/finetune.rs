@@ -36,7 +36,7 @@ pub use config::FinetuneConfig;
 pub fn to_finetune(encoder: Box<dyn Encoder>, config: &EncoderConfig) -> Result<Box<dyn Encoder>> {
     let Some(finetuned) = config.finetuned(0.1) else { return Ok(encoder) };
     let network =
-        build(&finetuned.config, &Vars::new(encoder.vars().device())).map_err(Error::dependency)?;
+        finetuned.config.build(&Vars::new(encoder.vars().device())).map_err(Error::dependency)?;
     let mut weights: BTreeMap<String, Tensor> = encoder.vars().state().into_iter().collect();
     let mut state = network.vars().state();
     weights.retain(|name, _| !name.starts_with(finetuned.dropped));

@@ -4,9 +4,11 @@ use portolan_encoders::EncoderConfig;
 use serde_json::{Value, json};
 use std::path::Path;
 
+use super::LoadedEncoder;
 use crate::error::{OrDamaged, damaged, ensure};
-use crate::family::{self, Timm};
-use crate::{Error, LoadedEncoder, Preprocessing, Result, loaded};
+use crate::family;
+use crate::format::{Python, Timm};
+use crate::{Error, Preprocessing, Result};
 
 const CONFIG: &str = "config.json";
 
@@ -46,15 +48,6 @@ pub fn hub_config(encoder: &EncoderConfig, width: i64, preprocessing: &Preproces
     config
 }
 
-/// What builds an encoder in Python, and loads its weights with `strict=True`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Python {
-    /// The library, in words.
-    pub builder: &'static str,
-    /// Whether timm builds it from [`hub_config`].
-    pub timm: bool,
-}
-
 /// What builds this encoder in Python.
 pub fn python(encoder: &EncoderConfig) -> Python {
     family::format(encoder).python()
@@ -92,7 +85,7 @@ fn from_config(
         ),
         None => timm_encoder(config),
     };
-    let mut loaded = loaded::from_weights(weights, named.or(described.as_ref()))?;
+    let mut loaded = super::from_weights(weights, named.or(described.as_ref()))?;
     loaded.preprocessing = preprocessing(config, &loaded.preprocessing)?;
     Ok(loaded)
 }

@@ -6,8 +6,9 @@ use portolan_tensor::{Tensor, io};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::LoadedEncoder;
 use crate::error::OrDamaged;
-use crate::{Error, LoadedEncoder, Preprocessing, Result};
+use crate::{Error, Preprocessing, Result};
 
 /// What a file's metadata say.
 pub(crate) struct Description {
