@@ -209,7 +209,8 @@ impl HostStage {
         let sizes: Vec<_> = images.iter().map(|image| image.dimensions()).collect();
         let mut draws = self.draws(moment, v, spec, &sizes);
         // By the item and not by the batch, as on the CPU: what is looked at has to be known before an image is decoded.
-        let region = |(&id, &size)| cpu::crop_region(spec, size, &mut self.stream(moment.epoch, id, v));
+        let region =
+            |(&id, &size)| cpu::crop_region(spec, size, &mut self.stream(moment.epoch, id, v));
         draws.set_regions(ids.iter().zip(&sizes).map(region).collect());
         let size = i64::from(spec.size());
         let cropped = from_fill(&[images.len() as i64, size, size, 3], |levels: &mut [u8]| {
