@@ -78,7 +78,8 @@ pub fn open(data: &str, options: &Options) -> Result<Dataset> {
     if !path.is_dir() {
         let names: Vec<&str> = catalog::names().collect();
         return Err(Error::Missing(format!(
-            "there is no file or folder {data}, and no data set of that name (there are shapes, {})",
+            "there is no file or folder {data}, and no data set of that name (there are shapes, \
+             {})",
             names.join(", ")
         )));
     }

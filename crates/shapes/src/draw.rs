@@ -62,7 +62,8 @@ pub fn draw(kind: Kind, factors: &Factors, size: u32) -> Rendered {
             }
             covered += coverage;
         }
-        let byte = |total: f32| (total / (SAMPLES * SAMPLES) as f32 * 255.0 + 0.5) as u8; // saturates
+        // The conversion saturates.
+        let byte = |total: f32| (total / (SAMPLES * SAMPLES) as f32 * 255.0 + 0.5) as u8;
         *pixel = Rgb(sum.map(byte));
         mask.put_pixel(column, row, Luma([byte(covered)]));
     }

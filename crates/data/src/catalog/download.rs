@@ -80,8 +80,8 @@ pub(crate) fn fetch(known: &KnownDataset, cache: &Path) -> Result<PathBuf> {
 
 fn by_hand(known: &KnownDataset, download: &Archive, archive: &Path) -> String {
     format!(
-        "cannot download {}; run the command again to continue, or get {} by other means, put it at \
-         {} and run the command again, or unpack it anywhere and give that folder with --data",
+        "cannot download {}; run the command again to continue, or get {} by other means, put it \
+         at {} and run the command again, or unpack it anywhere and give that folder with --data",
         known.title,
         download.url,
         archive.display()

@@ -158,7 +158,8 @@ impl Layout {
                     format!(" (such as {})", unknown.join(", "))
                 };
                 self.notes.push(format!(
-                    "{} image(s) of {} in no class folder of the training images{examples}: not scored",
+                    "{} image(s) of {} in no class folder of the training images{examples}: not \
+                     scored",
                     others.files.len(),
                     part.name()
                 ));
