@@ -40,7 +40,13 @@ pub(crate) fn shown(config: &RunConfig) -> Result<Preprocessing> {
 /// # Errors
 /// When the file cannot be written.
 pub(crate) fn write(encoder: &dyn Encoder, config: &RunConfig, path: &Path) -> Result<()> {
-    Ok(portolan_interchange::write(path, encoder, &config.encoder, &shown(config)?, &config.method)?)
+    Ok(portolan_interchange::write(
+        path,
+        encoder,
+        &config.encoder,
+        &shown(config)?,
+        &config.method,
+    )?)
 }
 
 /// The trained encoder of the run in this folder: from its `encoder.safetensors`, or from the newest

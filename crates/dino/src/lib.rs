@@ -209,7 +209,11 @@ impl Method for Dino {
         let own =
             at_least_f32(&Tensor::cat(&outputs, 0)).mean_dim([0i64].as_slice(), true, None::<Kind>);
         let mean = cx.mean(&own)?.unsqueeze(0);
-        Ok(portolan_losses::dino::update_center(&mut self.center, &mean, self.config.center_momentum)?)
+        Ok(portolan_losses::dino::update_center(
+            &mut self.center,
+            &mean,
+            self.config.center_momentum,
+        )?)
     }
 
     fn encoder(&self) -> &dyn Encoder {
