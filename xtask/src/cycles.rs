@@ -67,7 +67,7 @@ fn reexports(path: &str, text: &str) -> Vec<(Vec<String>, Vec<String>)> {
 /// The paths below `crate` that a module's text names, from imports and from code. Tests, which may use
 /// anything, are left out.
 fn used(from: &[String], text: &str) -> BTreeSet<Vec<String>> {
-    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
+    let code = without_tests(text);
     let mut found = BTreeSet::new();
     for line in statements(code) {
         for (prefix, base) in [("crate::", &[][..]), ("super::", parent(from)), ("self::", from)] {
@@ -83,6 +83,16 @@ fn used(from: &[String], text: &str) -> BTreeSet<Vec<String>> {
         }
     }
     found
+}
+
+/// The text before its module of tests.
+fn without_tests(text: &str) -> &str {
+    let is_module = |after: &str| {
+        let line = after.lines().skip(1).find(|line| !line.starts_with("#["));
+        line.is_some_and(|line| line.starts_with("mod "))
+    };
+    let tests = text.match_indices("#[cfg(test)]").find(|(at, _)| is_module(&text[*at..]));
+    tests.map_or(text, |(at, _)| &text[..at])
 }
 
 fn parent(module: &[String]) -> &[String] {
@@ -200,7 +210,7 @@ mod tests {
     fn parents_and_children_and_tests_may_use_each_other() {
         let family = [("a.rs", "use self::b::x;"), ("a/b.rs", "use super::y;\nuse crate::a::z;")];
         assert!(found(&family).is_empty());
-        let tests = "#[cfg(test)]\nmod tests { use crate::a; }";
+        let tests = "#[cfg(test)]\n#[allow(x)]\nmod tests { use crate::a; }";
         assert!(found(&[("a.rs", "use crate::b;"), ("b.rs", tests)]).is_empty());
     }
 
