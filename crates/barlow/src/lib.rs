@@ -37,6 +37,7 @@ use portolan_optim::{LrRule, ParamGroup};
 use portolan_tensor::{Device, Tensor, prefixed};
 
 /// Barlow Twins, ready to train.
+#[derive(Debug)]
 pub struct Barlow {
     config: BarlowConfig,
     views: Vec<ViewSpec>,

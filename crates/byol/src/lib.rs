@@ -37,6 +37,7 @@ use portolan_optim::{ParamGroup, schedule::momentum_cosine};
 use portolan_tensor::{Device, Tensor, Vars, no_grad, prefixed};
 
 /// BYOL, ready to train.
+#[derive(Debug)]
 pub struct Byol {
     config: ByolConfig,
     views: Vec<ViewSpec>,

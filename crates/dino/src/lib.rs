@@ -41,6 +41,7 @@ use portolan_optim::{ParamGroup, clip_each_grad, schedule::momentum_cosine};
 use portolan_tensor::{Device, Kind, Tensor, Vars, at_least_f32, no_grad, prefixed};
 
 /// An encoder and its head: g_θs or g_θt.
+#[derive(Debug)]
 struct Network {
     vars: Vars,
     encoder: Box<dyn Encoder>,
@@ -69,6 +70,7 @@ impl Network {
 }
 
 /// DINO, ready to train.
+#[derive(Debug)]
 pub struct Dino {
     config: DinoConfig,
     views: Vec<ViewSpec>,
@@ -234,4 +236,5 @@ fn entropy(teacher: &Tensor, center: &Tensor, temperature: &Tensor) -> Tensor {
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
+#[derive(Debug)]
 struct Readme;

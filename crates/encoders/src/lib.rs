@@ -41,7 +41,7 @@ pub use vit::{Pool, PositionScaling, Positions, Vit, VitConfig, positions};
 use portolan_tensor::{Tensor, Vars};
 
 /// A network that turns images into features.
-pub trait Encoder {
+pub trait Encoder: std::fmt::Debug {
     /// The features of images: `[batch, 3, height, width]`, normalized, to `[batch, self.width()]`.
     /// With `train`, batch norms use the batch's statistics and update the running ones; without,
     /// they use the running statistics.

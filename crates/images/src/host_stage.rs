@@ -28,6 +28,7 @@ pub enum Augment {
 
 impl Augment {
     /// What `Auto` means for this device of the network.
+    #[must_use]
     pub fn on(self, device: Device) -> Augment {
         match self {
             Augment::Auto if device.is_cuda() => Augment::Device,

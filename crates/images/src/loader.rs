@@ -6,6 +6,7 @@ use portolan_data::Source;
 use portolan_method::Batch;
 use portolan_tensor::{Device, Tensor, distributed, use_gpu};
 use portolan_train::{BatchSource, Clock, Stage, StepPlan};
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -35,6 +36,17 @@ pub struct LoaderConfig {
     pub device: Device,
 }
 
+impl fmt::Debug for LoaderConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoaderConfig")
+            .field("images", &self.images.len())
+            .field("views", &self.views)
+            .field("plan", &self.plan)
+            .field("augment", &self.augment)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Hands out the batches of a run from a given step on, in an order that depends on the seed alone. Images
 /// are read, decoded and augmented on threads of its own while the loop trains; what is left for the device is done
 /// when a batch is asked for.
@@ -43,6 +55,12 @@ pub struct Loader {
     worker: Option<JoinHandle<()>>,
     device_stage: DeviceStage,
     skipped: Skipped,
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader").finish_non_exhaustive()
+    }
 }
 
 impl Loader {

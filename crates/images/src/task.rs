@@ -8,6 +8,7 @@ use portolan_method::{ImageMethod, Method};
 use portolan_metrics::names;
 use portolan_tensor::{Device, Precision};
 use portolan_train::{BatchSource, Evaluation, StepPlan, Task};
+use std::fmt;
 use std::sync::Arc;
 
 use crate::{Augment, Loader, LoaderConfig};
@@ -36,6 +37,16 @@ pub struct ImageTask<'a> {
     pub knn: Option<EpochKnn<'a>>,
 }
 
+impl fmt::Debug for ImageTask<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImageTask")
+            .field("images", &self.images.len())
+            .field("device", &self.device)
+            .field("augment", &self.augment)
+            .finish_non_exhaustive()
+    }
+}
+
 /// kNN at the end of an epoch: training images as the bank, test images as the queries.
 pub struct EpochKnn<'a> {
     /// Labeled training images.
@@ -46,6 +57,15 @@ pub struct EpochKnn<'a> {
     pub config: &'a KnnConfig,
     /// Number of classes.
     pub classes: i64,
+}
+
+impl fmt::Debug for EpochKnn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EpochKnn")
+            .field("config", &self.config)
+            .field("classes", &self.classes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Task for ImageTask<'_> {

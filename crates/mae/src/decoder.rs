@@ -9,6 +9,7 @@ use crate::MaeConfig;
 
 /// A light transformer over all patches: the encoded ones in their places, a mask token in all others. Named as in the
 /// authors' code.
+#[derive(Debug)]
 pub(crate) struct Decoder {
     embed: Linear,
     mask_token: Tensor,

@@ -46,6 +46,7 @@ use portolan_tensor::{Device, Kind, Tensor, Vars, no_grad, prefixed};
 use rand::seq::SliceRandom;
 
 /// MAE, ready to train.
+#[derive(Debug)]
 pub struct Mae {
     config: MaeConfig,
     views: Vec<ViewSpec>,
@@ -55,6 +56,7 @@ pub struct Mae {
 }
 
 /// Which patches of a batch are visible.
+#[derive(Debug)]
 pub struct Mask {
     /// The visible patches of each image, `[batch, visible]`.
     pub keep: Tensor,
@@ -65,6 +67,7 @@ pub struct Mask {
 }
 
 /// What MAE makes of a batch.
+#[derive(Debug)]
 pub struct Painted {
     /// The pixels it predicts, `[batch, patches, patch · patch · 3]`.
     pub pred: Tensor,
@@ -193,4 +196,5 @@ impl ImageMethod for Mae {
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
+#[derive(Debug)]
 struct Readme;

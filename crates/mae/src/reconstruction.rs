@@ -8,6 +8,7 @@ use portolan_tensor::{Kind, Tensor, no_grad};
 use crate::{Mae, MaeConfig, Painted};
 
 /// Images with patches hidden and painted: each `[batch, 3, size, size]`, normalized as the images are.
+#[derive(Debug)]
 pub struct Reconstruction {
     /// What the encoder saw; hidden patches have the data set's mean color (zero).
     pub masked: Tensor,
@@ -18,6 +19,7 @@ pub struct Reconstruction {
 }
 
 /// Mean squared errors on the hidden patches, in the space of the targets: scalars.
+#[derive(Debug)]
 pub struct Errors {
     /// Of what MAE paints.
     pub painted: Tensor,

@@ -6,6 +6,7 @@ use portolan_tensor::{Tensor, Vars, foreach, io};
 /// Keeps another network's parameters at an exponential moving average of the online network's. It gets no
 /// gradients. Its buffers are its own: as in MoCo's code, its batch norms record the statistics of the
 /// batches that it sees itself.
+#[derive(Debug)]
 pub struct EmaUpdater {
     online: Vec<Tensor>,
     average: Vec<Tensor>,

@@ -6,6 +6,7 @@ use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead, build}
 use portolan_tensor::{Device, Tensor, Vars};
 
 /// An encoder f and a projection head g: z = g(f(x)).
+#[derive(Debug)]
 pub struct EncoderWithHead {
     /// All tensors of both: `encoder.…` and `head.…`.
     pub vars: Vars,

@@ -6,6 +6,7 @@ use portolan_tensor::{Device, Kind, Tensor, no_grad};
 ///
 /// It begins full of random directions, as MoCo's code does (`torch.randn`, each of length one): they are
 /// negatives like any others, and real keys replace them within the first `size / batch` steps.
+#[derive(Debug)]
 pub struct Queue {
     keys: Tensor,
     /// Where the next key goes. It lies beside the keys and is moved there, so that nothing waits for it.

@@ -46,6 +46,7 @@ use portolan_optim::ParamGroup;
 use portolan_tensor::{Device, Kind, Tensor, at_least_f32, no_grad, prefixed};
 
 /// MoCo, ready to train.
+#[derive(Debug)]
 pub struct Moco {
     config: MocoConfig,
     views: Vec<ViewSpec>,

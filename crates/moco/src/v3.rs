@@ -82,6 +82,7 @@ impl MocoV3Config {
 }
 
 /// MoCo v3, ready to train.
+#[derive(Debug)]
 pub struct MocoV3 {
     config: MocoV3Config,
     views: Vec<ViewSpec>,

@@ -39,6 +39,7 @@ impl Default for ColorizationConfig {
 }
 
 /// Colorization, ready to train.
+#[derive(Debug)]
 pub struct Colorization {
     config: ColorizationConfig,
     views: Vec<ViewSpec>,

@@ -41,6 +41,7 @@ impl Default for JigsawConfig {
 }
 
 /// The puzzle, ready to train: every tile through the encoder by itself, as the context-free network of the paper.
+#[derive(Debug)]
 pub struct Jigsaw {
     config: JigsawConfig,
     views: Vec<ViewSpec>,

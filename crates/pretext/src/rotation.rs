@@ -14,6 +14,7 @@ use portolan_tensor::{
 const TURNS: i64 = 4;
 
 /// Rotation prediction, ready to train. It has no settings.
+#[derive(Debug)]
 pub struct Rotation {
     views: Vec<ViewSpec>,
     encoder: Box<dyn Encoder>,

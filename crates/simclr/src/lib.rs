@@ -40,6 +40,7 @@ use portolan_optim::ParamGroup;
 use portolan_tensor::{Device, Tensor, prefixed};
 
 /// SimCLR, ready to train.
+#[derive(Debug)]
 pub struct Simclr {
     config: SimclrConfig,
     views: Vec<ViewSpec>,

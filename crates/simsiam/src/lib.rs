@@ -37,6 +37,7 @@ use portolan_optim::{LrRule, ParamGroup};
 use portolan_tensor::{Device, Tensor, Vars, prefixed};
 
 /// SimSiam, ready to train.
+#[derive(Debug)]
 pub struct Simsiam {
     config: SimsiamConfig,
     views: Vec<ViewSpec>,

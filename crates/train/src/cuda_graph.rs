@@ -3,6 +3,7 @@
 use anyhow::Result;
 use portolan_method::{Batch, StepContext, StepInputs, StepLoss};
 use portolan_tensor::{Device, Graph, Tensor, leave_default_stream};
+use std::fmt;
 
 use crate::step::{Training, schedule, step, work};
 use crate::{Clock, Stage, TrainConfig};
@@ -20,6 +21,15 @@ pub struct Steps {
     wanted: bool,
     done: u32,
     captured: Option<Captured>,
+}
+
+impl fmt::Debug for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Steps")
+            .field("done", &self.done)
+            .field("captured", &self.captured.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Steps {

@@ -5,6 +5,7 @@ use portolan_method::{Batch, Method, StepContext, StepLoss};
 use portolan_metrics::names;
 use portolan_optim::{Optimizer, clip_grad_norm, grad_norm};
 use portolan_tensor::distributed::Reducer;
+use std::fmt;
 
 use crate::{Clock, Stage, StepPlan, TrainConfig};
 
@@ -20,6 +21,15 @@ pub struct Training<'a> {
     pub plan: StepPlan,
     /// What averages gradients over the processes of the job, where there are several.
     pub reducer: Option<&'a Reducer>,
+}
+
+impl fmt::Debug for Training<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Training")
+            .field("config", &self.config)
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One optimizer step: forward and backward for each micro-batch that `next_batch` hands out, then the update. Nothing

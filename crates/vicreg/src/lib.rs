@@ -39,6 +39,7 @@ use portolan_optim::ParamGroup;
 use portolan_tensor::{Device, Tensor, prefixed};
 
 /// VICReg, ready to train.
+#[derive(Debug)]
 pub struct Vicreg {
     config: VicregConfig,
     views: Vec<ViewSpec>,

@@ -1,6 +1,5 @@
 //! How well each factor is predicted from a representation, and how far it moves it.
 
-use portolan_data::Source;
 use portolan_data::shapes::{CLASSES, Shapes};
 use portolan_tensor::{Kind, Tensor};
 use serde::Serialize;
@@ -137,6 +136,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::factors::scene::circle;
+    use portolan_data::Source;
     use portolan_data::Split;
     use portolan_tensor::Device;
 

@@ -2,7 +2,7 @@
 
 use portolan_augment::ViewSpec;
 use portolan_data::Source;
-use portolan_encoders::{Encoder, EncoderConfig, build};
+use portolan_encoders::{Encoder, EncoderConfig};
 use portolan_optim::{Decay, LrRule, Optimizer, ParamGroup};
 use portolan_random::{Purpose, stream};
 use portolan_tensor::{
@@ -218,6 +218,7 @@ fn mixed(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use portolan_encoders::build;
     use portolan_encoders::{Positions, VitConfig};
 
     #[test]
