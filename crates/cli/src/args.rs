@@ -67,7 +67,7 @@ pub(crate) enum Command {
 #[derive(Args)]
 pub(crate) struct DeviceArg {
     /// auto, cpu, cuda or cuda:N.
-    #[arg(long = "device", value_name = "DEVICE", default_value = "auto")]
+    #[arg(id = "device", long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) name: String,
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct DeviceArg {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ThreadsArg {
     /// Threads for libtorch and for the loader [default: the number of cores].
-    #[arg(long = "threads", value_name = "N")]
+    #[arg(id = "threads", long, value_name = "N")]
     pub(crate) count: Option<usize>,
 }
 
@@ -86,6 +86,18 @@ pub(crate) struct EncoderArgs {
     #[arg(value_name = "RUN|FILE")]
     pub(crate) of: PathBuf,
     /// What a file's encoder is, where its weights do not say: vit_small_patch16_224, for instance.
-    #[arg(long = "encoder", value_name = "ENCODER")]
+    #[arg(id = "encoder", long, value_name = "ENCODER")]
     pub(crate) name: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// Shared groups of arguments must not collide in a command.
+    #[test]
+    fn every_command_has_arguments_that_fit_together() {
+        Cli::command().debug_assert();
+    }
 }

@@ -318,7 +318,7 @@ fn what_a_method_cannot_do_is_refused_by_name() {
     refused(&other("byol", "vit_w8d1h1_patch5_32", &[]), &["patches of 5 pixels", "32"]);
     refused(&other("vicreg", resnet, &["--set", "batch_size=1"]), &["batch_size is 1"]);
     refused(&other("simclrr", resnet, &[]), &["no method `simclrr`", "simclr, moco"]);
-    refused(&portolan(folder.path(), &["pretrain", "--all"]), &["--all is for reproduce"]);
+    refused(&portolan(folder.path(), &["pretrain", "--all"]), &["unexpected argument '--all'"]);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
 }
 
