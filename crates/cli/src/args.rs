@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 pub(crate) use self::encoders::{
-    EmbedArgs, ExportArgs, InspectArgs, OrganizeArgs, PatchesArgs, PicturesArgs,
+    DrawArgs, EmbedArgs, ExportArgs, InspectArgs, OrganizeArgs, PatchesArgs,
 };
 pub(crate) use self::evaluation::{CompareArgs, DoctorArgs, EvaluateArgs, FactorsArgs, Protocol};
 pub(crate) use self::machine::{BenchArgs, GpuCheckArgs, PackArgs, Plan, SelfTestArgs};
@@ -47,10 +47,10 @@ pub(crate) enum Command {
     Pack(PackArgs),
     /// Draw the attention of the class token of a vision transformer, or score it with the masks of
     /// shapes.
-    Attention(PicturesArgs),
+    Attention(DrawArgs),
     /// Draw the patches that an MAE run reconstructs, or score the reconstruction on the test
     /// split.
-    Reconstruct(PicturesArgs),
+    Reconstruct(DrawArgs),
     /// Draw the patch features of a vision transformer as colors.
     Patches(PatchesArgs),
     /// Compare finished runs in a table and plot their curves together.

@@ -114,7 +114,7 @@ pub(crate) struct EvaluationConfig {
 
 impl EvaluationConfig {
     /// How an image of data with this mean and deviation is shown.
-    pub(crate) fn shown(&self, mean: [f32; 3], std: [f32; 3]) -> Preprocessing {
+    pub(crate) fn preprocessing(&self, mean: [f32; 3], std: [f32; 3]) -> Preprocessing {
         let &EvaluationConfig { resize, size, interpolation, grayscale, .. } = self;
         Preprocessing { resize, size, interpolation, mean, std, grayscale }
     }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use portolan_data::{Dataset, Options, Source, in_memory, subset};
 use portolan_evaluate::Features;
+use portolan_report::counted;
 use std::sync::Arc;
 
 use crate::config::DataConfig;
@@ -47,7 +48,7 @@ pub(crate) fn is_labeled(data: &Dataset) -> bool {
 }
 
 /// Says what a user should know of the data.
-pub(crate) fn tell_notes(notes: &[String]) {
+pub(crate) fn print_notes(notes: &[String]) {
     for note in notes {
         eprintln!("note     {note}");
     }
@@ -56,8 +57,8 @@ pub(crate) fn tell_notes(notes: &[String]) {
 pub(crate) fn warn_of_skipped(features: &Features) {
     if let Some(first) = features.skipped.first() {
         eprintln!(
-            "{} images could not be read and were left out, the first: {first}",
-            features.skipped.len()
+            "{} could not be read and were skipped, the first: {first}",
+            counted(features.skipped.len(), "image", "images")
         );
     }
 }

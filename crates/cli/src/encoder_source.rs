@@ -22,7 +22,7 @@ pub(crate) struct EncoderSource {
     /// What it is.
     pub(crate) config: EncoderConfig,
     /// How an image is shown to it.
-    pub(crate) shown: Preprocessing,
+    pub(crate) preprocessing: Preprocessing,
     /// How its features are compared, where nothing else is asked for.
     pub(crate) knn: KnnConfig,
     pub(crate) precision: Precision,
@@ -46,7 +46,7 @@ impl EncoderSource {
         if path.join("config.toml").exists() {
             anyhow::ensure!(
                 named.is_none(),
-                "{} is a run, which knows its encoder; leave --encoder out",
+                "{} is a run, whose settings already name the encoder; remove --encoder",
                 path.display()
             );
             Self::of_run(path)
@@ -63,7 +63,7 @@ impl EncoderSource {
         let crop = run.each_view().into_iter().flat_map(|view| view.ops);
         Ok(EncoderSource {
             config: run.encoder.clone(),
-            shown: run_encoder::shown(&run)?,
+            preprocessing: run_encoder::preprocessing(&run)?,
             knn: run.evaluation.knn.clone(),
             precision: run.training.precision,
             seed: run.seed,
@@ -84,7 +84,7 @@ impl EncoderSource {
         };
         Ok(EncoderSource {
             config: found.config.clone(),
-            shown: found.preprocessing,
+            preprocessing: found.preprocessing,
             knn: KNN,
             precision: Precision::Fp32,
             seed: 0,
@@ -95,19 +95,21 @@ impl EncoderSource {
 
     /// Whether its images are so small that a crop of a twelfth, or without a third, shows nothing: CIFAR's and the
     /// built-in ones.
-    pub(crate) fn shows_small_images(&self) -> bool {
-        self.shown.size <= 64
+    pub(crate) fn has_small_images(&self) -> bool {
+        self.preprocessing.size <= 64
     }
 
     /// How images are seen when the whole encoder is trained with labels, and when it is scored then: for a vision
     /// transformer as in MAE's `util/datasets.py`, for a ResNet and for small images as everywhere.
     pub(crate) fn finetuning_views(&self) -> [ViewSpec; 2] {
-        if self.shows_small_images() || !self.config.is_transformer() {
+        if self.has_small_images() || !self.config.is_transformer() {
             return [self.training_view(), self.eval_view()];
         }
-        let shown = Preprocessing { interpolation: Interpolation::Bicubic, ..self.shown };
-        let train = presets::finetuning(shown.size).with_normalization(shown.mean, shown.std);
-        [in_gray(train, &shown), view_of(&shown)]
+        let preprocessing =
+            Preprocessing { interpolation: Interpolation::Bicubic, ..self.preprocessing };
+        let Preprocessing { size, mean, std, .. } = preprocessing;
+        let train = presets::finetuning(size).with_normalization(mean, std);
+        [in_gray(train, &preprocessing), view_of(&preprocessing)]
     }
 
     /// It as a network on `device`; `config` is its own, or that with other settings of training.
@@ -133,17 +135,17 @@ impl EncoderSource {
             Origin::Run(_, run) => Some(run.data.clone()),
             Origin::File(..) => None,
         };
-        let size = own.as_ref().map_or(self.shown.size, |own| own.size);
+        let size = own.as_ref().map_or(self.preprocessing.size, |own| own.size);
         let data = match source {
             Some(source) => DataConfig { source: source.clone(), size, limit: 0, limit_test: 0 },
-            None => own.context("a file has no images of its own; say which with --data")?,
+            None => own.context("an encoder file has no images of its own; give --data")?,
         };
         open_data(&data)
     }
 
     /// The plain view, normalized as the images it was trained on.
     pub(crate) fn eval_view(&self) -> ViewSpec {
-        view_of(&self.shown)
+        view_of(&self.preprocessing)
     }
 
     /// Crops and flips without colors: what papers train classifiers on.
@@ -170,21 +172,21 @@ impl EncoderSource {
 
 /// The plain view of evaluation, normalized as the run's data.
 pub(crate) fn eval_view(config: &RunConfig, data: &Dataset) -> ViewSpec {
-    view_of(&config.evaluation.shown(data.mean, data.std))
+    view_of(&config.evaluation.preprocessing(data.mean, data.std))
 }
 
 /// The view of evaluation with this preprocessing.
-pub(crate) fn view_of(shown: &Preprocessing) -> ViewSpec {
-    let &Preprocessing { resize, size, interpolation, .. } = shown;
+pub(crate) fn view_of(preprocessing: &Preprocessing) -> ViewSpec {
+    let &Preprocessing { resize, size, interpolation, mean, std, .. } = preprocessing;
     let view = presets::evaluation(resize, size);
-    let mut view = view.with_normalization(shown.mean, shown.std);
+    let mut view = view.with_normalization(mean, std);
     view.ops[0] = Op::CenterCrop { resize, size, interpolation };
-    in_gray(view, shown)
+    in_gray(view, preprocessing)
 }
 
 /// The view in gray, where the encoder is shown images so.
-fn in_gray(mut view: ViewSpec, shown: &Preprocessing) -> ViewSpec {
-    if shown.grayscale {
+fn in_gray(mut view: ViewSpec, preprocessing: &Preprocessing) -> ViewSpec {
+    if preprocessing.grayscale {
         view.ops.insert(1, Op::Grayscale { p: 1.0 });
     }
     view
@@ -194,13 +196,13 @@ fn in_gray(mut view: ViewSpec, shown: &Preprocessing) -> ViewSpec {
 pub(crate) fn print_load_summary(found: &LoadedEncoder, path: &Path) {
     let of = match found.prefix.as_str() {
         "" => String::new(),
-        prefix => format!(", its {}", prefix.trim_end_matches('.')),
+        prefix => format!(" ({})", prefix.trim_end_matches('.')),
     };
-    eprintln!("encoder  {} of {}{of}", found.config.name(), path.display());
+    eprintln!("encoder  {} from {}{of}", found.config.name(), path.display());
     let parts: Vec<String> =
         found.left_out.iter().map(|(part, tensors)| format!("{part} ({tensors})")).collect();
     if !parts.is_empty() {
-        eprintln!("left out {} (numbers of tensors)", parts.join(", "));
+        eprintln!("unused   {} (numbers of tensors in parentheses)", parts.join(", "));
     }
     for note in &found.notes {
         eprintln!("note     {note}");

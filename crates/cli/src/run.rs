@@ -26,6 +26,7 @@ pub(crate) mod trial_steps;
 use anyhow::{Result, ensure};
 use portolan_data::Dataset;
 use portolan_images::{EpochKnn, ImageTask};
+use portolan_report::counted;
 use portolan_tensor::distributed::{self, Launch};
 use portolan_tensor::{Device, device, release_freed_memory};
 use portolan_train::{Job, checkpoints, duration, newest, pretrain as train, step_of};
@@ -41,7 +42,7 @@ use self::signals::{STOP, listen_for_stop, stopped};
 use crate::args::RunArgs;
 use crate::config::RunConfig;
 use crate::config::build::build_method;
-use crate::data::{is_labeled, tell_notes};
+use crate::data::{is_labeled, print_notes};
 use crate::encoder_source::eval_view;
 use crate::methods::find;
 
@@ -91,7 +92,7 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
         portolan_tensor::io::write_atomic(&folder.join("config.toml"), text.as_bytes())?;
     }
     if args.resume.is_some() && resume.is_none() {
-        eprintln!("note     the run left no checkpoint: it starts from the beginning");
+        eprintln!("note     the run has no checkpoint, so it starts from the beginning");
     }
     if distributed::rank() == 0 {
         announce(&plan, &folder, device);
@@ -143,7 +144,7 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
         return Ok(if outcome.complete { ExitCode::SUCCESS } else { stopped() });
     }
     if !outcome.complete {
-        eprintln!("stopped; {} is written. Go on with:", outcome.checkpoint.display());
+        eprintln!("stopped after writing {}. Resume with:", outcome.checkpoint.display());
         eprintln!("  portolan pretrain --resume {}", folder.display());
         return Ok(stopped());
     }
@@ -178,7 +179,7 @@ fn foresee(
     if distributed::world_size() > 1 {
         ensure!(
             !plan.by_time(),
-            "a job of several processes cannot choose its epochs by time; give --epochs"
+            "a job of several processes cannot choose the epochs from a time limit; give --epochs"
         );
         return Ok(None);
     }
@@ -196,30 +197,30 @@ fn announce(plan: &Plan, folder: &Path, device: Device) {
     let test = data.test.as_ref().map_or(0, |test| test.len());
     eprintln!("method   {} ({}), seed {}", config.method, config.recipe, config.seed);
     eprintln!(
-        "data     {}: {} images to train on, {test} to test on",
+        "data     {}: {} for training, {test} for testing",
         data.name,
-        data.pretraining().len()
+        counted(data.pretraining().len(), "image", "images")
     );
     eprintln!(
-        "encoder  {}, {} epochs in batches of {}, {} on {}",
+        "encoder  {}, {} in batches of {}, {} on {}",
         config.encoder.name(),
-        training.epochs,
+        counted(training.epochs as usize, "epoch", "epochs"),
         training.batch_size,
         report::precision_name(training.precision),
         device::name(device)
     );
     eprintln!("run      {}", folder.display());
-    tell_notes(&plan.notes);
-    tell_notes(&data.notes);
+    print_notes(&plan.notes);
+    print_notes(&data.notes);
     if !is_labeled(data) {
-        eprintln!("note     no labeled test split: no accuracy will be measured");
+        eprintln!("note     no labeled test split, so no accuracy will be measured");
     }
     if training.accumulate > 1 {
         eprintln!("note     {}", report::ACCUMULATION);
     }
     if distributed::world_size() > 1 {
         eprintln!(
-            "job      {} processes, {} images of a batch each",
+            "job      {} processes with {} images per step each",
             distributed::world_size(),
             training.batch_size / distributed::world_size()
         );

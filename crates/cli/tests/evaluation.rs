@@ -19,7 +19,8 @@ fn succeeded(output: &Output) -> String {
 fn a_run_is_judged_by_every_protocol() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    let tiny = "--limit 120 --limit-test 100 --epochs 1 --batch-size 20 --encoder resnet18-w4 --set k=5 --device cpu --threads 1";
+    let tiny = "--limit 120 --limit-test 100 --epochs 1 --batch-size 20 --encoder resnet18-w4 \
+                --set k=5 --device cpu --threads 1";
     succeeded(&portolan(here, &format!("reproduce simclr {tiny} --out run")));
 
     let protocols = "knn,linear,linear-sgd,low-shot,finetune --linear-epochs 2 --finetune-epochs 1";
@@ -29,10 +30,10 @@ fn a_run_is_judged_by_every_protocol() {
         "kNN, k = 5",
         "kNN, k = 100",
         "L-BFGS",
-        "of crops and flips",
+        "with crops and flips",
         "1 % of the labels (10 images)",
         "top-5",
-        "fine-tuned, 1 epochs",
+        "fine-tuned, 1 epoch ",
         "from scratch",
         "the linear probe",
     ];
@@ -40,8 +41,8 @@ fn a_run_is_judged_by_every_protocol() {
         assert!(said.contains(line), "`{line}` is not in {said}");
     }
     let json = std::fs::read_to_string(here.join("run/evaluation.json")).unwrap();
-    let figures: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
-    let knn = &figures[0];
+    let results: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    let knn = &results[0];
     let confusion = knn["scores"]["confusion"].as_array().unwrap();
     let images: u64 =
         confusion.iter().flat_map(|row| row.as_array().unwrap()).map(|n| n.as_u64().unwrap()).sum();

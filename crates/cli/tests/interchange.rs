@@ -75,7 +75,7 @@ fn a_file_and_a_hub_folder_are_worth_what_their_run_is() {
     }
     let evaluated = succeeded(&portolan(at, "evaluate hub --data pictures --protocol knn,linear"));
     assert!(
-        evaluated.contains("24 images to fit to") && evaluated.contains("linear probe"),
+        evaluated.contains("24 images for training") && evaluated.contains("linear probe"),
         "{evaluated}"
     );
     assert!(at.join("hub/evaluation.json").exists());
@@ -102,7 +102,7 @@ fn a_method_begins_with_a_trained_encoder_and_its_twin_too() {
     let config = std::fs::read_to_string(at.join("second/config.toml")).unwrap();
     assert!(config.contains("init = \"first\""), "{config}");
     let report = std::fs::read_to_string(at.join("second/report.json")).unwrap();
-    assert!(report.contains("training began with the encoder of first"), "{report}");
+    assert!(report.contains("training started from the encoder in first"), "{report}");
 
     let refusal = portolan(
         at,
@@ -113,7 +113,7 @@ fn a_method_begins_with_a_trained_encoder_and_its_twin_too() {
 }
 
 #[test]
-fn the_authors_files_are_told_and_harmful_ones_refused() {
+fn checkpoints_of_authors_are_recognized_and_harmful_files_refused() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let said =

@@ -22,7 +22,7 @@ fn refused(output: &Output, words: &str) {
 }
 
 /// Twelve pictures in nested folders, one of them twice, and a file that is no picture.
-fn photographs(root: &Path) {
+fn write_images(root: &Path) {
     let deep = root.join("2024/summer");
     std::fs::create_dir_all(&deep).unwrap();
     for i in 0..12u8 {
@@ -30,19 +30,19 @@ fn photographs(root: &Path) {
         RgbImage::from_fn(40, 36, pixel).save(deep.join(format!("{i:02}.png"))).unwrap();
     }
     std::fs::copy(deep.join("03.png"), root.join("copy.png")).unwrap();
-    std::fs::write(root.join("torn.jpg"), "no picture").unwrap();
+    std::fs::write(root.join("torn.jpg"), "not an image").unwrap();
 }
 
 #[test]
-fn photographs_are_organized_and_nothing_is_overwritten() {
+fn images_are_organized_and_nothing_is_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    photographs(&here.join("photos"));
+    write_images(&here.join("photos"));
     refused(&portolan(here, "organize photos"), "--encoder FILE");
     succeeded(&portolan(
         here,
-        "pretrain moco --recipe shapes --limit 32 --limit-test 16 --epochs 1 --batch-size 16 --encoder resnet18-w4 \
-         --set queue=32 --set k=5 --device cpu --threads 1 --out run",
+        "pretrain moco --recipe shapes --limit 32 --limit-test 16 --epochs 1 --batch-size 16 \
+         --encoder resnet18-w4 --set queue=32 --set k=5 --device cpu --threads 1 --out run",
     ));
     refused(&portolan(here, "organize nowhere --run run"), "cannot list the folder nowhere");
     refused(&portolan(here, "organize photos --run run --groups 99"), "ask for fewer");
@@ -50,12 +50,15 @@ fn photographs_are_organized_and_nothing_is_overwritten() {
     succeeded(&portolan(here, "export run --out encoder.safetensors"));
     let said =
         succeeded(&portolan(here, "organize photos --encoder encoder.safetensors --groups 3"));
-    assert!(said.contains("of 13 photographs") && said.contains("unreadable  1"), "{said}");
+    assert!(said.contains("of 13 images") && said.contains("unreadable  1"), "{said}");
     assert!(said.contains("duplicates  1\n"), "{said}");
     let page = std::fs::read_to_string(here.join("organized/gallery.html")).unwrap();
     assert!(page.contains("2024/summer/07.png") && page.contains("torn.jpg"));
     assert!(here.join("organized/groups.parquet").exists());
 
-    refused(&portolan(here, "organize photos --run run"), "is there already");
-    refused(&portolan(&here.join("photos"), "organize . --run ../run"), "among the photographs");
+    refused(&portolan(here, "organize photos --run run"), "already exists");
+    refused(
+        &portolan(&here.join("photos"), "organize . --run ../run"),
+        "inside the folder of images",
+    );
 }

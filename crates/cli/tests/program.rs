@@ -146,7 +146,7 @@ fn a_run_leaves_what_it_promises_and_its_commands_work() {
     assert!(succeeded(&portolan(folder.path(), &["inspect", "run"])).contains("moco"));
     assert!(succeeded(&portolan(folder.path(), &["inspect", "shapes"])).contains("10 classes"));
     let doctor = succeeded(&portolan(folder.path(), &["doctor", "run"]));
-    assert!(doctor.contains("normal here") && doctor.contains("checkpoint to choose"), "{doctor}");
+    assert!(doctor.contains("normal here") && doctor.contains("best checkpoint"), "{doctor}");
 
     refused(
         &tiny(folder.path(), "reproduce", &["--out", "run"]),

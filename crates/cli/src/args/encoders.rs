@@ -40,7 +40,7 @@ pub(crate) struct InspectArgs {
 }
 
 #[derive(Args)]
-pub(crate) struct PicturesArgs {
+pub(crate) struct DrawArgs {
     /// The folder of the run.
     pub(crate) run: PathBuf,
     /// The images to draw: JPEG, PNG, WebP, BMP, GIF, TIFF or PNM files.

@@ -14,7 +14,7 @@ use portolan_tensor::{Device, Kind, Tensor, device, upload};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::args::PicturesArgs;
+use crate::args::DrawArgs;
 use crate::config::RunConfig;
 use crate::encoder_source::run_encoder;
 use crate::output::image_files::{enlarged, make_folder, read, save, sheet, view_of};
@@ -25,7 +25,7 @@ const BATCH: usize = 100;
 const BRIGHT: [f32; 3] = [255.0, 205.0, 60.0];
 
 /// `portolan attention`: the maps of photographs, or with --score their fit to the masks of `shapes`.
-pub(crate) fn attention(args: &PicturesArgs) -> Result<ExitCode> {
+pub(crate) fn attention(args: &DrawArgs) -> Result<ExitCode> {
     let device = device::choose(&args.device.name)?;
     let config = run_encoder::config_of(&args.run)?;
     let vit = run_encoder::load_vit(&args.run, &config, device)?;
@@ -43,23 +43,24 @@ fn show(
     out: &Path,
     device: Device,
 ) -> Result<()> {
-    let shown = read(paths, &view_of(config)?, device)?;
+    let inputs = read(paths, &view_of(config)?, device)?;
     make_folder(out)?;
-    for one in &shown {
-        let maps = with_mean(&class_attention(vit, &one.x)?);
+    for input in &inputs {
+        let maps = with_mean(&class_attention(vit, &input.x)?);
         let kept = attention_mask(&maps, ATTENTION_MASS);
         let heads = maps.size()[1];
         let strongest = maps.amax([-2i64, -1].as_slice(), true).clamp_min(1e-12);
-        let glowing = row(&(&maps / strongest), |light| glow(&one.image, light))?;
-        let cut_out = row(&kept, |light| lit(&one.image, light))?;
-        let above = std::iter::once(one.image.clone()).chain(glowing).collect();
+        let glowing = row(&(&maps / strongest), |light| glow(&input.image, light))?;
+        let cut_out = row(&kept, |light| lit(&input.image, light))?;
+        let above = std::iter::once(input.image.clone()).chain(glowing).collect();
         // Nothing stands below the image itself.
-        let nothing = RgbImage::from_pixel(one.image.width(), one.image.height(), Rgb([255; 3]));
+        let nothing =
+            RgbImage::from_pixel(input.image.width(), input.image.height(), Rgb([255; 3]));
         let below = std::iter::once(nothing).chain(cut_out).collect();
-        save(&sheet(&[above, below]), &out.join(format!("{}-attention.png", one.name)))?;
-        if std::ptr::eq(one, &shown[0]) {
+        save(&sheet(&[above, below]), &out.join(format!("{}-attention.png", input.name)))?;
+        if std::ptr::eq(input, &inputs[0]) {
             println!("  the image; heads 1 to {}; their mean", heads - 1);
-            println!("  above: attention; below: the fewest patches with 60 % of it");
+            println!("  top: attention; bottom: the fewest patches that hold 60 % of it");
         }
     }
     Ok(())
@@ -74,14 +75,14 @@ fn with_mean(maps: &Tensor) -> Tensor {
 fn row(maps: &Tensor, draw: impl Fn(&RgbImage) -> RgbImage) -> Result<Vec<RgbImage>> {
     let maps = maps.to_device(Device::Cpu).to_kind(Kind::Float) * 255.0;
     let (rows, columns) = (maps.size()[2] as u32, maps.size()[3] as u32);
-    let picture = |i| {
+    let drawn = |i| {
         let levels: Vec<u8> =
             Vec::try_from(maps.get(0).get(i).round().to_kind(Kind::Uint8).contiguous().view([-1]))?;
         let gray = image::GrayImage::from_raw(columns, rows, levels)
             .context("a map has another size than its grid")?;
         Ok(draw(&DynamicImage::ImageLuma8(gray).into_rgb8()))
     };
-    (0..maps.size()[1]).map(picture).collect()
+    (0..maps.size()[1]).map(drawn).collect()
 }
 
 /// The image in the dark, with light where attention is.
@@ -126,7 +127,7 @@ fn score(vit: &Vit, config: &RunConfig, run: &Path, device: Device) -> Result<()
     let (after, before) = (of(vit)?, of(&untrained)?);
     let heads = vit.config().heads;
     println!("attention of {} on {count} test images of shapes", config.encoder.name());
-    println!("Jaccard index of the patches with 60 % of the attention and the true mask\n");
+    println!("Jaccard index of the true mask and the patches that hold 60 % of the attention\n");
     println!("{:<22} {:>9} {:>11} {:>12}", "", "trained", "untrained", "difference");
     let line = |name: &str, after: f64, before: f64| {
         println!("{name:<22} {after:>9.3} {before:>11.3} {:>+12.3}", after - before);

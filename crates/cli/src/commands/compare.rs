@@ -13,7 +13,7 @@ use crate::methods;
 pub(crate) fn compare(args: &CompareArgs) -> Result<ExitCode> {
     ensure!(
         args.out.extension().is_some_and(|ending| ending == "html"),
-        "{} does not end in .html, the only form that is written",
+        "{} does not end in .html, the only supported format",
         args.out.display()
     );
     let entries =

@@ -2,11 +2,12 @@
 
 use anyhow::{Result, bail};
 use portolan_evaluate::features;
+use portolan_report::counted;
 use portolan_tensor::device;
 use std::process::ExitCode;
 
 use crate::args::EmbedArgs;
-use crate::data::{split_of, tell_notes, warn_of_skipped};
+use crate::data::{print_notes, split_of, warn_of_skipped};
 use crate::encoder_source::EncoderSource;
 use crate::output::embeddings;
 
@@ -16,14 +17,18 @@ pub(crate) fn embed(args: &EmbedArgs) -> Result<ExitCode> {
     let device = device::choose(&args.device.name)?;
     let trained = EncoderSource::open(&args.encoder.of, args.encoder.name.as_deref())?;
     let data = trained.data(args.data.as_ref())?;
-    tell_notes(&data.notes);
+    print_notes(&data.notes);
     let source = split_of(&data, &args.split)?;
     let encoder = trained.build(&trained.config, device)?;
     let features = features(&*encoder, &*source, &trained.eval_view(), device, trained.precision)?;
     let images = embeddings::Images::of(&*source, &features.ids);
     form.write(&args.out, &features.x, &images)?;
-    let [n, width] = features.x.size()[..] else { bail!("the features are no matrix") };
-    println!("{n} images, {width} features each: {}", args.out.display());
+    let [n, width] = features.x.size()[..] else { bail!("the features are not a matrix") };
+    println!(
+        "{}, {width} features each: {}",
+        counted(n as usize, "image", "images"),
+        args.out.display()
+    );
     warn_of_skipped(&features);
     Ok(ExitCode::SUCCESS)
 }

@@ -47,7 +47,7 @@ fn tables_of(run: &Path, device: Device) -> Result<RunTables> {
     let config = run_encoder::config_of(run)?;
     ensure!(
         config.data.source == "shapes",
-        "{} was trained on {}, whose images come without the factors they were made of; factors are those of shapes",
+        "{} was trained on {}, which has no known factors; `factors` needs a run on shapes",
         run.display(),
         config.data.source
     );
@@ -57,7 +57,7 @@ fn tables_of(run: &Path, device: Device) -> Result<RunTables> {
     let train = split(Split::Train, data.train.len())?;
     let test = split(Split::Test, data.test.as_ref().map_or(0, |test| test.len()))?;
     let method = run_encoder::load_method(run, &config, device)?;
-    let view = encoder_source::view_of(&run_encoder::shown(&config)?);
+    let view = encoder_source::view_of(&run_encoder::preprocessing(&config)?);
     let precision = config.training.precision;
     let embed = |source: &dyn Source| {
         anyhow::Ok(features(method.encoder(), source, &view, device, precision)?.x)

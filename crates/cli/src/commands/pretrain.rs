@@ -14,7 +14,7 @@ pub(crate) fn pretrain(args: PretrainArgs) -> Result<ExitCode> {
     let args = RunArgs { method: args.method, ..args.run };
     let plan = Plan::from_args(&args, |_, args| match args.data.as_deref() {
         None => bail!(
-            "say which images to train on: --data FOLDER (or --data shapes for built-in ones)"
+            "give the images to train on: --data FOLDER (or --data shapes for built-in images)"
         ),
         Some("shapes") => Ok("shapes".to_owned()),
         Some(_) => Ok(automatic::NAME.to_owned()),

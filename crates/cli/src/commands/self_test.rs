@@ -47,7 +47,8 @@ pub(crate) fn self_test(args: &SelfTestArgs) -> Result<ExitCode> {
         }
     };
     let mut failures = 0;
-    let mut check = |name: &str, body: &dyn Fn() -> Result<Outcome>| failures += tell(name, body);
+    let mut check =
+        |name: &str, body: &dyn Fn() -> Result<Outcome>| failures += print_check(name, body);
     check("devices", &|| on_gpu(devices));
     check("fp32 convolution", &|| convolution(device).map(Outcome::Passed));
     check("page-locked upload", &|| on_gpu(uploads));
@@ -85,7 +86,7 @@ pub(crate) fn self_test(args: &SelfTestArgs) -> Result<ExitCode> {
 }
 
 /// Runs a check and prints its line; 1 where it failed.
-fn tell(check: &str, body: &dyn Fn() -> Result<Outcome>) -> usize {
+fn print_check(check: &str, body: &dyn Fn() -> Result<Outcome>) -> usize {
     let started = Instant::now();
     let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -128,8 +129,8 @@ fn convolution(device: Device) -> Result<String> {
     let there = |x: &Tensor| x.to_kind(Kind::Float).to_device(device);
     let single = of(&there(&x), &there(&weight))?.to_device(Device::Cpu).to_kind(Kind::Double);
     let error = ((&single - &exact).abs().max() / exact.abs().max()).double_value(&[]);
-    ensure!(error < 1e-5, "it is off by {error:.1e} of the largest value: TF32 is on");
-    Ok(format!("off by {error:.1e} of the largest value"))
+    ensure!(error < 1e-5, "the relative error is {error:.1e}: TF32 is on");
+    Ok(format!("relative error {error:.1e}"))
 }
 
 /// Tensors arrive on the GPU whole, from this thread and from another.
@@ -155,7 +156,7 @@ fn failed_capture(device: Device) -> Result<String> {
         let drawn = x.rand_like();
         Ok(drawn.f_sum(Kind::Float)?.f_double_value(&[])?) // waits for the GPU, which a graph cannot
     });
-    let error = failed.err().context("a capture that waits for the GPU went through")?;
+    let error = failed.err().context("a capture that waits for the GPU did not fail")?;
     let mean = x.f_rand_like()?.f_mean(Kind::Float)?.double_value(&[]);
     ensure!((mean - 0.5).abs() < 0.1, "random numbers have the mean {mean} afterwards");
     let (graph, _sum) = Graph::capture(|| anyhow::Ok(x.rand_like().f_sum(Kind::Float)?))?;

@@ -53,11 +53,11 @@ fn drop_limits(table: &mut Table, layers: &Layers) -> Option<String> {
         };
         let place = place(table, &path)?;
         if place.as_integer().is_some_and(|limit| limit > 0) {
-            dropped.push(format!("{name} {place}, which is for {before}"));
+            dropped.push(format!("{name} {place} (meant for {before})"));
             *place = Value::Integer(0);
         }
     }
-    (!dropped.is_empty()).then(|| format!("not kept of the recipe: {}", dropped.join(", ")))
+    (!dropped.is_empty()).then(|| format!("recipe settings not used: {}", dropped.join(", ")))
 }
 
 fn scale_spans(table: &mut Table, layers: &Layers) -> Option<String> {
@@ -84,7 +84,7 @@ fn scale_spans(table: &mut Table, layers: &Layers) -> Option<String> {
             *place = scaled;
         }
     }
-    (!said.is_empty()).then(|| format!("for a run of {epochs} epochs: {}", said.join(", ")))
+    (!said.is_empty()).then(|| format!("for a run of {}: {}", epoch_count(epochs), said.join(", ")))
 }
 
 fn move_drops(table: &mut Table, layers: &Layers) -> Option<String> {
@@ -99,7 +99,12 @@ fn move_drops(table: &mut Table, layers: &Layers) -> Option<String> {
         *drop = value((number(drop)? * epochs / from).round().max(1.0));
     }
     let at = Value::Array(drops.clone());
-    Some(format!("for a run of {epochs} epochs: the rate drops at epochs {at}"))
+    Some(format!("for a run of {}: the learning rate drops at epochs {at}", epoch_count(epochs)))
+}
+
+/// `1 epoch` or `20 epochs`.
+fn epoch_count(epochs: f64) -> String {
+    format!("{epochs} {}", if epochs == 1.0 { "epoch" } else { "epochs" })
 }
 
 fn number(value: &Value) -> Option<f64> {

@@ -120,7 +120,7 @@ pub(crate) fn set(table: &mut Table, key: &str, value: Value) -> Result<String> 
         (None, []) => bail!(unknown(key, &known)),
         (None, several) => {
             let several: Vec<&str> = several.iter().map(|path| path.as_str()).collect();
-            bail!("`{key}` could be {}; write it whole", several.join(" or "))
+            bail!("`{key}` could be {}; give the full name", several.join(" or "))
         }
     };
     let (folders, last) = path.rsplit_once('.').unwrap_or(("", path));
@@ -165,7 +165,7 @@ fn replace(place: &mut Value, value: Value, path: &str) -> Result<()> {
     };
     ensure!(
         place.same_type(&value),
-        "`{path}` is a {}, and {value} is a {}",
+        "`{path}` must be of type {}, but {value} is of type {}",
         place.type_str(),
         value.type_str()
     );

@@ -30,9 +30,9 @@ pub(crate) fn config_of(run: &Path) -> Result<RunConfig> {
 ///
 /// # Errors
 /// When the views have no normalization.
-pub(crate) fn shown(config: &RunConfig) -> Result<Preprocessing> {
+pub(crate) fn preprocessing(config: &RunConfig) -> Result<Preprocessing> {
     let (mean, std) = config.normalization().context("the run's views have no normalization")?;
-    Ok(config.evaluation.shown(mean, std))
+    Ok(config.evaluation.preprocessing(mean, std))
 }
 
 /// Writes an encoder that a run trained.
@@ -44,7 +44,7 @@ pub(crate) fn write(encoder: &dyn Encoder, config: &RunConfig, path: &Path) -> R
         path,
         encoder,
         &config.encoder,
-        &shown(config)?,
+        &preprocessing(config)?,
         &config.method,
     )?)
 }

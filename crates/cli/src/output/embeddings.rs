@@ -40,7 +40,7 @@ impl Form {
             Some("npy") => Ok(Form::Npy),
             Some("parquet") => Ok(Form::Parquet),
             Some("safetensors") => Ok(Form::Safetensors),
-            _ => bail!("{} ends in none of .csv, .npy, .parquet and .safetensors", path.display()),
+            _ => bail!("{} does not end in .csv, .npy, .parquet or .safetensors", path.display()),
         }
     }
 

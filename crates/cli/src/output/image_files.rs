@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::RunConfig;
 use crate::encoder_source;
-use crate::encoder_source::run_encoder::shown;
+use crate::encoder_source::run_encoder::preprocessing;
 
 /// Pictures are enlarged by a whole factor to at least this many pixels a side.
 const SIDE: u32 = 192;
@@ -20,7 +20,7 @@ const SIDE: u32 = 192;
 const GAP: u32 = 6;
 
 /// A photograph as a run's encoder is shown it.
-pub(crate) struct Shown {
+pub(crate) struct InputImage {
     /// The file's name without its ending, or that and a number where two files have one name.
     pub(crate) name: String,
     /// Cut and resized, before its normalization.
@@ -34,29 +34,29 @@ pub(crate) struct Shown {
 /// # Errors
 /// When the run's views have no normalization.
 pub(crate) fn view_of(config: &RunConfig) -> Result<ViewSpec> {
-    Ok(encoder_source::view_of(&shown(config)?))
+    Ok(encoder_source::view_of(&preprocessing(config)?))
 }
 
 /// Reads photographs and brings them to the encoder's size.
 ///
 /// # Errors
 /// When a file is no image that can be read; the message names it.
-pub(crate) fn read(paths: &[PathBuf], view: &ViewSpec, device: Device) -> Result<Vec<Shown>> {
+pub(crate) fn read(paths: &[PathBuf], view: &ViewSpec, device: Device) -> Result<Vec<InputImage>> {
     let mut names = BTreeSet::new();
     let read_one = |path: &PathBuf| {
         let bytes = std::fs::read(path)
             .with_context(|| format!("cannot read the image {}", path.display()))?;
-        let photograph = portolan_data::decode(&bytes)
-            .with_context(|| format!("cannot show {}", path.display()))?;
+        let image = portolan_data::decode(&bytes)
+            .with_context(|| format!("cannot draw {}", path.display()))?;
         // The view of evaluation draws nothing at random.
         let random = || stream(0, Purpose::View, &[]);
         let size = view.size() as usize;
         let mut planes = vec![0f32; 3 * size * size];
-        cpu::view(view, &photograph, &mut random(), &mut planes);
+        cpu::view(view, &image, &mut random(), &mut planes);
         let x = Tensor::from_slice(&planes).view([1, 3, size as i64, size as i64]);
-        Ok(Shown {
+        Ok(InputImage {
             name: unused_name(path, &mut names),
-            image: cpu::preview(view, &photograph, &mut random()),
+            image: cpu::preview(view, &image, &mut random()),
             x: upload(&x, device),
         })
     };
@@ -73,7 +73,7 @@ fn unused_name(path: &Path, names: &mut BTreeSet<String>) -> String {
 }
 
 /// A picture of `[3, height, width]` with values from 0 to 1, wherever it lies; what is beyond is cut off.
-pub(crate) fn to_picture(x: &Tensor) -> Result<RgbImage> {
+pub(crate) fn to_image(x: &Tensor) -> Result<RgbImage> {
     let x: Tensor = x.to_device(Device::Cpu).to_kind(Kind::Float) * 255.0;
     let x = x.contiguous();
     let width = x.size()[2] as usize;
@@ -81,8 +81,8 @@ pub(crate) fn to_picture(x: &Tensor) -> Result<RgbImage> {
 }
 
 /// The picture with hard pixels, `side` wide and high.
-pub(crate) fn enlarged(picture: &RgbImage, side: u32) -> RgbImage {
-    resize(picture, side, side, FilterType::Nearest)
+pub(crate) fn enlarged(image: &RgbImage, side: u32) -> RgbImage {
+    resize(image, side, side, FilterType::Nearest)
 }
 
 /// Pictures of one size in rows, enlarged where they are small, on white.
@@ -94,9 +94,9 @@ pub(crate) fn sheet(rows: &[Vec<RgbImage>]) -> RgbImage {
     let white = Rgb([255; 3]);
     let mut sheet = RgbImage::from_pixel(along(columns), along(rows.len() as u32), white);
     for (y, row) in rows.iter().enumerate() {
-        for (x, picture) in row.iter().enumerate() {
+        for (x, image) in row.iter().enumerate() {
             let at = |n: usize| i64::from(side + GAP) * n as i64;
-            replace(&mut sheet, &enlarged(picture, side), at(x), at(y));
+            replace(&mut sheet, &enlarged(image, side), at(x), at(y));
         }
     }
     sheet
@@ -109,7 +109,7 @@ pub(crate) fn sheet(rows: &[Vec<RgbImage>]) -> RgbImage {
 pub(crate) fn make_folder(folder: &Path) -> Result<()> {
     ensure!(!folder.is_file(), "{} is a file; choose a folder for --out", folder.display());
     std::fs::create_dir_all(folder).with_context(|| {
-        format!("cannot make the folder {}; choose another --out", folder.display())
+        format!("cannot create the folder {}; choose another --out", folder.display())
     })
 }
 
@@ -117,9 +117,9 @@ pub(crate) fn make_folder(folder: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When the folder cannot be written to.
-pub(crate) fn save(picture: &RgbImage, path: &Path) -> Result<()> {
+pub(crate) fn save(image: &RgbImage, path: &Path) -> Result<()> {
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png)?;
+    image.write_to(&mut bytes, ImageFormat::Png)?;
     io::write_atomic(path, bytes.get_ref())?;
     println!("{}", path.display());
     Ok(())

@@ -35,7 +35,7 @@ const MANY: usize = 20_000;
 /// Steps of an epoch, at least.
 const STEPS: usize = 4;
 /// How often features are looked at on the way.
-const LOOKS: u64 = 5;
+const EVALUATIONS: u64 = 5;
 /// Below so many bytes of a GPU's memory the encoder is a small one.
 const SMALL_GPU: u64 = 10 << 30;
 /// With so many cores a CPU affords photos of 128 pixels.
@@ -48,19 +48,19 @@ pub(crate) struct Choice {
     pub(crate) setting: &'static str,
     pub(crate) value: Value,
     /// The value in a few words.
-    pub(crate) shown: String,
+    pub(crate) text: String,
     pub(crate) reason: String,
 }
 
 impl Choice {
     fn new(setting: &'static str, value: impl Serialize, reason: impl Display) -> Result<Self> {
         let value = Value::try_from(value)?;
-        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        Ok(Choice { setting, value, shown, reason: reason.to_string() })
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Ok(Choice { setting, value, text, reason: reason.to_string() })
     }
 
-    fn shown_as(self, shown: String) -> Self {
-        Choice { shown, ..self }
+    fn with_text(self, text: String) -> Self {
+        Choice { text, ..self }
     }
 }
 
@@ -82,10 +82,11 @@ pub(crate) fn choose(
     machine: &Machine,
     batch: Option<usize>,
 ) -> Result<Automatic> {
-    ensure!(images.count >= 2, "there is only one image; pretraining needs at least two");
+    ensure!(images.count >= 2, "there is only 1 image; pretraining needs at least 2");
     ensure!(
         !method.needs_color || !images.gray,
-        "colorization learns from colors, and these images are gray; choose another method, for instance simclr"
+        "colorization learns from colors, but these images are gray; choose another method, such \
+         as simclr"
     );
     let photos = images.side >= PHOTO;
     let large = machine.gpu && images.count >= MANY;
@@ -97,23 +98,24 @@ pub(crate) fn choose(
 
     let mut all = Vec::new();
     let (size, why) = case.size();
-    all.push(Choice::new("evaluation.size", size, why)?.shown_as(format!("{size} px")));
+    all.push(Choice::new("evaluation.size", size, why)?.with_text(format!("{size} px")));
     let resize = if photos { size * 256 / 224 } else { size };
-    let why = if photos { "evaluation cuts out the middle" } else { "images are seen whole" };
-    all.push(Choice::new("evaluation.resize", resize, why)?.shown_as(format!("{resize} px")));
+    let why =
+        if photos { "evaluation uses a center crop" } else { "evaluation uses the whole image" };
+    all.push(Choice::new("evaluation.resize", resize, why)?.with_text(format!("{resize} px")));
     let (encoder, why) = case.encoder(size);
-    all.push(Choice::new("encoder", &encoder, why)?.shown_as(encoder.name()));
+    all.push(Choice::new("encoder", &encoder, why)?.with_text(encoder.name()));
     let from = recipe(papers)?;
     let scale = views::Scale { own: from.evaluation.size, size, unit: unit(&encoder, photos) };
     let views = scale.apply(&from.views, images.gray);
     let why = if images.gray {
-        format!("as in the recipe {papers}, without changes of color: images are gray")
+        format!("as in the recipe {papers}, without color changes because the images are gray")
     } else {
         format!("as in the recipe {papers}")
     };
-    all.push(Choice::new("views", &views, why)?.shown_as(views::text(&views)));
+    all.push(Choice::new("views", &views, why)?.with_text(views::text(&views)));
     let (fits, why) = case.batch(&views, &encoder);
-    let why = if batch.is_some() { "as you say".to_owned() } else { why };
+    let why = if batch.is_some() { "given by you".to_owned() } else { why };
     let batch = batch.unwrap_or(fits);
     all.push(Choice::new("training.batch_size", batch as i64, why)?);
     all.extend(case.learning_rate(batch)?);
@@ -164,11 +166,15 @@ impl Automatic {
             }
             Schedule::Constant => Schedule::Constant,
         };
-        let as_recipe = "the recipe's share of the run";
+        let as_recipe = "scaled to the length of the run";
         let mut all = vec![
             Choice::new("training.epochs", epochs, "")?,
             Choice::new("training.schedule", schedule, as_recipe)?,
-            Choice::new("training.knn_every", (epochs / LOOKS).max(1), "five looks on the way")?,
+            Choice::new(
+                "training.knn_every",
+                (epochs / EVALUATIONS).max(1),
+                "five evaluations during the run",
+            )?,
         ];
         // DINO keeps its last layer still for an epoch, which must not be most of the run.
         if base.settings.get("freeze_last_layer").is_some() && epochs < STEPS as u64 {
@@ -183,7 +189,7 @@ impl Automatic {
         let kept = |choice: &&Choice| at(&table, choice.setting) == Some(&choice.value);
         let line = |choice: &Choice| {
             let name = choice.setting.rsplit('.').next().unwrap_or_default();
-            format!("  {name:18} {:22} {}\n", choice.shown, choice.reason)
+            format!("  {name:18} {:22} {}\n", choice.text, choice.reason)
         };
         Ok(self.choices.iter().filter(kept).map(line).collect())
     }
@@ -205,7 +211,7 @@ impl Case<'_> {
         let side = self.images.side;
         if !self.photos {
             let size = (side.div_ceil(8) / 2 * 16).clamp(32, 64);
-            return (size, format!("images of {side} px, and sizes are 32, 48 or 64"));
+            return (size, format!("images have {side} px; sizes are 32, 48 or 64"));
         }
         let most = match self.machine {
             Machine { gpu: true, .. } => 224,
@@ -214,12 +220,12 @@ impl Case<'_> {
         };
         let size = most.min(side / 32 * 32);
         let why = if size == 224 {
-            "the papers' size".to_owned()
+            "the size used in the papers".to_owned()
         } else if size < most {
-            format!("photos have {side} px")
+            format!("images have {side} px")
         } else {
             let (times, cores) = ((224.0 / f64::from(size)).powi(2), self.machine.cores);
-            format!("a CPU with {cores} cores sees {times:.0} times as many images as at 224 px")
+            format!("on {cores} CPU cores, {times:.0} times as fast as 224 px")
         };
         (size, why)
     }
@@ -235,7 +241,7 @@ impl Case<'_> {
                         "the GPU has little memory".to_owned(),
                     )
                 } else {
-                    (resnet.into(), "the recipe's".to_owned())
+                    (resnet.into(), "as in the recipe".to_owned())
                 }
             }
             EncoderConfig::Resnet(resnet) => {
@@ -253,7 +259,7 @@ impl Case<'_> {
                 let tiny = VitConfig { width: 192, depth: 12, heads: 3, ..vit.clone() };
                 let (vit, why) = match (self.large, gpu) {
                     (true, _) if small_gpu => (tiny, "the GPU has little memory"),
-                    (true, _) => (vit, "the recipe's"),
+                    (true, _) => (vit, "as in the recipe"),
                     (false, true) => (tiny, "for few images on a GPU"),
                     (false, false) => (vit, "small, for a CPU"),
                 };
@@ -276,9 +282,9 @@ impl Case<'_> {
         let most = recipe.min(by_data).min(fits.max(2));
         let batch = if most == recipe { recipe } else { 1 << most.ilog2() };
         let why = if most == recipe {
-            "the recipe's".to_owned()
+            "as in the recipe".to_owned()
         } else if most < by_data {
-            format!("what fits into {:.0} GB of memory", self.machine.memory as f64 / 1e9)
+            format!("fits into {:.0} GB of memory", self.machine.memory as f64 / 1e9)
         } else if count >= 2 * STEPS {
             format!("{count} images, so that an epoch has at least {STEPS} steps")
         } else {
@@ -296,12 +302,12 @@ impl Case<'_> {
         let share = batch as f64 / training.batch_size as f64;
         let (share, how) = match training.optimizer {
             OptimizerConfig::Adamw { .. } => {
-                (share.sqrt(), "as the square root of the batch, for AdamW")
+                (share.sqrt(), "with the square root of the batch size, for AdamW")
             }
-            _ => (share, "in proportion to the batch"),
+            _ => (share, "in proportion to the batch size"),
         };
         let (rate, of) = (training.learning_rate, training.batch_size);
-        let why = format!("the recipe's {rate} is for batches of {of}; scaled {how}");
+        let why = format!("the recipe has {rate} for batches of {of}; scaled {how}");
         Choice::new("training.learning_rate", rate * share, why).map(Some)
     }
 
@@ -348,7 +354,12 @@ impl Case<'_> {
         if let Some(tile) = setting("tile") {
             let unit = i64::from(unit(encoder, self.photos));
             let tile = (scaled(tile) / unit * unit).max(unit);
-            return Choice::new("settings.tile", tile, "the recipe's share of the view").map(Some);
+            return Choice::new(
+                "settings.tile",
+                tile,
+                "the same share of the view as in the recipe",
+            )
+            .map(Some);
         }
         let Some(grid) = setting("grid") else { return Ok(None) };
         Choice::new("settings.grid", scaled(grid), "a quarter of the view, as in the paper")

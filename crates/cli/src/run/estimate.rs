@@ -252,7 +252,7 @@ impl Estimate {
     /// A line for the user.
     pub(crate) fn text(&self) -> String {
         format!(
-            "estimate about {}: {} of training, {} of evaluation; {} on disk",
+            "estimate about {}: training {}, evaluation {}; {} on disk",
             duration(self.seconds()),
             duration(self.training),
             duration(self.evaluation),
@@ -264,8 +264,8 @@ impl Estimate {
     pub(crate) fn advice(&self, config: &RunConfig, device: Device) -> Option<String> {
         (!device.is_cuda() && self.seconds() > DAY).then(|| {
             format!(
-                "note     this takes more than a day on a CPU. Settings for these images and this machine, and for the time you \
-                 have:\n           portolan pretrain {} --data {} --time 1h",
+                "note     this takes more than a day on a CPU. For settings that fit these images, \
+                 this machine and a time limit, run:\n           portolan pretrain {} --data {} --time 1h",
                 config.method, config.data.source
             )
         })

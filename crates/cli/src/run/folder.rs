@@ -23,7 +23,7 @@ pub(crate) fn refuse_taken(folder: &Path, chosen: bool) -> Result<()> {
     let taken = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     ensure!(
         !taken,
-        "the folder {} is not empty; choose another {}, or go on with the run in it: --resume {}",
+        "the folder {} is not empty; choose another {}, or resume the run in it with --resume {}",
         folder.display(),
         if chosen { "--out" } else { "--out (or wait a second)" },
         folder.display()
@@ -34,6 +34,6 @@ pub(crate) fn refuse_taken(folder: &Path, chosen: bool) -> Result<()> {
 /// Makes the run's folder.
 pub(crate) fn make_folder(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| {
-        format!("cannot make the run's folder {}; choose a writable --out", folder.display())
+        format!("cannot create the folder of the run {}; choose a writable --out", folder.display())
     })
 }

@@ -43,7 +43,11 @@ pub(crate) fn start_from(path: &Path, config: &RunConfig, method: &dyn ImageMeth
         found.copy_into(&encoder, &config.encoder)?;
         begun.push(prefix.trim_end_matches('.'));
     }
-    ensure!(!begun.is_empty(), "{} keeps no encoder that --init could begin with", config.method);
+    ensure!(
+        !begun.is_empty(),
+        "--init does not support {}: it has no encoder of this form",
+        config.method
+    );
     eprintln!("init     {}", begun.join(", "));
     Ok(())
 }

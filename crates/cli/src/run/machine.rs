@@ -45,7 +45,7 @@ impl Images {
         sides.sort_unstable();
         let median = sides.get(sides.len() / 2);
         let side = *median
-            .with_context(|| format!("none of {sample} images of {} can be read", data.name))?;
+            .with_context(|| format!("none of {sample} images in {} can be read", data.name))?;
         Ok(Images {
             count: images.len(),
             side,

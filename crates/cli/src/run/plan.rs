@@ -65,7 +65,7 @@ impl Plan {
             }
             return Self::resumed(config, args);
         }
-        let name = args.method.as_deref().context("name a method, for instance moco")?;
+        let name = args.method.as_deref().context("give a method, such as moco")?;
         let entry = methods::find(name)?;
         // A run's own settings say which recipe they changed.
         let file = args.config.as_deref().map(overrides::recipe_in).transpose()?.flatten();
@@ -127,7 +127,7 @@ impl Plan {
 
     /// By what the images and the machine are like.
     fn automatic(entry: &'static MethodEntry, args: &RunArgs) -> Result<Self> {
-        let source = args.data.clone().context("say which images to train on: --data FOLDER")?;
+        let source = args.data.clone().context("give the images to train on with --data FOLDER")?;
         let limit = |n: Option<i64>| n.unwrap_or(0).max(0) as usize;
         let (limit, limit_test) = (limit(args.limit), limit(args.limit_test));
         let opened = DataConfig { source, size: 32, limit, limit_test };
@@ -197,9 +197,11 @@ impl Plan {
         eprintln!(
             "epochs   {epochs}, {}",
             if takes(1)? > left {
-                format!("though a run of one takes about {first}; --limit N trains on fewer images")
+                format!(
+                    "although even 1 epoch takes about {first}; --limit N trains on fewer images"
+                )
             } else {
-                format!("so that the run ends within {} (--time for another)", duration(*time))
+                format!("so that the run ends within {} (change with --time)", duration(*time))
             }
         );
         Ok(())
@@ -233,7 +235,7 @@ fn announce(chosen: &Automatic, images: &Images, config: &RunConfig) -> Result<(
     let Images { count, side, gray, .. } = images;
     let color = if *gray { "gray" } else { "color" };
     eprintln!(
-        "settings for {count} {color} images of {side} px; any flag or --set changes its own"
+        "settings for {count} {color} images of {side} px; override any with its flag or --set"
     );
     eprint!("{}", chosen.text(config)?);
     Ok(())

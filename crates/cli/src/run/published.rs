@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use portolan_data::Dataset;
-use portolan_report as report;
+use portolan_report::{self as report, counted};
 use toml::Table;
 
 use crate::config::overrides;
@@ -25,11 +25,14 @@ pub(crate) fn compare(
     // Only a download that matched the published checksum is the published data.
     let same_data = data.verified && data.name == figure.data;
     differs(!same_data, format!("other data ({} instead of {})", data.name, figure.data));
-    differs(config.data.limit > 0 && same_data, "a part of the data".to_owned());
+    differs(config.data.limit > 0 && same_data, "only part of the data".to_owned());
     let encoder = config.encoder.name();
     differs(encoder != figure.encoder, format!("other encoder ({encoder})"));
     let epochs = config.training.epochs;
-    differs(epochs != figure.epochs, format!("{epochs} epochs instead of {}", figure.epochs));
+    differs(
+        epochs != figure.epochs,
+        format!("{} instead of {}", counted(epochs as usize, "epoch", "epochs"), figure.epochs),
+    );
     let knn = &config.evaluation.knn;
     let same_knn = knn.k == figure.k && (knn.temperature - figure.temperature).abs() < 1e-9;
     differs(
@@ -38,10 +41,16 @@ pub(crate) fn compare(
     );
     differs(
         figure.metric.starts_with("linear"),
-        "linear classifier solved on frozen features here, trained there".to_owned(),
+        "linear classifier solved to convergence on frozen features instead of trained".to_owned(),
     );
-    differs(rollbacks > 0, format!("the learning rate was halved {rollbacks} times on the way"));
-    differences.extend(fewer_looks(figure, config.training.knn_every));
+    differs(
+        rollbacks > 0,
+        format!(
+            "the learning rate was halved {} during the run",
+            counted(rollbacks as usize, "time", "times")
+        ),
+    );
+    differences.extend(fewer_evaluations(figure, config.training.knn_every));
     // A recipe that is not known any more, of an older run, cannot be told from its settings.
     differences.extend(changed(config).unwrap_or_else(|_| vec!["an unknown recipe".to_owned()]));
     differences.extend(figure.differs.iter().cloned());
@@ -60,12 +69,12 @@ pub(crate) fn compare(
 }
 
 /// The more epochs are measured, the better the best of them. Sources that report their best epoch measure every one.
-fn fewer_looks(figure: &PublishedFigure, knn_every: u64) -> Option<String> {
+fn fewer_evaluations(figure: &PublishedFigure, knn_every: u64) -> Option<String> {
     match knn_every {
         _ if !figure.best_epoch => None,
-        0 => Some("kNN after the last epoch alone, instead of the best of all".to_owned()),
+        0 => Some("kNN after the last epoch only, instead of the best epoch".to_owned()),
         1 => None,
-        n => Some(format!("the best of one epoch in {n}, instead of the best of all")),
+        n => Some(format!("measured every {n} epochs, instead of after each epoch")),
     }
 }
 
@@ -136,10 +145,10 @@ mod tests {
         let (last, best) = (&config.published[0], &config.published[3]);
         assert!(!last.best_epoch && best.best_epoch);
         assert_eq!(config.training.knn_every, 1);
-        assert!(fewer_looks(best, 1).is_none());
-        assert!(fewer_looks(best, 10).unwrap().contains("one epoch in 10"));
-        assert!(fewer_looks(best, 0).unwrap().contains("last epoch alone"));
-        assert!([0, 1, 10].iter().all(|every| fewer_looks(last, *every).is_none()));
+        assert!(fewer_evaluations(best, 1).is_none());
+        assert!(fewer_evaluations(best, 10).unwrap().contains("every 10 epochs"));
+        assert!(fewer_evaluations(best, 0).unwrap().contains("last epoch only"));
+        assert!([0, 1, 10].iter().all(|every| fewer_evaluations(last, *every).is_none()));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use portolan_evaluate::{Features, features, knn_predict, neighbors, pca, tsne};
 use portolan_method::ImageMethod;
 use portolan_metrics::{MetricsRow, read_metrics};
 use portolan_random::{Purpose, stream};
-use portolan_report as report;
+use portolan_report::{self as report, counted};
 use portolan_tensor::{Device, IndexOp, Precision, Tensor, device};
 use portolan_train::Outcome;
 use std::collections::BTreeMap;
@@ -25,11 +25,11 @@ use crate::run::scores::{beside_untrained, measure};
 
 /// What a reader must know of a run that accumulates gradients.
 pub(crate) const ACCUMULATION: &str =
-    "gradients are accumulated: negatives and batch statistics are those of a micro-batch";
+    "gradients are accumulated: negatives and batch statistics come from micro-batches";
 /// Points of the map; more hide each other.
 const MAP_POINTS: usize = 2_000;
 /// Points of the map that show their image.
-const MAP_PICTURES: usize = 120;
+const MAP_IMAGES: usize = 120;
 /// Rows of the galleries.
 const ROWS: usize = 8;
 /// Neighbors shown of each test image.
@@ -101,7 +101,7 @@ pub(crate) fn write_report(
         config_toml: &toml::to_string(config)?,
     };
     report::write_html(&page, folder)?;
-    say(&report, folder);
+    print_summary(&report, folder);
     Ok(())
 }
 
@@ -137,13 +137,13 @@ fn summarize(
         notes.push(ACCUMULATION.to_owned());
     }
     if !config.init.is_empty() {
-        notes.push(format!("training began with the encoder of {}", config.init));
+        notes.push(format!("training started from the encoder in {}", config.init));
     }
     if outcome.rollbacks > 0 {
         notes.push(format!(
-            "the loss or the representation went wrong {} times: each time training went on from a checkpoint before, at half the \
-             learning rate",
-            outcome.rollbacks
+            "training was rolled back {} after a bad loss or a collapse: it resumed from an earlier \
+             checkpoint at half the learning rate",
+            counted(outcome.rollbacks as usize, "time", "times")
         ));
     }
     let parameters = method.encoder().vars().parameters();
@@ -184,7 +184,7 @@ fn summarize(
 fn views(config: &RunConfig, data: &Dataset) -> Vec<report::SourceViews> {
     let ids = spread(data.train.len(), ROWS);
     ids.filter_map(|id| {
-        let original = picture(&*data.train, id)?;
+        let original = decoded(&*data.train, id)?;
         let view = |(v, spec)| {
             let mut rng = stream(config.seed, Purpose::View, &[0, id as u64, v as u64]);
             cpu::preview(spec, &original, &mut rng)
@@ -223,7 +223,7 @@ fn of_each_class(labels: &[i64]) -> Vec<usize> {
     chosen
 }
 
-fn picture(source: &dyn Source, id: usize) -> Option<RgbImage> {
+fn decoded(source: &dyn Source, id: usize) -> Option<RgbImage> {
     source.image(id).and_then(|image| image.decode()).ok()
 }
 
@@ -245,11 +245,11 @@ fn nearest(
     let mut gallery = Vec::new();
     for (i, &row) in rows.iter().enumerate() {
         let id = test.ids[row as usize];
-        let Some(image) = picture(&**source, id) else { continue };
+        let Some(image) = decoded(&**source, id) else { continue };
         let near = |n: i64| {
             let id = bank.ids[indices.i((i as i64, n)).int64_value(&[]) as usize];
             Some(report::Neighbor {
-                image: picture(&*data.train, id)?,
+                image: decoded(&*data.train, id)?,
                 label: data.train.label(id).map(|label| label as usize),
                 similarity: similarities.i((i as i64, n)).double_value(&[]),
             })
@@ -277,32 +277,34 @@ fn map(
         Some(points) => (points, report::Layout::Tsne),
         None => (pca(&x, 2)?, report::Layout::PrincipalComponents),
     };
-    let has_picture = |i: i64| report::in_even_sample(i as usize, MAP_PICTURES as f64 / n as f64);
+    let has_image = |i: i64| report::in_even_sample(i as usize, MAP_IMAGES as f64 / n as f64);
     let point = |i: i64| {
         let row = rows[i as usize];
         report::MapPoint {
             x: points.double_value(&[i, 0]) as f32,
             y: points.double_value(&[i, 1]) as f32,
             class: features.labels.as_ref().map(|labels| labels.int64_value(&[row]) as usize),
-            image: has_picture(i).then(|| picture(source, features.ids[row as usize])).flatten(),
+            image: has_image(i).then(|| decoded(source, features.ids[row as usize])).flatten(),
         }
     };
     Ok(((0..n).map(point).collect(), layout))
 }
 
 /// Says what came out, beside what was published.
-fn say(report: &report::Report, folder: &Path) {
+fn print_summary(report: &report::Report, folder: &Path) {
     let percent = |value: f64| format!("{:.1} %", 100.0 * value);
     println!();
     println!(
-        "{} epochs in {:.0} s, {:.0} images/s",
-        report.epochs, report.seconds, report.images_per_second
+        "{} in {:.0} s, {:.0} images/s",
+        counted(report.epochs, "epoch", "epochs"),
+        report.seconds,
+        report.images_per_second
     );
     if let Some(knn) = &report.knn {
         let untrained = percent(knn.random_init_top1);
         println!("kNN (k = {})      {}   untrained {untrained}", knn.k, percent(knn.top1));
         if let Some(head) = knn.head_top1 {
-            println!("  of the head     {}   what training compares", percent(head));
+            println!("  of the head     {}   on the outputs that the loss compares", percent(head));
         }
     }
     if let Some(probe) = &report.linear_probe {
@@ -318,9 +320,9 @@ fn say(report: &report::Report, folder: &Path) {
         }
     }
     if report.skipped.count > 0 {
-        let count = report.skipped.count;
+        let count = counted(report.skipped.count, "image", "images");
         println!(
-            "{count} images could not be read and were skipped, the first: {}",
+            "{count} could not be read and were skipped, the first: {}",
             report.skipped.first[0]
         );
     }

@@ -18,7 +18,7 @@ use crate::encoder_source::eval_view;
 const RECALIBRATION: usize = 5_000;
 
 /// Accuracies of one encoder.
-pub(crate) struct Figures {
+pub(crate) struct Accuracies {
     pub(crate) knn: f64,
     pub(crate) probe: f64,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Figures {
 pub(crate) struct Measured {
     pub(crate) bank: Features,
     pub(crate) test: Features,
-    pub(crate) figures: Figures,
+    pub(crate) accuracies: Accuracies,
 }
 
 /// The features of the training and of the test split.
@@ -61,8 +61,8 @@ pub(crate) fn measure(
     let classes = data.classes.len() as i64;
     let knn = knn_top1(&bank, &test, classes, &config.evaluation.knn)?;
     let probe = LinearProbe::fit(&bank.x, bank.labels()?, classes)?;
-    let figures = Figures { knn, probe: probe.top1(&test)? };
-    Ok(Measured { bank, test, figures })
+    let accuracies = Accuracies { knn, probe: probe.top1(&test)? };
+    Ok(Measured { bank, test, accuracies })
 }
 
 /// kNN alone, for a figure beside the main one.
@@ -108,7 +108,7 @@ struct Untrained {
     as_built: f64,
     /// Its batch statistics brought up to date with training images: without that it may be an unfairly poor
     /// baseline, or a better one.
-    recalibrated: Figures,
+    recalibrated: Accuracies,
 }
 
 fn untrained(config: &RunConfig, data: &Dataset, device: Device) -> Result<Untrained> {
@@ -116,7 +116,7 @@ fn untrained(config: &RunConfig, data: &Dataset, device: Device) -> Result<Untra
     let as_built = knn_of(method.encoder(), config, data, device)?;
     let view = eval_view(config, data);
     recalibrate(method.encoder(), &*data.train, &view, device, RECALIBRATION, config.seed)?;
-    let recalibrated = measure(method.encoder(), config, data, device)?.figures;
+    let recalibrated = measure(method.encoder(), config, data, device)?.accuracies;
     Ok(Untrained { as_built, recalibrated })
 }
 
@@ -133,7 +133,7 @@ pub(crate) fn beside_untrained(
     device: Device,
 ) -> Result<(report::Knn, report::LinearProbe)> {
     let before = untrained(config, data, device)?;
-    let after = &measured.figures;
+    let after = &measured.accuracies;
     let knn = report::Knn {
         k: config.evaluation.knn.k,
         temperature: config.evaluation.knn.temperature,

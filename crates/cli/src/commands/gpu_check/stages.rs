@@ -15,7 +15,7 @@ pub(super) struct Stage {
     pub(super) limit: Duration,
     pub(super) program: Program,
     pub(super) args: Vec<String>,
-    pub(super) figures: Figures,
+    pub(super) output: Output,
     pub(super) needs_gpu: bool,
 }
 
@@ -27,7 +27,7 @@ pub(super) enum Program {
 }
 
 /// Where a stage leaves its figures.
-pub(super) enum Figures {
+pub(super) enum Output {
     /// Lines of JSON on standard output.
     Lines,
     /// Any lines on standard output.
@@ -70,7 +70,7 @@ fn self_test(args: &GpuCheckArgs) -> Stage {
         limit: Duration::from_secs(150),
         program: Program::Portolan,
         args: words(&format!("self-test --device {}", args.device)),
-        figures: Figures::Lines,
+        output: Output::Lines,
         needs_gpu: false,
     }
 }
@@ -93,7 +93,7 @@ fn bench(args: &GpuCheckArgs, job: &str, graph: bool) -> Stage {
         limit: Duration::from_secs(60),
         program: Program::Portolan,
         args: command,
-        figures: Figures::Table(table),
+        output: Output::Table(table),
         needs_gpu: graph,
     }
 }
@@ -122,7 +122,7 @@ fn train(args: &GpuCheckArgs, method: &str, lightly: f64) -> Stage {
         limit: Duration::from_secs(150),
         program: Program::Portolan,
         args: command,
-        figures: Figures::Run { folder, lightly: (args.plan == Plan::Full).then_some(lightly) },
+        output: Output::Run { folder, lightly: (args.plan == Plan::Full).then_some(lightly) },
         needs_gpu: false,
     }
 }
@@ -133,7 +133,7 @@ fn lightly(args: &GpuCheckArgs, peers: &Path, part: &str) -> Stage {
         limit: Duration::from_secs(120),
         program: Program::Python(args.data.clone().unwrap_or_default()),
         args: vec![peers.join("gpu_lightly.py").display().to_string(), part.to_owned()],
-        figures: Figures::Text,
+        output: Output::Text,
         needs_gpu: true,
     }
 }

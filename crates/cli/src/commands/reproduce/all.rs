@@ -48,14 +48,14 @@ pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
             metrics: read_metrics(&out.join(FILE)).unwrap_or_default(),
         });
     }
-    ensure!(!entries.is_empty(), "no method ended well; their errors are above");
+    ensure!(!entries.is_empty(), "every method failed; see the errors above");
     let page = write_comparison(&entries, &folder.join("comparison.html"))?;
     print!("\n{}", comparison_text(&entries));
     println!("\ncomparison  {}", page.display());
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("these failed, for the reasons above: {}", failed.join(", "));
+    eprintln!("failed (see the errors above): {}", failed.join(", "));
     Ok(ExitCode::FAILURE)
 }
 
@@ -94,7 +94,7 @@ impl Ahead {
         let held = if before > 0.0 { self.started.elapsed().as_secs_f64() / before } else { 1.0 };
         self.begun += 1;
         format!(
-            " ({} of {}, about {} left of all)",
+            " ({} of {}, about {} left in total)",
             self.begun,
             self.seconds.len(),
             duration(after * held)
@@ -122,11 +122,11 @@ mod tests {
     fn what_is_left_goes_by_the_estimates_and_how_they_held() {
         let started = Instant::now();
         let mut ahead = Ahead { seconds: vec![60.0, 120.0, 60.0], begun: 0, started };
-        assert_eq!(ahead.next(), " (1 of 3, about 4 min 0 s left of all)");
+        assert_eq!(ahead.next(), " (1 of 3, about 4 min 0 s left in total)");
         // The first took twice as long as was thought.
         if let Some(earlier) = started.checked_sub(std::time::Duration::from_secs(120)) {
             ahead.started = earlier;
-            assert_eq!(ahead.next(), " (2 of 3, about 6 min 0 s left of all)");
+            assert_eq!(ahead.next(), " (2 of 3, about 6 min 0 s left in total)");
         }
     }
 }
