@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use crate::args::{Cli, Command};
 pub use crate::config::overrides::check_text as check_settings;
 
-/// Does what the command line says; an error is told in one line and is the exit code's 1.
+/// Runs the command line. Prints an error as one line and returns exit code 1.
 pub fn main() -> ExitCode {
     portolan_tensor::keep_freed_memory();
     tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();

@@ -1,4 +1,4 @@
-//! `portolan attention`: what the class token of a run's vision transformer looks at, shown or scored.
+//! `portolan attention`: draws or scores the attention of the class token of a vision transformer.
 
 use anyhow::{Context, Result};
 use image::{DynamicImage, Rgb, RgbImage};
@@ -19,12 +19,12 @@ use crate::config::RunConfig;
 use crate::encoder_source::run_encoder;
 use crate::output::image_files::{enlarged, make_folder, read, save, sheet, view_of};
 
-/// Images of one forward pass when scoring.
+/// Images per forward pass when scoring.
 const BATCH: usize = 100;
-/// What is attended to most.
+/// The color of the strongest attention.
 const BRIGHT: [f32; 3] = [255.0, 205.0, 60.0];
 
-/// `portolan attention`: the maps of photographs, or with --score their fit to the masks of `shapes`.
+/// Draws the attention maps of images, or with --score compares them with the masks of `shapes`.
 pub(crate) fn attention(args: &DrawArgs) -> Result<ExitCode> {
     let device = device::choose(&args.device.name)?;
     let config = run_encoder::config_of(&args.run)?;
@@ -53,7 +53,7 @@ fn show(
         let glowing = row(&(&maps / strongest), |light| glow(&input.image, light))?;
         let cut_out = row(&kept, |light| lit(&input.image, light))?;
         let above = std::iter::once(input.image.clone()).chain(glowing).collect();
-        // Nothing stands below the image itself.
+        // The cell below the input image stays empty.
         let nothing =
             RgbImage::from_pixel(input.image.width(), input.image.height(), Rgb([255; 3]));
         let below = std::iter::once(nothing).chain(cut_out).collect();
@@ -66,12 +66,13 @@ fn show(
     Ok(())
 }
 
-/// Maps of heads `[batch, heads, rows, columns]`, and behind them their mean.
+/// Appends the mean over heads to maps of shape `[batch, heads, rows, columns]`.
 fn with_mean(maps: &Tensor) -> Tensor {
     Tensor::cat(&[maps, &maps.mean_dim([1i64].as_slice(), true, Kind::Float)], 1)
 }
 
-/// A picture for each map of `[1, maps, rows, columns]`, by what is drawn with values from 0 to 1 a place.
+/// Draws each map of `[1, maps, rows, columns]` with `draw`, which gets it as a gray image. Values
+/// are from 0 to 1.
 fn row(maps: &Tensor, draw: impl Fn(&RgbImage) -> RgbImage) -> Result<Vec<RgbImage>> {
     let maps = maps.to_device(Device::Cpu).to_kind(Kind::Float) * 255.0;
     let (rows, columns) = (maps.size()[2] as u32, maps.size()[3] as u32);
@@ -85,7 +86,7 @@ fn row(maps: &Tensor, draw: impl Fn(&RgbImage) -> RgbImage) -> Result<Vec<RgbIma
     (0..maps.size()[1]).map(drawn).collect()
 }
 
-/// The image in the dark, with light where attention is.
+/// The darkened image, lit where the attention is strong.
 fn glow(image: &RgbImage, attention: &RgbImage) -> RgbImage {
     over(image, attention, |pixel, light, channel| {
         let dark = 0.45 * pixel;
@@ -93,12 +94,13 @@ fn glow(image: &RgbImage, attention: &RgbImage) -> RgbImage {
     })
 }
 
-/// The image where the mask is, and dark elsewhere.
+/// The image inside the mask, darkened elsewhere.
 fn lit(image: &RgbImage, mask: &RgbImage) -> RgbImage {
     over(image, mask, |pixel, light, _| pixel * (0.2 + 0.8 * light))
 }
 
-/// Mixes an image with a map that is spread over it: `mix` is given a level, the map's value from 0 to 1 and the channel.
+/// Blends an image with a map that is resized to its size. `mix` gets the pixel value, the map
+/// value from 0 to 1 and the channel.
 fn over(image: &RgbImage, map: &RgbImage, mix: impl Fn(f32, f32, usize) -> f32) -> RgbImage {
     let map = enlarged(map, image.width());
     RgbImage::from_fn(image.width(), image.height(), |x, y| {
@@ -107,13 +109,13 @@ fn over(image: &RgbImage, map: &RgbImage, mix: impl Fn(f32, f32, usize) -> f32) 
     })
 }
 
-/// Mean Jaccard indices of one transformer, and of the true masks themselves their share of the image.
+/// Mean Jaccard indices of a vision transformer.
 struct Score {
     best_head: f64,
     mean_of_heads: f64,
 }
 
-/// Says how well attention fits the objects of `shapes`, beside the transformer before training.
+/// Prints how well attention matches the objects of `shapes`, before and after training.
 fn score(vit: &Vit, config: &RunConfig, run: &Path, device: Device) -> Result<()> {
     let untrained = run_encoder::untrained_vit(run, config, device)?;
     let view = view_of(config)?;
@@ -138,7 +140,7 @@ fn score(vit: &Vit, config: &RunConfig, run: &Path, device: Device) -> Result<()
     Ok(())
 }
 
-/// The true masks as the view shows them: bool `[n, size, size]`.
+/// The true masks after the evaluation crop, as booleans of shape `[n, size, size]`.
 fn masks(shapes: &Shapes, count: usize, view: &ViewSpec) -> Result<Tensor> {
     let size = i64::from(view.size());
     let mut covered = Vec::with_capacity(count * (size * size) as usize);

@@ -1,4 +1,4 @@
-//! `portolan doctor`: whether a run is healthy, in plain words.
+//! `portolan doctor`: checks the health of a run.
 
 use anyhow::{Result, ensure};
 use portolan_doctor::{best_epoch, examine, normal_loss};

@@ -1,4 +1,4 @@
-//! `portolan embed`: the features of every image, in a file.
+//! `portolan embed`: writes the features of every image to a file.
 
 use anyhow::{Result, bail};
 use portolan_evaluate::features;
@@ -11,7 +11,7 @@ use crate::data::{print_notes, split_of, warn_of_skipped};
 use crate::encoder_source::EncoderSource;
 use crate::output::embeddings;
 
-/// `portolan embed`: the features of every image, in a file.
+/// Writes the features of every image to a file.
 pub(crate) fn embed(args: &EmbedArgs) -> Result<ExitCode> {
     let form = embeddings::Form::of(&args.out)?;
     let device = device::choose(&args.device.name)?;

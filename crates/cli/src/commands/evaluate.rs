@@ -1,4 +1,4 @@
-//! `portolan evaluate`: what a trained encoder is worth, by published protocols.
+//! `portolan evaluate`: evaluates a trained encoder with published protocols.
 
 use anyhow::{Context, Result, ensure};
 use portolan_data::Dataset;
@@ -18,25 +18,25 @@ use crate::encoder_source::EncoderSource;
 use crate::run::scores::both_splits;
 use crate::run::setup::set_up;
 
-/// What `evaluate` leaves in the run's folder, or beside the encoder's file.
+/// The file of metrics in the folder of the run or next to the encoder file.
 const FILE: &str = "evaluation.json";
 
-/// Neighbors that papers report (DINO, section 4.1), besides the run's own number.
+/// The values of k that papers report (DINO, section 4.1), in addition to that of the run.
 const NEIGHBORS: [usize; 4] = [10, 20, 100, 200];
 
-/// A figure, as it is printed and written.
+/// The metrics of one protocol, as printed and written.
 #[derive(Serialize)]
 struct ProtocolMetrics {
-    /// The protocol and its settings in words.
+    /// The protocol and its settings.
     protocol: String,
     top1: f64,
-    /// Over draws of the labeled images, where there are several.
+    /// Standard deviation over several draws of labeled images.
     deviation: Option<f64>,
     scores: Option<Scores>,
 }
 
 impl ProtocolMetrics {
-    /// What is said of it beside its accuracy.
+    /// The metrics after the accuracy: deviation, interval and top-5.
     fn details(&self) -> String {
         let mut parts = Vec::new();
         if let Some(deviation) = self.deviation {
@@ -64,7 +64,7 @@ fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)
 }
 
-/// What all protocols look at.
+/// The encoder and the data that all protocols evaluate.
 struct Subject<'a> {
     args: &'a EvaluateArgs,
     trained: EncoderSource,
@@ -112,7 +112,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         };
         new.iter().for_each(|metrics| print_metrics(metrics, &subject.data));
         results.extend(new);
-        // After each: a later one may take hours, and fail.
+        // Write after each protocol: a later one may take hours and fail.
         io::write_atomic(&path, serde_json::to_string(&results)?.as_bytes())?;
         let rows: Vec<ProtocolResult> = results.iter().map(ProtocolMetrics::to_report).collect();
         write_evaluation(&of, &subject.data.classes, &rows, &page)?;
@@ -207,7 +207,8 @@ fn finetuned(on: &Subject) -> Result<Vec<ProtocolMetrics>> {
     } else {
         FinetuneConfig::resnet(epochs)
     };
-    // What MAE's settings are not made for: fewer than 32 steps an epoch, and images too small to lose a third.
+    // MAE's settings do not suit fewer than 32 steps per epoch, or images too small to erase a
+    // third.
     let most = if config.is_transformer() { images / 32 } else { images };
     let recipe = FinetuneConfig {
         batch_size: recipe.batch_size.min(most.max(2)),
@@ -258,7 +259,8 @@ fn print_metrics(metrics: &ProtocolMetrics, data: &Dataset) {
     println!("{}", line.trim_end());
 }
 
-/// How much of what fine-tuning reaches a linear layer can already read: MAE's gap is wide, contrastive methods' narrow.
+/// Prints the gap between fine-tuning and the linear probe. It is wide for MAE and narrow for
+/// contrastive methods.
 fn print_gap(results: &[ProtocolMetrics]) {
     let of = |start: &str| results.iter().find(|metrics| metrics.protocol.starts_with(start));
     let (Some(linear), Some(finetuned)) = (of(LINEAR), of(FINETUNED)) else { return };

@@ -1,4 +1,5 @@
-//! `portolan factors`: what runs on `shapes` keep of the things its images are drawn from, and what they ignore.
+//! `portolan factors`: measures which generative factors of `shapes` the encoders of runs keep or
+//! ignore.
 
 use anyhow::{Result, ensure};
 use portolan_data::shapes::Shapes;
@@ -14,13 +15,13 @@ use crate::args::FactorsArgs;
 use crate::data::open_data;
 use crate::encoder_source::{self, run_encoder};
 
-/// The tables of one run.
+/// The factor tables of one run.
 #[derive(Serialize)]
 struct RunTables {
     run: String,
     method: String,
     representation: FactorTable,
-    /// Of what the projection head makes of it, where there is one.
+    /// The same for the outputs of the projection head, if there is one.
     head: Option<FactorTable>,
 }
 
@@ -102,7 +103,7 @@ fn print(tables: &RunTables) {
     );
 }
 
-/// The run's columns of the page.
+/// The columns of a run on the page.
 fn columns(tables: &RunTables) -> Vec<report::FactorColumn> {
     let name = Path::new(&tables.run)
         .file_name()

@@ -1,7 +1,8 @@
-//! `portolan gpu-check`: everything that only a GPU can show, each result written as it arrives.
+//! `portolan gpu-check`: runs every check that needs a GPU and writes each result as it arrives.
 //!
-//! The list of stages is here and nowhere else: `cargo xtask gpu` and the folder that it packs for a machine without Rust
-//! both run this command. A stage is a process of its own, so that one which crashes or hangs costs no other.
+//! This is the only list of stages: `cargo xtask gpu` and the folder that it packs for machines
+//! without Rust both run this command. Each stage is a separate process, so that a crash or hang
+//! does not affect the others.
 
 mod child;
 mod stages;
@@ -18,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use crate::args::{GpuCheckArgs, Plan};
 
-/// How long all stages together may take.
+/// The time limit of all stages together.
 const BUDGET: Duration = Duration::from_secs(12 * 60);
-/// With less left than this, no stage is begun.
+/// No stage is started with less time left than this.
 const LEAST: Duration = Duration::from_secs(5);
 
 pub(crate) fn gpu_check(args: &GpuCheckArgs) -> Result<ExitCode> {
@@ -47,7 +48,7 @@ pub(crate) fn gpu_check(args: &GpuCheckArgs) -> Result<ExitCode> {
     Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs a stage and writes its figures; how it ended, and why.
+/// Runs a stage and writes its results. Returns its state and the reason.
 fn run(
     stage: &Stage,
     args: &GpuCheckArgs,
@@ -91,7 +92,7 @@ fn run(
     })
 }
 
-/// Writes the figures that a stage has left in files.
+/// Writes the results that a stage has left in files.
 fn write_results(stage: &Stage, results: &mut Results) -> Result<()> {
     match &stage.output {
         Output::Lines | Output::Text => Ok(()),
@@ -122,13 +123,13 @@ fn has_lightly() -> bool {
     python.is_ok_and(|output| output.status.success())
 }
 
-/// What a program said last, which is where an error is; else `otherwise`.
+/// The last line of a log, where the error is; `otherwise` if the log is empty.
 fn last_line(log: &Path, otherwise: &str) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(otherwise).to_owned()
 }
 
-/// `results.jsonl` for programs and `summary.txt` for people: a line each for every result, written at once.
+/// Writes each result immediately as a line of `results.jsonl` and a line of `summary.txt`.
 struct Results {
     json: File,
     summary: File,
@@ -155,7 +156,7 @@ impl Results {
     }
 }
 
-/// A result in one line, for people.
+/// A result as one line of text.
 fn summary_line(stage: &str, row: &Value) -> String {
     let text = |name: &str| row[name].as_str().unwrap_or_default();
     let number = |name: &str| row[name].as_f64();

@@ -1,4 +1,4 @@
-//! `portolan inspect`: a run, an encoder or a data set in a few lines.
+//! `portolan inspect`: describes a run, an encoder or a data set.
 
 use anyhow::Result;
 use portolan_interchange::{LoadedEncoder, Preprocessing};
@@ -10,7 +10,7 @@ use crate::args::InspectArgs;
 use crate::data::print_notes;
 use crate::encoder_source::{print_load_summary, run_encoder};
 
-/// `portolan inspect`: a run or a data set in a few lines.
+/// Describes a run, an encoder or a data set.
 pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode> {
     let path = Path::new(&args.what);
     if path.join("config.toml").exists() {
@@ -23,7 +23,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a file is one that --data takes. MoCo's authors call their checkpoints `.pth.tar`.
+/// Whether --data accepts the file. The authors of MoCo name their checkpoints `.pth.tar`.
 fn is_images(path: &Path) -> bool {
     let name = path.to_string_lossy();
     name.ends_with(".parquet")

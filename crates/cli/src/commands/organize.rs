@@ -1,4 +1,4 @@
-//! `portolan organize`: a folder of photographs in groups, with its near-duplicates, as a page and a table.
+//! `portolan organize`: groups a folder of images and finds near-duplicates, as a page and a table.
 
 use anyhow::{Context, Result, bail, ensure};
 use parquet::basic::{LogicalType, Repetition, Type as Physical};
@@ -23,9 +23,10 @@ use crate::args::OrganizeArgs;
 use crate::data::print_notes;
 use crate::encoder_source::EncoderSource;
 
-/// Groups are found along so many principal components: in more, distances say less and take longer.
+/// The number of principal components used for grouping. With more, distances are less informative
+/// and slower to compute.
 const COMPONENTS: i64 = 32;
-/// Photographs that the page shows as similar to each.
+/// The number of similar images shown for each image.
 const NEAREST: usize = 8;
 const OUT: &str = "organized";
 const GALLERY: &str = "gallery.html";
@@ -42,7 +43,7 @@ pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
     eprintln!("embedding {}", counted(source.len(), "file", "files"));
     let embedded = features(&*encoder, &*source, &view, device, Precision::Fp32)?;
     let (thumbnails, unreadable) = thumbnails(&*source, &embedded.ids);
-    // A file may have gone since it was embedded.
+    // A file may have been deleted since it was embedded.
     let kept: Vec<usize> =
         (0..embedded.ids.len()).filter(|&row| thumbnails[row].is_some()).collect();
     ensure!(!kept.is_empty(), "none of the images can be read any more");
@@ -98,7 +99,7 @@ pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The encoder that looks at the photographs.
+/// Opens the encoder that embeds the images.
 fn open_encoder(args: &OrganizeArgs) -> Result<EncoderSource> {
     let Some(path) = args.run.as_ref().or(args.encoder.as_ref()) else {
         bail!(
@@ -110,7 +111,8 @@ fn open_encoder(args: &OrganizeArgs) -> Result<EncoderSource> {
     EncoderSource::open(path, None)
 }
 
-/// Makes the folder of --out. Nothing is overwritten, and nothing written among the photographs unless asked.
+/// Creates the output folder. Refuses to overwrite files, or to write into the folder of images
+/// unless --out says so.
 fn prepare_out(args: &OrganizeArgs) -> Result<PathBuf> {
     if args.out.is_none() {
         let here = std::env::current_dir()?.canonicalize()?;
@@ -133,7 +135,7 @@ fn prepare_out(args: &OrganizeArgs) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// The thumbnails of these items, and what could not be read.
+/// The thumbnails of these images, and the files that could not be read.
 fn thumbnails(source: &dyn Source, ids: &[usize]) -> (Vec<Option<Thumbnail>>, Vec<String>) {
     let made: Vec<Result<Thumbnail>> =
         ids.par_iter().map(|&id| Ok(Thumbnail::of(&source.image(id)?.decode()?)?)).collect();
@@ -144,7 +146,8 @@ fn thumbnails(source: &dyn Source, ids: &[usize]) -> (Vec<Option<Thumbnail>>, Ve
     (made.into_iter().map(Result::ok).collect(), unreadable)
 }
 
-/// `x` (`[n, width]`) with rows of length 1, along its main components.
+/// The rows of `x` (`[n, width]`), normalized to length 1 and projected onto the principal
+/// components.
 fn main_components(x: &Tensor) -> Result<Tensor> {
     let lengths = x.norm_scalaropt_dim(2, [1i64], true).clamp_min(f64::from(f32::EPSILON));
     let x = x / lengths;
@@ -156,7 +159,8 @@ fn to_rows(x: &Tensor) -> Result<Embeddings> {
     Ok(Embeddings::new(flat, x.size()[1] as usize)?)
 }
 
-/// A row a photograph: `path`, `group`, `cluster` (-1 for none), `duplicate_of` (a path or null), `typicality`.
+/// One row per image: `path`, `group`, `cluster` (-1 for none), `duplicate_of` (a path or null),
+/// `typicality`.
 fn table(
     names: &[String],
     groups: &Groups,
@@ -169,7 +173,7 @@ fn table(
     let mut bytes = Vec::new();
     let mut file = SerializedFileWriter::new(&mut bytes, Arc::new(schema()?), Arc::default())?;
     let mut rows = file.next_row_group()?;
-    // Columns come in the order of the schema.
+    // Columns are written in the order of the schema.
     for name in ["path", "group", "cluster", "duplicate_of", "typicality"] {
         let mut column = rows.next_column()?.context("the Parquet schema lacks a column")?;
         match (name, column.untyped()) {

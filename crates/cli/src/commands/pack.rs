@@ -1,4 +1,4 @@
-//! `portolan pack`: a data set encoded once, smaller.
+//! `portolan pack`: re-encodes a data set at a smaller size.
 
 use anyhow::{Result, ensure};
 use indicatif::ProgressBar;

@@ -1,4 +1,5 @@
-//! `portolan patches`: the patch features of a run's vision transformer as colors, beside the images.
+//! `portolan patches`: draws the patch features of a vision transformer as colors next to the
+//! images.
 
 use anyhow::Result;
 use portolan_encoders::Encoder;
@@ -10,7 +11,7 @@ use crate::args::PatchesArgs;
 use crate::encoder_source::run_encoder;
 use crate::output::image_files::{enlarged, make_folder, read, save, sheet, to_image, view_of};
 
-/// `portolan patches`: the principal components are those of all the given images together.
+/// Draws patch features by the principal components of all given images together.
 pub(crate) fn patches(args: &PatchesArgs) -> Result<ExitCode> {
     let device = device::choose(&args.device.name)?;
     let config = run_encoder::config_of(&args.run)?;

@@ -8,7 +8,7 @@ use crate::args::{PretrainArgs, RunArgs};
 use crate::run::plan::Plan;
 use crate::run::{automatic, execute};
 
-/// Without a recipe, the settings follow from the images and the machine.
+/// Pretrains. Without a recipe, settings are chosen for the images and the machine.
 pub(crate) fn pretrain(args: PretrainArgs) -> Result<ExitCode> {
     let started = Instant::now();
     let args = RunArgs { method: args.method, ..args.run };

@@ -1,4 +1,4 @@
-//! `portolan reconstruct`: what MAE paints in the place of hidden patches, shown or scored.
+//! `portolan reconstruct`: draws or scores how MAE reconstructs hidden patches.
 
 use anyhow::{Context, Result, ensure};
 use portolan_data::Dataset;
@@ -16,10 +16,10 @@ use crate::data::split_of;
 use crate::encoder_source::run_encoder;
 use crate::output::image_files::{make_folder, read, save, sheet, to_image, view_of};
 
-/// Images of one forward pass when scoring.
+/// Images per forward pass when scoring.
 const BATCH: usize = 100;
 
-/// `portolan reconstruct`: photographs painted, or with --score the error on the run's test images.
+/// Draws reconstructions of images, or with --score prints the error on the test images of the run.
 pub(crate) fn reconstruct(args: &DrawArgs) -> Result<ExitCode> {
     let device = device::choose(&args.device.name)?;
     let config = run_encoder::config_of(&args.run)?;
@@ -31,7 +31,7 @@ pub(crate) fn reconstruct(args: &DrawArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// MAE with its decoder, which only the run's checkpoints hold.
+/// Loads MAE with its decoder, which only the checkpoints of a run contain.
 fn load(run: &Path, config: &RunConfig, device: Device) -> Result<Mae> {
     ensure!(
         config.method == "mae",
@@ -47,7 +47,7 @@ fn load(run: &Path, config: &RunConfig, device: Device) -> Result<Mae> {
     Ok(mae)
 }
 
-/// The `draw`-th draw of masks.
+/// The step context of the `draw`-th mask.
 fn draw(draw: usize, config: &RunConfig, device: Device) -> StepContext<'static> {
     StepContext::new(draw as u64, 1, device).with_seed(config.seed)
 }
@@ -78,7 +78,7 @@ fn show(
     Ok(())
 }
 
-/// Says the error on held-out images beside that of filling with the visible patches' mean.
+/// Prints the error on the test images, and that of filling in the mean of the visible patches.
 fn score(mae: &Mae, config: &RunConfig, data: &Dataset, device: Device) -> Result<()> {
     let test = split_of(data, "test")?;
     let view = view_of(config)?;

@@ -1,26 +1,27 @@
-//! Settings that were written for a data set, or for a number of epochs, and what becomes of them with another.
+//! Adapts settings that were written for another data set or number of epochs.
 
 use toml::{Table, Value};
 
 use crate::config::overrides::at;
 
-/// A shorter run keeps a span's length as long as the span is at most this share of it. No published run has a longer
-/// warm-up for its length: BYOL warms up for 10 epochs whether it trains for 40, 100, 300 or 1,000 (`configs/byol.py`), SimCLR for 10
-/// of 100 or 1,000 (`run.py`).
+/// In a shorter run, spans keep their length up to this share of the run. No published run has a
+/// warm-up that is longer relative to its length: BYOL warms up for 10 epochs whether it trains for
+/// 40, 100, 300 or 1,000 (`configs/byol.py`), SimCLR for 10 of 100 or 1,000 (`run.py`).
 const SHARE: f64 = 0.25;
 
-/// Where settings come from, the later over the earlier.
+/// The sources of settings; later ones override earlier ones.
 pub(crate) struct Layers<'a> {
-    /// All settings.
+    /// All settings of the recipe.
     pub(crate) recipe: &'a Table,
-    /// Those of `--config`.
+    /// The settings from `--config`.
     pub(crate) file: Option<&'a Table>,
-    /// The paths of those that flags and `--set` gave.
+    /// The paths of the settings from flags and `--set`.
     pub(crate) given: &'a [String],
 }
 
 impl Layers<'_> {
-    /// The value of `owner` that the setting at `path` was written for; none where a user gave the setting by itself.
+    /// The value of `owner` that the setting at `path` was written for, or `None` if the user gave
+    /// the setting directly.
     fn written_for(&self, path: &str, owner: &str) -> Option<&Value> {
         let is_it = |given: &String| path == given || path.starts_with(&format!("{given}."));
         match self.file {
@@ -31,12 +32,13 @@ impl Layers<'_> {
     }
 }
 
-/// Adapts what in `table`, the settings of all `layers`, was written for another data set or number of epochs. Says what was changed, a
-/// sentence each.
+/// Adapts the settings in `table`, which combine all `layers`, that were written for another data
+/// set or number of epochs. Returns one sentence per change.
 ///
-/// A limit is dropped. Epochs at which the rate drops move with the run's length. Other spans shrink where they would be more than a
-/// quarter of a shorter run, by as much as the run at most; a longer run keeps them, as the longer published ones do (DINO: 10
-/// epochs of warm-up in 100 and in 300, `main_dino.py` and the README's commands).
+/// Limits are dropped. The epochs of learning rate drops scale with the length of the run. Other
+/// spans shrink if they would exceed a quarter of a shorter run, at most in proportion to its
+/// length. A longer run keeps them, as longer published runs do (DINO: 10 epochs of warm-up in 100
+/// and in 300, `main_dino.py` and the commands in its README).
 pub(crate) fn adapt(table: &mut Table, layers: &Layers) -> Vec<String> {
     let said = [drop_limits(table, layers), scale_spans(table, layers), move_drops(table, layers)];
     said.into_iter().flatten().collect()
@@ -111,7 +113,7 @@ fn number(value: &Value) -> Option<f64> {
     value.as_float().or(value.as_integer().map(|n| n as f64))
 }
 
-/// A whole number as such.
+/// A whole number becomes an integer.
 fn value(number: f64) -> Value {
     if number.fract() == 0.0 { Value::Integer(number as i64) } else { Value::Float(number) }
 }
@@ -131,7 +133,7 @@ mod tests {
     use crate::methods;
     use std::path::Path;
 
-    /// The settings of a method's recipe with these arguments, and what is said of them.
+    /// The settings of a recipe with these arguments, and the notes about them.
     fn resolved(method: &str, recipe: &str, args: RunArgs) -> (RunConfig, String) {
         let table = methods::find(method).unwrap().recipe(recipe).unwrap();
         let (config, notes) = resolve(table, &args).unwrap();
@@ -198,7 +200,8 @@ mod tests {
         let (config, _) = of(20);
         assert_eq!((warmup(&config), frozen(&config)), (5.0, Some(1)));
         assert_eq!(warmup(&of(800).0), 10.0);
-        // 5 of 22 epochs are less than a quarter of the recipe's run, and more of a run of 11.
+        // 5 of 22 epochs are less than a quarter of the recipe's run, but more than a quarter of 11
+        // epochs.
         let args = RunArgs { epochs: Some(11), ..RunArgs::default() };
         assert_eq!(warmup(&resolved("mae", "shapes", args).0), 2.75);
     }

@@ -1,4 +1,4 @@
-//! From the settings of a run to its method.
+//! Builds the method of a run from its settings.
 
 use anyhow::{Context, Result, bail};
 use portolan_method::BoxedMethod;
@@ -9,11 +9,11 @@ use rand::RngExt;
 use super::RunConfig;
 use crate::methods::find;
 
-/// Builds the run's method on `device`. The same seed gives the same initial values, so that the untrained
-/// encoder can be had again after training.
+/// Builds the method of the run on `device`. The same seed gives the same initial values, so that
+/// the untrained encoder can be rebuilt after training.
 ///
 /// # Errors
-/// When the settings contradict each other.
+/// If the settings conflict.
 pub(crate) fn build_method(config: &RunConfig, device: Device) -> Result<BoxedMethod> {
     config.validate()?;
     let entry = find(&config.method)?;
@@ -53,7 +53,7 @@ pub(crate) mod tests {
                 let table = method.recipe(name).unwrap();
                 let mut config: RunConfig = table.clone().try_into().unwrap();
                 assert_eq!((config.method.as_str(), config.recipe.as_str()), (method.name, name));
-                // A recipe says everything: what it left to a default could change under it.
+                // A recipe must be complete: the defaults of omitted settings could change.
                 let resolved = toml::Table::try_from(&config).unwrap();
                 assert_eq!(sorted(&table), sorted(&resolved), "{name}");
                 shrink(&mut config);
@@ -68,7 +68,7 @@ pub(crate) mod tests {
         paths
     }
 
-    /// The same settings with networks small enough to build in a moment.
+    /// Shrinks the networks so that they can be built in a moment.
     pub(crate) fn shrink(config: &mut RunConfig) {
         match &mut config.encoder {
             EncoderConfig::Resnet(resnet) => resnet.width = 4,
@@ -101,8 +101,9 @@ pub(crate) mod tests {
                 let mut config = recipe.clone();
                 config.encoder = EncoderConfig::named(name).unwrap();
                 if let EncoderConfig::Resnet(resnet) = &mut config.encoder {
-                    // With more strides, the smallest views would end as 1×1 maps, for which libtorch's bfloat16 convolution on
-                    // CPUs leaves the gradient of weights that meet only padding as whatever was in memory.
+                    // With more strides, the smallest views would end as 1×1 maps. For these,
+                    // libtorch's bfloat16 convolution on CPUs leaves the gradient of weights that
+                    // only meet padding uninitialized.
                     resnet.stem = Stem::Cifar;
                 }
                 shrink(&mut config);
@@ -119,9 +120,9 @@ pub(crate) mod tests {
         }
     }
 
-    /// What a CUDA graph relies on: but for the views, a step differs from another by what the method is given alone. A
-    /// method that is always shown the first step's context, and new values where it asked for some, learns what one
-    /// does that is shown each step's own.
+    /// CUDA graphs rely on this: apart from the views, steps differ only in the inputs that the
+    /// method receives. Reusing the context of the first step with updated inputs must give the
+    /// same result as using the context of each step.
     #[test]
     fn a_step_goes_by_what_it_is_given() {
         portolan_tensor::tch::set_num_threads(1);
@@ -146,8 +147,8 @@ pub(crate) mod tests {
         assert!(with_inputs >= 7, "MoCo shuffles, BYOL has a schedule, MAE masks, and so on");
     }
 
-    /// The method's and the optimizer's state after four steps of four epochs; with `inputs` by the first step's context
-    /// and what they hold.
+    /// The state of the method and the optimizer after four steps of four epochs. With `inputs`,
+    /// all steps use the context of the first step and the values of `inputs`.
     fn four_steps(config: &RunConfig, inputs: Option<&StepInputs>) -> Vec<(String, Tensor)> {
         portolan_tensor::seed(1);
         let mut method = build_method(config, Device::Cpu).unwrap();
@@ -199,7 +200,7 @@ pub(crate) mod tests {
         }
         out.loss.backward();
         method.before_update(&cx).unwrap();
-        // Past DINO's frozen epoch, so that everything moves.
+        // After the epoch in which DINO freezes its last layer, so that all weights change.
         optimizer.step(0.01, 1).unwrap();
         method.after_update(&cx).unwrap();
         for (name, tensor) in method.state() {

@@ -1,5 +1,5 @@
-//! Overriding settings by name: from a file, from flags and by `--set`. A name that does not exist is
-//! refused with the nearest one that does.
+//! Overrides settings by name, from a file, from flags and from `--set`. For an unknown name, the
+//! error suggests the closest one.
 
 use anyhow::{Context, Result, bail, ensure};
 use portolan_augment::ViewSpec;
@@ -10,19 +10,19 @@ use toml::{Table, Value};
 use crate::config::RunConfig;
 use crate::methods;
 
-/// Lays the settings of the TOML file at `path` over `base`.
+/// Applies the settings of the TOML file at `path` to `base`.
 ///
 /// # Errors
-/// When the file is not TOML, or sets something that does not exist.
+/// If the file is not TOML or contains an unknown setting.
 pub(crate) fn lay_over(base: &mut Table, path: &Path) -> Result<()> {
     let known = paths(base);
     merge(base, read(path)?, "", &known).with_context(|| format!("in {}", path.display()))
 }
 
-/// The recipe that the TOML file at `path` says it is of, as every run's `config.toml` does.
+/// The recipe named in the TOML file at `path`, as in the `config.toml` of every run.
 ///
 /// # Errors
-/// When the file is not TOML.
+/// If the file is not TOML.
 pub(crate) fn recipe_in(path: &Path) -> Result<Option<String>> {
     let file = read(path)?;
     Ok(file.get("recipe").and_then(Value::as_str).map(str::to_owned))
@@ -31,7 +31,7 @@ pub(crate) fn recipe_in(path: &Path) -> Result<Option<String>> {
 /// The settings in the TOML file at `path`.
 ///
 /// # Errors
-/// When it cannot be read or is not TOML.
+/// If it cannot be read or is not TOML.
 pub(crate) fn read(path: &Path) -> Result<Table> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the settings in {}", path.display()))?;
@@ -41,10 +41,10 @@ pub(crate) fn read(path: &Path) -> Result<Table> {
     Ok(table)
 }
 
-/// Settings that had another name up to version 0.1, in every table.
+/// Settings renamed since version 0.1, in any table: the old and the new name.
 const RENAMED: [(&str, &str); 1] = [("normalise_patches", "normalize_patches")];
 
-/// Gives settings from an older version the names that they have now.
+/// Renames the settings of older versions.
 fn rename(table: &mut Table) {
     for (old, new) in RENAMED {
         if let Some(value) = table.remove(old) {
@@ -60,10 +60,10 @@ fn lay_text_over(base: &mut Table, text: &str) -> Result<()> {
     merge(base, file, "", &known)
 }
 
-/// Whether `text`, a file of settings laid over those of MoCo on `shapes`, gives settings that a run could begin with.
+/// Checks whether `text`, applied to the settings of MoCo on `shapes`, gives valid settings.
 ///
 /// # Errors
-/// When it does not; the message names what is wrong.
+/// If it does not. The message names the problem.
 pub fn check_text(text: &str) -> Result<()> {
     let mut table = methods::find("moco")?.recipe("shapes")?;
     lay_text_over(&mut table, text)?;
@@ -77,7 +77,8 @@ fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Resul
     for (key, value) in over {
         let path = format!("{prefix}{key}");
         match (base.get_mut(&key), value) {
-            // Another kind of optimizer, or family of encoders, has other settings: the file gives them all.
+            // Another optimizer or encoder family has other settings, so the file must give all of
+            // them.
             (Some(Value::Table(base)), Value::Table(over)) if is_another(base, &over) => {
                 *base = over
             }
@@ -85,7 +86,7 @@ fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Resul
                 merge(base, over, &format!("{path}."), known)?;
             }
             (Some(place), value) => replace(place, value, &path)?,
-            // What the figures published for a recipe hold is data, not a setting.
+            // The published accuracies of a recipe are data, not settings.
             (None, value) if path == "published" => {
                 base.insert(key, value);
             }
@@ -95,19 +96,18 @@ fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Resul
     Ok(())
 }
 
-/// Whether a table says that it is of another kind than the one before.
+/// Whether a table selects another kind or family than before.
 fn is_another(before: &Table, table: &Table) -> bool {
     let differs = |tag| table.get(tag).is_some_and(|value| before.get(tag) != Some(value));
     ["kind", "family"].into_iter().any(differs)
 }
 
-/// Sets the value at `key`, a whole path (`training.epochs`) or its last part where that is unique. The
-/// method's own settings come first: `temperature` is `settings.temperature`, and kNN's has to be written whole.
-///
-/// The whole path comes back.
+/// Sets the value at `key`: a full path (`training.epochs`), or its last part if that is unique.
+/// Settings of the method take precedence: `temperature` is `settings.temperature`, and that of kNN
+/// must be given with its full path. Returns the full path.
 ///
 /// # Errors
-/// When nothing, or more than one thing, has that name, or the value is of another type.
+/// If the name is unknown or ambiguous, or the value has another type.
 pub(crate) fn set(table: &mut Table, key: &str, value: Value) -> Result<String> {
     let known = paths(table);
     let matches: Vec<&String> =
@@ -136,10 +136,11 @@ pub(crate) fn set(table: &mut Table, key: &str, value: Value) -> Result<String> 
     Ok(path.to_string())
 }
 
-/// Applies one `--set key=value`; the value is TOML, or a plain word. The key's whole path comes back.
+/// Applies one `--set key=value`, where the value is TOML or a plain word. Returns the full path of
+/// the key.
 ///
 /// # Errors
-/// As those of [`set`].
+/// Those of [`set`].
 pub(crate) fn set_from_text(table: &mut Table, text: &str) -> Result<String> {
     let Some((key, value)) = text.split_once('=') else {
         bail!("--set {text} has no value; write --set {text}=VALUE")
@@ -152,8 +153,8 @@ pub(crate) fn set_from_text(table: &mut Table, text: &str) -> Result<String> {
     set(table, key, value).with_context(|| format!("--set {text}"))
 }
 
-/// Puts `value` in the place of another of the same type. A whole number will do for a fraction, and a fraction for a whole number: some
-/// settings may be either (`warmup_epochs`), and those that may not refuse it when they are read.
+/// Replaces `place` with a value of the same type. Integers and floats can replace each other: some
+/// settings accept both (`warmup_epochs`), and the others reject a fraction when they are parsed.
 fn replace(place: &mut Value, value: Value, path: &str) -> Result<()> {
     let value = match (&*place, value) {
         (Value::Float(_), Value::Integer(n)) => Value::Float(n as f64),
@@ -173,14 +174,14 @@ fn replace(place: &mut Value, value: Value, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// The value at a whole path.
+/// The value at a full path.
 pub(crate) fn at<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
     let mut parts = path.split('.');
     let first = table.get(parts.next()?)?;
     parts.try_fold(first, |value, part| value.get(part))
 }
 
-/// The paths of everything that can be set: `training.epochs`; a list counts as one.
+/// The paths of all settings, such as `training.epochs`. A list counts as one setting.
 pub(crate) fn paths(table: &Table) -> Vec<String> {
     let mut all = Vec::new();
     for (key, value) in table {

@@ -1,4 +1,5 @@
-//! Recipes against the code that they follow: a setting is either that code's, or its difference is listed.
+//! Compares the recipes with the code that they follow: every setting is either equal or a listed
+//! difference.
 #![allow(clippy::unwrap_used)]
 
 use portolan::METHODS;
@@ -10,8 +11,9 @@ use crate::config::build::build_method;
 use crate::config::{PublishedFigure, RunConfig};
 use crate::methods;
 
-/// What lightly's cifar10_benchmark.py sets at commit 42a6a924 with its batch of 512, by method, the recipe's path and
-/// value; and a word by which `differs` names it where the recipe has another value.
+/// The settings of lightly's cifar10_benchmark.py at commit 42a6a924 with its batch of 512: the
+/// method, the path in the recipe, the value, and a word that must be in `differs` if the recipe
+/// has another value.
 const LIGHTLY: &[(&str, &str, &str, &str)] = &[
     ("simclr", "settings.hidden", "512", ""),
     ("simclr", "settings.dim", "128", ""),
@@ -58,7 +60,7 @@ const LIGHTLY: &[(&str, &str, &str, &str)] = &[
     ("dino", "rate", "0.24", ""),
 ];
 
-/// The same of all its methods.
+/// The settings that all methods of lightly share.
 const LIGHTLY_ALL: &[(&str, &str)] = &[
     ("encoder.arch", "'resnet18'"),
     ("encoder.stem", "'cifar'"),
@@ -78,7 +80,7 @@ const LIGHTLY_ALL: &[(&str, &str)] = &[
     ("evaluation.knn.temperature", "0.1"),
 ];
 
-/// What lightly does and no setting stands for, by words of `differs`.
+/// What lightly does that no setting expresses, by words in `differs`.
 const LIGHTLY_ELSE: &[(&str, &[&str])] = &[
     ("simclr", &["one pass for each view", "last batch norm"]),
     ("moco", &["among the second's negatives"]),
@@ -97,7 +99,7 @@ const LIGHTLY_ELSE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What of the authors' ImageNet code no setting stands for.
+/// What the authors' ImageNet code does that no setting expresses.
 const IMAGENET_ELSE: &[(&str, &[&str])] = &[
     (
         "simclr",
@@ -124,7 +126,7 @@ fn literal(text: &str) -> Value {
     format!("x = {text}").parse::<Table>().unwrap().remove("x").unwrap()
 }
 
-/// What a recipe has at a path; `rate` is the highest learning rate.
+/// The value at a path of a recipe; `rate` is the peak learning rate.
 fn at(table: &Table, path: &str) -> Value {
     if path == "rate" {
         let config: RunConfig = table.clone().try_into().unwrap();
@@ -183,7 +185,7 @@ fn what_no_setting_stands_for_is_listed() {
     }
 }
 
-/// The header leaves the list to `differs`, so that the two cannot drift apart.
+/// The header refers to `differs` instead of repeating the list, so that the two cannot diverge.
 #[test]
 fn every_published_figure_has_its_list_and_the_header_has_none() {
     for method in METHODS {
@@ -199,14 +201,14 @@ fn every_published_figure_has_its_list_and_the_header_has_none() {
     }
 }
 
-/// The operations of each view but for the normalization, which is the data set's.
+/// The operations of each view without the normalization, which depends on the data set.
 fn views(config: &RunConfig) -> Vec<Vec<Op>> {
     let kept = |op: &Op| !matches!(op, Op::Normalize { .. });
     let views = config.each_view().into_iter();
     views.map(|view| view.ops.into_iter().filter(kept).collect()).collect()
 }
 
-/// Operations in TOML.
+/// Parses operations from TOML.
 fn view(ops: &str) -> Vec<Op> {
     toml::from_str::<ViewSpec>(&format!("ops = [{ops}]")).unwrap().ops
 }
@@ -222,7 +224,8 @@ fn views_are_lightlys_at_that_commit() {
     let crop = |from: &str, how: &str| {
         format!("{{ op = 'random_resized_crop', size = 32, scale = [{from}, 1.0]{how} }}, ")
     };
-    // SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0.0), of four methods at this commit.
+    // SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0.0), used by four methods at
+    // this commit.
     let simclr = view(&(crop("0.08", "") + &jitter("0.4")));
     for method in ["simclr", "moco", "byol", "barlow"] {
         assert_eq!(views(&config(method, "cifar10")), vec![simclr.clone(); 2], "{method}");

@@ -1,4 +1,4 @@
-//! A run's encoder as a folder that timm's hub layout knows: weights, `config.json` and a model card.
+//! Writes the encoder of a run in timm's hub layout: weights, `config.json` and a model card.
 
 use anyhow::{Context, Result, ensure};
 use portolan_encoders::Encoder;
@@ -13,7 +13,7 @@ use crate::encoder_source::run_encoder;
 /// Writes the folder, which must be new or empty.
 ///
 /// # Errors
-/// When it holds something already, or cannot be written.
+/// If it is not empty or cannot be written.
 pub(crate) fn write(
     encoder: &dyn Encoder,
     config: &RunConfig,
@@ -36,7 +36,7 @@ pub(crate) fn write(
     Ok(write_atomic(&folder.join("README.md"), card.as_bytes())?)
 }
 
-/// The model card: what it is, what it was made of, what it reached, how to load it.
+/// The model card: the architecture, the training, the accuracies, and how to load it.
 fn card(
     encoder: &dyn Encoder,
     config: &RunConfig,

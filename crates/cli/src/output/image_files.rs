@@ -1,4 +1,5 @@
-//! What `attention`, `reconstruct` and `patches` share: photographs in, sheets of pictures out.
+//! Reading input images and writing image grids, shared by `attention`, `reconstruct` and
+//! `patches`.
 
 use anyhow::{Context, Result, ensure};
 use image::imageops::{FilterType, replace, resize};
@@ -14,33 +15,33 @@ use crate::config::RunConfig;
 use crate::encoder_source;
 use crate::encoder_source::run_encoder::preprocessing;
 
-/// Pictures are enlarged by a whole factor to at least this many pixels a side.
+/// Images are enlarged by an integer factor to at least this many pixels per side.
 const SIDE: u32 = 192;
-/// Pixels between pictures.
+/// Pixels between images.
 const GAP: u32 = 6;
 
-/// A photograph as a run's encoder is shown it.
+/// An input image after the preprocessing of a run.
 pub(crate) struct InputImage {
-    /// The file's name without its ending, or that and a number where two files have one name.
+    /// The file name without extension, with a number if several files have this name.
     pub(crate) name: String,
-    /// Cut and resized, before its normalization.
+    /// Resized and cropped, before normalization.
     pub(crate) image: RgbImage,
-    /// The same, normalized: `[1, 3, size, size]`, on the device.
+    /// Normalized, `[1, 3, size, size]`, on the device.
     pub(crate) x: Tensor,
 }
 
-/// The view of evaluation, normalized as the run's data.
+/// The view for evaluation, normalized for the data of the run.
 ///
 /// # Errors
-/// When the run's views have no normalization.
+/// If the views of the run have no normalization.
 pub(crate) fn view_of(config: &RunConfig) -> Result<ViewSpec> {
     Ok(encoder_source::view_of(&preprocessing(config)?))
 }
 
-/// Reads photographs and brings them to the encoder's size.
+/// Reads and preprocesses images.
 ///
 /// # Errors
-/// When a file is no image that can be read; the message names it.
+/// If a file cannot be decoded. The message names it.
 pub(crate) fn read(paths: &[PathBuf], view: &ViewSpec, device: Device) -> Result<Vec<InputImage>> {
     let mut names = BTreeSet::new();
     let read_one = |path: &PathBuf| {
@@ -48,7 +49,7 @@ pub(crate) fn read(paths: &[PathBuf], view: &ViewSpec, device: Device) -> Result
             .with_context(|| format!("cannot read the image {}", path.display()))?;
         let image = portolan_data::decode(&bytes)
             .with_context(|| format!("cannot draw {}", path.display()))?;
-        // The view of evaluation draws nothing at random.
+        // The view for evaluation uses no random numbers.
         let random = || stream(0, Purpose::View, &[]);
         let size = view.size() as usize;
         let mut planes = vec![0f32; 3 * size * size];
@@ -72,7 +73,8 @@ fn unused_name(path: &Path, names: &mut BTreeSet<String>) -> String {
     name
 }
 
-/// A picture of `[3, height, width]` with values from 0 to 1, wherever it lies; what is beyond is cut off.
+/// Converts a tensor of shape `[3, height, width]` on any device to an image. Values are clamped to
+/// the range from 0 to 1.
 pub(crate) fn to_image(x: &Tensor) -> Result<RgbImage> {
     let x: Tensor = x.to_device(Device::Cpu).to_kind(Kind::Float) * 255.0;
     let x = x.contiguous();
@@ -80,12 +82,12 @@ pub(crate) fn to_image(x: &Tensor) -> Result<RgbImage> {
     Ok(ops::to_image(&Vec::<f32>::try_from(x.view([-1]))?, width))
 }
 
-/// The picture with hard pixels, `side` wide and high.
+/// Enlarges an image to `side` × `side` pixels without interpolation.
 pub(crate) fn enlarged(image: &RgbImage, side: u32) -> RgbImage {
     resize(image, side, side, FilterType::Nearest)
 }
 
-/// Pictures of one size in rows, enlarged where they are small, on white.
+/// Arranges images of one size in rows on a white background, enlarged if they are small.
 pub(crate) fn sheet(rows: &[Vec<RgbImage>]) -> RgbImage {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0) as u32;
     let size = rows.iter().flatten().next().map_or(1, RgbImage::width);
@@ -102,10 +104,10 @@ pub(crate) fn sheet(rows: &[Vec<RgbImage>]) -> RgbImage {
     sheet
 }
 
-/// Makes the folder that pictures go to.
+/// Creates the folder for the images.
 ///
 /// # Errors
-/// When it is a file, or may not be written to.
+/// If the path is a file or cannot be written to.
 pub(crate) fn make_folder(folder: &Path) -> Result<()> {
     ensure!(!folder.is_file(), "{} is a file; choose a folder for --out", folder.display());
     std::fs::create_dir_all(folder).with_context(|| {
@@ -113,10 +115,10 @@ pub(crate) fn make_folder(folder: &Path) -> Result<()> {
     })
 }
 
-/// Writes a picture as PNG, whole or not at all, and says where.
+/// Writes an image as PNG atomically and prints its path.
 ///
 /// # Errors
-/// When the folder cannot be written to.
+/// If the folder cannot be written to.
 pub(crate) fn save(image: &RgbImage, path: &Path) -> Result<()> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, ImageFormat::Png)?;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::args::{GpuCheckArgs, Plan};
 
-/// What lightly's own code reaches on the same images after 20 epochs: kNN with k = 200 and t = 0.1, one H100
-/// (gpu_lightly.py, `train`).
+/// The kNN accuracy of lightly's own code on the same images after 20 epochs, with k = 200 and t =
+/// 0.1 on one H100 (gpu_lightly.py, `train`).
 const LIGHTLY: [(&str, f64); 3] = [("simclr", 0.630), ("moco", 0.565), ("byol", 0.536)];
 
-/// A program to run, how long it may take, and where its figures are.
+/// A program to run, its time limit, and where it writes its results.
 pub(super) struct Stage {
     pub(super) name: String,
     pub(super) limit: Duration,
@@ -20,13 +20,13 @@ pub(super) struct Stage {
 }
 
 pub(super) enum Program {
-    /// This one.
+    /// This program.
     Portolan,
-    /// `python3`, on the images in this folder.
+    /// `python3` with the images in this folder.
     Python(PathBuf),
 }
 
-/// Where a stage leaves its figures.
+/// Where a stage writes its results.
 pub(super) enum Output {
     /// Lines of JSON on standard output.
     Lines,
@@ -34,7 +34,8 @@ pub(super) enum Output {
     Text,
     /// An array of JSON objects in a file.
     Table(PathBuf),
-    /// A run's `report.json`, to be set beside this accuracy of lightly's where the settings are the same.
+    /// A `report.json` of a run. `lightly` is the accuracy of lightly with the same settings, for
+    /// comparison.
     Run { folder: PathBuf, lightly: Option<f64> },
 }
 
@@ -98,7 +99,8 @@ fn bench(args: &GpuCheckArgs, job: &str, graph: bool) -> Stage {
     }
 }
 
-/// 20 epochs by lightly's settings: those of the recipe `cifar10`, with lightly's values where MoCo's follows its authors.
+/// Trains 20 epochs with lightly's settings: the recipe `cifar10`, with lightly's values where the
+/// MoCo recipe follows the authors instead.
 fn train(args: &GpuCheckArgs, method: &str, lightly: f64) -> Stage {
     let folder = args.out.join(method);
     let recipe = if args.plan == Plan::Full { "cifar10" } else { "shapes" };
