@@ -1,4 +1,4 @@
-//! The `portolan` program: its commands, and what they share.
+//! The `portolan` program: its commands and the code that they share.
 //!
 //! ```no_run
 //! # use std::process::ExitCode;
@@ -7,7 +7,8 @@
 //! }
 //! ```
 //!
-//! It is a library beside a program of one line, so that what reads settings can be handed hostile ones (`fuzz/`).
+//! This is a library with a one-line program, so that the fuzz tests (`fuzz/`) can call the settings
+//! parser.
 
 mod args;
 mod commands;

@@ -1,12 +1,12 @@
-//! One run of pretraining: from its plan to its report.
+//! One run of pretraining, from its plan to its report.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `plan.rs` | settings and images of a run, from the arguments |
-//! | `automatic.rs`, `machine.rs` | settings that follow from the images and the machine |
+//! | `automatic.rs`, `machine.rs` | settings chosen for the images and the machine |
 //! | `estimate.rs`, `trial_steps.rs` | how long the run will take |
 //! | `setup.rs`, `process_group.rs`, `signals.rs` | libtorch, several processes, Ctrl-C |
-//! | `init.rs`, `folder.rs` | the encoder to begin with, the run's folder |
+//! | `init.rs`, `folder.rs` | the initial encoder, the folder of the run |
 //! | `scores.rs`, `published.rs`, `report.rs` | accuracies, their comparison, the report |
 
 pub(crate) mod automatic;
@@ -46,10 +46,10 @@ use crate::data::{is_labeled, print_notes};
 use crate::encoder_source::eval_view;
 use crate::methods::find;
 
-/// What `reproduce` with these arguments will take, measured.
+/// Measures how long `reproduce` will take with these arguments.
 ///
 /// # Errors
-/// When the settings contradict each other, or no image can be read.
+/// If the settings conflict, or no image can be read.
 pub(crate) fn estimate(args: &RunArgs) -> Result<Estimate> {
     let plan = Plan::from_args(args, Plan::first_recipe)?;
     let Setup { device, threads } = set_up(&plan.config.device, args.threads.count)?;
@@ -58,7 +58,7 @@ pub(crate) fn estimate(args: &RunArgs) -> Result<Estimate> {
     Ok(Estimate::new(&plan.config, Counts::of(&plan.data), pace, 0))
 }
 
-/// Trains, evaluates and reports.
+/// Trains, evaluates and writes the report.
 pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Result<ExitCode> {
     let launch = Launch::from_env()?;
     let (device, threads) =
@@ -85,7 +85,8 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
         init::start_from(Path::new(&config.init), config, &*method)?;
     }
     process_group::begin_alike(&*method, config.seed)?;
-    // Only now, when the settings have proved possible: a refused run leaves nothing behind.
+    // Create the folder only after the settings are known to work: a refused run leaves nothing
+    // behind.
     if args.resume.is_none() && distributed::rank() == 0 {
         make_folder(&folder)?;
         let text = toml::to_string(config)?;
@@ -139,7 +140,7 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
         tensorboard: args.tensorboard,
     };
     let outcome = train(&mut task, &job)?;
-    // What follows is one process's work.
+    // The rest is done by one process.
     if !membership.leave()? {
         return Ok(if outcome.complete { ExitCode::SUCCESS } else { stopped() });
     }
@@ -152,13 +153,13 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
         Some(estimate) => eprintln!("evaluating, about {}", duration(estimate.evaluation)),
         None => eprintln!("evaluating"),
     }
-    // What a step needed is of no use to the evaluation, whose batches are of another size.
+    // Cached memory blocks of training steps do not fit the batches of the evaluation.
     release_freed_memory();
     report::write_report(config, data, &*method, &outcome, &folder, device)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses settings that these images, or the device, do not allow.
+/// Refuses settings that do not work with these images or this device.
 fn check(config: &RunConfig, data: &Dataset, device: Device) -> Result<()> {
     config.training.validate(data.pretraining().len(), device)?;
     if is_labeled(data) {
@@ -167,8 +168,8 @@ fn check(config: &RunConfig, data: &Dataset, device: Device) -> Result<()> {
     Ok(())
 }
 
-/// What the run will take; chooses its epochs, where the time is to decide. The processes of a job do not measure: they would have to
-/// agree on how many steps.
+/// Estimates the run, and chooses its epochs if there is a time limit. Processes of a job do not
+/// measure, because they would have to agree on the number of steps.
 fn foresee(
     plan: &mut Plan,
     resume: Option<&Path>,
@@ -190,7 +191,7 @@ fn foresee(
     Ok(Some(Estimate::new(&plan.config, counts, pace, done)))
 }
 
-/// What is about to run, in a few lines.
+/// Prints a summary of the run before it starts.
 fn announce(plan: &Plan, folder: &Path, device: Device) {
     let Plan { config, data, .. } = plan;
     let training = &config.training;

@@ -1,4 +1,5 @@
-//! Everything that only a GPU can show, at a size for a CPU: the stages run, and what they cannot show is skipped by name.
+//! `gpu-check` at toy size on a CPU: the stages run, and checks that need a GPU are reported as
+//! skipped.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;

@@ -1,11 +1,11 @@
-//! Folders of images as people have them, given to the program as people give them.
+//! Folders of images as users have them.
 #![allow(clippy::unwrap_used)]
 
 use image::{ImageFormat, Rgb, RgbImage};
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// A run of seconds, for the folder `data` and into the folder `out`.
+/// A run of a few seconds, on the folder `data`, into the folder `out`.
 fn pretrain(here: &Path, method: &str, data: &str, out: &str) -> Output {
     portolan(
         here,
@@ -22,7 +22,7 @@ fn portolan(here: &Path, line: &str) -> Output {
     command.args(line.split_whitespace()).current_dir(here).output().unwrap()
 }
 
-/// What a command that succeeded printed, to both.
+/// The standard output and error of a command that succeeded.
 fn succeeded(output: &Output) -> String {
     let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     assert!(output.status.success(), "{}", said.concat());
@@ -63,7 +63,8 @@ fn every_image_is_used_whatever_its_folder_and_its_name() {
     }
     let said = succeeded(&pretrain(here, "mae", "photos", "run"));
     has(&said, &["16 images for training", "left out: 2 .heic, 1 .txt"]);
-    // The recipe's limits are for its own images, and its warm-up for its own number of epochs.
+    // The limits of the recipe are for its own images, and its warm-up for its own number of
+    // epochs.
     has(&said, &["limit 10000", "warmup_epochs 0.25 instead of 5", "knn_every 1"]);
     let config = std::fs::read_to_string(here.join("run/config.toml")).unwrap();
     has(&config, &["limit = 0\n", "limit_test = 0\n", "warmup_epochs = 0.25\n"]);

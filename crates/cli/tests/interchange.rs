@@ -1,11 +1,12 @@
-//! Encoders from files: looked at, measured, begun with.
+//! Encoder files: inspected, evaluated and used as initial weights.
 #![allow(clippy::unwrap_used)]
 
 use portolan_tensor::{Tensor, io};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Of every run here: 64 built-in images, a network of a few thousand parameters, no epoch longer than a second.
+/// Settings of all runs here: 64 built-in images, a network of a few thousand parameters, and
+/// epochs of at most a second.
 const TINY: &str = "--recipe shapes --limit 64 --limit-test 32 --epochs 1 --batch-size 16 --encoder resnet18-w4 --set k=5 \
     --device cpu --threads 1";
 
@@ -30,13 +31,13 @@ fn refused(output: &Output, words: &[&str]) {
     words.iter().for_each(|word| assert!(error.contains(word), "`{word}` is not in: {said}"));
 }
 
-/// A checkpoint with the authors' names, of the crate that reads them.
+/// A checkpoint with the tensor names of the authors, from the tests of the crate that reads it.
 fn authors(name: &str) -> String {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interchange/tests/files");
     files.join(name).display().to_string()
 }
 
-/// A folder with 12 small pictures of each of two classes, for training and for test.
+/// A folder with 12 small images of each of two classes, for training and for testing.
 fn pictures(root: &Path) -> PathBuf {
     for split in ["train", "test"] {
         for (class, base) in [("dark", 20u8), ("light", 180)] {
@@ -87,7 +88,7 @@ fn a_method_begins_with_a_trained_encoder_and_its_twin_too() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     succeeded(&portolan(at, &format!("reproduce simclr {TINY} --out first")));
-    // So low a rate leaves what the run began with.
+    // At this learning rate, the initial weights hardly change.
     let still = "--set learning_rate=1e-9";
     let said = succeeded(&portolan(
         at,

@@ -1,4 +1,4 @@
-//! `portolan organize` as a person uses it, rightly and wrongly, on a handful of tiny images.
+//! `portolan organize` with correct and incorrect arguments, on a handful of tiny images.
 #![allow(clippy::unwrap_used)]
 
 use image::{Rgb, RgbImage};
@@ -21,7 +21,7 @@ fn refused(output: &Output, words: &str) {
     assert!(complaint.contains(words), "`{words}` is not in: {complaint}");
 }
 
-/// Twelve pictures in nested folders, one of them twice, and a file that is no picture.
+/// Twelve images in nested folders, one of them twice, and a file that is not an image.
 fn write_images(root: &Path) {
     let deep = root.join("2024/summer");
     std::fs::create_dir_all(&deep).unwrap();

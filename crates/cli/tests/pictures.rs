@@ -1,4 +1,4 @@
-//! The commands that show what an encoder has learned, on tiny runs.
+//! The commands that draw what an encoder has learned, on tiny runs.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -15,7 +15,7 @@ fn succeeded(output: &Output) -> String {
     said
 }
 
-/// Asserts that the command failed with one sentence that holds all of these words.
+/// Asserts that the command failed with one sentence that contains all of these words.
 fn refused(output: &Output, words: &[&str]) {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "it went through: {complaint}");
@@ -25,7 +25,7 @@ fn refused(output: &Output, words: &[&str]) {
     }
 }
 
-/// A run of a second, in the folder of its method's name.
+/// A run of about a second, in a folder with the name of its method.
 fn train(folder: &Path, method: &str, encoder: &str) {
     let tiny = "--limit 64 --limit-test 32 --epochs 1 --batch-size 32 --set k=5 --set warmup_epochs=0 \
                 --device cpu --threads 1 --tensorboard";
@@ -33,7 +33,7 @@ fn train(folder: &Path, method: &str, encoder: &str) {
     succeeded(&portolan(folder, &args));
 }
 
-/// A photograph that is wider than high.
+/// An image that is wider than high.
 fn photograph(path: &Path) {
     let pixel = |x, y| image::Rgb([3 * x as u8, 5 * y as u8, 90]);
     image::RgbImage::from_fn(60, 40, pixel).save(path).unwrap();
@@ -52,7 +52,8 @@ fn a_vision_transformer_is_shown_and_scored() {
     photograph(&here.join("a.jpg"));
     photograph(&here.join("more/a.png"));
 
-    // The image, two heads and their mean, in two rows of pictures of 192 pixels with 6 between them.
+    // The image, two heads and their mean: two rows of images of 192 pixels with 6 pixels between
+    // them.
     let said = succeeded(&portolan(here, "attention mae a.jpg more/a.png --out shown"));
     assert!(said.contains("heads 1 to 2"), "{said}");
     assert_eq!(size(&here.join("shown/a-attention.png")), (4 * 198 - 6, 2 * 198 - 6));

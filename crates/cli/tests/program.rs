@@ -1,11 +1,11 @@
-//! The program as a person uses it, rightly and wrongly, on a handful of tiny images.
+//! The program with correct and incorrect arguments, on a handful of tiny images.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// A run of seconds: 64 built-in images, a network of a few thousand parameters.
+/// Settings for a run of a few seconds: 64 built-in images, a network of a few thousand parameters.
 const TINY: &[&str] = &[
     "--recipe",
     "shapes",
@@ -42,7 +42,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Asserts that the command failed with an error that holds all of these words. (Clap sets possible values on a second line.)
+/// Asserts that the command failed with an error that contains all of these words. (Clap prints
+/// possible values on a second line.)
 fn refused(output: &Output, words: &[&str]) {
     let complaint = text(&output.stderr);
     assert!(!output.status.success(), "it went through: {complaint}");
@@ -58,7 +59,7 @@ fn succeeded(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// A folder with `n` small pictures of each of two classes below `root`.
+/// Creates a folder with `n` small images of each of two classes in `root`.
 fn pictures(root: &Path, n: u8) {
     for (class, base) in [("dark", 20u8), ("light", 180)] {
         let folder = root.join(class);
@@ -82,7 +83,7 @@ fn a_folder_with_too_many_unreadable_images_stops_the_run() {
         let size = ["--data", "photos", "--batch-size", "8", "--limit", "0", "--epochs", "4"];
         let args: Vec<&str> =
             ["pretrain", "moco"].iter().chain(TINY).chain(&size).chain(more).copied().collect();
-        // What is given twice would be refused.
+        // Clap refuses flags that are given twice.
         let args: Vec<&str> = dedup(args);
         portolan(folder.path(), &args)
     };
@@ -91,7 +92,7 @@ fn a_folder_with_too_many_unreadable_images_stops_the_run() {
     succeeded(&train(&["--out", "second", "--max-bad", "30%"]));
 }
 
-/// Flags and their values, the last of each flag.
+/// Flags and their values; of repeated flags only the last.
 fn dedup(args: Vec<&str>) -> Vec<&str> {
     let mut kept: Vec<&str> = args[..2].to_vec();
     for (i, pair) in args[2..].chunks(2).enumerate() {
@@ -153,7 +154,7 @@ fn a_run_leaves_what_it_promises_and_its_commands_work() {
         &["run", "not empty", "--resume"],
     );
 
-    // The run's own config.toml repeats it to the bit.
+    // The config.toml of a run reproduces it bit for bit.
     let repeat =
         ["reproduce", "moco", "--config", "run/config.toml", "--threads", "1", "--out", "again"];
     succeeded(&portolan(folder.path(), &repeat));
@@ -190,7 +191,7 @@ fn own_images_need_no_recipe_and_end_on_time() {
     let started = Instant::now();
     let output = portolan(here, &[&args[..], &small].concat());
     succeeded(&output);
-    // On time, but on a machine that is busy with other tests.
+    // The limit is generous, because other tests may be running on the machine.
     assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
     let said = text(&output.stderr);
     for words in
@@ -202,7 +203,7 @@ fn own_images_need_no_recipe_and_end_on_time() {
     assert!(config.contains("recipe = \"auto\"") && config.contains("batch_size = 4"), "{config}");
     assert!(here.join("run/report.html").exists());
 
-    // Its config.toml repeats it, whatever the measurement says now.
+    // The config.toml of an automatic run reproduces it, regardless of the time measurement.
     let again =
         ["pretrain", "simclr", "--config", "run/config.toml", "--epochs", "2", "--threads", "1"];
     for out in ["again", "once-more"] {
@@ -251,7 +252,8 @@ fn wrong_use_gets_one_clear_sentence() {
     assert!(!here.join("runs").exists(), "a refused run leaves nothing behind");
 }
 
-/// Starts `portolan` with `args` and sends it `signal` once the run's metrics file has `lines` lines.
+/// Starts `portolan` with `args` and sends it `signal` once the metrics file of the run has `lines`
+/// lines.
 #[cfg(unix)]
 fn interrupted(folder: &Path, args: &[&str], lines: usize, signal: &str) -> Output {
     let child = Command::new(env!("CARGO_BIN_EXE_portolan"))
@@ -327,7 +329,7 @@ fn all_methods_end_in_one_table_and_only_those_without_a_report_are_run() {
     let folder = tempfile::tempdir().unwrap();
     succeeded(&other(folder.path(), "simclr", "resnet18-w4", &["--out", "all/simclr"]));
     let report = std::fs::read(folder.path().join("all/simclr/report.json")).unwrap();
-    // As if SimCLR's run had been stopped just before its end.
+    // As if the run of SimCLR had been stopped just before its end.
     std::fs::remove_file(folder.path().join("all/simclr/report.json")).unwrap();
     let names = "moco-v3 byol simsiam barlow vicreg dino mae rotation jigsaw colorization";
     for name in names.split(' ') {

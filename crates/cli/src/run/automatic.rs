@@ -1,10 +1,12 @@
-//! `pretrain` without a recipe: settings that follow from the images and the machine, each with its reason.
+//! `pretrain` without a recipe: chooses settings for the images and the machine, each with a
+//! reason.
 //!
-//! [`choose`] is the table of them. What it does not choose is as in a recipe of the method:
+//! [`choose`] makes the choices. All other settings come from a recipe of the method:
 //!
 //! | images | on a CPU | on a GPU |
 //! |---|---|---|
-//! | fewer than 20,000 | `shapes`, made for short runs of small batches | the same, with a wider encoder |
+//! | fewer than 20,000 | `shapes`, made for short runs of small batches | the same, with a wider
+//! encoder |
 //! | more | the same | `cifar10` or `imagenet`, with as large a batch as fits |
 
 mod views;
@@ -25,29 +27,29 @@ use toml::{Table, Value};
 use crate::config::RunConfig;
 use crate::run::machine::{Images, Machine};
 
-/// What `config.toml` has in the place of a recipe's name.
+/// The recipe name in the `config.toml` of an automatic run.
 pub(crate) const NAME: &str = "auto";
 
-/// From this short side on, in pixels, images are treated as photos.
+/// Images with at least this short side, in pixels, are treated as photos.
 const PHOTO: u32 = 96;
-/// With so many images a GPU trains by the papers' recipes.
+/// With at least this many images, a GPU uses the recipes of the papers.
 const MANY: usize = 20_000;
-/// Steps of an epoch, at least.
+/// The minimum number of steps per epoch.
 const STEPS: usize = 4;
-/// How often features are looked at on the way.
+/// How often features are evaluated during the run.
 const EVALUATIONS: u64 = 5;
-/// Below so many bytes of a GPU's memory the encoder is a small one.
+/// A GPU with less memory than this, in bytes, gets a small encoder.
 const SMALL_GPU: u64 = 10 << 30;
-/// With so many cores a CPU affords photos of 128 pixels.
+/// CPUs with at least this many cores train on photos of 128 pixels.
 const MANY_CORES: usize = 8;
 
-/// A setting, what it becomes, and why.
+/// A setting, its value, and the reason for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Choice {
-    /// Its path, as `--set` takes it.
+    /// Its path, as for `--set`.
     pub(crate) setting: &'static str,
     pub(crate) value: Value,
-    /// The value in a few words.
+    /// The value as text for the user.
     pub(crate) text: String,
     pub(crate) reason: String,
 }
@@ -64,18 +66,18 @@ impl Choice {
     }
 }
 
-/// The settings chosen for a run, but for those that depend on its epochs.
+/// The settings chosen for a run, except those that depend on its epochs.
 pub(crate) struct Automatic {
-    /// The recipe that they change.
+    /// The recipe to which the choices are applied.
     base: Table,
     pub(crate) choices: Vec<Choice>,
 }
 
-/// Chooses a method's settings for these images on this machine; for batches of `batch` images where the user has said
-/// how many.
+/// Chooses the settings of a method for these images and this machine. `batch` is the batch size,
+/// if the user has set it.
 ///
 /// # Errors
-/// When there is one image alone, or the method could learn nothing from them.
+/// If there is only one image, or the method cannot learn from the images.
 pub(crate) fn choose(
     method: &MethodEntry,
     images: &Images,
@@ -136,10 +138,10 @@ pub(crate) fn choose(
 }
 
 impl Automatic {
-    /// All settings, for a run of so many epochs.
+    /// All settings for a run of `epochs` epochs.
     ///
     /// # Errors
-    /// When the recipe is damaged.
+    /// If the recipe is invalid.
     pub(crate) fn table(&self, epochs: u64) -> Result<Table> {
         let mut table = self.base.clone();
         for choice in self.choices.iter().cloned().chain(self.spans(epochs)?) {
@@ -176,14 +178,14 @@ impl Automatic {
                 "five evaluations during the run",
             )?,
         ];
-        // DINO keeps its last layer still for an epoch, which must not be most of the run.
+        // DINO freezes its last layer for one epoch, which must not be most of the run.
         if base.settings.get("freeze_last_layer").is_some() && epochs < STEPS as u64 {
             all.push(Choice::new("settings.freeze_last_layer", 0, "the run is short")?);
         }
         Ok(all)
     }
 
-    /// What was chosen, a line each, of those settings that the user has left as they are.
+    /// One line for each choice that the user did not override.
     pub(crate) fn text(&self, config: &RunConfig) -> Result<String> {
         let table = Table::try_from(config)?;
         let kept = |choice: &&Choice| at(&table, choice.setting) == Some(&choice.value);
@@ -195,18 +197,18 @@ impl Automatic {
     }
 }
 
-/// What choices go by.
+/// The inputs of the choices.
 struct Case<'a> {
     images: &'a Images,
     machine: &'a Machine,
     photos: bool,
-    /// Whether the papers' recipes apply.
+    /// Whether to use the recipes of the papers.
     large: bool,
     base: &'a RunConfig,
 }
 
 impl Case<'_> {
-    /// The side of the plain view, which the others follow.
+    /// The side of the evaluation view. The other views scale with it.
     fn size(&self) -> (u32, String) {
         let side = self.images.side;
         if !self.photos {
@@ -273,7 +275,7 @@ impl Case<'_> {
         }
     }
 
-    /// The largest power of two up to what recipe, data and memory allow.
+    /// The largest power of two that the recipe, the number of images and the memory allow.
     fn batch(&self, views: &[portolan_augment::Views], encoder: &EncoderConfig) -> (usize, String) {
         let (count, recipe) = (self.images.count, self.base.training.batch_size);
         let room = self.machine.memory / if self.machine.gpu { 2 } else { 4 };
@@ -293,7 +295,7 @@ impl Case<'_> {
         (batch, why)
     }
 
-    /// The rate of a recipe that does not scale it by itself, for another batch than its own.
+    /// Scales the learning rate to the batch size, if the recipe does not.
     fn learning_rate(&self, batch: usize) -> Result<Option<Choice>> {
         let training = &self.base.training;
         if training.scaling != portolan_optim::LrScaling::None || batch == training.batch_size {
@@ -311,7 +313,7 @@ impl Case<'_> {
         Choice::new("training.learning_rate", rate * share, why).map(Some)
     }
 
-    /// A batch that cannot be split as the recipe's is not split.
+    /// Turns off split batch norm if the batch is too small for it.
     fn batch_norm_splits(&self, encoder: &EncoderConfig, batch: usize) -> Result<Option<Choice>> {
         let splits = encoder.batch_norm_splits() as usize;
         if splits <= 1 || batch.is_multiple_of(splits) && batch / splits >= 2 {
@@ -329,7 +331,8 @@ impl Case<'_> {
         }
     }
 
-    /// MoCo's queue, in whole batches: half of the images at most, so that few keys are of the images in the batch.
+    /// The length of MoCo's queue in whole batches. It holds at most half of the images, so that
+    /// few keys belong to images of the current batch.
     fn queue(&self, batch: usize) -> Result<Option<Choice>> {
         let Some(recipe) = self.base.settings.get("queue").and_then(Value::as_integer) else {
             return Ok(None);
@@ -343,7 +346,7 @@ impl Case<'_> {
         Choice::new("settings.queue", most, why).map(Some)
     }
 
-    /// What the pretext tasks cut images into.
+    /// The tile or grid size of the pretext tasks.
     fn puzzle(&self, size: u32, encoder: &EncoderConfig) -> Result<Option<Choice>> {
         let own = self.base.evaluation.size;
         let scaled = |n: i64| n * i64::from(size) / i64::from(own);
@@ -378,12 +381,12 @@ impl Case<'_> {
     }
 }
 
-/// What sizes of views are multiples of, in pixels.
+/// The sides of views are multiples of this number of pixels.
 fn unit(encoder: &EncoderConfig, photos: bool) -> u32 {
     encoder.patch().map_or(if photos { 8 } else { 4 }, |patch| patch as u32)
 }
 
-/// Sets the value at a path; the tables on the way exist.
+/// Sets the value at a path whose tables exist.
 fn put(table: &mut Table, path: &str, value: Value) {
     match path.split_once('.') {
         None => {

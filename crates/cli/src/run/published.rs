@@ -1,4 +1,4 @@
-//! Whether a run's figures may be set beside published ones.
+//! Decides whether the accuracies of a run are comparable with published ones.
 
 use anyhow::Result;
 use portolan_data::Dataset;
@@ -9,7 +9,7 @@ use crate::config::overrides;
 use crate::config::{PublishedFigure, RunConfig};
 use crate::methods;
 
-/// Whether a published figure was measured as this run's is, and if not, in what it differs.
+/// Compares how a published accuracy was measured with how this run is, and lists the differences.
 pub(crate) fn compare(
     figure: &PublishedFigure,
     config: &RunConfig,
@@ -22,7 +22,7 @@ pub(crate) fn compare(
             differences.push(what);
         }
     };
-    // Only a download that matched the published checksum is the published data.
+    // Only a download with the published checksum is the published data.
     let same_data = data.verified && data.name == figure.data;
     differs(!same_data, format!("other data ({} instead of {})", data.name, figure.data));
     differs(config.data.limit > 0 && same_data, "only part of the data".to_owned());
@@ -51,12 +51,13 @@ pub(crate) fn compare(
         ),
     );
     differences.extend(fewer_evaluations(figure, config.training.knn_every));
-    // A recipe that is not known any more, of an older run, cannot be told from its settings.
+    // An older run may name a recipe that no longer exists.
     differences.extend(changed(config).unwrap_or_else(|_| vec!["an unknown recipe".to_owned()]));
     differences.extend(figure.differs.iter().cloned());
     report::Published {
         source: figure.source.clone(),
-        // On the head's outputs where the source measures there; this run has that figure too.
+        // If the source evaluates the outputs of the head, compare with the same metric of this
+        // run.
         metric: match figure.features.as_str() {
             "head" => figure.metric.replace("knn_", "knn_head_"),
             _ => figure.metric.clone(),
@@ -68,7 +69,8 @@ pub(crate) fn compare(
     }
 }
 
-/// The more epochs are measured, the better the best of them. Sources that report their best epoch measure every one.
+/// The best of many epochs is higher than the best of few. Sources that report their best epoch
+/// evaluate every one.
 fn fewer_evaluations(figure: &PublishedFigure, knn_every: u64) -> Option<String> {
     match knn_every {
         _ if !figure.best_epoch => None,
@@ -78,8 +80,8 @@ fn fewer_evaluations(figure: &PublishedFigure, knn_every: u64) -> Option<String>
     }
 }
 
-/// The settings that are not those of the run's recipe, a few words each: all on which a figure depends, but for those that are compared
-/// with the published figure's own (data, encoder, epochs, kNN).
+/// The settings that differ from the recipe of the run and that affect the accuracy. Excludes those
+/// that are compared with the published accuracy itself (data, encoder, epochs, kNN).
 fn changed(config: &RunConfig) -> Result<Vec<String>> {
     let mut recipe: RunConfig =
         methods::find(&config.method)?.recipe(&config.recipe)?.try_into()?;
@@ -98,7 +100,7 @@ fn changed(config: &RunConfig) -> Result<Vec<String>> {
     ours.max_bad = training.max_bad;
     ours.on_divergence = training.on_divergence;
     ours.cuda_graph = training.cuda_graph;
-    // The data set's are put in the place of the recipe's.
+    // The normalization of the data set replaces that of the recipe.
     if let Some((mean, std)) = config.normalization() {
         let ops = recipe.views.iter_mut().flat_map(|views| &mut views.ops);
         ops.for_each(|op| op.normalize_by(mean, std));

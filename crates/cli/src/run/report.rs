@@ -1,4 +1,4 @@
-//! After training: figures, pictures, `encoder.safetensors`, `report.json` and `report.html`.
+//! After training: metrics, images, `encoder.safetensors`, `report.json` and `report.html`.
 
 use anyhow::Result;
 use image::RgbImage;
@@ -23,19 +23,19 @@ use crate::methods;
 use crate::run::published::compare;
 use crate::run::scores::{beside_untrained, measure};
 
-/// What a reader must know of a run that accumulates gradients.
+/// A note for runs that accumulate gradients.
 pub(crate) const ACCUMULATION: &str =
     "gradients are accumulated: negatives and batch statistics come from micro-batches";
-/// Points of the map; more hide each other.
+/// Points on the map; more would hide each other.
 const MAP_POINTS: usize = 2_000;
-/// Points of the map that show their image.
+/// Points on the map that show their image.
 const MAP_IMAGES: usize = 120;
 /// Rows of the galleries.
 const ROWS: usize = 8;
-/// Neighbors shown of each test image.
+/// Neighbors to show for each test image.
 const SHOWN_NEIGHBORS: usize = 6;
 
-/// How precision is written.
+/// The name of a precision, as in the settings.
 pub(crate) fn precision_name(precision: Precision) -> &'static str {
     match precision {
         Precision::Fp32 => "fp32",
@@ -43,10 +43,10 @@ pub(crate) fn precision_name(precision: Precision) -> &'static str {
     }
 }
 
-/// Writes everything a finished run leaves, and says the figures.
+/// Writes all files of a finished run and prints a summary.
 ///
 /// # Errors
-/// When images cannot be read or files cannot be written.
+/// If images cannot be read or files cannot be written.
 pub(crate) fn write_report(
     config: &RunConfig,
     data: &Dataset,
@@ -105,10 +105,10 @@ pub(crate) fn write_report(
     Ok(())
 }
 
-/// What the doctor reads of a run with these settings.
+/// The input of the doctor for a run with these settings.
 ///
 /// # Errors
-/// When the method is unknown.
+/// If the method is unknown.
 pub(crate) fn doctor_run<'a>(
     config: &RunConfig,
     rows: &'a [MetricsRow],
@@ -180,7 +180,7 @@ fn summarize(
     }
 }
 
-/// A few training images and the views of them that training saw in its first epoch.
+/// A few training images with their views in the first epoch.
 fn views(config: &RunConfig, data: &Dataset) -> Vec<report::SourceViews> {
     let ids = spread(data.train.len(), ROWS);
     ids.filter_map(|id| {
@@ -195,14 +195,15 @@ fn views(config: &RunConfig, data: &Dataset) -> Vec<report::SourceViews> {
     .collect()
 }
 
-/// `some` indices (all where there are fewer), evenly spread over `0..n`.
+/// At most `some` indices, evenly spread over `0..n`.
 fn spread(n: usize, some: usize) -> impl Iterator<Item = usize> {
     let some = some.min(n);
     (0..some).map(move |i| i * n / some)
 }
 
-/// `ROWS` indices of items with these labels, of as many classes as possible: the first item of each class (of classes evenly spread
-/// over all, where there are more), then the second, and so on. By class.
+/// `ROWS` indices of items with these labels, from as many classes as possible, sorted by class.
+/// Takes the first item of each class (of evenly spread classes if there are more), then the
+/// second, and so on.
 fn of_each_class(labels: &[i64]) -> Vec<usize> {
     let mut classes: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
     for (index, &label) in labels.iter().enumerate() {
@@ -227,7 +228,7 @@ fn decoded(source: &dyn Source, id: usize) -> Option<RgbImage> {
     source.image(id).and_then(|image| image.decode()).ok()
 }
 
-/// A few test images, of different classes, with their nearest training images.
+/// A few test images of different classes with their nearest training images.
 fn nearest(
     config: &RunConfig,
     data: &Dataset,
@@ -264,12 +265,12 @@ fn nearest(
     Ok(gallery)
 }
 
-/// The features in two dimensions, as points; some with their image.
+/// The features projected to two dimensions; some points with their image.
 fn map(
     features: &Features,
     source: &dyn Source,
 ) -> Result<(Vec<report::MapPoint>, report::Layout)> {
-    // Spread over all: the first images of a folder are those of its first classes.
+    // Spread over all images: the first images of a folder belong to its first classes.
     let rows: Vec<i64> = spread(features.ids.len(), MAP_POINTS).map(|row| row as i64).collect();
     let x = features.x.index_select(0, &Tensor::from_slice(&rows));
     let n = rows.len() as i64;
@@ -290,7 +291,7 @@ fn map(
     Ok(((0..n).map(point).collect(), layout))
 }
 
-/// Says what came out, beside what was published.
+/// Prints the results next to the published ones.
 fn print_summary(report: &report::Report, folder: &Path) {
     let percent = |value: f64| format!("{:.1} %", 100.0 * value);
     println!();

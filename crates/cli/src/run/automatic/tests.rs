@@ -22,7 +22,7 @@ fn settings(name: &str, images: &Images, machine: &Machine) -> RunConfig {
     chosen.table(10).unwrap().try_into().unwrap()
 }
 
-/// Few and many, small and large, on either device.
+/// Few and many, small and large images, on a CPU and a GPU.
 fn cases() -> Vec<(Images, Machine)> {
     let little = Machine { memory: 6 << 30, ..GPU };
     let sizes =
@@ -41,7 +41,7 @@ fn settings_of_every_method_suit_any_images_and_machine() {
         for (images, machine) in cases() {
             let config = settings(method.name, &images, &machine);
             let what = format!("{} of {images:?} on {machine:?}", method.name);
-            // Validated as on a CPU: there is no GPU to ask.
+            // Validated as for a CPU: the test machine may have no GPU.
             config.training.validate(images.count, Device::Cpu).expect(&what);
             config.evaluation.knn.validate(images.bank).expect(&what);
             config.encoder.validate().expect(&what);
@@ -137,7 +137,7 @@ fn what_depends_on_a_batch_follows_the_users() {
         Some(992),
         "half of the images, in batches of 32"
     );
-    // AdamW's rate goes by the root.
+    // The learning rate of AdamW scales with the square root.
     let config = choose(find("barlow").unwrap(), &some, &CPU, Some(32)).unwrap();
     let config: RunConfig = config.table(10).unwrap().try_into().unwrap();
     assert_eq!(config.training.learning_rate, 0.002 * 0.5);
@@ -167,7 +167,7 @@ fn what_counts_epochs_keeps_its_share() {
         let Schedule::Cosine { warmup_epochs, .. } = config.training.schedule else { panic!() };
         (warmup_epochs, config.training.knn_every)
     };
-    // 5 of 22 epochs in the recipe; a look every fifth of the run.
+    // 5 of 22 epochs in the recipe; one evaluation after each fifth of the run.
     assert_eq!(warm_up(220), (50.0, 44));
     assert_eq!(warm_up(11), (2.5, 2));
 }
