@@ -49,7 +49,7 @@ pub(crate) struct RunConfig {
     pub(crate) views: Vec<Views>,
     /// Published accuracies to compare with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) published: Vec<PublishedFigure>,
+    pub(crate) published: Vec<PublishedAccuracy>,
 }
 
 fn by_cpu() -> Augment {
@@ -64,8 +64,8 @@ impl RunConfig {
     pub(crate) fn validate(&self) -> Result<()> {
         ensure!(
             !(self.training.cuda_graph && self.encoder.recomputes()),
-            "cuda_graph cannot be used with recompute, which reads the random generator's state back in each step; leave \
-             --cuda-graph out, or say --set recompute=false"
+            "cuda_graph cannot be used with recompute, which reads the random generator state in \
+             each step; remove --cuda-graph, or give --set recompute=false"
         );
         Ok(())
     }
@@ -123,7 +123,7 @@ impl EvaluationConfig {
 /// A published accuracy and how it was measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct PublishedFigure {
+pub(crate) struct PublishedAccuracy {
     /// The authors and the publication.
     pub(crate) source: String,
     /// `knn_top1`, `knn_best_over_epochs` or `linear_probe_top1`.

@@ -55,7 +55,7 @@ pub(crate) fn print_notes(notes: &[String]) {
     }
 }
 
-pub(crate) fn warn_of_skipped(features: &Features) {
+pub(crate) fn warn_about_skipped(features: &Features) {
     if let Some(first) = features.skipped.first() {
         eprintln!(
             "{} could not be read and were skipped, the first: {first}",

@@ -161,7 +161,7 @@ impl EncoderSource {
     }
 
     /// The path of a result file: in the folder of the run, or next to the encoder file.
-    pub(crate) fn place_for(&self, name: &str) -> PathBuf {
+    pub(crate) fn output_path(&self, name: &str) -> PathBuf {
         match &self.origin {
             Origin::Run(folder, _) => folder.join(name),
             Origin::File(path, _) if path.is_dir() => path.join(name),

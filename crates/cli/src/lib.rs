@@ -7,8 +7,8 @@
 //! }
 //! ```
 //!
-//! This is a library with a one-line program, so that the fuzz tests (`fuzz/`) can call the settings
-//! parser.
+//! This is a library with a one-line program, so that the fuzz tests (`fuzz/`) can call the parser
+//! of settings.
 
 mod args;
 mod commands;

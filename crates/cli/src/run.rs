@@ -35,7 +35,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use self::estimate::{Counts, Estimate, Pace};
-use self::folder::{folder_of, make_folder, refuse_taken};
+use self::folder::{create_folder, ensure_empty, folder_of};
 use self::plan::Plan;
 use self::setup::{Setup, set_up};
 use self::signals::{STOP, listen_for_stop, stopped};
@@ -75,20 +75,21 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
         None => folder_of(args, &plan.config),
     };
     if args.resume.is_none() && distributed::rank() == 0 {
-        refuse_taken(&folder, args.out.is_some())?;
+        ensure_empty(&folder, args.out.is_some())?;
     }
-    let estimate = foresee(&mut plan, resume.as_deref(), device, threads, started)?;
+    let estimate =
+        estimate_and_choose_epochs(&mut plan, resume.as_deref(), device, threads, started)?;
     let Plan { config, data, .. } = &plan;
     check(config, data, device)?;
     let mut method = build_method(config, device)?;
     if resume.is_none() && !config.init.is_empty() {
         init::start_from(Path::new(&config.init), config, &*method)?;
     }
-    process_group::begin_alike(&*method, config.seed)?;
+    process_group::synchronize_networks(&*method, config.seed)?;
     // Create the folder only after the settings are known to work: a refused run leaves nothing
     // behind.
     if args.resume.is_none() && distributed::rank() == 0 {
-        make_folder(&folder)?;
+        create_folder(&folder)?;
         let text = toml::to_string(config)?;
         portolan_tensor::io::write_atomic(&folder.join("config.toml"), text.as_bytes())?;
     }
@@ -96,7 +97,7 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
         eprintln!("note     the run has no checkpoint, so it starts from the beginning");
     }
     if distributed::rank() == 0 {
-        announce(&plan, &folder, device);
+        print_plan(&plan, &folder, device);
         if let Some(estimate) = &estimate {
             eprintln!("{}", estimate.text());
             if let Some(advice) = estimate.advice(config, device) {
@@ -170,7 +171,7 @@ fn check(config: &RunConfig, data: &Dataset, device: Device) -> Result<()> {
 
 /// Estimates the run, and chooses its epochs if there is a time limit. Processes of a job do not
 /// measure, because they would have to agree on the number of steps.
-fn foresee(
+fn estimate_and_choose_epochs(
     plan: &mut Plan,
     resume: Option<&Path>,
     device: Device,
@@ -192,7 +193,7 @@ fn foresee(
 }
 
 /// Prints a summary of the run before it starts.
-fn announce(plan: &Plan, folder: &Path, device: Device) {
+fn print_plan(plan: &Plan, folder: &Path, device: Device) {
     let Plan { config, data, .. } = plan;
     let training = &config.training;
     let test = data.test.as_ref().map_or(0, |test| test.len());
@@ -221,9 +222,9 @@ fn announce(plan: &Plan, folder: &Path, device: Device) {
     }
     if distributed::world_size() > 1 {
         eprintln!(
-            "job      {} processes with {} images per step each",
+            "job      {} processes with {} per step each",
             distributed::world_size(),
-            training.batch_size / distributed::world_size()
+            counted(training.batch_size / distributed::world_size(), "image", "images")
         );
     }
 }

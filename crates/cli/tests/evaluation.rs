@@ -24,7 +24,7 @@ fn a_run_is_judged_by_every_protocol() {
     succeeded(&portolan(here, &format!("reproduce simclr {tiny} --out run")));
 
     let protocols = "knn,linear,linear-sgd,low-shot,finetune --linear-epochs 2 --finetune-epochs 1";
-    let said =
+    let printed =
         succeeded(&portolan(here, &format!("evaluate run --device cpu --protocol {protocols}")));
     let lines = [
         "kNN, k = 5",
@@ -38,7 +38,7 @@ fn a_run_is_judged_by_every_protocol() {
         "the linear probe",
     ];
     for line in lines {
-        assert!(said.contains(line), "`{line}` is not in {said}");
+        assert!(printed.contains(line), "`{line}` is not in {printed}");
     }
     let json = std::fs::read_to_string(here.join("run/evaluation.json")).unwrap();
     let results: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
@@ -51,8 +51,11 @@ fn a_run_is_judged_by_every_protocol() {
     let top1 = knn["top1"].as_f64().unwrap();
     assert!(interval[0].as_f64().unwrap() <= top1 && top1 <= interval[1].as_f64().unwrap());
 
-    let said = succeeded(&portolan(here, "factors run --out table.html --device cpu"));
-    assert!(said.contains("hue within the kind") && said.contains("disentanglement"), "{said}");
+    let printed = succeeded(&portolan(here, "factors run --out table.html --device cpu"));
+    assert!(
+        printed.contains("hue within the kind") && printed.contains("disentanglement"),
+        "{printed}"
+    );
     let tables = std::fs::read_to_string(here.join("table.json")).unwrap();
     let tables: serde_json::Value = serde_json::from_str(&tables).unwrap();
     assert!(tables[0]["head"]["rows"][0]["read"].as_f64().is_some(), "SimCLR has a head");

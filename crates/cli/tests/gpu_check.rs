@@ -19,8 +19,8 @@ fn all_of_it_runs_at_toy_size_on_a_cpu() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("results");
     let output = gpu_check(&out, &["--plan", "toy", "--device", "cpu"]);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
     let results = std::fs::read_to_string(out.join("results.jsonl")).unwrap();
     let rows: Vec<serde_json::Value> =
         results.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -37,7 +37,7 @@ fn all_of_it_runs_at_toy_size_on_a_cpu() {
         ("train moco", "passed"),
         ("train byol", "passed"),
     ] {
-        assert_eq!(state_of(stage), state, "{stage}: {said}");
+        assert_eq!(state_of(stage), state, "{stage}: {printed}");
     }
     let check = |name: &str| rows.iter().find(|row| row["check"] == name).unwrap();
     assert_eq!(check("nccl, one process")["state"], "skipped");

@@ -24,14 +24,14 @@ fn portolan(here: &Path, line: &str) -> Output {
 
 /// The standard output and error of a command that succeeded.
 fn succeeded(output: &Output) -> String {
-    let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    assert!(output.status.success(), "{}", said.concat());
-    said.concat()
+    let printed = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(output.status.success(), "{}", printed.concat());
+    printed.concat()
 }
 
-fn has(said: &str, words: &[&str]) {
+fn has(printed: &str, words: &[&str]) {
     for word in words {
-        assert!(said.contains(word), "`{word}` is not in: {said}");
+        assert!(printed.contains(word), "`{word}` is not in: {printed}");
     }
 }
 
@@ -61,16 +61,16 @@ fn every_image_is_used_whatever_its_folder_and_its_name() {
     for name in ["IMG_2.HEIC", "IMG_3.heic", "notes.txt", ".DS_Store"] {
         std::fs::write(photos.join(name), "not an image").unwrap();
     }
-    let said = succeeded(&pretrain(here, "mae", "photos", "run"));
-    has(&said, &["16 images for training", "left out: 2 .heic, 1 .txt"]);
+    let printed = succeeded(&pretrain(here, "mae", "photos", "run"));
+    has(&printed, &["16 images for training", "left out: 2 .heic, 1 .txt"]);
     // The limits of the recipe are for its own images, and its warm-up for its own number of
     // epochs.
-    has(&said, &["limit 10000", "warmup_epochs 0.25 instead of 5", "knn_every 1"]);
+    has(&printed, &["limit 10000", "warmup_epochs 0.25 instead of 5", "knn_every 1"]);
     let config = std::fs::read_to_string(here.join("run/config.toml")).unwrap();
     has(&config, &["limit = 0\n", "limit_test = 0\n", "warmup_epochs = 0.25\n"]);
 
-    let said = succeeded(&portolan(here, "embed run --out x.csv"));
-    has(&said, &["16 images, 8 features each", "left out: 2 .heic"]);
+    let printed = succeeded(&portolan(here, "embed run --out x.csv"));
+    has(&printed, &["16 images, 8 features each", "left out: 2 .heic"]);
     let csv = std::fs::read_to_string(here.join("x.csv")).unwrap();
     assert_eq!(csv.lines().count(), 17);
     has(&csv, &["path,f0,f1,f2,f3,f4,f5,f6,f7\n", "one album/a.jpg,", "IMG_1.HEIC,"]);
@@ -84,8 +84,8 @@ fn every_image_is_used_whatever_its_folder_and_its_name() {
         assert!((alone - among).abs() <= 1e-5 * among.abs().max(1.0), "{alone} is not {among}");
     }
     has(&succeeded(&portolan(here, "inspect photos/b.tif")), &["40×36 px"]);
-    let said = succeeded(&portolan(here, "organize photos --run run --groups 2"));
-    has(&said, &["of 16 images", "left out: 2 .heic, 1 .txt"]);
+    let printed = succeeded(&portolan(here, "organize photos --run run --groups 2"));
+    has(&printed, &["of 16 images", "left out: 2 .heic, 1 .txt"]);
 }
 
 #[test]
@@ -99,8 +99,8 @@ fn splits_of_labeling_tools_and_classes_of_one_split_alone() {
         std::fs::create_dir_all(here.join(format!("export/{split}/labels"))).unwrap();
         std::fs::write(here.join(format!("export/{split}/labels/0.txt")), "0 0.5 0.5 1 1").unwrap();
     }
-    let said = succeeded(&portolan(here, "inspect export"));
-    has(&said, &["8 images", "3 images", "labels     none", "left out: 2 .txt"]);
+    let printed = succeeded(&portolan(here, "inspect export"));
+    has(&printed, &["8 images", "3 images", "labels     none", "left out: 2 .txt"]);
 
     for (class, i) in [("cat", 0u8), ("dog", 120)] {
         for n in 0..6 {
@@ -110,18 +110,21 @@ fn splits_of_labeling_tools_and_classes_of_one_split_alone() {
     }
     write_image(&here.join("own/val/elk/1.png"), ImageFormat::Png, 200);
     write_image(&here.join("own/train/cover.png"), ImageFormat::Png, 200);
-    let said = succeeded(&pretrain(here, "simsiam", "own", "run"));
-    has(&said, &["13 images for training, 2 for testing", "(such as elk)", "in no class folder"]);
-    has(&said, &["kNN (k = 3)"]);
-    let said = succeeded(&portolan(here, "evaluate run --protocol knn"));
-    has(&said, &["12 images for training, 2 for testing", "(such as elk)", "not scored"]);
-    let said = succeeded(&portolan(here, "embed run --out x.csv"));
-    has(&said, &["13 images"]);
+    let printed = succeeded(&pretrain(here, "simsiam", "own", "run"));
+    has(
+        &printed,
+        &["13 images for training, 2 for testing", "(such as elk)", "in no class folder"],
+    );
+    has(&printed, &["kNN (k = 3)"]);
+    let printed = succeeded(&portolan(here, "evaluate run --protocol knn"));
+    has(&printed, &["12 images for training, 2 for testing", "(such as elk)", "not scored"]);
+    let printed = succeeded(&portolan(here, "embed run --out x.csv"));
+    has(&printed, &["13 images"]);
     let csv = std::fs::read_to_string(here.join("x.csv")).unwrap();
     has(&csv, &["path,label,f0", "cover.png,-1,", "dog/0.png,1,"]);
 
     let output = portolan(here, "evaluate run --data export --protocol knn");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let printed = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    has(&said, &["error: export has no labeled test split", "folder for each class"]);
+    has(&printed, &["error: export has no labeled test split", "folder for each class"]);
 }

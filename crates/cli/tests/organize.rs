@@ -48,10 +48,10 @@ fn images_are_organized_and_nothing_is_overwritten() {
     refused(&portolan(here, "organize photos --run run --groups 99"), "ask for fewer");
 
     succeeded(&portolan(here, "export run --out encoder.safetensors"));
-    let said =
+    let printed =
         succeeded(&portolan(here, "organize photos --encoder encoder.safetensors --groups 3"));
-    assert!(said.contains("of 13 images") && said.contains("unreadable  1"), "{said}");
-    assert!(said.contains("duplicates  1\n"), "{said}");
+    assert!(printed.contains("of 13 images") && printed.contains("unreadable  1"), "{printed}");
+    assert!(printed.contains("duplicates  1\n"), "{printed}");
     let page = std::fs::read_to_string(here.join("organized/gallery.html")).unwrap();
     assert!(page.contains("2024/summer/07.png") && page.contains("torn.jpg"));
     assert!(here.join("organized/groups.parquet").exists());

@@ -60,14 +60,14 @@ fn succeeded(output: &Output) -> String {
 }
 
 /// Creates a folder with `n` small images of each of two classes in `root`.
-fn pictures(root: &Path, n: u8) {
+fn write_images(root: &Path, n: u8) {
     for (class, base) in [("dark", 20u8), ("light", 180)] {
         let folder = root.join(class);
         std::fs::create_dir_all(&folder).unwrap();
         for i in 0..n {
             let pixel = |x, y| image::Rgb([base + i, base + x as u8, base + y as u8]);
-            let picture = image::RgbImage::from_fn(40, 36, pixel);
-            picture.save(folder.join(format!("{i:02}.jpg"))).unwrap();
+            let image = image::RgbImage::from_fn(40, 36, pixel);
+            image.save(folder.join(format!("{i:02}.jpg"))).unwrap();
         }
     }
 }
@@ -75,7 +75,7 @@ fn pictures(root: &Path, n: u8) {
 #[test]
 fn a_folder_with_too_many_unreadable_images_stops_the_run() {
     let folder = tempfile::tempdir().unwrap();
-    pictures(&folder.path().join("photos"), 20);
+    write_images(&folder.path().join("photos"), 20);
     for i in 0..11 {
         std::fs::write(folder.path().join(format!("photos/dark/bad-{i}.jpg")), "no image").unwrap();
     }
@@ -108,8 +108,8 @@ fn dedup(args: Vec<&str>) -> Vec<&str> {
 #[test]
 fn a_run_leaves_what_it_promises_and_its_commands_work() {
     let folder = tempfile::tempdir().unwrap();
-    let said = succeeded(&tiny(folder.path(), "reproduce", &["--out", "run"]));
-    assert!(said.contains("kNN (k = 5)") && said.contains("not comparable"), "{said}");
+    let printed = succeeded(&tiny(folder.path(), "reproduce", &["--out", "run"]));
+    assert!(printed.contains("kNN (k = 5)") && printed.contains("not comparable"), "{printed}");
     let run = folder.path().join("run");
     for file in
         ["config.toml", "metrics.jsonl", "encoder.safetensors", "report.html", "report.json"]
@@ -168,12 +168,13 @@ fn a_run_leaves_what_it_promises_and_its_commands_work() {
 fn own_images_with_bad_ones_among_them() {
     let folder = tempfile::tempdir().unwrap();
     let photos = folder.path().join("photos");
-    pictures(&photos, 12);
+    write_images(&photos, 12);
     let whole = std::fs::read(photos.join("dark/03.jpg")).unwrap();
     std::fs::write(photos.join("dark/03.jpg"), &whole[..whole.len() / 2]).unwrap();
     std::fs::write(photos.join("light/05.jpg"), "these are words").unwrap();
-    let said = succeeded(&tiny(folder.path(), "pretrain", &["--data", "photos", "--out", "run"]));
-    assert!(said.contains("2 images could not be read"), "{said}");
+    let printed =
+        succeeded(&tiny(folder.path(), "pretrain", &["--data", "photos", "--out", "run"]));
+    assert!(printed.contains("2 images could not be read"), "{printed}");
     let report = std::fs::read_to_string(folder.path().join("run/report.json")).unwrap();
     assert!(report.contains("03.jpg") && report.contains("05.jpg"), "{report}");
     let embedded = succeeded(&portolan(folder.path(), &["embed", "run", "--out", "x.npy"]));
@@ -185,7 +186,7 @@ fn own_images_with_bad_ones_among_them() {
 fn own_images_need_no_recipe_and_end_on_time() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    pictures(&here.join("photos"), 12);
+    write_images(&here.join("photos"), 12);
     let small = ["--encoder", "resnet18-w4", "--device", "cpu", "--threads", "1"];
     let args = ["pretrain", "simclr", "--data", "photos", "--time", "8s", "--out", "run"];
     let started = Instant::now();
@@ -193,11 +194,11 @@ fn own_images_need_no_recipe_and_end_on_time() {
     succeeded(&output);
     // The limit is generous, because other tests may be running on the machine.
     assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
-    let said = text(&output.stderr);
+    let printed = text(&output.stderr);
     for words in
         ["24 images, so that an epoch has", "ends within 8 s", "estimate about", "on disk", " left"]
     {
-        assert!(said.contains(words), "`{words}` is not in: {said}");
+        assert!(printed.contains(words), "`{words}` is not in: {printed}");
     }
     let config = std::fs::read_to_string(here.join("run/config.toml")).unwrap();
     assert!(config.contains("recipe = \"auto\"") && config.contains("batch_size = 4"), "{config}");
@@ -280,9 +281,9 @@ fn a_signal_leaves_a_checkpoint_and_its_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let start = [&["reproduce", "moco"], TINY, &["--out", "run", "--set", "epochs=40"]].concat();
     let stopped = interrupted(folder.path(), &start, 2, "-INT");
-    let said = text(&stopped.stderr);
-    assert_eq!(stopped.status.code(), Some(130), "{said}");
-    assert!(said.contains("--resume run"), "{said}");
+    let printed = text(&stopped.stderr);
+    assert_eq!(stopped.status.code(), Some(130), "{printed}");
+    assert!(printed.contains("--resume run"), "{printed}");
     assert!(succeeded(&portolan(folder.path(), &["inspect", "run"])).contains("not finished"));
     let resume = ["pretrain", "--resume", "run"];
     let lines =
@@ -340,12 +341,15 @@ fn all_methods_end_in_one_table_and_only_those_without_a_report_are_run() {
     let args: Vec<&str> =
         ["reproduce", "--all", "--out", "all"].iter().chain(TINY).copied().collect();
     let output = portolan(folder.path(), &args);
-    let said = succeeded(&output);
+    let printed = succeeded(&output);
     let run = text(&output.stderr);
     assert_eq!(run.matches("== ").count(), 2, "SimCLR goes on and MoCo is run: {run}");
     assert!(folder.path().join("all/simclr/report.json").exists());
     for title in ["SimCLR", "MoCo v3", "Barlow Twins", "MAE", "Colorization"] {
-        assert!(said.lines().any(|line| line.starts_with(title)), "{title} is not in: {said}");
+        assert!(
+            printed.lines().any(|line| line.starts_with(title)),
+            "{title} is not in: {printed}"
+        );
     }
     let page = std::fs::read_to_string(folder.path().join("all/comparison.html")).unwrap();
     assert!(page.contains("12 runs on shapes") && page.contains("moco/report.html"));

@@ -10,6 +10,7 @@ use portolan_evaluate::{
     ATTENTION_MASS, attention_mask, best_head_jaccard, class_attention, images,
 };
 use portolan_random::{Purpose, stream};
+use portolan_report::counted;
 use portolan_tensor::{Device, Kind, Tensor, device, upload};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 use crate::args::DrawArgs;
 use crate::config::RunConfig;
 use crate::encoder_source::run_encoder;
-use crate::output::image_files::{enlarged, make_folder, read, save, sheet, view_of};
+use crate::output::image_files::{create_folder, enlarged, read, save, sheet, view_of};
 
 /// Images per forward pass when scoring.
 const BATCH: usize = 100;
@@ -30,13 +31,13 @@ pub(crate) fn attention(args: &DrawArgs) -> Result<ExitCode> {
     let config = run_encoder::config_of(&args.run)?;
     let vit = run_encoder::load_vit(&args.run, &config, device)?;
     match &args.out {
-        Some(out) => show(&vit, &config, &args.images, out, device)?,
+        Some(out) => draw_images(&vit, &config, &args.images, out, device)?,
         None => score(&vit, &config, &args.run, device)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(
+fn draw_images(
     vit: &Vit,
     config: &RunConfig,
     paths: &[PathBuf],
@@ -44,7 +45,7 @@ fn show(
     device: Device,
 ) -> Result<()> {
     let inputs = read(paths, &view_of(config)?, device)?;
-    make_folder(out)?;
+    create_folder(out)?;
     for input in &inputs {
         let maps = with_mean(&class_attention(vit, &input.x)?);
         let kept = attention_mask(&maps, ATTENTION_MASS);
@@ -128,7 +129,11 @@ fn score(vit: &Vit, config: &RunConfig, run: &Path, device: Device) -> Result<()
     let of = |vit: &Vit| jaccards(vit, &shapes, &masks, &view, device);
     let (after, before) = (of(vit)?, of(&untrained)?);
     let heads = vit.config().heads;
-    println!("attention of {} on {count} test images of shapes", config.encoder.name());
+    println!(
+        "attention of {} on {} of shapes",
+        config.encoder.name(),
+        counted(count, "test image", "test images")
+    );
     println!("Jaccard index of the true mask and the patches that hold 60 % of the attention\n");
     println!("{:<22} {:>9} {:>11} {:>12}", "", "trained", "untrained", "difference");
     let line = |name: &str, after: f64, before: f64| {

@@ -7,7 +7,7 @@ use portolan_tensor::device;
 use std::process::ExitCode;
 
 use crate::args::EmbedArgs;
-use crate::data::{print_notes, split_of, warn_of_skipped};
+use crate::data::{print_notes, split_of, warn_about_skipped};
 use crate::encoder_source::EncoderSource;
 use crate::output::embeddings;
 
@@ -29,6 +29,6 @@ pub(crate) fn embed(args: &EmbedArgs) -> Result<ExitCode> {
         counted(n as usize, "image", "images"),
         args.out.display()
     );
-    warn_of_skipped(&features);
+    warn_about_skipped(&features);
     Ok(ExitCode::SUCCESS)
 }

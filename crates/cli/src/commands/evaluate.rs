@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::process::ExitCode;
 
 use crate::args::{EvaluateArgs, Protocol};
-use crate::data::{is_labeled, print_notes, warn_of_skipped};
+use crate::data::{is_labeled, print_notes, warn_about_skipped};
 use crate::encoder_source::EncoderSource;
 use crate::run::scores::both_splits;
 use crate::run::setup::set_up;
@@ -95,12 +95,12 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         counted(bank.ids.len(), "image", "images"),
         test.ids.len()
     );
-    warn_of_skipped(&bank);
-    warn_of_skipped(&test);
+    warn_about_skipped(&bank);
+    warn_about_skipped(&test);
     let classes = data.classes.len() as i64;
     let subject = Subject { args, trained, data, device, bank, test, classes };
     let mut results: Vec<ProtocolMetrics> = Vec::new();
-    let (of, path) = (args.encoder.of.display().to_string(), subject.trained.place_for(FILE));
+    let (of, path) = (args.encoder.of.display().to_string(), subject.trained.output_path(FILE));
     let page = path.with_extension("html");
     for protocol in &args.protocol {
         let new = match protocol {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use crate::args::PatchesArgs;
 use crate::encoder_source::run_encoder;
-use crate::output::image_files::{enlarged, make_folder, read, save, sheet, to_image, view_of};
+use crate::output::image_files::{create_folder, enlarged, read, save, sheet, to_image, view_of};
 
 /// Draws patch features by the principal components of all given images together.
 pub(crate) fn patches(args: &PatchesArgs) -> Result<ExitCode> {
@@ -17,7 +17,7 @@ pub(crate) fn patches(args: &PatchesArgs) -> Result<ExitCode> {
     let config = run_encoder::config_of(&args.run)?;
     let vit = run_encoder::load_vit(&args.run, &config, device)?;
     let inputs = read(&args.images, &view_of(&config)?, device)?;
-    make_folder(&args.out)?;
+    create_folder(&args.out)?;
     let maps: Vec<Tensor> = inputs
         .iter()
         .map(|input| no_grad(|| vit.feature_map(&input.x, /* train */ false)))

@@ -14,7 +14,7 @@ use crate::config::RunConfig;
 use crate::data::open_data;
 use crate::data::split_of;
 use crate::encoder_source::run_encoder;
-use crate::output::image_files::{make_folder, read, save, sheet, to_image, view_of};
+use crate::output::image_files::{create_folder, read, save, sheet, to_image, view_of};
 
 /// Images per forward pass when scoring.
 const BATCH: usize = 100;
@@ -25,7 +25,7 @@ pub(crate) fn reconstruct(args: &DrawArgs) -> Result<ExitCode> {
     let config = run_encoder::config_of(&args.run)?;
     let mae = load(&args.run, &config, device)?;
     match &args.out {
-        Some(out) => show(&mae, &config, &args.images, out, device)?,
+        Some(out) => draw_images(&mae, &config, &args.images, out, device)?,
         None => score(&mae, &config, &open_data(&config.data)?, device)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -52,7 +52,7 @@ fn draw(draw: usize, config: &RunConfig, device: Device) -> StepContext<'static>
     StepContext::new(draw as u64, 1, device).with_seed(config.seed)
 }
 
-fn show(
+fn draw_images(
     mae: &Mae,
     config: &RunConfig,
     paths: &[PathBuf],
@@ -62,7 +62,7 @@ fn show(
     let view = view_of(config)?;
     let (mean, std) = view.normalization().context("the view has no normalization")?;
     let inputs = read(paths, &view, device)?;
-    make_folder(out)?;
+    create_folder(out)?;
     let column = |values: [f32; 3]| Tensor::from_slice(&values).view([3, 1, 1]);
     let drawn =
         |x: &Tensor| to_image(&(x.get(0).to_device(Device::Cpu) * column(std) + column(mean)));
@@ -72,9 +72,7 @@ fn show(
         let row = vec![input.image.clone(), drawn(&masked)?, drawn(&painted)?, drawn(&pasted)?];
         save(&sheet(&[row]), &out.join(format!("{}-reconstruction.png", input.name)))?;
     }
-    println!(
-        "  the image; the visible patches; the reconstruction; the reconstruction with visible patches"
-    );
+    println!("  the image; the visible patches; the reconstruction; both combined");
     Ok(())
 }
 

@@ -157,7 +157,8 @@ fn failed_capture(device: Device) -> Result<String> {
     let x = Tensor::rand([1000], (Kind::Float, device));
     let failed = Graph::capture(|| -> Result<_> {
         let drawn = x.rand_like();
-        Ok(drawn.f_sum(Kind::Float)?.f_double_value(&[])?) // waits for the GPU, which a graph cannot
+        // Reading a value waits for the GPU, which a graph cannot do.
+        Ok(drawn.f_sum(Kind::Float)?.f_double_value(&[])?)
     });
     let error = failed.err().context("a capture that waits for the GPU did not fail")?;
     let mean = x.f_rand_like()?.f_mean(Kind::Float)?.double_value(&[]);

@@ -40,8 +40,9 @@ impl Layers<'_> {
 /// length. A longer run keeps them, as longer published runs do (DINO: 10 epochs of warm-up in 100
 /// and in 300, `main_dino.py` and the commands in its README).
 pub(crate) fn adapt(table: &mut Table, layers: &Layers) -> Vec<String> {
-    let said = [drop_limits(table, layers), scale_spans(table, layers), move_drops(table, layers)];
-    said.into_iter().flatten().collect()
+    let changes =
+        [drop_limits(table, layers), scale_spans(table, layers), move_drops(table, layers)];
+    changes.into_iter().flatten().collect()
 }
 
 fn drop_limits(table: &mut Table, layers: &Layers) -> Option<String> {
@@ -72,7 +73,7 @@ fn scale_spans(table: &mut Table, layers: &Layers) -> Option<String> {
         ("settings.freeze_last_layer", f64::floor),
         ("training.knn_every", |span: f64| span.floor().max(1.0)),
     ];
-    let mut said = Vec::new();
+    let mut changes = Vec::new();
     for (path, round) in spans {
         let from = layers.written_for(path, "training.epochs").and_then(number);
         let Some(from) = from.filter(|&from| from > epochs) else { continue };
@@ -82,11 +83,12 @@ fn scale_spans(table: &mut Table, layers: &Layers) -> Option<String> {
         if span > longest {
             let scaled = value(longest);
             let name = path.rsplit('.').next().unwrap_or(path);
-            said.push(format!("{name} {scaled} instead of {place}"));
+            changes.push(format!("{name} {scaled} instead of {place}"));
             *place = scaled;
         }
     }
-    (!said.is_empty()).then(|| format!("for a run of {}: {}", epoch_count(epochs), said.join(", ")))
+    (!changes.is_empty())
+        .then(|| format!("for a run of {}: {}", epoch_count(epochs), changes.join(", ")))
 }
 
 fn move_drops(table: &mut Table, layers: &Layers) -> Option<String> {
@@ -155,12 +157,12 @@ mod tests {
     fn a_limit_is_dropped_with_its_data_set() {
         let mine = || Some("mine".to_owned());
         let limits = |config: &RunConfig| (config.data.limit, config.data.limit_test);
-        let (config, said) = resolved("simclr", "shapes", RunArgs::default());
-        assert_eq!((limits(&config), said.as_str()), ((10_000, 2_000), ""));
+        let (config, changes) = resolved("simclr", "shapes", RunArgs::default());
+        assert_eq!((limits(&config), changes.as_str()), ((10_000, 2_000), ""));
         let args = RunArgs { data: mine(), ..RunArgs::default() };
-        let (config, said) = resolved("simclr", "shapes", args);
+        let (config, changes) = resolved("simclr", "shapes", args);
         assert_eq!(limits(&config), (0, 0));
-        assert!(said.contains("limit 10000") && said.contains("\"shapes\""), "{said}");
+        assert!(changes.contains("limit 10000") && changes.contains("\"shapes\""), "{changes}");
         let args = RunArgs { data: mine(), limit: Some(500), ..RunArgs::default() };
         assert_eq!(limits(&resolved("simclr", "shapes", args).0), (500, 0));
         let args =
@@ -190,13 +192,13 @@ mod tests {
             resolved("dino", "imagenet", RunArgs { epochs: Some(epochs), ..RunArgs::default() })
         };
         let frozen = |config: &RunConfig| config.settings["freeze_last_layer"].as_integer();
-        let (config, said) = of(1);
+        let (config, changes) = of(1);
         assert_eq!((warmup(&config), config.training.knn_every), (0.25, 1));
         assert_eq!(frozen(&config), Some(0));
-        assert!(said.contains("warmup_epochs 0.25 instead of 10"), "{said}");
+        assert!(changes.contains("warmup_epochs 0.25 instead of 10"), "{changes}");
         config.training.schedule.validate(1).unwrap();
-        let (config, said) = of(40);
-        assert_eq!((warmup(&config), config.training.knn_every, said.as_str()), (10.0, 10, ""));
+        let (config, changes) = of(40);
+        assert_eq!((warmup(&config), config.training.knn_every, changes.as_str()), (10.0, 10, ""));
         let (config, _) = of(20);
         assert_eq!((warmup(&config), frozen(&config)), (5.0, Some(1)));
         assert_eq!(warmup(&of(800).0), 10.0);
@@ -213,9 +215,9 @@ mod tests {
                 let name = recipe.name;
                 let recipe: RunConfig = method.recipe(name).unwrap().try_into().unwrap();
                 let epochs = Some(recipe.training.epochs as i64);
-                let (config, said) =
+                let (config, changes) =
                     resolved(method.name, name, RunArgs { epochs, ..RunArgs::default() });
-                assert_eq!(said, "", "{} {name}", method.name);
+                assert_eq!(changes, "", "{} {name}", method.name);
                 assert_eq!(toml::to_string(&config).unwrap(), toml::to_string(&recipe).unwrap());
             }
         }
@@ -224,12 +226,12 @@ mod tests {
     #[test]
     fn a_span_that_is_given_stays() {
         let args = |texts: &[&str]| RunArgs { set: set(texts), ..RunArgs::default() };
-        let (config, said) = resolved(
+        let (config, changes) = resolved(
             "mae",
             "shapes",
             args(&["training.epochs=8", "warmup_epochs=5", "knn_every=5"]),
         );
-        assert_eq!((warmup(&config), config.training.knn_every, said.as_str()), (5.0, 5, ""));
+        assert_eq!((warmup(&config), config.training.knn_every, changes.as_str()), (5.0, 5, ""));
         let schedule = "schedule={ kind = \"cosine\", warmup_epochs = 6 }";
         assert_eq!(
             warmup(&resolved("mae", "shapes", args(&["training.epochs=8", schedule])).0),
@@ -262,9 +264,9 @@ mod tests {
             let config = Some(Path::to_owned(file.path()));
             resolved("dino", "shapes-vit", RunArgs { config, epochs, ..RunArgs::default() })
         };
-        let (repeated, said) = again(None);
+        let (repeated, changes) = again(None);
         assert_eq!(toml::to_string(&repeated).unwrap(), toml::to_string(&config).unwrap());
-        assert_eq!(said, "");
+        assert_eq!(changes, "");
         assert_eq!(warmup(&again(Some(9)).0), 0.25, "a longer run keeps the file's");
     }
 }

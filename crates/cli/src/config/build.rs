@@ -25,8 +25,8 @@ pub(crate) fn build_method(config: &RunConfig, device: Device) -> Result<BoxedMe
     let splits = config.encoder.batch_norm_splits().max(1) as usize;
     if micro / splits < 2 || !micro.is_multiple_of(splits) {
         bail!(
-            "a batch of {micro} cannot be split into {splits} groups of two or more images for batch \
-             statistics; choose --batch-size {} or --set batch_norm_splits=1",
+            "a batch of {micro} cannot be split into {splits} groups of two or more images for \
+             batch statistics; choose --batch-size {} or --set batch_norm_splits=1",
             (2 * splits).max(micro.next_multiple_of(splits))
         );
     }
@@ -195,8 +195,8 @@ pub(crate) mod tests {
         let what = format!("{} on {} in {precision:?}", config.method, config.encoder.name());
         assert_eq!(out.loss.kind(), Kind::Float, "{what}");
         assert!(out.loss.double_value(&[]).is_finite(), "{what}");
-        for (name, figure) in &out.metrics {
-            assert!(figure.double_value(&[]).is_finite(), "{name} of {what}");
+        for (name, value) in &out.metrics {
+            assert!(value.double_value(&[]).is_finite(), "{name} of {what}");
         }
         out.loss.backward();
         method.before_update(&cx).unwrap();

@@ -14,7 +14,7 @@ use crate::methods;
 ///
 /// # Errors
 /// If the file is not TOML or contains an unknown setting.
-pub(crate) fn lay_over(base: &mut Table, path: &Path) -> Result<()> {
+pub(crate) fn apply_file(base: &mut Table, path: &Path) -> Result<()> {
     let known = paths(base);
     merge(base, read(path)?, "", &known).with_context(|| format!("in {}", path.display()))
 }
@@ -54,7 +54,7 @@ fn rename(table: &mut Table) {
     table.iter_mut().filter_map(|(_, value)| value.as_table_mut()).for_each(rename);
 }
 
-fn lay_text_over(base: &mut Table, text: &str) -> Result<()> {
+fn apply_text(base: &mut Table, text: &str) -> Result<()> {
     let file: Table = text.parse().context("it is not valid TOML")?;
     let known = paths(base);
     merge(base, file, "", &known)
@@ -66,7 +66,7 @@ fn lay_text_over(base: &mut Table, text: &str) -> Result<()> {
 /// If it does not. The message names the problem.
 pub fn check_text(text: &str) -> Result<()> {
     let mut table = methods::find("moco")?.recipe("shapes")?;
-    lay_text_over(&mut table, text)?;
+    apply_text(&mut table, text)?;
     let config: RunConfig = table.try_into()?;
     config.training.validate(10_000, Device::Cpu)?;
     config.evaluation.knn.validate(10_000)?;
@@ -79,7 +79,7 @@ fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Resul
         match (base.get_mut(&key), value) {
             // Another optimizer or encoder family has other settings, so the file must give all of
             // them.
-            (Some(Value::Table(base)), Value::Table(over)) if is_another(base, &over) => {
+            (Some(Value::Table(base)), Value::Table(over)) if is_other_kind(base, &over) => {
                 *base = over
             }
             (Some(Value::Table(base)), Value::Table(over)) => {
@@ -97,7 +97,7 @@ fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Resul
 }
 
 /// Whether a table selects another kind or family than before.
-fn is_another(before: &Table, table: &Table) -> bool {
+fn is_other_kind(before: &Table, table: &Table) -> bool {
     let differs = |tag| table.get(tag).is_some_and(|value| before.get(tag) != Some(value));
     ["kind", "family"].into_iter().any(differs)
 }
@@ -226,12 +226,12 @@ mod tests {
         let mut table = methods::find("dino").unwrap().recipe("shapes").unwrap();
         let vit = methods::find("dino").unwrap().recipe("shapes-vit").unwrap();
         let file: Table = vit.clone().into_iter().filter(|(key, _)| key != "published").collect();
-        lay_text_over(&mut table, &file.to_string()).unwrap();
+        apply_text(&mut table, &file.to_string()).unwrap();
         assert_eq!(table["encoder"], vit["encoder"]);
         assert_eq!(table["training"]["optimizer"], vit["training"]["optimizer"]);
         let config: RunConfig = table.clone().try_into().unwrap();
         assert_eq!(config.encoder.name(), "vit_w96d4h3_patch4_32");
-        let error = lay_text_over(&mut table, "[encoder]\nwidht = 8").unwrap_err().to_string();
+        let error = apply_text(&mut table, "[encoder]\nwidht = 8").unwrap_err().to_string();
         assert!(error.contains("encoder.width"), "{error}");
     }
 
@@ -260,10 +260,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut table = base();
         std::fs::write(file.path(), "[training]\nepochs = 9").unwrap();
-        lay_over(&mut table, file.path()).unwrap();
+        apply_file(&mut table, file.path()).unwrap();
         assert_eq!(table["training"]["epochs"].as_integer(), Some(9));
         std::fs::write(file.path(), "[training]\nepoch = 9").unwrap();
-        let error = format!("{:#}", lay_over(&mut table, file.path()).unwrap_err());
+        let error = format!("{:#}", apply_file(&mut table, file.path()).unwrap_err());
         assert!(error.contains("training.epochs"), "{error}");
     }
 
@@ -274,7 +274,7 @@ mod tests {
         std::fs::write(file.path(), old).unwrap();
         let mut table = methods::find("mae").unwrap().recipe("shapes").unwrap();
         set_from_text(&mut table, "normalize_patches=true").unwrap();
-        lay_over(&mut table, file.path()).unwrap();
+        apply_file(&mut table, file.path()).unwrap();
         let config: RunConfig = table.try_into().unwrap();
         assert_eq!(config.settings["normalize_patches"].as_bool(), Some(false));
         assert_eq!(config.training.on_divergence, portolan_train::OnDivergence::Warn);

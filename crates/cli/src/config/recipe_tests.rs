@@ -8,7 +8,7 @@ use portolan_method::Recipe;
 use toml::{Table, Value};
 
 use crate::config::build::build_method;
-use crate::config::{PublishedFigure, RunConfig};
+use crate::config::{PublishedAccuracy, RunConfig};
 use crate::methods;
 
 /// The settings of lightly's cifar10_benchmark.py at commit 42a6a924 with its batch of 512: the
@@ -139,12 +139,12 @@ fn at(table: &Table, path: &str) -> Value {
     parts.fold(first, |value, part| value[part].clone())
 }
 
-fn lists(figure: &PublishedFigure, word: &str) -> bool {
-    !word.is_empty() && figure.differs.iter().any(|entry| entry.contains(word))
+fn lists(published: &PublishedAccuracy, word: &str) -> bool {
+    !word.is_empty() && published.differs.iter().any(|entry| entry.contains(word))
 }
 
-fn lightlys(config: &RunConfig) -> &PublishedFigure {
-    config.published.iter().find(|figure| figure.source.starts_with("lightly")).unwrap()
+fn lightlys(config: &RunConfig) -> &PublishedAccuracy {
+    config.published.iter().find(|published| published.source.starts_with("lightly")).unwrap()
 }
 
 #[test]
@@ -191,8 +191,13 @@ fn every_published_figure_has_its_list_and_the_header_has_none() {
     for method in METHODS {
         for Recipe { name, toml } in method.recipes {
             let config = config(method.name, name);
-            for figure in &config.published {
-                assert!(!figure.differs.is_empty(), "{} {name}: {}", method.name, figure.source);
+            for published in &config.published {
+                assert!(
+                    !published.differs.is_empty(),
+                    "{} {name}: {}",
+                    method.name,
+                    published.source
+                );
             }
             let header = toml.split("method =").next().unwrap();
             let listed = header.contains("What differs:");
@@ -217,8 +222,10 @@ fn view(ops: &str) -> Vec<Op> {
 fn views_are_lightlys_at_that_commit() {
     let jitter = |saturation: &str| {
         format!(
-            "{{ op = 'horizontal_flip', p = 0.5 }}, {{ op = 'color_jitter', p = 0.8, brightness = 0.4, \
-             contrast = 0.4, saturation = {saturation}, hue = 0.1 }}, {{ op = 'grayscale', p = 0.2 }}"
+            "{{ op = 'horizontal_flip', p = 0.5 }}, \
+             {{ op = 'color_jitter', p = 0.8, brightness = 0.4, contrast = 0.4, \
+             saturation = {saturation}, hue = 0.1 }}, \
+             {{ op = 'grayscale', p = 0.2 }}"
         )
     };
     let crop = |from: &str, how: &str| {

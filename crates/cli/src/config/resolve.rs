@@ -19,7 +19,7 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<Resolved> {
     let recipe = table.clone();
     let file = args.config.as_deref().map(overrides::read).transpose()?;
     if let Some(file) = &args.config {
-        overrides::lay_over(&mut table, file)?;
+        overrides::apply_file(&mut table, file)?;
     }
     let mut given = Vec::new();
     let text = |value: &Option<String>| value.clone().map(Value::String);

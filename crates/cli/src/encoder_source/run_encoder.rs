@@ -86,8 +86,8 @@ pub(crate) fn untrained_vit(run: &Path, config: &RunConfig, device: Device) -> R
 fn new_vit(run: &Path, config: &RunConfig, device: Device) -> Result<Vit> {
     let EncoderConfig::Vit(vit) = &config.encoder else {
         bail!(
-            "{} trained {}, and only a vision transformer has attention and patches to look at; give a run with \
-             one (--encoder vit_tiny_patch4_32, for instance)",
+            "{} trained {}, but only a vision transformer has attention and patches; give a run \
+             with one, such as --encoder vit_tiny_patch4_32",
             run.display(),
             config.encoder.name()
         )

@@ -55,8 +55,8 @@ fn card(
          | method | {method}, recipe `{recipe}`, seed {seed} |\n\
          | images | {data} |\n\
          | training | {epochs} in batches of {batch} |\n\
-         | preprocessing | resize the short side to {resize} ({interpolation}), center crop to {size} × {size}, \
-         normalize with mean {mean:?} and standard deviation {std:?} |\n",
+         | preprocessing | resize the short side to {resize} ({interpolation}), \
+         center crop to {size} × {size}, normalize with mean {mean:?} and standard deviation {std:?} |\n",
         method = config.method,
         library = if python.timm { "timm" } else { "portolan" },
         width = encoder.width(),

@@ -108,7 +108,7 @@ pub(crate) fn sheet(rows: &[Vec<RgbImage>]) -> RgbImage {
 ///
 /// # Errors
 /// If the path is a file or cannot be written to.
-pub(crate) fn make_folder(folder: &Path) -> Result<()> {
+pub(crate) fn create_folder(folder: &Path) -> Result<()> {
     ensure!(!folder.is_file(), "{} is a file; choose a folder for --out", folder.display());
     std::fs::create_dir_all(folder).with_context(|| {
         format!("cannot create the folder {}; choose another --out", folder.display())

@@ -70,7 +70,7 @@ impl Pace {
         let bytes = state.iter().map(|(_, t)| t.numel() * t.kind().elt_size_in_bytes());
         let pace = Pace {
             step,
-            image: seconds_of_an_image(config, data, &*method, device)?,
+            image: seconds_of_per_image(config, data, &*method, device)?,
             checkpoint,
             encoder: bytes.sum::<usize>() as u64,
             width: method.encoder().width(),
@@ -116,7 +116,7 @@ fn seconds_of_a_step(
         }
         // The first step also starts threads and allocates memory.
         let seconds = if first < PATIENCE / 2.0 { step(1)? } else { first };
-        let judged = |n: usize| judge((batch, seconds), smaller, n);
+        let judged = |n: usize| extrapolate((batch, seconds), smaller, n);
         let next = (batch * GROWTH).min(whole);
         // The first batch must be measured with one step, because there is no smaller one to
         // compare with.
@@ -132,12 +132,12 @@ fn seconds_of_a_step(
 /// Extrapolates the seconds of a step with `n` images from those of two smaller batches. The time
 /// of a small batch is mostly the fixed cost of a step, above all on a busy machine, so only the
 /// difference between the two scales with the number of images.
-fn judge((images, seconds): (usize, f64), smaller: Option<(usize, f64)>, n: usize) -> f64 {
-    let an_image = match smaller {
+fn extrapolate((images, seconds): (usize, f64), smaller: Option<(usize, f64)>, n: usize) -> f64 {
+    let per_image = match smaller {
         Some((fewer, less)) => (seconds - less).max(0.0) / (images - fewer) as f64,
         None => seconds / images as f64,
     };
-    seconds + an_image * (n - images) as f64
+    seconds + per_image * (n - images) as f64
 }
 
 /// Seconds of a full step. One step has already been done in `first` seconds since `begun`.
@@ -167,7 +167,7 @@ fn whole_step(
 }
 
 /// Seconds to embed an image in evaluation.
-fn seconds_of_an_image(
+fn seconds_of_per_image(
     config: &RunConfig,
     data: &Dataset,
     method: &dyn ImageMethod,
@@ -235,16 +235,16 @@ impl Estimate {
         let plan = StepPlan { items: counts.images, batch_size, epochs };
         let left = plan.total_steps().saturating_sub(done);
         let epochs_left = left as f64 / plan.steps_per_epoch().max(1) as f64;
-        let looks = match training.knn_every {
+        let evaluations = match training.knn_every {
             0 => 0.0,
             every => (epochs_left / every as f64).ceil(),
         };
         let checkpoint = DISK.1 + pace.checkpoint as f64 / DISK.0;
         Estimate {
             training: left as f64 * pace.step
-                + looks * look(counts, pace)
+                + evaluations * periodic_evaluation(counts, pace)
                 + epochs_left.ceil() * checkpoint,
-            evaluation: evaluation(counts, pace),
+            evaluation: final_evaluation(counts, pace),
             disk: KEPT * pace.checkpoint + pace.encoder + REPORT,
         }
     }
@@ -278,7 +278,7 @@ impl Estimate {
 }
 
 /// Seconds of an evaluation during training: diagnostics, and kNN if there are labels.
-fn look(counts: Counts, pace: Pace) -> f64 {
+fn periodic_evaluation(counts: Counts, pace: Pace) -> f64 {
     let knn = if counts.test > 0 { counts.bank + counts.test } else { 0 };
     pace.image * (3 * counts.images.min(512) + knn) as f64
 }
@@ -286,7 +286,7 @@ fn look(counts: Counts, pace: Pace) -> f64 {
 /// Seconds of the evaluation at the end. The trained encoder embeds both splits. The untrained
 /// encoder does so twice, before and after its batch statistics are recalibrated with 5,000 images.
 /// The map is a t-SNE of up to 2,000 images.
-fn evaluation(counts: Counts, pace: Pace) -> f64 {
+fn final_evaluation(counts: Counts, pace: Pace) -> f64 {
     let Counts { bank, test, classes, .. } = counts;
     let map = |n: usize| MAP * n.min(2_000) as f64;
     if test == 0 {
@@ -338,10 +338,10 @@ mod tests {
 
     #[test]
     fn a_large_step_is_judged_by_how_much_more_images_took() {
-        assert!((judge((4, 0.8), None, 128) - 25.6).abs() < 1e-9);
-        let judged = judge((16, 1.0), Some((4, 0.8)), 128);
+        assert!((extrapolate((4, 0.8), None, 128) - 25.6).abs() < 1e-9);
+        let judged = extrapolate((16, 1.0), Some((4, 0.8)), 128);
         assert!((judged - (1.0 + 112.0 / 60.0)).abs() < 1e-9, "{judged}");
-        assert_eq!(judge((16, 0.7), Some((4, 0.8)), 128), 0.7, "noise");
+        assert_eq!(extrapolate((16, 0.7), Some((4, 0.8)), 128), 0.7, "noise");
     }
 
     const PACE: Pace =

@@ -20,7 +20,7 @@ pub(crate) fn time_for_names() -> String {
 
 /// Refuses a folder that is not empty. A second run within the same second would also get the same
 /// name.
-pub(crate) fn refuse_taken(folder: &Path, chosen: bool) -> Result<()> {
+pub(crate) fn ensure_empty(folder: &Path, chosen: bool) -> Result<()> {
     let taken = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     ensure!(
         !taken,
@@ -33,7 +33,7 @@ pub(crate) fn refuse_taken(folder: &Path, chosen: bool) -> Result<()> {
 }
 
 /// Creates the folder of the run.
-pub(crate) fn make_folder(folder: &Path) -> Result<()> {
+pub(crate) fn create_folder(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).with_context(|| {
         format!("cannot create the folder of the run {}; choose a writable --out", folder.display())
     })

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use image::RgbImage;
 use portolan_data::Dataset;
+use portolan_report::counted;
 use portolan_tensor::{Device, free_memory};
 
 use crate::data::is_labeled;
@@ -45,8 +46,9 @@ impl Images {
             seen.iter().map(|image| image.width().min(image.height())).collect();
         sides.sort_unstable();
         let median = sides.get(sides.len() / 2);
-        let side = *median
-            .with_context(|| format!("none of {sample} images in {} can be read", data.name))?;
+        let side = *median.with_context(|| {
+            format!("none of {} in {} can be read", counted(sample, "image", "images"), data.name)
+        })?;
         Ok(Images {
             count: images.len(),
             side,
@@ -105,7 +107,7 @@ mod tests {
     use portolan_data::{Options, open};
 
     #[test]
-    fn images_are_counted_measured_and_looked_at() {
+    fn images_are_counted_measured_and_inspected() {
         let folder = tempfile::tempdir().unwrap();
         let save = |name: &str, side: u32, pixel: [u8; 3]| {
             let path = folder.path().join(name);

@@ -22,9 +22,9 @@ use crate::run::estimate::{Counts, Estimate, Pace, most_epochs};
 use crate::run::machine::{Images, Machine};
 
 /// The time limit in seconds of an automatic run without `--time`.
-const USUAL_TIME: f64 = 3600.0;
+const DEFAULT_TIME_LIMIT: f64 = 3600.0;
 /// The share of the time limit to use. A machine can be slower than when it was measured.
-const PLANNED: f64 = 0.95;
+const PLANNED_SHARE: f64 = 0.95;
 /// A placeholder for epochs that are not chosen yet.
 const OPEN: u64 = 1 << 40;
 
@@ -148,16 +148,16 @@ impl Plan {
         if config.data != opened {
             data = open_data(&config.data)?;
         }
-        let said = Some(config.training.epochs).filter(|&epochs| epochs != OPEN);
-        if let Some(epochs) = said {
+        let given = Some(config.training.epochs).filter(|&epochs| epochs != OPEN);
+        if let Some(epochs) = given {
             (config, notes) = resolve(chosen.table(epochs)?, args)?;
         }
-        announce(&chosen, &images, &config)?;
+        print_choices(&chosen, &images, &config)?;
         let args_too = args.clone();
-        let epochs = match said {
+        let epochs = match given {
             Some(_) => Epochs::Fixed,
             None => Epochs::ByTime(
-                args.time.map_or(USUAL_TIME, |time| time.as_secs_f64()),
+                args.time.map_or(DEFAULT_TIME_LIMIT, |time| time.as_secs_f64()),
                 Box::new(move |epochs| resolve(chosen.table(epochs)?, &args_too)),
             ),
         };
@@ -189,7 +189,7 @@ impl Plan {
         started: Instant,
     ) -> Result<()> {
         let Epochs::ByTime(time, with) = &self.epochs else { return Ok(()) };
-        let left = time * PLANNED - started.elapsed().as_secs_f64();
+        let left = time * PLANNED_SHARE - started.elapsed().as_secs_f64();
         let takes = |epochs| Ok(Estimate::new(&with(epochs)?.0, counts, pace, 0).seconds());
         let epochs = most_epochs(left, takes)?;
         let device = self.config.device.clone();
@@ -234,7 +234,7 @@ fn adapt(config: &mut RunConfig, data: &Dataset) -> Result<()> {
 }
 
 /// Prints the chosen settings with their reasons.
-fn announce(chosen: &Automatic, images: &Images, config: &RunConfig) -> Result<()> {
+fn print_choices(chosen: &Automatic, images: &Images, config: &RunConfig) -> Result<()> {
     let Images { count, side, gray, .. } = images;
     let color = if *gray { "gray" } else { "color" };
     eprintln!(

@@ -81,7 +81,7 @@ pub(crate) fn join(launch: Option<&Launch>, device: Device) -> Result<Membership
 ///
 /// # Errors
 /// If another process is gone.
-pub(crate) fn begin_alike(method: &dyn ImageMethod, run_seed: u64) -> Result<()> {
+pub(crate) fn synchronize_networks(method: &dyn ImageMethod, run_seed: u64) -> Result<()> {
     let state: Vec<Tensor> = method.state().into_iter().map(|(_, tensor)| tensor).collect();
     distributed::broadcast(&state)?;
     if distributed::rank() > 0 {
@@ -159,7 +159,7 @@ mod tests {
                 tensor.set_data(&tensor.to_kind(Kind::Double));
             }
         }
-        begin_alike(&*method, 0).unwrap();
+        synchronize_networks(&*method, 0).unwrap();
         let mut optimizer = portolan_train::optimizer(&config.training, &*method).unwrap();
         let params: Vec<Tensor> = optimizer.params().map(Tensor::shallow_clone).collect();
         let reducer = Reducer::new(&params).unwrap();

@@ -6,12 +6,12 @@ use portolan_report::{self as report, counted};
 use toml::Table;
 
 use crate::config::overrides;
-use crate::config::{PublishedFigure, RunConfig};
+use crate::config::{PublishedAccuracy, RunConfig};
 use crate::methods;
 
 /// Compares how a published accuracy was measured with how this run is, and lists the differences.
 pub(crate) fn compare(
-    figure: &PublishedFigure,
+    published: &PublishedAccuracy,
     config: &RunConfig,
     data: &Dataset,
     rollbacks: u32,
@@ -23,24 +23,24 @@ pub(crate) fn compare(
         }
     };
     // Only a download with the published checksum is the published data.
-    let same_data = data.verified && data.name == figure.data;
-    differs(!same_data, format!("other data ({} instead of {})", data.name, figure.data));
+    let same_data = data.verified && data.name == published.data;
+    differs(!same_data, format!("other data ({} instead of {})", data.name, published.data));
     differs(config.data.limit > 0 && same_data, "only part of the data".to_owned());
     let encoder = config.encoder.name();
-    differs(encoder != figure.encoder, format!("other encoder ({encoder})"));
+    differs(encoder != published.encoder, format!("other encoder ({encoder})"));
     let epochs = config.training.epochs;
     differs(
-        epochs != figure.epochs,
-        format!("{} instead of {}", counted(epochs as usize, "epoch", "epochs"), figure.epochs),
+        epochs != published.epochs,
+        format!("{} instead of {}", counted(epochs as usize, "epoch", "epochs"), published.epochs),
     );
     let knn = &config.evaluation.knn;
-    let same_knn = knn.k == figure.k && (knn.temperature - figure.temperature).abs() < 1e-9;
+    let same_knn = knn.k == published.k && (knn.temperature - published.temperature).abs() < 1e-9;
     differs(
-        figure.metric.starts_with("knn") && !same_knn,
+        published.metric.starts_with("knn") && !same_knn,
         format!("k = {}, temperature {}", knn.k, knn.temperature),
     );
     differs(
-        figure.metric.starts_with("linear"),
+        published.metric.starts_with("linear"),
         "linear classifier solved to convergence on frozen features instead of trained".to_owned(),
     );
     differs(
@@ -50,20 +50,20 @@ pub(crate) fn compare(
             counted(rollbacks as usize, "time", "times")
         ),
     );
-    differences.extend(fewer_evaluations(figure, config.training.knn_every));
+    differences.extend(fewer_evaluations(published, config.training.knn_every));
     // An older run may name a recipe that no longer exists.
     differences.extend(changed(config).unwrap_or_else(|_| vec!["an unknown recipe".to_owned()]));
-    differences.extend(figure.differs.iter().cloned());
+    differences.extend(published.differs.iter().cloned());
     report::Published {
-        source: figure.source.clone(),
+        source: published.source.clone(),
         // If the source evaluates the outputs of the head, compare with the same metric of this
         // run.
-        metric: match figure.features.as_str() {
-            "head" => figure.metric.replace("knn_", "knn_head_"),
-            _ => figure.metric.clone(),
+        metric: match published.features.as_str() {
+            "head" => published.metric.replace("knn_", "knn_head_"),
+            _ => published.metric.clone(),
         },
-        value: figure.value,
-        setting: figure.setting.clone(),
+        value: published.value,
+        setting: published.setting.clone(),
         comparable: differences.is_empty(),
         differences,
     }
@@ -71,9 +71,9 @@ pub(crate) fn compare(
 
 /// The best of many epochs is higher than the best of few. Sources that report their best epoch
 /// evaluate every one.
-fn fewer_evaluations(figure: &PublishedFigure, knn_every: u64) -> Option<String> {
+fn fewer_evaluations(published: &PublishedAccuracy, knn_every: u64) -> Option<String> {
     match knn_every {
-        _ if !figure.best_epoch => None,
+        _ if !published.best_epoch => None,
         0 => Some("kNN after the last epoch only, instead of the best epoch".to_owned()),
         1 => None,
         n => Some(format!("measured every {n} epochs, instead of after each epoch")),

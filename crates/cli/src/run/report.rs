@@ -21,7 +21,7 @@ use crate::encoder_source::eval_view;
 use crate::encoder_source::run_encoder;
 use crate::methods;
 use crate::run::published::compare;
-use crate::run::scores::{beside_untrained, measure};
+use crate::run::scores::{measure, with_baseline};
 
 /// A note for runs that accumulate gradients.
 pub(crate) const ACCUMULATION: &str =
@@ -63,7 +63,7 @@ pub(crate) fn write_report(
     };
     let (knn, linear_probe) = match &measured {
         Some(measured) => {
-            let (knn, probe) = beside_untrained(measured, config, data, method, outcome, device)?;
+            let (knn, probe) = with_baseline(measured, config, data, method, outcome, device)?;
             (Some(knn), Some(probe))
         }
         None => (None, None),
@@ -130,7 +130,7 @@ fn summarize(
     let published = config
         .published
         .iter()
-        .map(|figure| compare(figure, config, data, outcome.rollbacks))
+        .map(|published| compare(published, config, data, outcome.rollbacks))
         .collect();
     let mut notes = Vec::new();
     if training.accumulate > 1 {
@@ -312,12 +312,12 @@ fn print_summary(report: &report::Report, folder: &Path) {
         let untrained = percent(probe.random_init_top1);
         println!("linear probe      {}   untrained {untrained}", percent(probe.top1));
     }
-    for figure in &report.published {
-        println!("published         {}   {}", percent(figure.value), figure.source);
-        if figure.comparable {
+    for published in &report.published {
+        println!("published         {}   {}", percent(published.value), published.source);
+        if published.comparable {
             println!("                  comparable with this run")
         } else {
-            println!("                  not comparable: {}", figure.differences.join("; "));
+            println!("                  not comparable: {}", published.differences.join("; "));
         }
     }
     if report.skipped.count > 0 {

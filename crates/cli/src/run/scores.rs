@@ -125,7 +125,7 @@ fn untrained(config: &RunConfig, data: &Dataset, device: Device) -> Result<Untra
 ///
 /// # Errors
 /// If images cannot be read.
-pub(crate) fn beside_untrained(
+pub(crate) fn with_baseline(
     measured: &Measured,
     config: &RunConfig,
     data: &Dataset,

@@ -26,12 +26,12 @@ pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("all-{}", time_for_names())));
     let (mut entries, mut failed) = (Vec::new(), Vec::new());
-    let mut ahead = Ahead::measure(&folder, args);
+    let mut remaining = Remaining::measure(&folder, args);
     for method in portolan::METHODS {
         let out = folder.join(method.name);
         if Report::read(&out).is_err() {
-            eprintln!("\n== {}{}", method.title, ahead.next());
-            match reproduce_one(&one(method.name, &out, args)) {
+            eprintln!("\n== {}{}", method.title, remaining.next());
+            match reproduce_one(&args_for(method.name, &out, args)) {
                 Ok(code) if stopping() => return Ok(code),
                 Ok(_) => {}
                 Err(error) => {
@@ -61,7 +61,7 @@ pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
 }
 
 /// The runs that remain.
-struct Ahead {
+struct Remaining {
     /// The estimated seconds of each run; 0 for a method that could not be measured.
     seconds: Vec<f64>,
     /// The number of runs that have started.
@@ -69,7 +69,7 @@ struct Ahead {
     started: Instant,
 }
 
-impl Ahead {
+impl Remaining {
     /// Measures every method that has no report, and prints its estimated time.
     fn measure(folder: &Path, args: &RunArgs) -> Self {
         eprintln!("measuring a few steps of every method");
@@ -80,12 +80,12 @@ impl Ahead {
                 continue;
             }
             // An error of a method is reported when its turn comes.
-            let takes = estimate(&one(method.name, &out, args)).map_or(0.0, |e| e.seconds());
+            let takes = estimate(&args_for(method.name, &out, args)).map_or(0.0, |e| e.seconds());
             eprintln!("  {:22} about {}", method.title, duration(takes));
             seconds.push(takes);
         }
         eprintln!("  {:22} about {}", "all", duration(seconds.iter().sum()));
-        Ahead { seconds, begun: 0, started: Instant::now() }
+        Remaining { seconds, begun: 0, started: Instant::now() }
     }
 
     /// The number of the next run and the remaining time of all, corrected by how accurate the
@@ -93,19 +93,20 @@ impl Ahead {
     fn next(&mut self) -> String {
         let (before, after) = self.seconds.split_at(self.begun);
         let [before, after] = [before, after].map(|part| part.iter().sum::<f64>());
-        let held = if before > 0.0 { self.started.elapsed().as_secs_f64() / before } else { 1.0 };
+        let correction =
+            if before > 0.0 { self.started.elapsed().as_secs_f64() / before } else { 1.0 };
         self.begun += 1;
         format!(
             " ({} of {}, about {} left in total)",
             self.begun,
             self.seconds.len(),
-            duration(after * held)
+            duration(after * correction)
         )
     }
 }
 
 /// The arguments of one method's run: a new run, or the resumption of an interrupted one.
-fn one(method: &str, out: &Path, args: &RunArgs) -> RunArgs {
+fn args_for(method: &str, out: &Path, args: &RunArgs) -> RunArgs {
     let started = out.join("config.toml").exists();
     let (resume, fresh) = if started { (Some(out), None) } else { (None, Some(out)) };
     RunArgs {
@@ -121,14 +122,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_goes_by_the_estimates_and_how_they_held() {
+    fn remaining_time_is_corrected_by_the_error_of_the_estimates() {
         let started = Instant::now();
-        let mut ahead = Ahead { seconds: vec![60.0, 120.0, 60.0], begun: 0, started };
-        assert_eq!(ahead.next(), " (1 of 3, about 4 min 0 s left in total)");
+        let mut remaining = Remaining { seconds: vec![60.0, 120.0, 60.0], begun: 0, started };
+        assert_eq!(remaining.next(), " (1 of 3, about 4 min 0 s left in total)");
         // The first run took twice as long as estimated.
         if let Some(earlier) = started.checked_sub(std::time::Duration::from_secs(120)) {
-            ahead.started = earlier;
-            assert_eq!(ahead.next(), " (2 of 3, about 6 min 0 s left in total)");
+            remaining.started = earlier;
+            assert_eq!(remaining.next(), " (2 of 3, about 6 min 0 s left in total)");
         }
     }
 }
