@@ -165,7 +165,7 @@ mod tests {
     use portolan_encoders::PositionScaling;
 
     #[test]
-    fn a_run_from_before_a_setting_is_as_it_was() {
+    fn runs_that_predate_a_setting_keep_their_behavior() {
         let mut table = find("dino").unwrap().recipe("imagenet").unwrap();
         let without = |table: &mut toml::Table, part: &str, key: &str| {
             table[part].as_table_mut().unwrap().remove(key).unwrap();
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn no_recipe_spends_an_epoch_at_rate_zero() {
+    fn no_recipe_trains_an_epoch_at_learning_rate_zero() {
         for method in METHODS {
             for recipe in method.recipes {
                 let name = recipe.name;
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_graph_of_recomputed_blocks_is_refused() {
+    fn a_cuda_graph_with_recompute_is_refused() {
         let recipe = crate::methods::find("mae").unwrap().recipe("shapes").unwrap();
         let mut config: RunConfig = recipe.try_into().unwrap();
         config.training.cuda_graph = true;

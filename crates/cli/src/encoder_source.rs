@@ -81,7 +81,7 @@ impl EncoderSource {
         print_load_summary(&found, path);
         let crop = Op::RandomResizedCrop {
             size: found.preprocessing.size,
-            scale: [0.08, 1.0], // torchvision's
+            scale: [0.08, 1.0], // as in torchvision
             ratio: [3.0 / 4.0, 4.0 / 3.0],
             interpolation: Interpolation::Bilinear,
         };
@@ -156,7 +156,7 @@ impl EncoderSource {
         let plain = self.eval_view();
         let Some(crop) = &self.crop else { return plain };
         let mut ops = vec![crop.clone(), Op::HorizontalFlip { p: 0.5 }];
-        ops.extend(plain.ops.into_iter().skip(1)); // all but the crop of evaluation
+        ops.extend(plain.ops.into_iter().skip(1)); // all except the center crop
         ViewSpec { ops }
     }
 
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_vit_is_fine_tuned_on_maes_views_and_others_on_their_own() {
+    fn large_vits_are_fine_tuned_with_the_views_of_mae() {
         let bicubic = |view: &ViewSpec| {
             matches!(view.ops[0], Op::CenterCrop { interpolation: Interpolation::Bicubic, .. })
         };

@@ -21,7 +21,7 @@ fn tree(name: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_methods_crate_stands_alone() {
+fn a_method_crate_does_not_depend_on_others() {
     let methods = METHODS.into_iter().chain(["pretext"]);
     for method in methods.clone() {
         let tree = tree(method);

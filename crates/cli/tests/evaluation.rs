@@ -16,7 +16,7 @@ fn succeeded(output: &Output) -> String {
 }
 
 #[test]
-fn a_run_is_judged_by_every_protocol() {
+fn a_run_is_evaluated_with_every_protocol() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     let tiny = "--limit 120 --limit-test 100 --epochs 1 --batch-size 20 --encoder resnet18-w4 \

@@ -15,7 +15,7 @@ fn gpu_check(out: &Path, more: &[&str]) -> Output {
 }
 
 #[test]
-fn all_of_it_runs_at_toy_size_on_a_cpu() {
+fn all_stages_run_at_toy_size_on_a_cpu() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("results");
     let output = gpu_check(&out, &["--plan", "toy", "--device", "cpu"]);
@@ -53,7 +53,7 @@ fn all_of_it_runs_at_toy_size_on_a_cpu() {
 }
 
 #[test]
-fn a_gpu_that_is_missing_is_no_success() {
+fn a_missing_gpu_is_a_failure() {
     let folder = tempfile::tempdir().unwrap();
     let refused = gpu_check(&folder.path().join("none"), &["--device", "cpu"]);
     assert!(

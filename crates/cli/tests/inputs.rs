@@ -42,7 +42,7 @@ fn write_image(path: &Path, format: ImageFormat, level: u8) {
 }
 
 #[test]
-fn every_image_is_used_whatever_its_folder_and_its_name() {
+fn every_image_is_used_regardless_of_folder_and_name() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     let photos = here.join("photos");
@@ -89,7 +89,7 @@ fn every_image_is_used_whatever_its_folder_and_its_name() {
 }
 
 #[test]
-fn splits_of_labeling_tools_and_classes_of_one_split_alone() {
+fn splits_of_labeling_tools_and_classes_in_one_split_only() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     for (split, images) in [("train", 8u8), ("valid", 3)] {

@@ -59,7 +59,7 @@ fn weights(path: &Path) -> std::collections::BTreeMap<String, Tensor> {
 }
 
 #[test]
-fn a_file_and_a_hub_folder_are_worth_what_their_run_is() {
+fn a_file_and_a_hub_folder_give_the_features_of_their_run() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_images(at);
@@ -84,7 +84,7 @@ fn a_file_and_a_hub_folder_are_worth_what_their_run_is() {
 }
 
 #[test]
-fn a_method_begins_with_a_trained_encoder_and_its_twin_too() {
+fn init_also_sets_the_momentum_encoder() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     succeeded(&portolan(at, &format!("reproduce simclr {TINY} --out first")));

@@ -91,7 +91,7 @@ fn a_network_without_patches_is_refused() {
 }
 
 #[test]
-fn runs_are_set_side_by_side() {
+fn runs_are_compared() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     train(here, "simclr", "resnet18-w4");

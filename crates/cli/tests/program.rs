@@ -106,7 +106,7 @@ fn dedup(args: Vec<&str>) -> Vec<&str> {
 }
 
 #[test]
-fn a_run_leaves_what_it_promises_and_its_commands_work() {
+fn a_run_writes_its_files_and_commands_can_use_them() {
     let folder = tempfile::tempdir().unwrap();
     let printed = succeeded(&tiny(folder.path(), "reproduce", &["--out", "run"]));
     assert!(printed.contains("kNN (k = 5)") && printed.contains("not comparable"), "{printed}");
@@ -165,7 +165,7 @@ fn a_run_leaves_what_it_promises_and_its_commands_work() {
 }
 
 #[test]
-fn own_images_with_bad_ones_among_them() {
+fn unreadable_images_are_skipped_and_reported() {
     let folder = tempfile::tempdir().unwrap();
     let photos = folder.path().join("photos");
     write_images(&photos, 12);
@@ -183,7 +183,7 @@ fn own_images_with_bad_ones_among_them() {
 }
 
 #[test]
-fn own_images_need_no_recipe_and_end_on_time() {
+fn images_without_a_recipe_train_within_the_time_limit() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     write_images(&here.join("photos"), 12);
@@ -217,7 +217,7 @@ fn own_images_need_no_recipe_and_end_on_time() {
 }
 
 #[test]
-fn wrong_use_gets_one_clear_sentence() {
+fn incorrect_arguments_give_one_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     std::fs::create_dir(here.join("empty")).unwrap();
@@ -307,7 +307,7 @@ fn other(folder: &Path, method: &str, encoder: &str, more: &[&str]) -> Output {
 }
 
 #[test]
-fn what_a_method_cannot_do_is_refused_by_name() {
+fn unsupported_settings_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let resnet = "resnet18-w4";
     let other = |method, encoder, more: &[&str]| other(folder.path(), method, encoder, more);

@@ -22,7 +22,7 @@ use crate::args::{GpuCheckArgs, Plan};
 /// The time limit of all stages together.
 const BUDGET: Duration = Duration::from_secs(12 * 60);
 /// No stage is started with less time left than this.
-const LEAST: Duration = Duration::from_secs(5);
+const MIN_TIME_LEFT: Duration = Duration::from_secs(5);
 
 pub(crate) fn gpu_check(args: &GpuCheckArgs) -> Result<ExitCode> {
     ensure!(
@@ -70,7 +70,7 @@ fn run(
         }
     };
     let left = deadline.saturating_duration_since(Instant::now());
-    if left < LEAST {
+    if left < MIN_TIME_LEFT {
         return Ok(("not run", "the twelve minutes are over".to_owned()));
     }
     let log = args.out.join("logs").join(format!("{}.txt", stage.name.replace(' ', "-")));

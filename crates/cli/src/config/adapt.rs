@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_a_file_of_settings_is_for_the_data_set_in_it() {
+    fn a_limit_in_a_file_applies_to_the_data_set_of_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("settings.toml");
         let limit = |text: &str, data: Option<&str>| {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_run_has_short_spans_and_a_long_one_those_of_the_recipe() {
+    fn spans_shrink_in_a_short_run_and_stay_in_a_long_one() {
         let of = |epochs: i64| {
             resolved("dino", "imagenet", RunArgs { epochs: Some(epochs), ..RunArgs::default() })
         };
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recipe_as_it_is_stays_as_it_is() {
+    fn an_unchanged_recipe_is_not_adapted() {
         for method in portolan::METHODS {
             for recipe in method.recipes {
                 let name = recipe.name;
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_that_is_given_stays() {
+    fn a_span_given_by_the_user_is_not_adapted() {
         let args = |texts: &[&str]| RunArgs { set: set(texts), ..RunArgs::default() };
         let (config, changes) = resolved(
             "mae",
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_of_a_run_repeat_it() {
+    fn the_settings_of_a_run_reproduce_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let args = RunArgs { epochs: Some(1), data: Some("mine".to_owned()), ..RunArgs::default() };
         let (config, _) = resolved("dino", "shapes-vit", args);

@@ -124,7 +124,7 @@ pub(crate) mod tests {
     /// method receives. Reusing the context of the first step with updated inputs must give the
     /// same result as using the context of each step.
     #[test]
-    fn a_step_goes_by_what_it_is_given() {
+    fn a_step_depends_only_on_its_inputs() {
         portolan_tensor::tch::set_num_threads(1);
         let mut with_inputs = 0;
         for method in METHODS {
@@ -133,7 +133,7 @@ pub(crate) mod tests {
                 config.encoder = EncoderConfig::named("vit_w8d2h2_patch4_32").unwrap();
             }
             if let EncoderConfig::Resnet(resnet) = &mut config.encoder {
-                (resnet.stem, resnet.batch_norm_splits) = (Stem::CifarStrided, 2); // MoCo shuffles
+                (resnet.stem, resnet.batch_norm_splits) = (Stem::CifarStrided, 2); // MoCo shuffles its groups
             }
             shrink(&mut config);
             let inputs = StepInputs::default();

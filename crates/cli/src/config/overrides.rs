@@ -201,7 +201,7 @@ fn unknown(key: &str, known: &[String]) -> String {
     let nearest = known.iter().min_by_key(|path| {
         let whole = strsim::damerau_levenshtein(key, path);
         let distance = whole.min(strsim::damerau_levenshtein(&last(key), &last(path)));
-        (distance, !path.starts_with("settings.")) // the method's own first, as in `set`
+        (distance, !path.starts_with("settings.")) // settings of the method first, as in `set`
     });
     match nearest {
         Some(path) => format!("there is no setting `{key}`; did you mean `{path}`?"),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn another_family_or_kind_takes_the_place_of_the_one_before() {
+    fn another_family_or_kind_replaces_the_table() {
         let mut table = methods::find("dino").unwrap().recipe("shapes").unwrap();
         let vit = methods::find("dino").unwrap().recipe("shapes-vit").unwrap();
         let file: Table = vit.clone().into_iter().filter(|(key, _)| key != "published").collect();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unique_last_part_will_do() {
+    fn a_unique_last_part_names_a_setting() {
         let mut table = base();
         set_from_text(&mut table, "queue=512").unwrap();
         set_from_text(&mut table, "temperature=1").unwrap();
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_is_refused_with_the_nearest() {
+    fn unknown_settings_are_refused_with_the_closest_name() {
         let complaint = |text: &str| format!("{:#}", set_from_text(&mut base(), text).unwrap_err());
         assert!(complaint("temprature=0.1").contains("`settings.temperature`?"));
         assert!(complaint("epoch=1").contains("training.epochs"));
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_laid_over_and_checked() {
+    fn a_file_is_applied_and_checked() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut table = base();
         std::fs::write(file.path(), "[training]\nepochs = 9").unwrap();

@@ -148,7 +148,7 @@ fn lightlys(config: &RunConfig) -> &PublishedAccuracy {
 }
 
 #[test]
-fn a_setting_is_lightlys_or_its_difference_is_listed() {
+fn settings_equal_lightlys_or_are_listed_as_differences() {
     for (method, path, value, word) in LIGHTLY {
         let (table, config) = (recipe(method, "cifar10"), config(method, "cifar10"));
         let same = at(&table, path) == literal(value);
@@ -163,7 +163,7 @@ fn a_setting_is_lightlys_or_its_difference_is_listed() {
 }
 
 #[test]
-fn what_no_setting_stands_for_is_listed() {
+fn differences_without_a_setting_are_listed() {
     for (method, words) in LIGHTLY_ELSE {
         let config = config(method, "cifar10");
         let all = ["no ReLU", "convolutions begin", "normalized by ImageNet's"];
@@ -187,7 +187,7 @@ fn what_no_setting_stands_for_is_listed() {
 
 /// The header refers to `differs` instead of repeating the list, so that the two cannot diverge.
 #[test]
-fn every_published_figure_has_its_list_and_the_header_has_none() {
+fn every_published_accuracy_lists_its_differences_and_the_header_does_not() {
     for method in METHODS {
         for Recipe { name, toml } in method.recipes {
             let config = config(method.name, name);

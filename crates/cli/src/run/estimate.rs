@@ -182,7 +182,7 @@ fn seconds_of_per_image(
         Ok(started.elapsed().as_secs_f64())
     };
     let mut count = all.min(8);
-    seconds_of(count)?; // starts threads and takes memory
+    seconds_of(count)?; // starts threads and allocates memory
     loop {
         let seconds = seconds_of(count)?;
         if seconds >= TIMED_EMBEDDING || count == all {
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_step_is_judged_by_how_much_more_images_took() {
+    fn large_steps_are_extrapolated_from_smaller_ones() {
         assert!((extrapolate((4, 0.8), None, 128) - 25.6).abs() < 1e-9);
         let judged = extrapolate((16, 1.0), Some((4, 0.8)), 128);
         assert!((judged - (1.0 + 112.0 / 60.0)).abs() < 1e-9, "{judged}");
@@ -348,7 +348,7 @@ mod tests {
         Pace { step: 2.0, image: 0.01, checkpoint: 20_000_000, encoder: 5_000_000, width: 10 };
 
     #[test]
-    fn an_estimate_adds_up_its_parts() {
+    fn an_estimate_is_the_sum_of_its_parts() {
         let counts = Counts { images: 1_050, bank: 1_050, test: 200, classes: 10 };
         let found = Estimate::new(&config(4, 2), counts, PACE, 0);
         // 10 steps per epoch; two evaluations of 3 times 512 images and both splits; one checkpoint

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_beat_what_the_time_says() {
+    fn flags_override_the_time_limit() {
         let folder = tempfile::tempdir().unwrap();
         let args = RunArgs {
             epochs: Some(3),
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_that_a_run_wrote_repeat_it() {
+    fn the_config_file_of_a_run_reproduces_it() {
         let folder = tempfile::tempdir().unwrap();
         let args = RunArgs { epochs: Some(3), ..photos(folder.path(), 20) };
         let dino = crate::methods::find("dino").unwrap();

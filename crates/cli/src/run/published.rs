@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_recipe_is_itself() {
+    fn an_unchanged_recipe_has_no_differences() {
         for entry in portolan::METHODS {
             for recipe in entry.recipes {
                 let name = recipe.name;
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_of_fewer_epochs_is_told_from_the_best_of_all() {
+    fn the_best_of_fewer_epochs_is_a_difference() {
         let config: RunConfig =
             methods::find("moco").unwrap().recipe("cifar10").unwrap().try_into().unwrap();
         let (last, best) = (&config.published[0], &config.published[3]);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_figure_depends_on_is_named_and_nothing_else() {
+    fn only_settings_that_affect_the_accuracy_are_differences() {
         let mut table = methods::find("moco").unwrap().recipe("cifar10").unwrap();
         for text in [
             "seed=7",

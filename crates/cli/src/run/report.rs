@@ -335,7 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbors_are_shown_of_one_image_a_class() {
+    fn galleries_have_one_image_per_class() {
         // A test split by class folders: 40 images of each of ten classes, and one image of an eleventh.
         let labels: Vec<i64> = (0..400).map(|i| i / 40).chain([10]).collect();
         let classes = |labels: &[i64]| -> Vec<i64> {

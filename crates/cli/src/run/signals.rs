@@ -37,7 +37,7 @@ pub(crate) fn listen_for_stop() -> Result<()> {
             if STOP.swap(true, Ordering::Relaxed) {
                 std::process::exit(128 + signal);
             }
-            eprintln!("stopping after this step, to leave a checkpoint (again to stop at once)");
+            eprintln!("finishing this step and writing a checkpoint (repeat to stop at once)");
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(listen)?;

@@ -72,7 +72,7 @@ fn settings_of_every_method_can_be_built() {
             let tile = config.settings.get("tile").cloned();
             shrink(&mut config);
             if let Some(tile) = tile {
-                config.settings.insert("tile".to_owned(), tile); // as chosen: it must fit the view
+                config.settings.insert("tile".to_owned(), tile); // the chosen tile must fit the view
             }
             let built = build_method(&config, Device::Cpu);
             assert!(built.is_ok(), "{} of {images:?}: {:#}", method.name, built.err().unwrap());
@@ -100,7 +100,7 @@ fn photos_on_a_cpu() {
 }
 
 #[test]
-fn a_gpu_with_many_photos_trains_by_the_paper() {
+fn a_gpu_with_many_photos_uses_the_recipe_of_the_paper() {
     let config = settings("dino", &images(1_200_000, 400), &GPU);
     assert_eq!(config.encoder.name(), "vit_small_patch16_224");
     let sides: Vec<u32> = config.each_view().iter().map(|view| view.size()).collect();
@@ -127,7 +127,7 @@ fn gray_images_lose_no_colors() {
 }
 
 #[test]
-fn what_depends_on_a_batch_follows_the_users() {
+fn settings_that_depend_on_the_batch_follow_the_users_batch() {
     let (moco, some) = (find("moco").unwrap(), images(2_000, 32));
     let chosen = choose(moco, &some, &CPU, Some(32)).unwrap();
     let config: RunConfig = chosen.table(10).unwrap().try_into().unwrap();
@@ -159,7 +159,7 @@ fn flags_override_their_own_choice_alone() {
 }
 
 #[test]
-fn what_counts_epochs_keeps_its_share() {
+fn settings_that_count_epochs_scale_with_the_run() {
     let chosen = choose(find("mae").unwrap(), &images(2_000, 32), &CPU, None).unwrap();
     let warm_up = |epochs| {
         let config: RunConfig = chosen.table(epochs).unwrap().try_into().unwrap();
