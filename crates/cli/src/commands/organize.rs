@@ -103,8 +103,8 @@ pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
 fn open_encoder(args: &OrganizeArgs) -> Result<EncoderSource> {
     let Some(path) = args.run.as_ref().or(args.encoder.as_ref()) else {
         bail!(
-            "organize needs an encoder: give a run with --run RUN or an encoder file with --encoder \
-             FILE; `portolan pretrain simclr --data {}` trains one on these images",
+            "organize needs an encoder: give a run with --run RUN or an encoder file with \
+             --encoder FILE; `portolan pretrain simclr --data {}` trains one on these images",
             args.folder.display()
         )
     };

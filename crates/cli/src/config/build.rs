@@ -133,7 +133,8 @@ pub(crate) mod tests {
                 config.encoder = EncoderConfig::named("vit_w8d2h2_patch4_32").unwrap();
             }
             if let EncoderConfig::Resnet(resnet) = &mut config.encoder {
-                (resnet.stem, resnet.batch_norm_splits) = (Stem::CifarStrided, 2); // MoCo shuffles its groups
+                // Two groups, so that MoCo shuffles.
+                (resnet.stem, resnet.batch_norm_splits) = (Stem::CifarStrided, 2);
             }
             shrink(&mut config);
             let inputs = StepInputs::default();

@@ -240,7 +240,8 @@ fn views_are_lightlys_at_that_commit() {
     // SimSiamTransform(input_size=32, gaussian_blur=0.0).
     let simsiam = view(&(crop("0.2", "") + &jitter("0.4")));
     assert_eq!(views(&config("simsiam", "cifar10")), vec![simsiam; 2]);
-    // DINOTransform(global_crop_size=32, n_local_views=0, cj_strength=0.5, gaussian_blur=(0, 0, 0)).
+    // DINOTransform(global_crop_size=32, n_local_views=0, cj_strength=0.5,
+    // gaussian_blur=(0, 0, 0)).
     let first = crop("0.4", ", interpolation = 'bicubic'") + &jitter("0.2");
     let second = format!("{first}, {{ op = 'solarize', p = 0.2, threshold = 128 }}");
     assert_eq!(views(&config("dino", "cifar10")), [view(&first), view(&second)]);

@@ -56,7 +56,8 @@ fn card(
          | images | {data} |\n\
          | training | {epochs} in batches of {batch} |\n\
          | preprocessing | resize the short side to {resize} ({interpolation}), \
-         center crop to {size} × {size}, normalize with mean {mean:?} and standard deviation {std:?} |\n",
+         center crop to {size} × {size}, \
+         normalize with mean {mean:?} and standard deviation {std:?} |\n",
         method = config.method,
         library = if python.timm { "timm" } else { "portolan" },
         width = encoder.width(),

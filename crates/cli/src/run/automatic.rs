@@ -25,6 +25,7 @@ use std::fmt::Display;
 use toml::{Table, Value};
 
 use crate::config::RunConfig;
+use crate::config::overrides::at;
 use crate::run::machine::{Images, Machine};
 
 /// The recipe name in the `config.toml` of an automatic run.
@@ -172,11 +173,7 @@ impl Automatic {
         let mut all = vec![
             Choice::new("training.epochs", epochs, "")?,
             Choice::new("training.schedule", schedule, as_recipe)?,
-            Choice::new(
-                "training.knn_every",
-                (epochs / EVALUATIONS).max(1),
-                "five evaluations during the run",
-            )?,
+            Choice::new("training.knn_every", (epochs / EVALUATIONS).max(1), "five evaluations")?,
         ];
         // DINO freezes its last layer for one epoch, which must not be most of the run.
         if base.settings.get("freeze_last_layer").is_some() && epochs < STEPS as u64 {
@@ -397,13 +394,5 @@ fn put(table: &mut Table, path: &str, value: Value) {
                 put(inner, rest, value);
             }
         }
-    }
-}
-
-fn at<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
-    match rest {
-        None => table.get(first),
-        Some(rest) => at(table.get(first)?.as_table()?, rest),
     }
 }

@@ -270,7 +270,8 @@ impl Estimate {
         (!device.is_cuda() && self.seconds() > DAY).then(|| {
             format!(
                 "note     this takes more than a day on a CPU. For settings that fit these images, \
-                 this machine and a time limit, run:\n           portolan pretrain {} --data {} --time 1h",
+                 this machine and a time limit, run:\n           \
+                 portolan pretrain {} --data {} --time 1h",
                 config.method, config.data.source
             )
         })

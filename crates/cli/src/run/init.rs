@@ -28,7 +28,7 @@ pub(crate) fn start_from(path: &Path, config: &RunConfig, method: &dyn ImageMeth
     let state = method.state();
     let all: BTreeSet<&str> = state.iter().map(|(name, _)| name.as_str()).collect();
     let first = names.first().context("the encoder has no weights")?;
-    let mut begun = Vec::new();
+    let mut initialized = Vec::new();
     for prefix in all.iter().filter_map(|name| name.strip_suffix(first.as_str())) {
         // A decoder also has blocks, but not all tensors of an encoder.
         if !names.iter().all(|name| all.contains(format!("{prefix}{name}").as_str())) {
@@ -41,13 +41,13 @@ pub(crate) fn start_from(path: &Path, config: &RunConfig, method: &dyn ImageMeth
             .map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()))
             .collect();
         found.copy_into(&encoder, &config.encoder)?;
-        begun.push(prefix.trim_end_matches('.'));
+        initialized.push(prefix.trim_end_matches('.'));
     }
     ensure!(
-        !begun.is_empty(),
+        !initialized.is_empty(),
         "--init does not support {}: it has no encoder of this form",
         config.method
     );
-    eprintln!("init     {}", begun.join(", "));
+    eprintln!("init     {}", initialized.join(", "));
     Ok(())
 }

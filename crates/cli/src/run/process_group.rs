@@ -23,8 +23,8 @@ pub(crate) fn place(
     let gpu = portolan_tensor::device::choose(device)?.is_cuda();
     anyhow::ensure!(
         !device.contains(':'),
-        "--device {device} is one GPU for all processes of the job; give --device cuda so that each \
-         process uses the GPU of its LOCAL_RANK"
+        "--device {device} is one GPU for all processes of the job; give --device cuda so that \
+         each process uses the GPU of its LOCAL_RANK"
     );
     let device = if gpu { format!("cuda:{}", launch.local_rank) } else { device.to_owned() };
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());

@@ -110,7 +110,7 @@ fn changed(config: &RunConfig) -> Result<Vec<String>> {
     for path in overrides::paths(&run).iter().filter(|path| *path != "published") {
         match (overrides::at(&recipe, path), overrides::at(&run, path)) {
             (before, now) if before == now => {}
-            (_, Some(now)) if now.is_table() => {} // what is in it comes by itself
+            (_, Some(now)) if now.is_table() => {} // its settings follow one by one
             (_, Some(now)) if now.is_array() => changed.push(format!("other {path}")),
             (Some(before), Some(now)) => changed.push(format!("{path} {now} instead of {before}")),
             (_, now) => changed.extend(now.map(|now| format!("{path} {now}"))),

@@ -141,8 +141,8 @@ fn summarize(
     }
     if outcome.rollbacks > 0 {
         notes.push(format!(
-            "training was rolled back {} after a bad loss or a collapse: it resumed from an earlier \
-             checkpoint at half the learning rate",
+            "training was rolled back {} after a bad loss or a collapse: it resumed from an \
+             earlier checkpoint at half the learning rate",
             counted(outcome.rollbacks as usize, "time", "times")
         ));
     }
@@ -336,7 +336,8 @@ mod tests {
 
     #[test]
     fn galleries_have_one_image_per_class() {
-        // A test split by class folders: 40 images of each of ten classes, and one image of an eleventh.
+        // A test split with class folders: 40 images of each of ten classes, and one image of an
+        // eleventh.
         let labels: Vec<i64> = (0..400).map(|i| i / 40).chain([10]).collect();
         let classes = |labels: &[i64]| -> Vec<i64> {
             of_each_class(labels).into_iter().map(|index| labels[index]).collect()

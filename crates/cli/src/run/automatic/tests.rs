@@ -72,7 +72,8 @@ fn settings_of_every_method_can_be_built() {
             let tile = config.settings.get("tile").cloned();
             shrink(&mut config);
             if let Some(tile) = tile {
-                config.settings.insert("tile".to_owned(), tile); // the chosen tile must fit the view
+                // The chosen tile must fit the view.
+                config.settings.insert("tile".to_owned(), tile);
             }
             let built = build_method(&config, Device::Cpu);
             assert!(built.is_ok(), "{} of {images:?}: {:#}", method.name, built.err().unwrap());
