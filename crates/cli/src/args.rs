@@ -1,4 +1,4 @@
-//! The command line.
+//! Command-line arguments.
 
 mod encoders;
 mod evaluation;
@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 pub(crate) use self::encoders::{
-    EmbedArgs, ExportArgs, InspectArgs, OrganizeArgs, PatchesArgs, PicturesArgs,
+    DrawArgs, EmbedArgs, ExportArgs, InspectArgs, OrganizeArgs, PatchesArgs,
 };
 pub(crate) use self::evaluation::{CompareArgs, DoctorArgs, EvaluateArgs, FactorsArgs, Protocol};
 pub(crate) use self::machine::{BenchArgs, GpuCheckArgs, PackArgs, Plan, SelfTestArgs};
@@ -25,56 +25,58 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Pretrain and evaluate by a recipe, and show the figure beside the published one.
+    /// Pretrain with a recipe, evaluate, and compare the accuracy with the published one.
     Reproduce(ReproduceArgs),
-    /// Pretrain on your own images (or any data set), then evaluate where there are labels.
+    /// Pretrain on your own images or any data set, then evaluate if there are labels.
     Pretrain(PretrainArgs),
-    /// kNN, linear probe, low-shot and fine-tuning of a run's encoder, or of one in a file, on a data set.
+    /// Evaluate an encoder from a run or a file: kNN, linear probe, low-shot and fine-tuning.
     Evaluate(EvaluateArgs),
-    /// Whether a run is healthy, from what it logged and without labels; what to change first where it is not.
+    /// Check the health of a run from its logs, without labels, and suggest what to change first.
     Doctor(DoctorArgs),
-    /// What runs on shapes keep of the factors of its images, and what they ignore: a table and a page.
+    /// Measure which factors of the shapes images an encoder keeps and which it ignores.
     Factors(FactorsArgs),
     /// Write the features of every image of a data set.
     Embed(EmbedArgs),
     /// Write a run's encoder as safetensors, with torchvision's or timm's names.
     Export(ExportArgs),
-    /// Say what a run, or a data set, holds.
+    /// Describe a run, an encoder or a data set.
     Inspect(InspectArgs),
-    /// Measure how fast this machine trains, and where a step's time goes.
+    /// Measure training speed and where the time of a step goes.
     Bench(BenchArgs),
-    /// Encode a data set once, smaller, so that training decodes a fraction of the bytes.
+    /// Re-encode a data set at a smaller size, so that training decodes far fewer bytes.
     Pack(PackArgs),
-    /// Show what the class token of a run's vision transformer attends to; or score that against the masks of `shapes`.
-    Attention(PicturesArgs),
-    /// Show what a run of MAE paints in the place of hidden patches; or score that on the test split.
-    Reconstruct(PicturesArgs),
-    /// Show the patch features of a run's vision transformer as colors.
+    /// Draw the attention of the class token of a vision transformer, or score it with the masks of
+    /// shapes.
+    Attention(DrawArgs),
+    /// Draw the patches that an MAE run reconstructs, or score the reconstruction on the test
+    /// split.
+    Reconstruct(DrawArgs),
+    /// Draw the patch features of a vision transformer as colors.
     Patches(PatchesArgs),
-    /// Set finished runs side by side: a table, and their curves over one another.
+    /// Compare finished runs in a table and plot their curves together.
     Compare(CompareArgs),
-    /// Group a folder of photographs, find its near-duplicates, and write a gallery to look through.
+    /// Group a folder of images, find near-duplicates, and write a gallery page.
     Organize(OrganizeArgs),
-    /// Check what depends on the device: a line of JSON for each check.
+    /// Run the checks that depend on the device and print one line of JSON for each.
     #[command(hide = true)]
     SelfTest(SelfTestArgs),
-    /// Run everything that only a GPU can show (`cargo xtask gpu`, docs/gpu.md).
+    /// Run every check that needs a GPU (`cargo xtask gpu`, docs/gpu.md).
     #[command(hide = true, args_override_self = true)]
     GpuCheck(GpuCheckArgs),
 }
 
-/// Which device to use.
+/// The device to use.
 #[derive(Args)]
 pub(crate) struct DeviceArg {
-    /// auto, cpu, cuda or cuda:N.
+    /// The device: auto, cpu, cuda or cuda:N.
     #[arg(id = "device", long, value_name = "DEVICE", default_value = "auto")]
     pub(crate) name: String,
 }
 
-/// How many threads to use.
+/// The number of threads to use.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct ThreadsArg {
-    /// Threads for libtorch and for the loader [default: the number of cores].
+    /// Threads for libtorch and the data loader [default: the number of cores].
     #[arg(id = "threads", long, value_name = "N")]
     pub(crate) count: Option<usize>,
 }
@@ -82,10 +84,11 @@ pub(crate) struct ThreadsArg {
 /// A trained encoder.
 #[derive(Args)]
 pub(crate) struct EncoderArgs {
-    /// The run's folder; or an encoder's file (safetensors, or .pth of its authors) or hub folder.
+    /// The folder of a run, an encoder file (safetensors, or the authors' .pth), or a hub folder.
     #[arg(value_name = "RUN|FILE")]
     pub(crate) of: PathBuf,
-    /// What a file's encoder is, where its weights do not say: vit_small_patch16_224, for instance.
+    /// The architecture of an encoder file whose weights do not define it, such as
+    /// vit_small_patch16_224.
     #[arg(id = "encoder", long, value_name = "ENCODER")]
     pub(crate) name: Option<String>,
 }

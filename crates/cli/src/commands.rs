@@ -1,4 +1,4 @@
-//! The commands of the program, a file each.
+//! The commands of the program, one per file.
 
 pub(crate) mod attention;
 pub(crate) mod bench;

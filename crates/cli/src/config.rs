@@ -1,4 +1,4 @@
-//! Everything a run depends on: what `config.toml` in its folder holds.
+//! The settings of a run, as stored in `config.toml`.
 
 pub(crate) mod adapt;
 pub(crate) mod build;
@@ -16,40 +16,40 @@ use portolan_interchange::Preprocessing;
 use portolan_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
-/// A recipe, or a run's resolved settings: the two have the same form.
+/// A recipe, or the resolved settings of a run. Both have the same format.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunConfig {
-    /// The method's name.
+    /// The name of the method.
     pub(crate) method: String,
     /// The recipe these settings started from.
     pub(crate) recipe: String,
-    /// What all randomness follows from.
+    /// The random seed.
     pub(crate) seed: u64,
-    /// auto, cpu, cuda or cuda:N.
+    /// The device: auto, cpu, cuda or cuda:N.
     pub(crate) device: String,
-    /// Where views are made; in a run's settings never `auto`, so that it is resumed as it began. Runs from before there
-    /// was a choice were made by the CPU.
+    /// Where augmentation runs. Stored settings never contain `auto`, so that a run is resumed with
+    /// the same engine. Runs that predate this setting used the CPU.
     #[serde(default = "by_cpu")]
     pub(crate) augment: Augment,
-    /// The encoder that training begins with, a file or folder; drawn at random where empty.
+    /// The file or folder of the initial encoder weights; random weights if empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) init: String,
     /// The images.
     pub(crate) data: DataConfig,
     /// The encoder.
     pub(crate) encoder: EncoderConfig,
-    /// The method's own settings.
+    /// The settings specific to the method.
     pub(crate) settings: toml::Table,
-    /// The loop.
+    /// The training loop.
     pub(crate) training: TrainConfig,
-    /// What is measured afterwards.
+    /// The evaluation after training.
     pub(crate) evaluation: EvaluationConfig,
-    /// The method's views.
+    /// The views of the method.
     pub(crate) views: Vec<Views>,
-    /// Figures others published.
+    /// Published accuracies to compare with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) published: Vec<PublishedFigure>,
+    pub(crate) published: Vec<PublishedAccuracy>,
 }
 
 fn by_cpu() -> Augment {
@@ -57,99 +57,100 @@ fn by_cpu() -> Augment {
 }
 
 impl RunConfig {
-    /// Whether settings of different parts go together.
+    /// Checks settings that depend on each other.
     ///
     /// # Errors
-    /// When two do not; the message names both and the remedy.
+    /// If two settings conflict. The message names both and a solution.
     pub(crate) fn validate(&self) -> Result<()> {
         ensure!(
             !(self.training.cuda_graph && self.encoder.recomputes()),
-            "cuda_graph cannot be used with recompute, which reads the random generator's state back in each step; leave \
-             --cuda-graph out, or say --set recompute=false"
+            "cuda_graph cannot be used with recompute, which reads the random generator state in \
+             each step; remove --cuda-graph, or give --set recompute=false"
         );
         Ok(())
     }
 
-    /// Every view by itself.
+    /// All views, one by one.
     pub(crate) fn each_view(&self) -> Vec<ViewSpec> {
         Views::each(&self.views)
     }
 
-    /// Mean and standard deviation that the views normalize by; they all use the data set's.
+    /// The mean and standard deviation of the normalization, which is the same in all views.
     pub(crate) fn normalization(&self) -> Option<([f32; 3], [f32; 3])> {
         self.each_view().first()?.normalization()
     }
 }
 
-/// Which images.
+/// The images of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DataConfig {
-    /// shapes, cifar10, cifar100, or a path.
+    /// shapes, cifar10, cifar100, stl10, or a path.
     pub(crate) source: String,
-    /// Side in pixels at which `shapes` is rendered.
+    /// The side in pixels at which `shapes` is rendered.
     pub(crate) size: u32,
-    /// Training images, the first so many; 0 for all.
+    /// The number of training images to use, from the start; 0 for all.
     pub(crate) limit: usize,
-    /// Test images, the first so many; 0 for all.
+    /// The number of test images to use, from the start; 0 for all.
     pub(crate) limit_test: usize,
 }
 
-/// What is measured, and on which view.
+/// The preprocessing and the metrics of the evaluation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EvaluationConfig {
-    /// The short side before the middle is cut out, in pixels.
+    /// The short side before the center crop, in pixels.
     pub(crate) resize: u32,
     /// The side of the view, in pixels.
     pub(crate) size: u32,
-    /// How images are resized. Runs from before there was a choice did so bilinearly.
+    /// How images are resized. Runs that predate this setting used bilinear.
     #[serde(default)]
     pub(crate) interpolation: Interpolation,
-    /// Whether images are shown in gray: to an encoder that was trained on gray ones.
+    /// Whether images are converted to gray, for encoders trained on gray images.
     pub(crate) grayscale: bool,
-    /// Neighbors and temperature.
+    /// The number of neighbors and the temperature of kNN.
     pub(crate) knn: KnnConfig,
 }
 
 impl EvaluationConfig {
-    /// How an image of data with this mean and deviation is shown.
-    pub(crate) fn shown(&self, mean: [f32; 3], std: [f32; 3]) -> Preprocessing {
+    /// The preprocessing of images from data with this mean and standard deviation.
+    pub(crate) fn preprocessing(&self, mean: [f32; 3], std: [f32; 3]) -> Preprocessing {
         let &EvaluationConfig { resize, size, interpolation, grayscale, .. } = self;
         Preprocessing { resize, size, interpolation, mean, std, grayscale }
     }
 }
 
-/// A figure that others published, and what it was measured on.
+/// A published accuracy and how it was measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct PublishedFigure {
-    /// Who published it, and where.
+pub(crate) struct PublishedAccuracy {
+    /// The authors and the publication.
     pub(crate) source: String,
     /// `knn_top1`, `knn_best_over_epochs` or `linear_probe_top1`.
     pub(crate) metric: String,
-    /// The accuracy, a fraction.
+    /// The accuracy as a fraction.
     pub(crate) value: f64,
-    /// The data set's name.
+    /// The name of the data set.
     pub(crate) data: String,
-    /// The encoder's name.
+    /// The name of the encoder.
     pub(crate) encoder: String,
     /// Epochs of pretraining.
     pub(crate) epochs: u64,
-    /// Neighbors, of a kNN figure.
+    /// The number of neighbors of kNN.
     #[serde(default)]
     pub(crate) k: usize,
-    /// Temperature, of a kNN figure.
+    /// The temperature of kNN.
     #[serde(default)]
     pub(crate) temperature: f64,
-    /// `encoder`, or `head` where the source measures on the projection head's outputs.
+    /// `encoder`, or `head` if the source evaluates the outputs of the projection head.
     pub(crate) features: String,
     /// Whether the source reports its best epoch on the test set.
     pub(crate) best_epoch: bool,
-    /// All of it in words.
+    /// A description of the setting.
     pub(crate) setting: String,
-    /// Everything in which the recipe departs from the source's setting, one phrase each. The report prints them as
-    /// the complete list, after what follows from the run's own settings (data, encoder, epochs, kNN, linear classifier).
+    /// All differences between the recipe and the setting of the source, one phrase each. The
+    /// report adds them to the differences that it derives from the run (data, encoder, epochs,
+    /// kNN, linear classifier).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) differs: Vec<String>,
 }
@@ -164,7 +165,7 @@ mod tests {
     use portolan_encoders::PositionScaling;
 
     #[test]
-    fn a_run_from_before_a_setting_is_as_it_was() {
+    fn runs_that_predate_a_setting_keep_their_behavior() {
         let mut table = find("dino").unwrap().recipe("imagenet").unwrap();
         let without = |table: &mut toml::Table, part: &str, key: &str| {
             table[part].as_table_mut().unwrap().remove(key).unwrap();
@@ -179,7 +180,8 @@ mod tests {
 
     #[test]
     fn recipes_show_images_as_their_authors_evaluation_does() {
-        // main_linprobe.py, eval_knn.py, data_util.py, utils/dataset.py; torchvision's default in the others.
+        // main_linprobe.py, eval_knn.py, data_util.py, utils/dataset.py; the others use
+        // torchvision's default.
         let bicubic = ["mae", "dino", "simclr", "byol"];
         for method in METHODS {
             let table = method.recipe("imagenet").unwrap();
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn no_recipe_spends_an_epoch_at_rate_zero() {
+    fn no_recipe_trains_an_epoch_at_learning_rate_zero() {
         for method in METHODS {
             for recipe in method.recipes {
                 let name = recipe.name;
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_graph_of_recomputed_blocks_is_refused() {
+    fn a_cuda_graph_with_recompute_is_refused() {
         let recipe = crate::methods::find("mae").unwrap().recipe("shapes").unwrap();
         let mut config: RunConfig = recipe.try_into().unwrap();
         config.training.cuda_graph = true;

@@ -3,17 +3,19 @@
 use anyhow::{Context, Result, bail};
 use portolan_data::{Dataset, Options, Source, in_memory, subset};
 use portolan_evaluate::Features;
+use portolan_report::counted;
 use std::sync::Arc;
 
 use crate::config::DataConfig;
 
-/// Images are kept decoded in memory up to this many bytes: all of CIFAR and `shapes`, not ImageNet.
+/// Images are decoded into memory up to this many bytes: enough for CIFAR and `shapes`, but not
+/// ImageNet.
 const MEMORY: u64 = 1 << 30;
 
-/// The data set with its limits applied, decoded into memory where it fits.
+/// Opens the data set, applies its limits, and decodes it into memory if it fits.
 ///
 /// # Errors
-/// When it cannot be opened.
+/// If it cannot be opened.
 pub(crate) fn open_data(config: &DataConfig) -> Result<Dataset> {
     let options = Options { size: config.size, ..Options::default() };
     let mut data = portolan_data::open(&config.source, &options)?;
@@ -29,10 +31,10 @@ pub(crate) fn open_data(config: &DataConfig) -> Result<Dataset> {
     Ok(data)
 }
 
-/// The split of this name, with the images in no class folder that are trained on too.
+/// The split with this name. The training split includes images outside of class folders.
 ///
 /// # Errors
-/// When the data has none.
+/// If the data does not have the split.
 pub(crate) fn split_of(data: &Dataset, name: &str) -> Result<Arc<dyn Source>> {
     match name {
         "train" => Ok(data.pretraining()),
@@ -41,23 +43,23 @@ pub(crate) fn split_of(data: &Dataset, name: &str) -> Result<Arc<dyn Source>> {
     }
 }
 
-/// Whether accuracies can be measured: labels, and a test split.
+/// Whether accuracy can be measured: there are labels and a test split.
 pub(crate) fn is_labeled(data: &Dataset) -> bool {
     data.test.is_some() && !data.classes.is_empty()
 }
 
-/// Says what a user should know of the data.
-pub(crate) fn tell_notes(notes: &[String]) {
+/// Prints the notes about a data set.
+pub(crate) fn print_notes(notes: &[String]) {
     for note in notes {
         eprintln!("note     {note}");
     }
 }
 
-pub(crate) fn warn_of_skipped(features: &Features) {
+pub(crate) fn warn_about_skipped(features: &Features) {
     if let Some(first) = features.skipped.first() {
         eprintln!(
-            "{} images could not be read and were left out, the first: {first}",
-            features.skipped.len()
+            "{} could not be read and were skipped, the first: {first}",
+            counted(features.skipped.len(), "image", "images")
         );
     }
 }

@@ -1,4 +1,5 @@
-//! A trained encoder, a run's or a file's, and how images are shown to it: what `evaluate`, `embed` and `organize` begin with.
+//! A trained encoder from a run or a file, with its preprocessing. Used by `evaluate`, `embed` and
+//! `organize`.
 
 pub(crate) mod run_encoder;
 
@@ -14,20 +15,21 @@ use std::path::{Path, PathBuf};
 use crate::config::{DataConfig, RunConfig};
 use crate::data::open_data;
 
-/// Of a file nothing else is known: neighbors and temperature of InstDisc and DINO, as in the recipes.
+/// Defaults for encoder files: the neighbors and temperature of InstDisc and DINO, as in the
+/// recipes.
 const KNN: KnnConfig = KnnConfig { k: 20, temperature: 0.07 };
 
 /// A trained encoder that can be built.
 pub(crate) struct EncoderSource {
-    /// What it is.
+    /// The architecture.
     pub(crate) config: EncoderConfig,
-    /// How an image is shown to it.
-    pub(crate) shown: Preprocessing,
-    /// How its features are compared, where nothing else is asked for.
+    /// The preprocessing of its images.
+    pub(crate) preprocessing: Preprocessing,
+    /// The default settings of kNN.
     pub(crate) knn: KnnConfig,
     pub(crate) precision: Precision,
     pub(crate) seed: u64,
-    /// The crop that it was trained on; of a file, that of ImageNet's classifiers.
+    /// The random crop of its training; for files, that of ImageNet classifiers.
     crop: Option<Op>,
     origin: Origin,
 }
@@ -38,15 +40,16 @@ enum Origin {
 }
 
 impl EncoderSource {
-    /// The encoder of the run in this folder; or that in a file or hub folder, of which `named` says what weights do not.
+    /// Opens the encoder of a run, or of a file or hub folder. `named` gives the architecture if
+    /// the weights do not define it.
     ///
     /// # Errors
-    /// When there is none that can be used.
+    /// If there is no usable encoder.
     pub(crate) fn open(path: &Path, named: Option<&str>) -> Result<Self> {
         if path.join("config.toml").exists() {
             anyhow::ensure!(
                 named.is_none(),
-                "{} is a run, which knows its encoder; leave --encoder out",
+                "{} is a run, whose settings already name the encoder; remove --encoder",
                 path.display()
             );
             Self::of_run(path)
@@ -63,7 +66,7 @@ impl EncoderSource {
         let crop = run.each_view().into_iter().flat_map(|view| view.ops);
         Ok(EncoderSource {
             config: run.encoder.clone(),
-            shown: run_encoder::shown(&run)?,
+            preprocessing: run_encoder::preprocessing(&run)?,
             knn: run.evaluation.knn.clone(),
             precision: run.training.precision,
             seed: run.seed,
@@ -78,13 +81,13 @@ impl EncoderSource {
         print_load_summary(&found, path);
         let crop = Op::RandomResizedCrop {
             size: found.preprocessing.size,
-            scale: [0.08, 1.0], // torchvision's
+            scale: [0.08, 1.0], // as in torchvision
             ratio: [3.0 / 4.0, 4.0 / 3.0],
             interpolation: Interpolation::Bilinear,
         };
         Ok(EncoderSource {
             config: found.config.clone(),
-            shown: found.preprocessing,
+            preprocessing: found.preprocessing,
             knn: KNN,
             precision: Precision::Fp32,
             seed: 0,
@@ -93,27 +96,29 @@ impl EncoderSource {
         })
     }
 
-    /// Whether its images are so small that a crop of a twelfth, or without a third, shows nothing: CIFAR's and the
-    /// built-in ones.
-    pub(crate) fn shows_small_images(&self) -> bool {
-        self.shown.size <= 64
+    /// Whether images are as small as those of CIFAR or `shapes`. Crops of a twelfth, or erasing a
+    /// third, would leave too little of them.
+    pub(crate) fn has_small_images(&self) -> bool {
+        self.preprocessing.size <= 64
     }
 
-    /// How images are seen when the whole encoder is trained with labels, and when it is scored then: for a vision
-    /// transformer as in MAE's `util/datasets.py`, for a ResNet and for small images as everywhere.
+    /// The training and test views of fine-tuning. Vision transformers use those of MAE's
+    /// `util/datasets.py`; ResNets and small images use those of the other protocols.
     pub(crate) fn finetuning_views(&self) -> [ViewSpec; 2] {
-        if self.shows_small_images() || !self.config.is_transformer() {
+        if self.has_small_images() || !self.config.is_transformer() {
             return [self.training_view(), self.eval_view()];
         }
-        let shown = Preprocessing { interpolation: Interpolation::Bicubic, ..self.shown };
-        let train = presets::finetuning(shown.size).with_normalization(shown.mean, shown.std);
-        [in_gray(train, &shown), view_of(&shown)]
+        let preprocessing =
+            Preprocessing { interpolation: Interpolation::Bicubic, ..self.preprocessing };
+        let Preprocessing { size, mean, std, .. } = preprocessing;
+        let train = presets::finetuning(size).with_normalization(mean, std);
+        [in_gray(train, &preprocessing), view_of(&preprocessing)]
     }
 
-    /// It as a network on `device`; `config` is its own, or that with other settings of training.
+    /// Builds the network on `device`. `config` is its own, possibly with other training settings.
     ///
     /// # Errors
-    /// When the weights are gone or do not fit.
+    /// If the weights are missing or do not fit.
     pub(crate) fn build(&self, config: &EncoderConfig, device: Device) -> Result<Box<dyn Encoder>> {
         match &self.origin {
             Origin::Run(folder, run) => {
@@ -124,39 +129,39 @@ impl EncoderSource {
         }
     }
 
-    /// The images of `--data`, all of them, or the run's own.
+    /// All images of `--data`, or the images of the run.
     ///
     /// # Errors
-    /// When they cannot be opened, or a file has none of its own.
+    /// If they cannot be opened, or if an encoder file is used without `--data`.
     pub(crate) fn data(&self, source: Option<&String>) -> Result<Dataset> {
         let own = match &self.origin {
             Origin::Run(_, run) => Some(run.data.clone()),
             Origin::File(..) => None,
         };
-        let size = own.as_ref().map_or(self.shown.size, |own| own.size);
+        let size = own.as_ref().map_or(self.preprocessing.size, |own| own.size);
         let data = match source {
             Some(source) => DataConfig { source: source.clone(), size, limit: 0, limit_test: 0 },
-            None => own.context("a file has no images of its own; say which with --data")?,
+            None => own.context("an encoder file has no images of its own; give --data")?,
         };
         open_data(&data)
     }
 
-    /// The plain view, normalized as the images it was trained on.
+    /// The view for evaluation, with the normalization of training.
     pub(crate) fn eval_view(&self) -> ViewSpec {
-        view_of(&self.shown)
+        view_of(&self.preprocessing)
     }
 
-    /// Crops and flips without colors: what papers train classifiers on.
+    /// Random crops and flips without color changes, as papers use to train classifiers.
     pub(crate) fn training_view(&self) -> ViewSpec {
         let plain = self.eval_view();
         let Some(crop) = &self.crop else { return plain };
         let mut ops = vec![crop.clone(), Op::HorizontalFlip { p: 0.5 }];
-        ops.extend(plain.ops.into_iter().skip(1)); // all but the crop of evaluation
+        ops.extend(plain.ops.into_iter().skip(1)); // all except the center crop
         ViewSpec { ops }
     }
 
-    /// Where a file about it goes: into the run's folder, or beside the encoder's file.
-    pub(crate) fn place_for(&self, name: &str) -> PathBuf {
+    /// The path of a result file: in the folder of the run, or next to the encoder file.
+    pub(crate) fn output_path(&self, name: &str) -> PathBuf {
         match &self.origin {
             Origin::Run(folder, _) => folder.join(name),
             Origin::File(path, _) if path.is_dir() => path.join(name),
@@ -168,39 +173,39 @@ impl EncoderSource {
     }
 }
 
-/// The plain view of evaluation, normalized as the run's data.
+/// The view for evaluation of a run, normalized for the data.
 pub(crate) fn eval_view(config: &RunConfig, data: &Dataset) -> ViewSpec {
-    view_of(&config.evaluation.shown(data.mean, data.std))
+    view_of(&config.evaluation.preprocessing(data.mean, data.std))
 }
 
-/// The view of evaluation with this preprocessing.
-pub(crate) fn view_of(shown: &Preprocessing) -> ViewSpec {
-    let &Preprocessing { resize, size, interpolation, .. } = shown;
+/// The view for evaluation with this preprocessing.
+pub(crate) fn view_of(preprocessing: &Preprocessing) -> ViewSpec {
+    let &Preprocessing { resize, size, interpolation, mean, std, .. } = preprocessing;
     let view = presets::evaluation(resize, size);
-    let mut view = view.with_normalization(shown.mean, shown.std);
+    let mut view = view.with_normalization(mean, std);
     view.ops[0] = Op::CenterCrop { resize, size, interpolation };
-    in_gray(view, shown)
+    in_gray(view, preprocessing)
 }
 
-/// The view in gray, where the encoder is shown images so.
-fn in_gray(mut view: ViewSpec, shown: &Preprocessing) -> ViewSpec {
-    if shown.grayscale {
+/// Converts the view to gray if the preprocessing does.
+fn in_gray(mut view: ViewSpec, preprocessing: &Preprocessing) -> ViewSpec {
+    if preprocessing.grayscale {
         view.ops.insert(1, Op::Grayscale { p: 1.0 });
     }
     view
 }
 
-/// Says what was taken of a file, and what was not.
+/// Prints which weights of a file are used and which are not.
 pub(crate) fn print_load_summary(found: &LoadedEncoder, path: &Path) {
     let of = match found.prefix.as_str() {
         "" => String::new(),
-        prefix => format!(", its {}", prefix.trim_end_matches('.')),
+        prefix => format!(" ({})", prefix.trim_end_matches('.')),
     };
-    eprintln!("encoder  {} of {}{of}", found.config.name(), path.display());
+    eprintln!("encoder  {} from {}{of}", found.config.name(), path.display());
     let parts: Vec<String> =
         found.left_out.iter().map(|(part, tensors)| format!("{part} ({tensors})")).collect();
     if !parts.is_empty() {
-        eprintln!("left out {} (numbers of tensors)", parts.join(", "));
+        eprintln!("unused   {} (numbers of tensors in parentheses)", parts.join(", "));
     }
     for note in &found.notes {
         eprintln!("note     {note}");
@@ -213,14 +218,14 @@ mod tests {
     use super::*;
     use crate::methods::find;
 
-    /// As if a run of this recipe were there.
+    /// An encoder source as if from a run of this recipe.
     fn of_recipe(method: &str, recipe: &str) -> EncoderSource {
         let table = find(method).unwrap().recipe(recipe).unwrap();
         EncoderSource::of_config(Path::new("run"), table.try_into().unwrap()).unwrap()
     }
 
     #[test]
-    fn a_large_vit_is_fine_tuned_on_maes_views_and_others_on_their_own() {
+    fn large_vits_are_fine_tuned_with_the_views_of_mae() {
         let bicubic = |view: &ViewSpec| {
             matches!(view.ops[0], Op::CenterCrop { interpolation: Interpolation::Bicubic, .. })
         };

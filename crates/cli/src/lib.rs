@@ -1,4 +1,4 @@
-//! The `portolan` program: its commands, and what they share.
+//! The `portolan` program: its commands and the code that they share.
 //!
 //! ```no_run
 //! # use std::process::ExitCode;
@@ -7,7 +7,8 @@
 //! }
 //! ```
 //!
-//! It is a library beside a program of one line, so that what reads settings can be handed hostile ones (`fuzz/`).
+//! This is a library with a one-line program, so that the fuzz tests (`fuzz/`) can call the parser
+//! of settings.
 
 mod args;
 mod commands;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 use crate::args::{Cli, Command};
 pub use crate::config::overrides::check_text as check_settings;
 
-/// Does what the command line says; an error is told in one line and is the exit code's 1.
+/// Runs the command line. Prints an error as one line and returns exit code 1.
 pub fn main() -> ExitCode {
     portolan_tensor::keep_freed_memory();
     tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();

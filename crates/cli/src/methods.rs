@@ -1,13 +1,13 @@
-//! Methods by name.
+//! Finds methods by name.
 
 use anyhow::{Context, Result};
 use portolan::METHODS;
 use portolan_method::MethodEntry;
 
-/// The method of this name.
+/// The method with this name.
 ///
 /// # Errors
-/// When there is none; the message lists them.
+/// If there is none. The message lists all methods.
 pub(crate) fn find(name: &str) -> Result<&'static MethodEntry> {
     METHODS
         .iter()

@@ -1,4 +1,4 @@
-//! Files that commands write.
+//! Files that the commands write.
 
 pub(crate) mod embeddings;
 pub(crate) mod hub;

@@ -1,12 +1,12 @@
-//! One run of pretraining: from its plan to its report.
+//! One run of pretraining, from its plan to its report.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `plan.rs` | settings and images of a run, from the arguments |
-//! | `automatic.rs`, `machine.rs` | settings that follow from the images and the machine |
+//! | `automatic.rs`, `machine.rs` | settings chosen for the images and the machine |
 //! | `estimate.rs`, `trial_steps.rs` | how long the run will take |
 //! | `setup.rs`, `process_group.rs`, `signals.rs` | libtorch, several processes, Ctrl-C |
-//! | `init.rs`, `folder.rs` | the encoder to begin with, the run's folder |
+//! | `init.rs`, `folder.rs` | the initial encoder, the folder of the run |
 //! | `scores.rs`, `published.rs`, `report.rs` | accuracies, their comparison, the report |
 
 pub(crate) mod automatic;
@@ -26,6 +26,7 @@ pub(crate) mod trial_steps;
 use anyhow::{Result, ensure};
 use portolan_data::Dataset;
 use portolan_images::{EpochKnn, ImageTask};
+use portolan_report::counted;
 use portolan_tensor::distributed::{self, Launch};
 use portolan_tensor::{Device, device, release_freed_memory};
 use portolan_train::{Job, checkpoints, duration, newest, pretrain as train, step_of};
@@ -34,21 +35,21 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use self::estimate::{Counts, Estimate, Pace};
-use self::folder::{folder_of, make_folder, refuse_taken};
+use self::folder::{create_folder, ensure_empty, folder_of};
 use self::plan::Plan;
 use self::setup::{Setup, set_up};
 use self::signals::{STOP, listen_for_stop, stopped};
 use crate::args::RunArgs;
 use crate::config::RunConfig;
 use crate::config::build::build_method;
-use crate::data::{is_labeled, tell_notes};
+use crate::data::{is_labeled, print_notes};
 use crate::encoder_source::eval_view;
 use crate::methods::find;
 
-/// What `reproduce` with these arguments will take, measured.
+/// Measures how long `reproduce` will take with these arguments.
 ///
 /// # Errors
-/// When the settings contradict each other, or no image can be read.
+/// If the settings conflict, or no image can be read.
 pub(crate) fn estimate(args: &RunArgs) -> Result<Estimate> {
     let plan = Plan::from_args(args, Plan::first_recipe)?;
     let Setup { device, threads } = set_up(&plan.config.device, args.threads.count)?;
@@ -57,7 +58,7 @@ pub(crate) fn estimate(args: &RunArgs) -> Result<Estimate> {
     Ok(Estimate::new(&plan.config, Counts::of(&plan.data), pace, 0))
 }
 
-/// Trains, evaluates and reports.
+/// Trains, evaluates and writes the report.
 pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Result<ExitCode> {
     let launch = Launch::from_env()?;
     let (device, threads) =
@@ -74,27 +75,29 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
         None => folder_of(args, &plan.config),
     };
     if args.resume.is_none() && distributed::rank() == 0 {
-        refuse_taken(&folder, args.out.is_some())?;
+        ensure_empty(&folder, args.out.is_some())?;
     }
-    let estimate = foresee(&mut plan, resume.as_deref(), device, threads, started)?;
+    let estimate =
+        estimate_and_choose_epochs(&mut plan, resume.as_deref(), device, threads, started)?;
     let Plan { config, data, .. } = &plan;
     check(config, data, device)?;
     let mut method = build_method(config, device)?;
     if resume.is_none() && !config.init.is_empty() {
         init::start_from(Path::new(&config.init), config, &*method)?;
     }
-    process_group::begin_alike(&*method, config.seed)?;
-    // Only now, when the settings have proved possible: a refused run leaves nothing behind.
+    process_group::synchronize_networks(&*method, config.seed)?;
+    // Create the folder only after the settings are known to work: a refused run leaves nothing
+    // behind.
     if args.resume.is_none() && distributed::rank() == 0 {
-        make_folder(&folder)?;
+        create_folder(&folder)?;
         let text = toml::to_string(config)?;
         portolan_tensor::io::write_atomic(&folder.join("config.toml"), text.as_bytes())?;
     }
     if args.resume.is_some() && resume.is_none() {
-        eprintln!("note     the run left no checkpoint: it starts from the beginning");
+        eprintln!("note     the run has no checkpoint, so it starts from the beginning");
     }
     if distributed::rank() == 0 {
-        announce(&plan, &folder, device);
+        print_plan(&plan, &folder, device);
         if let Some(estimate) = &estimate {
             eprintln!("{}", estimate.text());
             if let Some(advice) = estimate.advice(config, device) {
@@ -138,12 +141,12 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
         tensorboard: args.tensorboard,
     };
     let outcome = train(&mut task, &job)?;
-    // What follows is one process's work.
+    // The rest is done by one process.
     if !membership.leave()? {
         return Ok(if outcome.complete { ExitCode::SUCCESS } else { stopped() });
     }
     if !outcome.complete {
-        eprintln!("stopped; {} is written. Go on with:", outcome.checkpoint.display());
+        eprintln!("stopped after writing {}. Resume with:", outcome.checkpoint.display());
         eprintln!("  portolan pretrain --resume {}", folder.display());
         return Ok(stopped());
     }
@@ -151,13 +154,13 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
         Some(estimate) => eprintln!("evaluating, about {}", duration(estimate.evaluation)),
         None => eprintln!("evaluating"),
     }
-    // What a step needed is of no use to the evaluation, whose batches are of another size.
+    // Cached memory blocks of training steps do not fit the batches of the evaluation.
     release_freed_memory();
     report::write_report(config, data, &*method, &outcome, &folder, device)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses settings that these images, or the device, do not allow.
+/// Refuses settings that do not work with these images or this device.
 fn check(config: &RunConfig, data: &Dataset, device: Device) -> Result<()> {
     config.training.validate(data.pretraining().len(), device)?;
     if is_labeled(data) {
@@ -166,9 +169,9 @@ fn check(config: &RunConfig, data: &Dataset, device: Device) -> Result<()> {
     Ok(())
 }
 
-/// What the run will take; chooses its epochs, where the time is to decide. The processes of a job do not measure: they would have to
-/// agree on how many steps.
-fn foresee(
+/// Estimates the run, and chooses its epochs if there is a time limit. Processes of a job do not
+/// measure, because they would have to agree on the number of steps.
+fn estimate_and_choose_epochs(
     plan: &mut Plan,
     resume: Option<&Path>,
     device: Device,
@@ -178,7 +181,7 @@ fn foresee(
     if distributed::world_size() > 1 {
         ensure!(
             !plan.by_time(),
-            "a job of several processes cannot choose its epochs by time; give --epochs"
+            "a job of several processes cannot choose the epochs from a time limit; give --epochs"
         );
         return Ok(None);
     }
@@ -189,39 +192,39 @@ fn foresee(
     Ok(Some(Estimate::new(&plan.config, counts, pace, done)))
 }
 
-/// What is about to run, in a few lines.
-fn announce(plan: &Plan, folder: &Path, device: Device) {
+/// Prints a summary of the run before it starts.
+fn print_plan(plan: &Plan, folder: &Path, device: Device) {
     let Plan { config, data, .. } = plan;
     let training = &config.training;
     let test = data.test.as_ref().map_or(0, |test| test.len());
     eprintln!("method   {} ({}), seed {}", config.method, config.recipe, config.seed);
     eprintln!(
-        "data     {}: {} images to train on, {test} to test on",
+        "data     {}: {} for training, {test} for testing",
         data.name,
-        data.pretraining().len()
+        counted(data.pretraining().len(), "image", "images")
     );
     eprintln!(
-        "encoder  {}, {} epochs in batches of {}, {} on {}",
+        "encoder  {}, {} in batches of {}, {} on {}",
         config.encoder.name(),
-        training.epochs,
+        counted(training.epochs as usize, "epoch", "epochs"),
         training.batch_size,
         report::precision_name(training.precision),
         device::name(device)
     );
     eprintln!("run      {}", folder.display());
-    tell_notes(&plan.notes);
-    tell_notes(&data.notes);
+    print_notes(&plan.notes);
+    print_notes(&data.notes);
     if !is_labeled(data) {
-        eprintln!("note     no labeled test split: no accuracy will be measured");
+        eprintln!("note     no labeled test split, so no accuracy will be measured");
     }
     if training.accumulate > 1 {
         eprintln!("note     {}", report::ACCUMULATION);
     }
     if distributed::world_size() > 1 {
         eprintln!(
-            "job      {} processes, {} images of a batch each",
+            "job      {} processes with {} per step each",
             distributed::world_size(),
-            training.batch_size / distributed::world_size()
+            counted(training.batch_size / distributed::world_size(), "image", "images")
         );
     }
 }

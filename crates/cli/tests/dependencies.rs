@@ -1,11 +1,12 @@
-//! Dependencies point one way: a method's crate knows neither other methods, nor the loop, nor the program.
+//! Checks the direction of dependencies: a method crate must not depend on other methods, the
+//! training loop or the program.
 #![allow(clippy::unwrap_used)]
 
 use std::process::Command;
 
 const METHODS: [&str; 8] = ["simclr", "moco", "byol", "simsiam", "barlow", "vicreg", "dino", "mae"];
 
-/// The names of Portolan's crates that `name` is built from.
+/// The names of the Portolan crates that `name` depends on.
 fn tree(name: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
@@ -20,7 +21,7 @@ fn tree(name: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_methods_crate_stands_alone() {
+fn a_method_crate_does_not_depend_on_others() {
     let methods = METHODS.into_iter().chain(["pretext"]);
     for method in methods.clone() {
         let tree = tree(method);

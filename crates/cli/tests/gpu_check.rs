@@ -1,4 +1,5 @@
-//! Everything that only a GPU can show, at a size for a CPU: the stages run, and what they cannot show is skipped by name.
+//! `gpu-check` at toy size on a CPU: the stages run, and checks that need a GPU are reported as
+//! skipped.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -14,12 +15,12 @@ fn gpu_check(out: &Path, more: &[&str]) -> Output {
 }
 
 #[test]
-fn all_of_it_runs_at_toy_size_on_a_cpu() {
+fn all_stages_run_at_toy_size_on_a_cpu() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("results");
     let output = gpu_check(&out, &["--plan", "toy", "--device", "cpu"]);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
     let results = std::fs::read_to_string(out.join("results.jsonl")).unwrap();
     let rows: Vec<serde_json::Value> =
         results.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -36,7 +37,7 @@ fn all_of_it_runs_at_toy_size_on_a_cpu() {
         ("train moco", "passed"),
         ("train byol", "passed"),
     ] {
-        assert_eq!(state_of(stage), state, "{stage}: {said}");
+        assert_eq!(state_of(stage), state, "{stage}: {printed}");
     }
     let check = |name: &str| rows.iter().find(|row| row["check"] == name).unwrap();
     assert_eq!(check("nccl, one process")["state"], "skipped");
@@ -52,7 +53,7 @@ fn all_of_it_runs_at_toy_size_on_a_cpu() {
 }
 
 #[test]
-fn a_gpu_that_is_missing_is_no_success() {
+fn a_missing_gpu_is_a_failure() {
     let folder = tempfile::tempdir().unwrap();
     let refused = gpu_check(&folder.path().join("none"), &["--device", "cpu"]);
     assert!(

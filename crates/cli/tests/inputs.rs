@@ -1,17 +1,17 @@
-//! Folders of images as people have them, given to the program as people give them.
+//! Folders of images as users have them.
 #![allow(clippy::unwrap_used)]
 
 use image::{ImageFormat, Rgb, RgbImage};
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// A run of seconds, for the folder `data` and into the folder `out`.
+/// A run of a few seconds, on the folder `data`, into the folder `out`.
 fn pretrain(here: &Path, method: &str, data: &str, out: &str) -> Output {
     portolan(
         here,
         &format!(
-            "pretrain {method} --recipe shapes --data {data} --out {out} --epochs 1 --batch-size 8 --encoder {} --set k=3 \
-             --device cpu --threads 1",
+            "pretrain {method} --recipe shapes --data {data} --out {out} --epochs 1 --batch-size 8 \
+             --encoder {} --set k=3 --device cpu --threads 1",
             if method == "mae" { "vit_w8d1h1_patch4_32" } else { "resnet18-w4" }
         ),
     )
@@ -22,54 +22,55 @@ fn portolan(here: &Path, line: &str) -> Output {
     command.args(line.split_whitespace()).current_dir(here).output().unwrap()
 }
 
-/// What a command that succeeded printed, to both.
+/// The standard output and error of a command that succeeded.
 fn succeeded(output: &Output) -> String {
-    let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    assert!(output.status.success(), "{}", said.concat());
-    said.concat()
+    let printed = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(output.status.success(), "{}", printed.concat());
+    printed.concat()
 }
 
-fn has(said: &str, words: &[&str]) {
+fn has(printed: &str, words: &[&str]) {
     for word in words {
-        assert!(said.contains(word), "`{word}` is not in: {said}");
+        assert!(printed.contains(word), "`{word}` is not in: {printed}");
     }
 }
 
-fn picture(path: &Path, format: ImageFormat, level: u8) {
+fn write_image(path: &Path, format: ImageFormat, level: u8) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let pixel = |x: u32, y: u32| Rgb([level, 3 * x as u8, 5 * y as u8]);
     RgbImage::from_fn(40, 36, pixel).save_with_format(path, format).unwrap();
 }
 
 #[test]
-fn every_photograph_is_used_whatever_its_folder_and_its_name() {
+fn every_image_is_used_regardless_of_folder_and_name() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     let photos = here.join("photos");
     for i in 0..11u8 {
-        picture(&photos.join(format!("{i}.jpg")), ImageFormat::Jpeg, 20 * i);
+        write_image(&photos.join(format!("{i}.jpg")), ImageFormat::Jpeg, 20 * i);
     }
-    picture(&photos.join("one album/a.jpg"), ImageFormat::Jpeg, 9);
+    write_image(&photos.join("one album/a.jpg"), ImageFormat::Jpeg, 9);
     for (name, format) in [
         ("b.tif", ImageFormat::Tiff),
         ("c.gif", ImageFormat::Gif),
         ("d.ppm", ImageFormat::Pnm),
         ("IMG_1.HEIC", ImageFormat::Jpeg),
     ] {
-        picture(&photos.join(name), format, 99);
+        write_image(&photos.join(name), format, 99);
     }
     for name in ["IMG_2.HEIC", "IMG_3.heic", "notes.txt", ".DS_Store"] {
-        std::fs::write(photos.join(name), "no picture").unwrap();
+        std::fs::write(photos.join(name), "not an image").unwrap();
     }
-    let said = succeeded(&pretrain(here, "mae", "photos", "run"));
-    has(&said, &["16 images to train on", "left out: 2 .heic, 1 .txt"]);
-    // The recipe's limits are for its own images, and its warm-up for its own number of epochs.
-    has(&said, &["limit 10000", "warmup_epochs 0.25 instead of 5", "knn_every 1"]);
+    let printed = succeeded(&pretrain(here, "mae", "photos", "run"));
+    has(&printed, &["16 images for training", "left out: 2 .heic, 1 .txt"]);
+    // The limits of the recipe are for its own images, and its warm-up for its own number of
+    // epochs.
+    has(&printed, &["limit 10000", "warmup_epochs 0.25 instead of 5", "knn_every 1"]);
     let config = std::fs::read_to_string(here.join("run/config.toml")).unwrap();
     has(&config, &["limit = 0\n", "limit_test = 0\n", "warmup_epochs = 0.25\n"]);
 
-    let said = succeeded(&portolan(here, "embed run --out x.csv"));
-    has(&said, &["16 images, 8 features each", "left out: 2 .heic"]);
+    let printed = succeeded(&portolan(here, "embed run --out x.csv"));
+    has(&printed, &["16 images, 8 features each", "left out: 2 .heic"]);
     let csv = std::fs::read_to_string(here.join("x.csv")).unwrap();
     assert_eq!(csv.lines().count(), 17);
     has(&csv, &["path,f0,f1,f2,f3,f4,f5,f6,f7\n", "one album/a.jpg,", "IMG_1.HEIC,"]);
@@ -83,44 +84,47 @@ fn every_photograph_is_used_whatever_its_folder_and_its_name() {
         assert!((alone - among).abs() <= 1e-5 * among.abs().max(1.0), "{alone} is not {among}");
     }
     has(&succeeded(&portolan(here, "inspect photos/b.tif")), &["40×36 px"]);
-    let said = succeeded(&portolan(here, "organize photos --run run --groups 2"));
-    has(&said, &["of 16 photographs", "left out: 2 .heic, 1 .txt"]);
+    let printed = succeeded(&portolan(here, "organize photos --run run --groups 2"));
+    has(&printed, &["of 16 images", "left out: 2 .heic, 1 .txt"]);
 }
 
 #[test]
-fn splits_of_labeling_tools_and_classes_of_one_split_alone() {
+fn splits_of_labeling_tools_and_classes_in_one_split_only() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     for (split, images) in [("train", 8u8), ("valid", 3)] {
         for i in 0..images {
-            picture(&here.join(format!("export/{split}/images/{i}.jpg")), ImageFormat::Jpeg, i);
+            write_image(&here.join(format!("export/{split}/images/{i}.jpg")), ImageFormat::Jpeg, i);
         }
         std::fs::create_dir_all(here.join(format!("export/{split}/labels"))).unwrap();
         std::fs::write(here.join(format!("export/{split}/labels/0.txt")), "0 0.5 0.5 1 1").unwrap();
     }
-    let said = succeeded(&portolan(here, "inspect export"));
-    has(&said, &["8 images", "3 images", "labels     none", "left out: 2 .txt"]);
+    let printed = succeeded(&portolan(here, "inspect export"));
+    has(&printed, &["8 images", "3 images", "labels     none", "left out: 2 .txt"]);
 
     for (class, i) in [("cat", 0u8), ("dog", 120)] {
         for n in 0..6 {
-            picture(&here.join(format!("own/train/{class}/{n}.png")), ImageFormat::Png, i + n);
+            write_image(&here.join(format!("own/train/{class}/{n}.png")), ImageFormat::Png, i + n);
         }
-        picture(&here.join(format!("own/val/{class}/9.png")), ImageFormat::Png, i + 9);
+        write_image(&here.join(format!("own/val/{class}/9.png")), ImageFormat::Png, i + 9);
     }
-    picture(&here.join("own/val/elk/1.png"), ImageFormat::Png, 200);
-    picture(&here.join("own/train/cover.png"), ImageFormat::Png, 200);
-    let said = succeeded(&pretrain(here, "simsiam", "own", "run"));
-    has(&said, &["13 images to train on, 2 to test on", "(such as elk)", "in no class folder"]);
-    has(&said, &["kNN (k = 3)"]);
-    let said = succeeded(&portolan(here, "evaluate run --protocol knn"));
-    has(&said, &["12 images to fit to, 2 to score on", "(such as elk)", "not scored"]);
-    let said = succeeded(&portolan(here, "embed run --out x.csv"));
-    has(&said, &["13 images"]);
+    write_image(&here.join("own/val/elk/1.png"), ImageFormat::Png, 200);
+    write_image(&here.join("own/train/cover.png"), ImageFormat::Png, 200);
+    let printed = succeeded(&pretrain(here, "simsiam", "own", "run"));
+    has(
+        &printed,
+        &["13 images for training, 2 for testing", "(such as elk)", "in no class folder"],
+    );
+    has(&printed, &["kNN (k = 3)"]);
+    let printed = succeeded(&portolan(here, "evaluate run --protocol knn"));
+    has(&printed, &["12 images for training, 2 for testing", "(such as elk)", "not scored"]);
+    let printed = succeeded(&portolan(here, "embed run --out x.csv"));
+    has(&printed, &["13 images"]);
     let csv = std::fs::read_to_string(here.join("x.csv")).unwrap();
     has(&csv, &["path,label,f0", "cover.png,-1,", "dog/0.png,1,"]);
 
     let output = portolan(here, "evaluate run --data export --protocol knn");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let printed = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    has(&said, &["error: export has no labeled test split", "a folder a class"]);
+    has(&printed, &["error: export has no labeled test split", "folder for each class"]);
 }

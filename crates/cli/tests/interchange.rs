@@ -1,13 +1,14 @@
-//! Encoders from files: looked at, measured, begun with.
+//! Encoder files: inspected, evaluated and used as initial weights.
 #![allow(clippy::unwrap_used)]
 
 use portolan_tensor::{Tensor, io};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Of every run here: 64 built-in images, a network of a few thousand parameters, no epoch longer than a second.
-const TINY: &str = "--recipe shapes --limit 64 --limit-test 32 --epochs 1 --batch-size 16 --encoder resnet18-w4 --set k=5 \
-    --device cpu --threads 1";
+/// Settings of all runs here: 64 built-in images, a network of a few thousand parameters, and
+/// epochs of at most a second.
+const TINY: &str = "--recipe shapes --limit 64 --limit-test 32 --epochs 1 --batch-size 16 \
+    --encoder resnet18-w4 --set k=5 --device cpu --threads 1";
 
 fn portolan(folder: &Path, command: &str) -> Output {
     let words = command.split_whitespace();
@@ -24,23 +25,23 @@ fn succeeded(output: &Output) -> String {
 }
 
 fn refused(output: &Output, words: &[&str]) {
-    let said = both(output);
-    assert!(!output.status.success() && !said.contains("panicked"), "{said}");
-    let error = said.lines().find(|line| line.starts_with("error: ")).unwrap_or(&said);
-    words.iter().for_each(|word| assert!(error.contains(word), "`{word}` is not in: {said}"));
+    let printed = both(output);
+    assert!(!output.status.success() && !printed.contains("panicked"), "{printed}");
+    let error = printed.lines().find(|line| line.starts_with("error: ")).unwrap_or(&printed);
+    words.iter().for_each(|word| assert!(error.contains(word), "`{word}` is not in: {printed}"));
 }
 
-/// A checkpoint with the authors' names, of the crate that reads them.
+/// A checkpoint with the tensor names of the authors, from the tests of the crate that reads it.
 fn authors(name: &str) -> String {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interchange/tests/files");
     files.join(name).display().to_string()
 }
 
-/// A folder with 12 small pictures of each of two classes, for training and for test.
-fn pictures(root: &Path) -> PathBuf {
+/// A folder with 12 small images of each of two classes, for training and for testing.
+fn write_images(root: &Path) -> PathBuf {
     for split in ["train", "test"] {
         for (class, base) in [("dark", 20u8), ("light", 180)] {
-            let folder = root.join("pictures").join(split).join(class);
+            let folder = root.join("images").join(split).join(class);
             std::fs::create_dir_all(&folder).unwrap();
             for i in 0..12 {
                 let pixel = |x, y| image::Rgb([base + i, base + x as u8, base + y as u8]);
@@ -50,7 +51,7 @@ fn pictures(root: &Path) -> PathBuf {
             }
         }
     }
-    root.join("pictures")
+    root.join("images")
 }
 
 fn weights(path: &Path) -> std::collections::BTreeMap<String, Tensor> {
@@ -58,14 +59,14 @@ fn weights(path: &Path) -> std::collections::BTreeMap<String, Tensor> {
 }
 
 #[test]
-fn a_file_and_a_hub_folder_are_worth_what_their_run_is() {
+fn a_file_and_a_hub_folder_give_the_features_of_their_run() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    pictures(at);
+    write_images(at);
     succeeded(&portolan(at, &format!("reproduce simclr {TINY} --out run")));
     succeeded(&portolan(at, "export run --out hub"));
     let features = |from: &str, out: &str| {
-        succeeded(&portolan(at, &format!("embed {from} --data pictures --split test --out {out}")));
+        succeeded(&portolan(at, &format!("embed {from} --data images --split test --out {out}")));
         weights(&at.join(out)).remove("features").unwrap()
     };
     let of_run = features("run", "a.safetensors");
@@ -73,9 +74,9 @@ fn a_file_and_a_hub_folder_are_worth_what_their_run_is() {
     for from in ["run/encoder.safetensors", "hub"] {
         assert_eq!(features(from, "b.safetensors"), of_run, "{from}");
     }
-    let evaluated = succeeded(&portolan(at, "evaluate hub --data pictures --protocol knn,linear"));
+    let evaluated = succeeded(&portolan(at, "evaluate hub --data images --protocol knn,linear"));
     assert!(
-        evaluated.contains("24 images to fit to") && evaluated.contains("linear probe"),
+        evaluated.contains("24 images for training") && evaluated.contains("linear probe"),
         "{evaluated}"
     );
     assert!(at.join("hub/evaluation.json").exists());
@@ -83,17 +84,17 @@ fn a_file_and_a_hub_folder_are_worth_what_their_run_is() {
 }
 
 #[test]
-fn a_method_begins_with_a_trained_encoder_and_its_twin_too() {
+fn init_also_sets_the_momentum_encoder() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     succeeded(&portolan(at, &format!("reproduce simclr {TINY} --out first")));
-    // So low a rate leaves what the run began with.
+    // At this learning rate, the initial weights hardly change.
     let still = "--set learning_rate=1e-9";
-    let said = succeeded(&portolan(
+    let printed = succeeded(&portolan(
         at,
         &format!("reproduce byol {TINY} {still} --init first --out second"),
     ));
-    assert!(said.contains("init     online.encoder, target.encoder"), "{said}");
+    assert!(printed.contains("init     online.encoder, target.encoder"), "{printed}");
     let (first, second) =
         ["first", "second"].map(|run| weights(&at.join(run).join("encoder.safetensors"))).into();
     for (name, tensor) in first.iter().filter(|(name, _)| name.ends_with("weight")) {
@@ -102,7 +103,7 @@ fn a_method_begins_with_a_trained_encoder_and_its_twin_too() {
     let config = std::fs::read_to_string(at.join("second/config.toml")).unwrap();
     assert!(config.contains("init = \"first\""), "{config}");
     let report = std::fs::read_to_string(at.join("second/report.json")).unwrap();
-    assert!(report.contains("training began with the encoder of first"), "{report}");
+    assert!(report.contains("training started from the encoder in first"), "{report}");
 
     let refusal = portolan(
         at,
@@ -113,20 +114,22 @@ fn a_method_begins_with_a_trained_encoder_and_its_twin_too() {
 }
 
 #[test]
-fn the_authors_files_are_told_and_harmful_ones_refused() {
+fn checkpoints_of_authors_are_recognized_and_harmful_files_refused() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let said =
+    let printed =
         succeeded(&portolan(at, &format!("inspect {}", authors("moco_v2_800ep_pretrain.pth.tar"))));
     assert!(
-        said.contains("resnet50") && said.contains("encoder_q") && said.contains("encoder_k (318)"),
-        "{said}"
+        printed.contains("resnet50")
+            && printed.contains("encoder_q")
+            && printed.contains("encoder_k (318)"),
+        "{printed}"
     );
-    pictures(at);
-    let embed = |file: &str| portolan(at, &format!("embed {file} --data pictures --out x.npy"));
+    write_images(at);
+    let embed = |file: &str| portolan(at, &format!("embed {file} --data images --out x.npy"));
     refused(&embed(&authors("harm.pth")), &["posix.system", "nothing was executed"]);
     refused(&embed(&authors("resnet101.pth")), &["it is resnet101"]);
-    refused(&embed("pictures"), &["config.toml", "config.json"]);
+    refused(&embed("images"), &["config.toml", "config.json"]);
     refused(&embed("nowhere.safetensors"), &["there is no nowhere.safetensors"]);
     std::fs::write(at.join("short.safetensors"), [9, 0, 0]).unwrap();
     refused(&embed("short.safetensors"), &["not a whole safetensors file"]);

@@ -1,11 +1,11 @@
-//! The program as a person uses it, rightly and wrongly, on a handful of tiny images.
+//! The program with correct and incorrect arguments, on a handful of tiny images.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// A run of seconds: 64 built-in images, a network of a few thousand parameters.
+/// Settings for a run of a few seconds: 64 built-in images, a network of a few thousand parameters.
 const TINY: &[&str] = &[
     "--recipe",
     "shapes",
@@ -42,7 +42,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Asserts that the command failed with an error that holds all of these words. (Clap sets possible values on a second line.)
+/// Asserts that the command failed with an error that contains all of these words. (Clap prints
+/// possible values on a second line.)
 fn refused(output: &Output, words: &[&str]) {
     let complaint = text(&output.stderr);
     assert!(!output.status.success(), "it went through: {complaint}");
@@ -58,15 +59,15 @@ fn succeeded(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// A folder with `n` small pictures of each of two classes below `root`.
-fn pictures(root: &Path, n: u8) {
+/// Creates a folder with `n` small images of each of two classes in `root`.
+fn write_images(root: &Path, n: u8) {
     for (class, base) in [("dark", 20u8), ("light", 180)] {
         let folder = root.join(class);
         std::fs::create_dir_all(&folder).unwrap();
         for i in 0..n {
             let pixel = |x, y| image::Rgb([base + i, base + x as u8, base + y as u8]);
-            let picture = image::RgbImage::from_fn(40, 36, pixel);
-            picture.save(folder.join(format!("{i:02}.jpg"))).unwrap();
+            let image = image::RgbImage::from_fn(40, 36, pixel);
+            image.save(folder.join(format!("{i:02}.jpg"))).unwrap();
         }
     }
 }
@@ -74,7 +75,7 @@ fn pictures(root: &Path, n: u8) {
 #[test]
 fn a_folder_with_too_many_unreadable_images_stops_the_run() {
     let folder = tempfile::tempdir().unwrap();
-    pictures(&folder.path().join("photos"), 20);
+    write_images(&folder.path().join("photos"), 20);
     for i in 0..11 {
         std::fs::write(folder.path().join(format!("photos/dark/bad-{i}.jpg")), "no image").unwrap();
     }
@@ -82,7 +83,7 @@ fn a_folder_with_too_many_unreadable_images_stops_the_run() {
         let size = ["--data", "photos", "--batch-size", "8", "--limit", "0", "--epochs", "4"];
         let args: Vec<&str> =
             ["pretrain", "moco"].iter().chain(TINY).chain(&size).chain(more).copied().collect();
-        // What is given twice would be refused.
+        // Clap refuses flags that are given twice.
         let args: Vec<&str> = dedup(args);
         portolan(folder.path(), &args)
     };
@@ -91,7 +92,7 @@ fn a_folder_with_too_many_unreadable_images_stops_the_run() {
     succeeded(&train(&["--out", "second", "--max-bad", "30%"]));
 }
 
-/// Flags and their values, the last of each flag.
+/// Flags and their values; of repeated flags only the last.
 fn dedup(args: Vec<&str>) -> Vec<&str> {
     let mut kept: Vec<&str> = args[..2].to_vec();
     for (i, pair) in args[2..].chunks(2).enumerate() {
@@ -105,10 +106,10 @@ fn dedup(args: Vec<&str>) -> Vec<&str> {
 }
 
 #[test]
-fn a_run_leaves_what_it_promises_and_its_commands_work() {
+fn a_run_writes_its_files_and_commands_can_use_them() {
     let folder = tempfile::tempdir().unwrap();
-    let said = succeeded(&tiny(folder.path(), "reproduce", &["--out", "run"]));
-    assert!(said.contains("kNN (k = 5)") && said.contains("not comparable"), "{said}");
+    let printed = succeeded(&tiny(folder.path(), "reproduce", &["--out", "run"]));
+    assert!(printed.contains("kNN (k = 5)") && printed.contains("not comparable"), "{printed}");
     let run = folder.path().join("run");
     for file in
         ["config.toml", "metrics.jsonl", "encoder.safetensors", "report.html", "report.json"]
@@ -146,14 +147,14 @@ fn a_run_leaves_what_it_promises_and_its_commands_work() {
     assert!(succeeded(&portolan(folder.path(), &["inspect", "run"])).contains("moco"));
     assert!(succeeded(&portolan(folder.path(), &["inspect", "shapes"])).contains("10 classes"));
     let doctor = succeeded(&portolan(folder.path(), &["doctor", "run"]));
-    assert!(doctor.contains("normal here") && doctor.contains("checkpoint to choose"), "{doctor}");
+    assert!(doctor.contains("normal here") && doctor.contains("best checkpoint"), "{doctor}");
 
     refused(
         &tiny(folder.path(), "reproduce", &["--out", "run"]),
         &["run", "not empty", "--resume"],
     );
 
-    // The run's own config.toml repeats it to the bit.
+    // The config.toml of a run reproduces it bit for bit.
     let repeat =
         ["reproduce", "moco", "--config", "run/config.toml", "--threads", "1", "--out", "again"];
     succeeded(&portolan(folder.path(), &repeat));
@@ -164,15 +165,16 @@ fn a_run_leaves_what_it_promises_and_its_commands_work() {
 }
 
 #[test]
-fn own_images_with_bad_ones_among_them() {
+fn unreadable_images_are_skipped_and_reported() {
     let folder = tempfile::tempdir().unwrap();
     let photos = folder.path().join("photos");
-    pictures(&photos, 12);
+    write_images(&photos, 12);
     let whole = std::fs::read(photos.join("dark/03.jpg")).unwrap();
     std::fs::write(photos.join("dark/03.jpg"), &whole[..whole.len() / 2]).unwrap();
     std::fs::write(photos.join("light/05.jpg"), "these are words").unwrap();
-    let said = succeeded(&tiny(folder.path(), "pretrain", &["--data", "photos", "--out", "run"]));
-    assert!(said.contains("2 images could not be read"), "{said}");
+    let printed =
+        succeeded(&tiny(folder.path(), "pretrain", &["--data", "photos", "--out", "run"]));
+    assert!(printed.contains("2 images could not be read"), "{printed}");
     let report = std::fs::read_to_string(folder.path().join("run/report.json")).unwrap();
     assert!(report.contains("03.jpg") && report.contains("05.jpg"), "{report}");
     let embedded = succeeded(&portolan(folder.path(), &["embed", "run", "--out", "x.npy"]));
@@ -181,28 +183,28 @@ fn own_images_with_bad_ones_among_them() {
 }
 
 #[test]
-fn own_images_need_no_recipe_and_end_on_time() {
+fn images_without_a_recipe_train_within_the_time_limit() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
-    pictures(&here.join("photos"), 12);
+    write_images(&here.join("photos"), 12);
     let small = ["--encoder", "resnet18-w4", "--device", "cpu", "--threads", "1"];
     let args = ["pretrain", "simclr", "--data", "photos", "--time", "8s", "--out", "run"];
     let started = Instant::now();
     let output = portolan(here, &[&args[..], &small].concat());
     succeeded(&output);
-    // On time, but on a machine that is busy with other tests.
+    // The limit is generous, because other tests may be running on the machine.
     assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
-    let said = text(&output.stderr);
+    let printed = text(&output.stderr);
     for words in
         ["24 images, so that an epoch has", "ends within 8 s", "estimate about", "on disk", " left"]
     {
-        assert!(said.contains(words), "`{words}` is not in: {said}");
+        assert!(printed.contains(words), "`{words}` is not in: {printed}");
     }
     let config = std::fs::read_to_string(here.join("run/config.toml")).unwrap();
     assert!(config.contains("recipe = \"auto\"") && config.contains("batch_size = 4"), "{config}");
     assert!(here.join("run/report.html").exists());
 
-    // Its config.toml repeats it, whatever the measurement says now.
+    // The config.toml of an automatic run reproduces it, regardless of the time measurement.
     let again =
         ["pretrain", "simclr", "--config", "run/config.toml", "--epochs", "2", "--threads", "1"];
     for out in ["again", "once-more"] {
@@ -215,7 +217,7 @@ fn own_images_need_no_recipe_and_end_on_time() {
 }
 
 #[test]
-fn wrong_use_gets_one_clear_sentence() {
+fn incorrect_arguments_give_one_clear_error() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     std::fs::create_dir(here.join("empty")).unwrap();
@@ -251,7 +253,8 @@ fn wrong_use_gets_one_clear_sentence() {
     assert!(!here.join("runs").exists(), "a refused run leaves nothing behind");
 }
 
-/// Starts `portolan` with `args` and sends it `signal` once the run's metrics file has `lines` lines.
+/// Starts `portolan` with `args` and sends it `signal` once the metrics file of the run has `lines`
+/// lines.
 #[cfg(unix)]
 fn interrupted(folder: &Path, args: &[&str], lines: usize, signal: &str) -> Output {
     let child = Command::new(env!("CARGO_BIN_EXE_portolan"))
@@ -278,9 +281,9 @@ fn a_signal_leaves_a_checkpoint_and_its_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let start = [&["reproduce", "moco"], TINY, &["--out", "run", "--set", "epochs=40"]].concat();
     let stopped = interrupted(folder.path(), &start, 2, "-INT");
-    let said = text(&stopped.stderr);
-    assert_eq!(stopped.status.code(), Some(130), "{said}");
-    assert!(said.contains("--resume run"), "{said}");
+    let printed = text(&stopped.stderr);
+    assert_eq!(stopped.status.code(), Some(130), "{printed}");
+    assert!(printed.contains("--resume run"), "{printed}");
     assert!(succeeded(&portolan(folder.path(), &["inspect", "run"])).contains("not finished"));
     let resume = ["pretrain", "--resume", "run"];
     let lines =
@@ -304,7 +307,7 @@ fn other(folder: &Path, method: &str, encoder: &str, more: &[&str]) -> Output {
 }
 
 #[test]
-fn what_a_method_cannot_do_is_refused_by_name() {
+fn unsupported_settings_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let resnet = "resnet18-w4";
     let other = |method, encoder, more: &[&str]| other(folder.path(), method, encoder, more);
@@ -327,7 +330,7 @@ fn all_methods_end_in_one_table_and_only_those_without_a_report_are_run() {
     let folder = tempfile::tempdir().unwrap();
     succeeded(&other(folder.path(), "simclr", "resnet18-w4", &["--out", "all/simclr"]));
     let report = std::fs::read(folder.path().join("all/simclr/report.json")).unwrap();
-    // As if SimCLR's run had been stopped just before its end.
+    // As if the run of SimCLR had been stopped just before its end.
     std::fs::remove_file(folder.path().join("all/simclr/report.json")).unwrap();
     let names = "moco-v3 byol simsiam barlow vicreg dino mae rotation jigsaw colorization";
     for name in names.split(' ') {
@@ -338,12 +341,15 @@ fn all_methods_end_in_one_table_and_only_those_without_a_report_are_run() {
     let args: Vec<&str> =
         ["reproduce", "--all", "--out", "all"].iter().chain(TINY).copied().collect();
     let output = portolan(folder.path(), &args);
-    let said = succeeded(&output);
+    let printed = succeeded(&output);
     let run = text(&output.stderr);
     assert_eq!(run.matches("== ").count(), 2, "SimCLR goes on and MoCo is run: {run}");
     assert!(folder.path().join("all/simclr/report.json").exists());
     for title in ["SimCLR", "MoCo v3", "Barlow Twins", "MAE", "Colorization"] {
-        assert!(said.lines().any(|line| line.starts_with(title)), "{title} is not in: {said}");
+        assert!(
+            printed.lines().any(|line| line.starts_with(title)),
+            "{title} is not in: {printed}"
+        );
     }
     let page = std::fs::read_to_string(folder.path().join("all/comparison.html")).unwrap();
     assert!(page.contains("12 runs on shapes") && page.contains("moco/report.html"));

@@ -1,4 +1,4 @@
-//! The arguments of commands that use a trained encoder.
+//! Arguments of the commands that use a trained encoder.
 
 use clap::Args;
 use std::path::PathBuf;
@@ -9,13 +9,14 @@ use super::{DeviceArg, EncoderArgs};
 pub(crate) struct EmbedArgs {
     #[command(flatten)]
     pub(crate) encoder: EncoderArgs,
-    /// The images: a folder, one image, or whatever pretrain takes; the run's own otherwise.
+    /// The images: a folder, one image, or anything pretrain takes [default: the data of the run].
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// Which split: train (also what an unsplit folder is) or test.
+    /// The split: train (also used for a folder without splits) or test.
     #[arg(long, default_value = "train")]
     pub(crate) split: String,
-    /// The file to write; its ending says the form: .csv, .npy (features alone), .parquet or .safetensors.
+    /// The output file; the format follows its extension: .csv, .npy (features only), .parquet or
+    /// .safetensors.
     #[arg(long)]
     pub(crate) out: PathBuf,
     #[command(flatten)]
@@ -24,30 +25,31 @@ pub(crate) struct EmbedArgs {
 
 #[derive(Args)]
 pub(crate) struct ExportArgs {
-    /// The run's folder.
+    /// The folder of the run.
     pub(crate) run: PathBuf,
-    /// The file to write, NAME.safetensors; or a folder, which gets a config.json and a model card too (timm's hub layout).
+    /// The output: a file NAME.safetensors, or a folder for the weights, a config.json and a model
+    /// card (timm's hub layout).
     #[arg(long)]
     pub(crate) out: PathBuf,
 }
 
 #[derive(Args)]
 pub(crate) struct InspectArgs {
-    /// A run's folder, an encoder's file or hub folder, or images as --data takes them.
+    /// The folder of a run, an encoder file, a hub folder, or images as --data takes them.
     pub(crate) what: String,
 }
 
 #[derive(Args)]
-pub(crate) struct PicturesArgs {
-    /// The run's folder.
+pub(crate) struct DrawArgs {
+    /// The folder of the run.
     pub(crate) run: PathBuf,
-    /// Photographs to show it on: JPEG, PNG, WebP, BMP, GIF, TIFF or PNM files.
+    /// The images to draw: JPEG, PNG, WebP, BMP, GIF, TIFF or PNM files.
     #[arg(required_unless_present = "score")]
     pub(crate) images: Vec<PathBuf>,
-    /// The folder for the pictures, made where it is missing.
+    /// The output folder, created if it does not exist.
     #[arg(long, value_name = "FOLDER", required_unless_present = "score")]
     pub(crate) out: Option<PathBuf>,
-    /// Measure it on held-out images instead.
+    /// Print a score on held-out images instead of drawing.
     #[arg(long, conflicts_with_all = ["images", "out"])]
     pub(crate) score: bool,
     #[command(flatten)]
@@ -56,12 +58,12 @@ pub(crate) struct PicturesArgs {
 
 #[derive(Args)]
 pub(crate) struct PatchesArgs {
-    /// The run's folder.
+    /// The folder of the run.
     pub(crate) run: PathBuf,
-    /// Photographs to show it on, together: JPEG, PNG, WebP, BMP, GIF, TIFF or PNM files.
+    /// The images to draw together: JPEG, PNG, WebP, BMP, GIF, TIFF or PNM files.
     #[arg(required = true)]
     pub(crate) images: Vec<PathBuf>,
-    /// The folder for the pictures, made where it is missing.
+    /// The output folder, created if it does not exist.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: PathBuf,
     #[command(flatten)]
@@ -70,18 +72,18 @@ pub(crate) struct PatchesArgs {
 
 #[derive(Args)]
 pub(crate) struct OrganizeArgs {
-    /// The folder of photographs, however deep they lie.
+    /// The folder of images, searched recursively.
     pub(crate) folder: PathBuf,
-    /// The run whose encoder looks at them.
+    /// Use the encoder of this run.
     #[arg(long, conflicts_with = "encoder")]
     pub(crate) run: Option<PathBuf>,
-    /// The encoder: a file (safetensors, or .pth of its authors) or a hub folder.
+    /// Use this encoder: a file (safetensors, or the authors' .pth) or a hub folder.
     #[arg(long, value_name = "FILE")]
     pub(crate) encoder: Option<PathBuf>,
-    /// The folder to write gallery.html and groups.parquet into; organized/ otherwise.
+    /// The folder for gallery.html and groups.parquet [default: organized].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
-    /// How many groups; chosen by the silhouette otherwise.
+    /// The number of groups [default: the number with the best silhouette score].
     #[arg(long, value_name = "K")]
     pub(crate) groups: Option<usize>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The arguments of commands that measure runs and encoders.
+//! Arguments of the commands that evaluate runs and encoders.
 
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -9,32 +9,32 @@ use super::{DeviceArg, EncoderArgs};
 pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) encoder: EncoderArgs,
-    /// Images with labels and a test split; the run's own otherwise.
+    /// Images with labels and a test split [default: the data of the run].
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// What is measured, separated by commas.
+    /// The protocols to run, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "knn,linear")]
     pub(crate) protocol: Vec<Protocol>,
     /// Epochs of linear-sgd.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) linear_epochs: u64,
-    /// Epochs of finetune; papers have 30 to 100.
+    /// Epochs of finetune; papers use 30 to 100.
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub(crate) finetune_epochs: u64,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
 }
 
-/// How an encoder is judged.
+/// An evaluation protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Protocol {
-    /// Weighted nearest neighbors, for several numbers of them.
+    /// Weighted k-nearest neighbors, for several values of k.
     Knn,
     /// Logistic regression on frozen features, solved to convergence.
     Linear,
-    /// A linear layer by SGD with a sweep of learning rates, with and without augmentation.
+    /// A linear layer trained with SGD over several learning rates, with and without augmentation.
     LinearSgd,
-    /// The whole encoder trained on with labels, beside an untrained one.
+    /// Fine-tuning of the whole encoder, compared with training from scratch.
     Finetune,
     /// Logistic regression on few labels: 1 %, 10 %, and 1, 5 and 10 of each class.
     LowShot,
@@ -42,19 +42,19 @@ pub(crate) enum Protocol {
 
 #[derive(Args)]
 pub(crate) struct DoctorArgs {
-    /// The run's folder; the run may still be going on.
+    /// The folder of the run, which may still be in progress.
     pub(crate) run: PathBuf,
-    /// The name of what is found alone, or `well`.
+    /// Print only the name of the problem, or `healthy`.
     #[arg(long)]
     pub(crate) brief: bool,
 }
 
 #[derive(Args)]
 pub(crate) struct FactorsArgs {
-    /// The folders of runs on shapes, side by side.
+    /// The folders of the runs on shapes to compare.
     #[arg(required = true, value_name = "RUN")]
     pub(crate) runs: Vec<PathBuf>,
-    /// The page to write; the numbers go into a .json file of the same name.
+    /// The output page; the numbers go to a .json file of the same name.
     #[arg(long, value_name = "FILE", default_value = "factors.html")]
     pub(crate) out: PathBuf,
     #[command(flatten)]
@@ -63,10 +63,10 @@ pub(crate) struct FactorsArgs {
 
 #[derive(Args)]
 pub(crate) struct CompareArgs {
-    /// The runs' folders, two or more.
+    /// The folders of two or more runs.
     #[arg(required = true, num_args = 2..)]
     pub(crate) runs: Vec<PathBuf>,
-    /// The page to write.
+    /// The output page.
     #[arg(long, value_name = "FILE.html")]
     pub(crate) out: PathBuf,
 }

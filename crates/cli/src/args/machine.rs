@@ -1,4 +1,4 @@
-//! The arguments of commands about data on disk and the speed of this machine.
+//! Arguments of the commands that pack data, measure speed and check the device.
 
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -7,41 +7,41 @@ use super::{DeviceArg, ThreadsArg};
 
 #[derive(Args)]
 pub(crate) struct BenchArgs {
-    /// simclr-32, moco-32, byol-32, simclr-224, mae-224, dino-224 (those of a GPU, which are all measured on one if none
-    /// is named); simclr-shapes, moco-shapes, byol-shapes (of a CPU).
+    /// Jobs for a GPU: simclr-32, moco-32, byol-32, simclr-224, mae-224, dino-224. Jobs for a CPU:
+    /// simclr-shapes, moco-shapes, byol-shapes. [default: all jobs of the device]
     pub(crate) jobs: Vec<String>,
-    /// Images for the jobs that read them: as for pretrain.
+    /// Images for the jobs that read them, as for pretrain.
     #[arg(long, default_value = "shapes")]
     pub(crate) data: String,
-    /// Steps to measure, after a few to warm up.
+    /// Steps to measure, after a few warm-up steps.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: u64,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
-    /// Where views are made: auto (on a GPU where one trains), cpu or device.
+    /// Where to augment: auto (on the GPU if training uses one), cpu or device.
     #[arg(long)]
     pub(crate) augment: Option<String>,
-    /// Hand a GPU each step as one CUDA graph. A step's parts cannot be told apart then: all of it counts as forward.
+    /// Run each step on the GPU as one CUDA graph. All of its time then counts as forward.
     #[arg(long)]
     pub(crate) cuda_graph: bool,
-    /// Any setting of the recipes by name, as in --set batch_size=256; repeatable.
+    /// Any setting of the recipes by name, such as --set batch_size=256; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) threads: ThreadsArg,
-    /// Write the table as JSON too.
+    /// Also write the table as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<std::path::PathBuf>,
 }
 
 #[derive(Args)]
 pub(crate) struct PackArgs {
-    /// Images, as --data takes them.
+    /// The images, as --data takes them.
     pub(crate) data: String,
-    /// What the short side of larger pictures becomes, in pixels.
+    /// The short side of larger images after resizing, in pixels.
     #[arg(long, default_value_t = 256, value_name = "PIXELS")]
     pub(crate) short_side: u32,
-    /// Which split: train (also what an unsplit folder is) or test.
+    /// The split: train (also used for a folder without splits) or test.
     #[arg(long, default_value = "train")]
     pub(crate) split: String,
     /// The Parquet file to write.
@@ -55,30 +55,30 @@ pub(crate) struct SelfTestArgs {
     pub(crate) device: DeviceArg,
 }
 
-/// How much of it.
+/// The size of a GPU check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Plan {
-    /// What fills twelve minutes on one large GPU.
+    /// Twelve minutes on one large GPU.
     Full,
-    /// The same stages at a size for two cores, to test the program itself.
+    /// The same stages at toy size, for two CPU cores.
     Toy,
 }
 
 #[derive(Args)]
 pub(crate) struct GpuCheckArgs {
-    /// How much of it.
+    /// The size of the check.
     #[arg(long, value_enum, default_value = "full")]
     pub(crate) plan: Plan,
     /// CIFAR-10 as JPEG: the folder of its Parquet files.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) data: Option<PathBuf>,
-    /// The folder of gpu_lightly.py, which measures lightly on the same GPU in the time that is left.
+    /// The folder of gpu_lightly.py, which measures lightly on the same GPU in the remaining time.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) peers: Option<PathBuf>,
-    /// The folder for results.jsonl, summary.txt, the runs and what each stage printed; new or empty.
+    /// The folder for results.jsonl, summary.txt, the runs and the logs; must be new or empty.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: PathBuf,
-    /// cuda or cuda:N; cpu for the toy plan.
+    /// The device: cuda or cuda:N, or cpu for the toy plan.
     #[arg(long, default_value = "cuda")]
     pub(crate) device: String,
 }

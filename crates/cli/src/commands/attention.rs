@@ -1,4 +1,4 @@
-//! `portolan attention`: what the class token of a run's vision transformer looks at, shown or scored.
+//! `portolan attention`: draws or scores the attention of the class token of a vision transformer.
 
 use anyhow::{Context, Result};
 use image::{DynamicImage, Rgb, RgbImage};
@@ -10,81 +10,84 @@ use portolan_evaluate::{
     ATTENTION_MASS, attention_mask, best_head_jaccard, class_attention, images,
 };
 use portolan_random::{Purpose, stream};
+use portolan_report::counted;
 use portolan_tensor::{Device, Kind, Tensor, device, upload};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::args::PicturesArgs;
+use crate::args::DrawArgs;
 use crate::config::RunConfig;
 use crate::encoder_source::run_encoder;
-use crate::output::image_files::{enlarged, make_folder, read, save, sheet, view_of};
+use crate::output::image_files::{create_folder, enlarged, read, save, sheet, view_of};
 
-/// Images of one forward pass when scoring.
+/// Images per forward pass when scoring.
 const BATCH: usize = 100;
-/// What is attended to most.
+/// The color of the strongest attention.
 const BRIGHT: [f32; 3] = [255.0, 205.0, 60.0];
 
-/// `portolan attention`: the maps of photographs, or with --score their fit to the masks of `shapes`.
-pub(crate) fn attention(args: &PicturesArgs) -> Result<ExitCode> {
+/// Draws the attention maps of images, or with --score compares them with the masks of `shapes`.
+pub(crate) fn attention(args: &DrawArgs) -> Result<ExitCode> {
     let device = device::choose(&args.device.name)?;
     let config = run_encoder::config_of(&args.run)?;
     let vit = run_encoder::load_vit(&args.run, &config, device)?;
     match &args.out {
-        Some(out) => show(&vit, &config, &args.images, out, device)?,
+        Some(out) => draw_images(&vit, &config, &args.images, out, device)?,
         None => score(&vit, &config, &args.run, device)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(
+fn draw_images(
     vit: &Vit,
     config: &RunConfig,
     paths: &[PathBuf],
     out: &Path,
     device: Device,
 ) -> Result<()> {
-    let shown = read(paths, &view_of(config)?, device)?;
-    make_folder(out)?;
-    for one in &shown {
-        let maps = with_mean(&class_attention(vit, &one.x)?);
+    let inputs = read(paths, &view_of(config)?, device)?;
+    create_folder(out)?;
+    for input in &inputs {
+        let maps = with_mean(&class_attention(vit, &input.x)?);
         let kept = attention_mask(&maps, ATTENTION_MASS);
         let heads = maps.size()[1];
         let strongest = maps.amax([-2i64, -1].as_slice(), true).clamp_min(1e-12);
-        let glowing = row(&(&maps / strongest), |light| glow(&one.image, light))?;
-        let cut_out = row(&kept, |light| lit(&one.image, light))?;
-        let above = std::iter::once(one.image.clone()).chain(glowing).collect();
-        // Nothing stands below the image itself.
-        let nothing = RgbImage::from_pixel(one.image.width(), one.image.height(), Rgb([255; 3]));
+        let glowing = row(&(&maps / strongest), |light| glow(&input.image, light))?;
+        let cut_out = row(&kept, |light| lit(&input.image, light))?;
+        let above = std::iter::once(input.image.clone()).chain(glowing).collect();
+        // The cell below the input image stays empty.
+        let nothing =
+            RgbImage::from_pixel(input.image.width(), input.image.height(), Rgb([255; 3]));
         let below = std::iter::once(nothing).chain(cut_out).collect();
-        save(&sheet(&[above, below]), &out.join(format!("{}-attention.png", one.name)))?;
-        if std::ptr::eq(one, &shown[0]) {
+        save(&sheet(&[above, below]), &out.join(format!("{}-attention.png", input.name)))?;
+        if std::ptr::eq(input, &inputs[0]) {
             println!("  the image; heads 1 to {}; their mean", heads - 1);
-            println!("  above: attention; below: the fewest patches with 60 % of it");
+            println!("  top: attention; bottom: the fewest patches that hold 60 % of it");
         }
     }
     Ok(())
 }
 
-/// Maps of heads `[batch, heads, rows, columns]`, and behind them their mean.
+/// Appends the mean over heads to maps of shape `[batch, heads, rows, columns]`.
 fn with_mean(maps: &Tensor) -> Tensor {
     Tensor::cat(&[maps, &maps.mean_dim([1i64].as_slice(), true, Kind::Float)], 1)
 }
 
-/// A picture for each map of `[1, maps, rows, columns]`, by what is drawn with values from 0 to 1 a place.
+/// Draws each map of `[1, maps, rows, columns]` with `draw`, which gets it as a gray image. Values
+/// are from 0 to 1.
 fn row(maps: &Tensor, draw: impl Fn(&RgbImage) -> RgbImage) -> Result<Vec<RgbImage>> {
     let maps = maps.to_device(Device::Cpu).to_kind(Kind::Float) * 255.0;
     let (rows, columns) = (maps.size()[2] as u32, maps.size()[3] as u32);
-    let picture = |i| {
+    let drawn = |i| {
         let levels: Vec<u8> =
             Vec::try_from(maps.get(0).get(i).round().to_kind(Kind::Uint8).contiguous().view([-1]))?;
         let gray = image::GrayImage::from_raw(columns, rows, levels)
             .context("a map has another size than its grid")?;
         Ok(draw(&DynamicImage::ImageLuma8(gray).into_rgb8()))
     };
-    (0..maps.size()[1]).map(picture).collect()
+    (0..maps.size()[1]).map(drawn).collect()
 }
 
-/// The image in the dark, with light where attention is.
+/// The darkened image, lit where the attention is strong.
 fn glow(image: &RgbImage, attention: &RgbImage) -> RgbImage {
     over(image, attention, |pixel, light, channel| {
         let dark = 0.45 * pixel;
@@ -92,12 +95,13 @@ fn glow(image: &RgbImage, attention: &RgbImage) -> RgbImage {
     })
 }
 
-/// The image where the mask is, and dark elsewhere.
+/// The image inside the mask, darkened elsewhere.
 fn lit(image: &RgbImage, mask: &RgbImage) -> RgbImage {
     over(image, mask, |pixel, light, _| pixel * (0.2 + 0.8 * light))
 }
 
-/// Mixes an image with a map that is spread over it: `mix` is given a level, the map's value from 0 to 1 and the channel.
+/// Blends an image with a map that is resized to its size. `mix` gets the pixel value, the map
+/// value from 0 to 1 and the channel.
 fn over(image: &RgbImage, map: &RgbImage, mix: impl Fn(f32, f32, usize) -> f32) -> RgbImage {
     let map = enlarged(map, image.width());
     RgbImage::from_fn(image.width(), image.height(), |x, y| {
@@ -106,13 +110,13 @@ fn over(image: &RgbImage, map: &RgbImage, mix: impl Fn(f32, f32, usize) -> f32) 
     })
 }
 
-/// Mean Jaccard indices of one transformer, and of the true masks themselves their share of the image.
+/// Mean Jaccard indices of a vision transformer.
 struct Score {
     best_head: f64,
     mean_of_heads: f64,
 }
 
-/// Says how well attention fits the objects of `shapes`, beside the transformer before training.
+/// Prints how well attention matches the objects of `shapes`, before and after training.
 fn score(vit: &Vit, config: &RunConfig, run: &Path, device: Device) -> Result<()> {
     let untrained = run_encoder::untrained_vit(run, config, device)?;
     let view = view_of(config)?;
@@ -125,8 +129,12 @@ fn score(vit: &Vit, config: &RunConfig, run: &Path, device: Device) -> Result<()
     let of = |vit: &Vit| jaccards(vit, &shapes, &masks, &view, device);
     let (after, before) = (of(vit)?, of(&untrained)?);
     let heads = vit.config().heads;
-    println!("attention of {} on {count} test images of shapes", config.encoder.name());
-    println!("Jaccard index of the patches with 60 % of the attention and the true mask\n");
+    println!(
+        "attention of {} on {} of shapes",
+        config.encoder.name(),
+        counted(count, "test image", "test images")
+    );
+    println!("Jaccard index of the true mask and the patches that hold 60 % of the attention\n");
     println!("{:<22} {:>9} {:>11} {:>12}", "", "trained", "untrained", "difference");
     let line = |name: &str, after: f64, before: f64| {
         println!("{name:<22} {after:>9.3} {before:>11.3} {:>+12.3}", after - before);
@@ -137,7 +145,7 @@ fn score(vit: &Vit, config: &RunConfig, run: &Path, device: Device) -> Result<()
     Ok(())
 }
 
-/// The true masks as the view shows them: bool `[n, size, size]`.
+/// The true masks after the evaluation crop, as booleans of shape `[n, size, size]`.
 fn masks(shapes: &Shapes, count: usize, view: &ViewSpec) -> Result<Tensor> {
     let size = i64::from(view.size());
     let mut covered = Vec::with_capacity(count * (size * size) as usize);

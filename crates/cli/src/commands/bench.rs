@@ -1,4 +1,4 @@
-//! `portolan bench`: how fast this machine trains, and where a step's time goes.
+//! `portolan bench`: measures training speed and where the time of a step goes.
 
 use anyhow::{Context, Result};
 use portolan_data::Dataset;
@@ -21,7 +21,7 @@ use crate::methods;
 use crate::run::setup::{Setup, set_up};
 use crate::run::trial_steps::Work;
 
-/// Steps before the clock starts: memory is taken, and cuDNN tries its algorithms.
+/// Steps before the clock starts. They allocate memory and let cuDNN try its algorithms.
 const WARM_UP: u64 = 8;
 
 /// One row of the table.
@@ -29,14 +29,14 @@ struct Job {
     name: &'static str,
     method: &'static str,
     recipe: &'static str,
-    /// Images of a step; 0 for the recipe's.
+    /// Images per step; 0 for the batch size of the recipe.
     batch_size: i64,
     precision: &'static str,
-    /// Whether images are read and augmented, or the same random views come at every step.
+    /// Whether images are read and augmented. Otherwise every step uses the same random views.
     end_to_end: bool,
 }
 
-/// The jobs that the Python libraries were measured on.
+/// The jobs that were also measured with the Python libraries.
 const ON_A_GPU: [Job; 6] = [
     end_to_end("simclr-32", "simclr", "cifar10", "bf16"),
     end_to_end("moco-32", "moco", "cifar10", "bf16"),
@@ -46,7 +46,7 @@ const ON_A_GPU: [Job; 6] = [
     step_alone("dino-224", "dino", 128),
 ];
 
-/// The recipes for two cores.
+/// The recipes for two CPU cores.
 const ON_A_CPU: [Job; 3] = [
     end_to_end("simclr-shapes", "simclr", "shapes", "fp32"),
     end_to_end("moco-shapes", "moco", "shapes", "fp32"),
@@ -66,7 +66,7 @@ const fn step_alone(name: &'static str, method: &'static str, batch_size: i64) -
     Job { name, method, recipe: "imagenet", batch_size, precision: "bf16", end_to_end: false }
 }
 
-/// What is printed of a job, and written as JSON.
+/// The results of one job, printed as a row and written as JSON.
 #[derive(Serialize)]
 struct Row {
     job: &'static str,
@@ -78,11 +78,11 @@ struct Row {
     device: String,
     threads: usize,
     images_per_second: f64,
-    /// The most memory that tensors took on a GPU.
+    /// The peak tensor memory on a GPU.
     peak_bytes: Option<u64>,
-    /// Share of a step by stage, where every stage waits for the device.
+    /// The share of each stage in a step, measured with a device synchronization after every stage.
     shares: BTreeMap<String, f64>,
-    /// Seconds of one kNN evaluation, where images are labeled.
+    /// Seconds of one kNN evaluation, if the images have labels.
     evaluation_seconds: Option<f64>,
 }
 
@@ -159,7 +159,7 @@ fn measure(job: &Job, args: &BenchArgs) -> Result<Row> {
     })
 }
 
-/// The recipe's settings with the job's, on the images that `--data` names.
+/// The settings of the recipe with the changes of the job, on the images of `--data`.
 fn settings(job: &Job, args: &BenchArgs) -> Result<RunConfig> {
     let mut set = args.set.clone();
     set.push("training.accumulate=1".to_owned());
@@ -177,7 +177,7 @@ fn settings(job: &Job, args: &BenchArgs) -> Result<RunConfig> {
     Ok(config)
 }
 
-/// Seconds of one kNN evaluation, where images are labeled.
+/// Seconds of one kNN evaluation, if the images have labels.
 fn evaluation(
     config: &RunConfig,
     data: &Dataset,

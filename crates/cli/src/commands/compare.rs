@@ -1,4 +1,4 @@
-//! `portolan compare`: finished runs side by side.
+//! `portolan compare`: compares finished runs.
 
 use anyhow::{Context, Result, ensure};
 use portolan_metrics::{FILE, read_metrics};
@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use crate::args::CompareArgs;
 use crate::methods;
 
-/// `portolan compare`: a table and the curves of some runs, on the terminal and as a page.
+/// Prints a table and writes a page with the curves of all runs.
 pub(crate) fn compare(args: &CompareArgs) -> Result<ExitCode> {
     ensure!(
         args.out.extension().is_some_and(|ending| ending == "html"),
-        "{} does not end in .html, the only form that is written",
+        "{} does not end in .html, the only supported format",
         args.out.display()
     );
     let entries =
@@ -24,7 +24,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A run as the page at `out` shows it: named by its method and its folder.
+/// The entry of a run on the page at `out`, titled with its method and folder.
 fn entry(run: &Path, out: &Path) -> Result<Entry> {
     let report = Report::read(run)?;
     let method = methods::find(&report.method)?;

@@ -1,4 +1,4 @@
-//! `portolan doctor`: whether a run is healthy, in plain words.
+//! `portolan doctor`: checks the health of a run.
 
 use anyhow::{Result, ensure};
 use portolan_doctor::{best_epoch, examine, normal_loss};
@@ -14,9 +14,8 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     let rows = read_metrics(&args.run.join(FILE))?;
     ensure!(
         !rows.is_empty(),
-        "{} has logged nothing yet; wait for its first {} steps",
-        args.run.display(),
-        10
+        "{} has no metrics yet; wait for its first 10 steps",
+        args.run.display()
     );
     let run = doctor_run(&config, &rows)?;
     let finding = examine(&run);
@@ -30,7 +29,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     }
     println!("{}", normal_loss(&run));
     if let Some(epoch) = best_epoch(&run) {
-        println!("The checkpoint to choose without labels is that of epoch {epoch:.0}.");
+        println!("Without labels, the best checkpoint to choose is from epoch {epoch:.0}.");
     }
     Ok(ExitCode::SUCCESS)
 }

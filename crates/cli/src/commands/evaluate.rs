@@ -1,4 +1,4 @@
-//! `portolan evaluate`: what a trained encoder is worth, by published protocols.
+//! `portolan evaluate`: evaluates a trained encoder with published protocols.
 
 use anyhow::{Context, Result, ensure};
 use portolan_data::Dataset;
@@ -7,38 +7,37 @@ use portolan_evaluate::{
     Features, FinetuneConfig, Finetuning, LinearConfig, LinearProbe, Scores, Shots,
     features_of_draw, finetune, knn_votes, linear_sweep, low_shot, to_finetune,
 };
-use portolan_report::{ProtocolResult, write_evaluation};
+use portolan_report::{ProtocolResult, counted, write_evaluation};
 use portolan_tensor::{Device, Tensor, Vars, io, seed};
 use serde::Serialize;
 use std::process::ExitCode;
 
 use crate::args::{EvaluateArgs, Protocol};
-use crate::data::warn_of_skipped;
-use crate::data::{is_labeled, tell_notes};
+use crate::data::{is_labeled, print_notes, warn_about_skipped};
 use crate::encoder_source::EncoderSource;
 use crate::run::scores::both_splits;
 use crate::run::setup::set_up;
 
-/// What `evaluate` leaves in the run's folder, or beside the encoder's file.
+/// The file of metrics in the folder of the run or next to the encoder file.
 const FILE: &str = "evaluation.json";
 
-/// Neighbors that papers report (DINO, section 4.1), besides the run's own number.
+/// The values of k that papers report (DINO, section 4.1), in addition to that of the run.
 const NEIGHBORS: [usize; 4] = [10, 20, 100, 200];
 
-/// A figure, as it is printed and written.
+/// The metrics of one protocol, as printed and written.
 #[derive(Serialize)]
-struct Figure {
-    /// The protocol and its settings in words.
+struct ProtocolMetrics {
+    /// The protocol and its settings.
     protocol: String,
     top1: f64,
-    /// Over draws of the labeled images, where there are several.
+    /// Standard deviation over several draws of labeled images.
     deviation: Option<f64>,
     scores: Option<Scores>,
 }
 
-impl Figure {
-    /// What is said of it beside its accuracy.
-    fn beside(&self) -> String {
+impl ProtocolMetrics {
+    /// The metrics after the accuracy: deviation, interval and top-5.
+    fn details(&self) -> String {
         let mut parts = Vec::new();
         if let Some(deviation) = self.deviation {
             parts.push(format!("± {}", percent(deviation)));
@@ -51,11 +50,11 @@ impl Figure {
         parts.join("  ")
     }
 
-    fn shown(&self) -> ProtocolResult {
+    fn to_report(&self) -> ProtocolResult {
         ProtocolResult {
             protocol: self.protocol.clone(),
             top1: format!("{} %", percent(self.top1)),
-            details: self.beside(),
+            details: self.details(),
             confusion: self.scores.as_ref().and_then(|scores| scores.confusion.clone()),
         }
     }
@@ -65,7 +64,7 @@ fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)
 }
 
-/// What all protocols look at.
+/// The encoder and the data that all protocols evaluate.
 struct Subject<'a> {
     args: &'a EvaluateArgs,
     trained: EncoderSource,
@@ -80,27 +79,28 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     let device = set_up(&args.device.name, None)?.device;
     let trained = EncoderSource::open(&args.encoder.of, args.encoder.name.as_deref())?;
     let data = trained.data(args.data.as_ref())?;
-    tell_notes(&data.notes);
+    print_notes(&data.notes);
     ensure!(
         is_labeled(&data),
-        "{} has no labeled test split to score on; give --data with train/ and test/ folders, a folder a class",
+        "{} has no labeled test split; give --data with train/ and test/ folders that have one \
+         folder for each class",
         data.name
     );
     let encoder = trained.build(&trained.config, device)?;
     let (bank, test) =
         both_splits(&*encoder, &data, &trained.eval_view(), device, trained.precision)?;
     println!(
-        "data  {}: {} images to fit to, {} to score on",
+        "data  {}: {} for training, {} for testing",
         data.name,
-        bank.ids.len(),
+        counted(bank.ids.len(), "image", "images"),
         test.ids.len()
     );
-    warn_of_skipped(&bank);
-    warn_of_skipped(&test);
+    warn_about_skipped(&bank);
+    warn_about_skipped(&test);
     let classes = data.classes.len() as i64;
     let subject = Subject { args, trained, data, device, bank, test, classes };
-    let mut figures: Vec<Figure> = Vec::new();
-    let (of, path) = (args.encoder.of.display().to_string(), subject.trained.place_for(FILE));
+    let mut results: Vec<ProtocolMetrics> = Vec::new();
+    let (of, path) = (args.encoder.of.display().to_string(), subject.trained.output_path(FILE));
     let page = path.with_extension("html");
     for protocol in &args.protocol {
         let new = match protocol {
@@ -110,24 +110,24 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
             Protocol::LowShot => low_shots(&subject)?,
             Protocol::Finetune => finetuned(&subject)?,
         };
-        new.iter().for_each(|figure| say(figure, &subject.data));
-        figures.extend(new);
-        // After each: a later one may take hours, and fail.
-        io::write_atomic(&path, serde_json::to_string(&figures)?.as_bytes())?;
-        let shown: Vec<ProtocolResult> = figures.iter().map(Figure::shown).collect();
-        write_evaluation(&of, &subject.data.classes, &shown, &page)?;
+        new.iter().for_each(|metrics| print_metrics(metrics, &subject.data));
+        results.extend(new);
+        // Write after each protocol: a later one may take hours and fail.
+        io::write_atomic(&path, serde_json::to_string(&results)?.as_bytes())?;
+        let rows: Vec<ProtocolResult> = results.iter().map(ProtocolMetrics::to_report).collect();
+        write_evaluation(&of, &subject.data.classes, &rows, &page)?;
     }
-    say_gap(&figures);
-    println!("all figures with confusion matrices: {} and {}", page.display(), path.display());
+    print_gap(&results);
+    println!("all metrics and confusion matrices: {} and {}", page.display(), path.display());
     Ok(ExitCode::SUCCESS)
 }
 
-fn figure(protocol: String, votes: &Tensor, test: &Features) -> Result<Figure> {
+fn metrics(protocol: String, votes: &Tensor, test: &Features) -> Result<ProtocolMetrics> {
     let scores = Scores::of(votes, test.labels()?)?;
-    Ok(Figure { protocol, top1: scores.top1, deviation: None, scores: Some(scores) })
+    Ok(ProtocolMetrics { protocol, top1: scores.top1, deviation: None, scores: Some(scores) })
 }
 
-fn knn(on: &Subject) -> Result<Vec<Figure>> {
+fn knn(on: &Subject) -> Result<Vec<ProtocolMetrics>> {
     let own = &on.trained.knn;
     let mut ks: Vec<usize> =
         NEIGHBORS.into_iter().filter(|&k| k <= on.bank.ids.len() && k != own.k).collect();
@@ -136,17 +136,17 @@ fn knn(on: &Subject) -> Result<Vec<Figure>> {
     let (bank, labels) = (&on.bank.x, on.bank.labels()?);
     let votes = knn_votes(bank, labels, &on.test.x, on.classes, &ks, own.temperature)?;
     let name = |k: &usize| format!("kNN, k = {k}, temperature {}", own.temperature);
-    ks.iter().zip(&votes).map(|(k, votes)| figure(name(k), votes, &on.test)).collect()
+    ks.iter().zip(&votes).map(|(k, votes)| metrics(name(k), votes, &on.test)).collect()
 }
 
 const LINEAR: &str = "linear probe, L-BFGS";
 
-fn linear(on: &Subject) -> Result<Figure> {
+fn linear(on: &Subject) -> Result<ProtocolMetrics> {
     let probe = LinearProbe::fit(&on.bank.x, on.bank.labels()?, on.classes)?;
-    figure(LINEAR.to_owned(), &probe.logits(&on.test.x)?, &on.test)
+    metrics(LINEAR.to_owned(), &probe.logits(&on.test.x)?, &on.test)
 }
 
-fn linear_sgd(on: &Subject, encoder: &dyn Encoder) -> Result<Vec<Figure>> {
+fn linear_sgd(on: &Subject, encoder: &dyn Encoder) -> Result<Vec<ProtocolMetrics>> {
     let config = LinearConfig { epochs: on.args.linear_epochs, ..LinearConfig::default() };
     let view = on.trained.training_view();
     let plain = |_| Ok(on.bank.x.shallow_clone());
@@ -154,39 +154,42 @@ fn linear_sgd(on: &Subject, encoder: &dyn Encoder) -> Result<Vec<Figure>> {
         let precision = on.trained.precision;
         let seen =
             features_of_draw(encoder, &*on.data.train, &view, epoch + 1, on.device, precision)?;
-        ensure!(seen.ids == on.bank.ids, "an image can no longer be read; try again");
+        ensure!(
+            seen.ids == on.bank.ids,
+            "an image can no longer be read; run the evaluation again"
+        );
         Ok(seen.x)
     };
     let of = |how: &str, swept: Result<portolan_evaluate::LinearSweep>| {
         let swept = swept?;
-        let epochs = config.epochs;
-        let name = format!("linear layer, SGD, {epochs} epochs{how}, rate {}", swept.learning_rate);
-        figure(name, &swept.logits, &on.test)
+        let epochs = counted(config.epochs as usize, "epoch", "epochs");
+        let name = format!("linear layer, SGD, {epochs}{how}, rate {}", swept.learning_rate);
+        metrics(name, &swept.logits, &on.test)
     };
     Ok(vec![
         of("", linear_sweep(&on.bank, plain, &on.test, on.classes, &config))?,
         of(
-            " of crops and flips",
+            " with crops and flips",
             linear_sweep(&on.bank, augmented, &on.test, on.classes, &config),
         )?,
     ])
 }
 
-fn low_shots(on: &Subject) -> Result<Vec<Figure>> {
+fn low_shots(on: &Subject) -> Result<Vec<ProtocolMetrics>> {
     let fewest = fewest_of_a_class(&on.bank)?;
     let some = [1, 5, 10].into_iter().filter(|&n| n <= fewest).map(Shots::PerClass);
-    let mut figures = Vec::new();
+    let mut results = Vec::new();
     for shots in [Shots::Share(0.01), Shots::Share(0.1)].into_iter().chain(some) {
-        let shown = low_shot(&on.bank, &on.test, on.classes, shots)?;
-        let (top1, deviation) = shown.mean_and_deviation();
+        let draws = low_shot(&on.bank, &on.test, on.classes, shots)?;
+        let (top1, deviation) = draws.mean_and_deviation();
         let name = match shots {
             Shots::Share(share) => format!("linear probe, {:.0} % of the labels", 100.0 * share),
             Shots::PerClass(n) => format!("linear probe, {n} of each class"),
         };
-        let protocol = format!("{name} ({} images)", shown.labeled);
-        figures.push(Figure { protocol, top1, deviation: Some(deviation), scores: None });
+        let protocol = format!("{name} ({})", counted(draws.labeled, "image", "images"));
+        results.push(ProtocolMetrics { protocol, top1, deviation: Some(deviation), scores: None });
     }
-    Ok(figures)
+    Ok(results)
 }
 
 fn fewest_of_a_class(bank: &Features) -> Result<usize> {
@@ -196,7 +199,7 @@ fn fewest_of_a_class(bank: &Features) -> Result<usize> {
 
 const FINETUNED: &str = "fine-tuned";
 
-fn finetuned(on: &Subject) -> Result<Vec<Figure>> {
+fn finetuned(on: &Subject) -> Result<Vec<ProtocolMetrics>> {
     let epochs = on.args.finetune_epochs;
     let (config, images) = (&on.trained.config, on.bank.ids.len());
     let recipe = if config.is_transformer() {
@@ -204,19 +207,21 @@ fn finetuned(on: &Subject) -> Result<Vec<Figure>> {
     } else {
         FinetuneConfig::resnet(epochs)
     };
-    // What MAE's settings are not made for: fewer than 32 steps an epoch, and images too small to lose a third.
+    // MAE's settings do not suit fewer than 32 steps per epoch, or images too small to erase a
+    // third.
     let most = if config.is_transformer() { images / 32 } else { images };
     let recipe = FinetuneConfig {
         batch_size: recipe.batch_size.min(most.max(2)),
-        erasing: if on.trained.shows_small_images() { 0.0 } else { recipe.erasing },
+        erasing: if on.trained.has_small_images() { 0.0 } else { recipe.erasing },
         ..recipe
     };
     seed(on.trained.seed);
     let pretrained = to_finetune(on.trained.build(config, on.device)?, config)?;
-    let name = format!("{FINETUNED}, {epochs} epochs");
+    let trained_for = counted(epochs as usize, "epoch", "epochs");
+    let name = format!("{FINETUNED}, {trained_for}");
     let after = finetuned_one(on, &*pretrained, &recipe, name)?;
     let untrained = to_finetune(build(config, &Vars::new(on.device))?, config)?;
-    let name = format!("from scratch, {epochs} epochs");
+    let name = format!("from scratch, {trained_for}");
     let scratch = finetuned_one(on, &*untrained, &recipe, name)?;
     Ok(vec![after, scratch])
 }
@@ -226,7 +231,7 @@ fn finetuned_one(
     encoder: &dyn Encoder,
     recipe: &FinetuneConfig,
     name: String,
-) -> Result<Figure> {
+) -> Result<ProtocolMetrics> {
     let [train_view, test_view] = on.trained.finetuning_views();
     let work = Finetuning {
         train: &*on.data.train,
@@ -237,32 +242,35 @@ fn finetuned_one(
         device: on.device,
         precision: on.trained.precision,
     };
-    let say = |epoch, loss| eprintln!("{name}: epoch {}  loss {loss:.4}", epoch + 1);
-    let (test, votes) = finetune(encoder, &work, recipe, say)?;
-    figure(name.clone(), &votes, &test)
+    let log = |epoch, loss| eprintln!("{name}: epoch {}  loss {loss:.4}", epoch + 1);
+    let (test, votes) = finetune(encoder, &work, recipe, log)?;
+    metrics(name.clone(), &votes, &test)
 }
 
-fn say(figure: &Figure, data: &Dataset) {
-    let mut line = format!("{:<52} {:>5} %", figure.protocol, percent(figure.top1));
-    line += &format!(" {}", figure.beside());
-    if let Some((truth, taken_for, images)) = figure.scores.as_ref().and_then(Scores::most_confused)
+fn print_metrics(metrics: &ProtocolMetrics, data: &Dataset) {
+    let mut line = format!("{:<52} {:>5} %", metrics.protocol, percent(metrics.top1));
+    line += &format!(" {}", metrics.details());
+    if let Some((truth, taken_for, images)) =
+        metrics.scores.as_ref().and_then(Scores::most_confused)
     {
         let (truth, taken_for) = (&data.classes[truth], &data.classes[taken_for]);
-        line += &format!("  most confused: {truth} for {taken_for} ({images})");
+        line += &format!("  most confused: {truth} predicted as {taken_for} ({images})");
     }
     println!("{}", line.trim_end());
 }
 
-/// How much of what fine-tuning reaches a linear layer can already read: MAE's gap is wide, contrastive methods' narrow.
-fn say_gap(figures: &[Figure]) {
-    let of = |start: &str| figures.iter().find(|figure| figure.protocol.starts_with(start));
+/// Prints the gap between fine-tuning and the linear probe. It is wide for MAE and narrow for
+/// contrastive methods.
+fn print_gap(results: &[ProtocolMetrics]) {
+    let of = |start: &str| results.iter().find(|metrics| metrics.protocol.starts_with(start));
     let (Some(linear), Some(finetuned)) = (of(LINEAR), of(FINETUNED)) else { return };
     let gap = 100.0 * (finetuned.top1 - linear.top1);
     if gap > 0.0 {
         println!(
-            "fine-tuning is {gap:.1} points above the linear probe: what the encoder offers and a linear layer cannot read"
+            "fine-tuning is {gap:.1} points above the linear probe: the encoder has this much \
+             information that a linear layer cannot read"
         )
     } else {
-        println!("fine-tuning gains nothing over the linear probe in so many epochs")
+        println!("fine-tuning is not better than the linear probe after this many epochs")
     }
 }

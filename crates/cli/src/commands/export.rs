@@ -1,4 +1,4 @@
-//! `portolan export`: the encoder of a run, for other programs.
+//! `portolan export`: writes the encoder of a run for use in other programs.
 
 use anyhow::Result;
 use std::process::ExitCode;
@@ -7,7 +7,8 @@ use crate::args::ExportArgs;
 use crate::encoder_source::run_encoder;
 use crate::output::hub;
 
-/// `portolan export`: the encoder, with torchvision's or timm's names: a file, or a folder as model hubs have it.
+/// Writes the encoder with the names of torchvision or timm, to a file or to a folder in the layout
+/// of model hubs.
 pub(crate) fn export(args: &ExportArgs) -> Result<ExitCode> {
     let config = run_encoder::config_of(&args.run)?;
     let encoder = run_encoder::load(&args.run, &config, portolan_tensor::Device::Cpu)?;

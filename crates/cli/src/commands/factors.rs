@@ -1,4 +1,5 @@
-//! `portolan factors`: what runs on `shapes` keep of the things its images are drawn from, and what they ignore.
+//! `portolan factors`: measures which generative factors of `shapes` the encoders of runs keep or
+//! ignore.
 
 use anyhow::{Result, ensure};
 use portolan_data::shapes::Shapes;
@@ -14,13 +15,13 @@ use crate::args::FactorsArgs;
 use crate::data::open_data;
 use crate::encoder_source::{self, run_encoder};
 
-/// The tables of one run.
+/// The factor tables of one run.
 #[derive(Serialize)]
 struct RunTables {
     run: String,
     method: String,
     representation: FactorTable,
-    /// Of what the projection head makes of it, where there is one.
+    /// The same for the outputs of the projection head, if there is one.
     head: Option<FactorTable>,
 }
 
@@ -47,7 +48,7 @@ fn tables_of(run: &Path, device: Device) -> Result<RunTables> {
     let config = run_encoder::config_of(run)?;
     ensure!(
         config.data.source == "shapes",
-        "{} was trained on {}, whose images come without the factors they were made of; factors are those of shapes",
+        "{} was trained on {}, which has no known factors; `factors` needs a run on shapes",
         run.display(),
         config.data.source
     );
@@ -57,7 +58,7 @@ fn tables_of(run: &Path, device: Device) -> Result<RunTables> {
     let train = split(Split::Train, data.train.len())?;
     let test = split(Split::Test, data.test.as_ref().map_or(0, |test| test.len()))?;
     let method = run_encoder::load_method(run, &config, device)?;
-    let view = encoder_source::view_of(&run_encoder::shown(&config)?);
+    let view = encoder_source::view_of(&run_encoder::preprocessing(&config)?);
     let precision = config.training.precision;
     let embed = |source: &dyn Source| {
         anyhow::Ok(features(method.encoder(), source, &view, device, precision)?.x)
@@ -102,7 +103,7 @@ fn print(tables: &RunTables) {
     );
 }
 
-/// The run's columns of the page.
+/// The columns of a run on the page.
 fn columns(tables: &RunTables) -> Vec<report::FactorColumn> {
     let name = Path::new(&tables.run)
         .file_name()

@@ -1,7 +1,8 @@
-//! `portolan gpu-check`: everything that only a GPU can show, each result written as it arrives.
+//! `portolan gpu-check`: runs every check that needs a GPU and writes each result as it arrives.
 //!
-//! The list of stages is here and nowhere else: `cargo xtask gpu` and the folder that it packs for a machine without Rust
-//! both run this command. A stage is a process of its own, so that one which crashes or hangs costs no other.
+//! This is the only list of stages: `cargo xtask gpu` and the folder that it packs for machines
+//! without Rust both run this command. Each stage is a separate process, so that a crash or hang
+//! does not affect the others.
 
 mod child;
 mod stages;
@@ -9,7 +10,7 @@ mod stages;
 use anyhow::{Context, Result, ensure};
 use portolan_report::Report;
 use serde_json::{Value, json};
-use stages::{Figures, Program, Stage, stages};
+use stages::{Output, Program, Stage, stages};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,20 +19,20 @@ use std::time::{Duration, Instant};
 
 use crate::args::{GpuCheckArgs, Plan};
 
-/// How long all stages together may take.
+/// The time limit of all stages together.
 const BUDGET: Duration = Duration::from_secs(12 * 60);
-/// With less left than this, no stage is begun.
-const LEAST: Duration = Duration::from_secs(5);
+/// No stage is started with less time left than this.
+const MIN_TIME_LEFT: Duration = Duration::from_secs(5);
 
 pub(crate) fn gpu_check(args: &GpuCheckArgs) -> Result<ExitCode> {
     ensure!(
         args.plan == Plan::Toy || args.data.is_some(),
-        "the full plan trains on CIFAR-10 as JPEG: give --data FOLDER, or --plan toy"
+        "the full plan trains on CIFAR-10 as JPEG: give --data FOLDER or --plan toy"
     );
     let taken = fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some());
     ensure!(!taken, "the folder {} is not empty; choose another --out", args.out.display());
     fs::create_dir_all(args.out.join("logs"))
-        .with_context(|| format!("cannot make the folder {}", args.out.display()))?;
+        .with_context(|| format!("cannot create the folder {}", args.out.display()))?;
     let mut results = Results::create(&args.out)?;
     let deadline = Instant::now() + BUDGET;
     let mut failures = 0;
@@ -47,7 +48,7 @@ pub(crate) fn gpu_check(args: &GpuCheckArgs) -> Result<ExitCode> {
     Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs a stage and writes its figures; how it ended, and why.
+/// Runs a stage and writes its results. Returns its state and the reason.
 fn run(
     stage: &Stage,
     args: &GpuCheckArgs,
@@ -69,41 +70,41 @@ fn run(
         }
     };
     let left = deadline.saturating_duration_since(Instant::now());
-    if left < LEAST {
+    if left < MIN_TIME_LEFT {
         return Ok(("not run", "the twelve minutes are over".to_owned()));
     }
     let log = args.out.join("logs").join(format!("{}.txt", stage.name.replace(' ', "-")));
     let limit = stage.limit.min(left);
     let ended = child::run(command.args(&stage.args), File::create(&log)?, limit, |line| {
-        match (&stage.figures, serde_json::from_str::<Value>(line)) {
-            (Figures::Lines, Ok(figures)) => results.write(&stage.name, &figures),
-            (Figures::Text, _) => results.write(&stage.name, &json!({ "line": line })),
+        match (&stage.output, serde_json::from_str::<Value>(line)) {
+            (Output::Lines, Ok(row)) => results.write(&stage.name, &row),
+            (Output::Text, _) => results.write(&stage.name, &json!({ "line": line })),
             _ => Ok(()),
         }
     })?;
     Ok(match ended {
-        None => ("timed out", "and was ended".to_owned()),
+        None => ("timed out", "stopped at its time limit".to_owned()),
         Some(status) if !status.success() => ("failed", last_line(&log, &status.to_string())),
-        Some(_) => match write_figures(stage, results) {
+        Some(_) => match write_results(stage, results) {
             Ok(()) => ("passed", String::new()),
             Err(error) => ("failed", format!("{error:#}")),
         },
     })
 }
 
-/// Writes the figures that a stage has left in files.
-fn write_figures(stage: &Stage, results: &mut Results) -> Result<()> {
-    match &stage.figures {
-        Figures::Lines | Figures::Text => Ok(()),
-        Figures::Table(file) => {
+/// Writes the results that a stage has left in files.
+fn write_results(stage: &Stage, results: &mut Results) -> Result<()> {
+    match &stage.output {
+        Output::Lines | Output::Text => Ok(()),
+        Output::Table(file) => {
             let text = fs::read_to_string(file)?;
             let rows: Vec<Value> = serde_json::from_str(&text)?;
             rows.iter().try_for_each(|row| results.write(&stage.name, row))
         }
-        Figures::Run { folder, lightly } => {
+        Output::Run { folder, lightly } => {
             let report = Report::read(folder)?;
             let knn = report.knn.context("the run measured no kNN accuracy")?;
-            let figures = json!({
+            let row = json!({
                 "knn": knn.top1,
                 "k": knn.k,
                 "lightly_knn": lightly,
@@ -112,7 +113,7 @@ fn write_figures(stage: &Stage, results: &mut Results) -> Result<()> {
                 "images_per_second": report.images_per_second,
                 "training_seconds": report.seconds,
             });
-            results.write(&stage.name, &figures)
+            results.write(&stage.name, &row)
         }
     }
 }
@@ -122,13 +123,13 @@ fn has_lightly() -> bool {
     python.is_ok_and(|output| output.status.success())
 }
 
-/// What a program said last, which is where an error is; else `otherwise`.
+/// The last line of a log, where the error is; `otherwise` if the log is empty.
 fn last_line(log: &Path, otherwise: &str) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(otherwise).to_owned()
 }
 
-/// `results.jsonl` for programs and `summary.txt` for people: a line each for every result, written at once.
+/// Writes each result immediately as a line of `results.jsonl` and a line of `summary.txt`.
 struct Results {
     json: File,
     summary: File,
@@ -143,32 +144,32 @@ impl Results {
         Ok(Results { json: create("results.jsonl")?, summary: create("summary.txt")? })
     }
 
-    fn write(&mut self, stage: &str, figures: &Value) -> Result<()> {
-        let mut row = figures.clone();
-        if let Some(row) = row.as_object_mut() {
-            row.insert("stage".to_owned(), json!(stage));
+    fn write(&mut self, stage: &str, row: &Value) -> Result<()> {
+        let mut json = row.clone();
+        if let Some(fields) = json.as_object_mut() {
+            fields.insert("stage".to_owned(), json!(stage));
         }
-        writeln!(self.json, "{row}")?;
-        let line = in_words(stage, figures);
+        writeln!(self.json, "{json}")?;
+        let line = summary_line(stage, row);
         println!("{line}");
         Ok(writeln!(self.summary, "{line}")?)
     }
 }
 
-/// A result in one line, for people.
-fn in_words(stage: &str, figures: &Value) -> String {
-    let text = |name: &str| figures[name].as_str().unwrap_or_default();
-    let number = |name: &str| figures[name].as_f64();
+/// A result as one line of text.
+fn summary_line(stage: &str, row: &Value) -> String {
+    let text = |name: &str| row[name].as_str().unwrap_or_default();
+    let number = |name: &str| row[name].as_f64();
     let percent = |name: &str| 100.0 * number(name).unwrap_or(f64::NAN);
     let speed = |value: f64| format!("{value:.0} images/s");
-    let what = if let Some(check) = figures["check"].as_str() {
+    let result = if let Some(check) = row["check"].as_str() {
         format!("{:9} {check}: {}", text("state"), text("detail"))
-    } else if figures["state"].is_string() {
+    } else if row["state"].is_string() {
         let seconds = number("seconds").unwrap_or(0.0);
         format!("{:9} the stage, after {seconds:.0} s {}", text("state"), text("detail"))
-    } else if let Some(line) = figures["line"].as_str() {
+    } else if let Some(line) = row["line"].as_str() {
         line.to_owned()
-    } else if figures["knn"].is_number() {
+    } else if row["knn"].is_number() {
         let lightly = number("lightly_knn").map(|knn| format!("lightly {:.1} %, ", 100.0 * knn));
         format!(
             "kNN {:.1} % ({}untrained {:.1} %) at {}",
@@ -182,5 +183,5 @@ fn in_words(stage: &str, figures: &Value) -> String {
         let speed = speed(number("images_per_second").unwrap_or(f64::NAN));
         format!("{speed}{}", memory.unwrap_or_default())
     };
-    format!("{stage:24} {}", what.trim_end())
+    format!("{stage:24} {}", result.trim_end())
 }

@@ -1,15 +1,16 @@
-//! `portolan inspect`: a run, an encoder or a data set in a few lines.
+//! `portolan inspect`: describes a run, an encoder or a data set.
 
 use anyhow::Result;
 use portolan_interchange::{LoadedEncoder, Preprocessing};
+use portolan_report::counted;
 use std::path::Path;
 use std::process::ExitCode;
 
 use crate::args::InspectArgs;
-use crate::data::tell_notes;
+use crate::data::print_notes;
 use crate::encoder_source::{print_load_summary, run_encoder};
 
-/// `portolan inspect`: a run or a data set in a few lines.
+/// Describes a run, an encoder or a data set.
 pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode> {
     let path = Path::new(&args.what);
     if path.join("config.toml").exists() {
@@ -22,7 +23,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a file is one that --data takes. MoCo's authors call their checkpoints `.pth.tar`.
+/// Whether --data accepts the file. The authors of MoCo name their checkpoints `.pth.tar`.
 fn is_images(path: &Path) -> bool {
     let name = path.to_string_lossy();
     name.ends_with(".parquet")
@@ -37,25 +38,28 @@ fn inspect_encoder(path: &Path) -> Result<()> {
     let how = format!("{interpolation:?}").to_lowercase();
     let gray = if grayscale { ", in gray" } else { "" };
     println!("encoder    {}, {} tensors", found.config.name(), found.tensors.len());
-    println!("images     short side to {resize} ({how}), middle {size} × {size}{gray}");
-    println!("normalized mean {mean:?}, deviation {std:?}");
+    println!("images     short side to {resize} ({how}), center crop {size} × {size}{gray}");
+    println!("normalized mean {mean:?}, standard deviation {std:?}");
     Ok(())
 }
 
 fn inspect_run(run: &Path) -> Result<()> {
     let config = run_encoder::config_of(run)?;
-    println!("run        {} by the recipe {}, seed {}", config.method, config.recipe, config.seed);
+    println!(
+        "run        {} with the recipe {}, seed {}",
+        config.method, config.recipe, config.seed
+    );
     println!("data       {}", config.data.source);
     println!(
-        "training   {}, {} epochs in batches of {}",
+        "training   {}, {} in batches of {}",
         config.encoder.name(),
-        config.training.epochs,
+        counted(config.training.epochs as usize, "epoch", "epochs"),
         config.training.batch_size
     );
     let Ok(report) = portolan_report::Report::read(run) else {
         let checkpoint = portolan_train::newest(run)?;
         println!("state      not finished; the newest checkpoint is {}", checkpoint.display());
-        println!("           go on with: portolan pretrain --resume {}", run.display());
+        println!("           resume with: portolan pretrain --resume {}", run.display());
         return Ok(());
     };
     println!("state      finished {}, {:.0} s of training", report.finished, report.seconds);
@@ -78,19 +82,24 @@ fn inspect_run(run: &Path) -> Result<()> {
 }
 
 fn inspect_data(what: &str) -> Result<()> {
+    let images = |n| counted(n, "image", "images");
     let data = portolan_data::open(what, &portolan_data::Options::default())?;
     println!("data       {}", data.name);
-    println!("train      {} images", data.train.len());
+    println!("train      {}", images(data.train.len()));
     if let Some(more) = &data.unlabeled {
-        println!("unlabeled {} images, for pretraining", more.len());
+        println!("unlabeled  {}, for pretraining", images(more.len()));
     }
     println!(
         "test       {}",
-        data.test.as_ref().map_or("none".to_owned(), |test| format!("{} images", test.len()))
+        data.test.as_ref().map_or("none".to_owned(), |test| images(test.len()))
     );
     match data.classes.len() {
         0 => println!("labels     none"),
-        n => println!("labels     {n} classes: {}", data.classes[..n.min(10)].join(", ")),
+        n => println!(
+            "labels     {}: {}",
+            counted(n, "class", "classes"),
+            data.classes[..n.min(10)].join(", ")
+        ),
     }
     match data.train.image(0).and_then(|image| image.decode()) {
         Ok(image) => println!(
@@ -102,6 +111,6 @@ fn inspect_data(what: &str) -> Result<()> {
         Err(error) => println!("first      cannot be read: {error:#}"),
     }
     println!("checksum   {}", data.sha256);
-    tell_notes(&data.notes);
+    print_notes(&data.notes);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `portolan organize`: a folder of photographs in groups, with its near-duplicates, as a page and a table.
+//! `portolan organize`: groups a folder of images and finds near-duplicates, as a page and a table.
 
 use anyhow::{Context, Result, bail, ensure};
 use parquet::basic::{LogicalType, Repetition, Type as Physical};
@@ -12,6 +12,7 @@ use portolan_organize::{
     Embeddings, Fingerprint, Gallery, GalleryImage, Groups, Thumbnail, dense_clusters, duplicates,
     groups, html, nearest,
 };
+use portolan_report::counted;
 use portolan_tensor::{Kind, Precision, Tensor, device, io};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -19,12 +20,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::args::OrganizeArgs;
-use crate::data::tell_notes;
+use crate::data::print_notes;
 use crate::encoder_source::EncoderSource;
 
-/// Groups are found along so many principal components: in more, distances say less and take longer.
+/// The number of principal components used for grouping. With more, distances are less informative
+/// and slower to compute.
 const COMPONENTS: i64 = 32;
-/// Photographs that the page shows as similar to each.
+/// The number of similar images shown for each image.
 const NEAREST: usize = 8;
 const OUT: &str = "organized";
 const GALLERY: &str = "gallery.html";
@@ -35,16 +37,16 @@ pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
     let trained = open_encoder(args)?;
     let (encoder, view) = (trained.build(&trained.config, device)?, trained.eval_view());
     let (source, notes) = portolan_data::unlabeled_folder(&args.folder)?;
-    tell_notes(&notes);
+    print_notes(&notes);
     let out = prepare_out(args)?;
 
-    eprintln!("embedding {} files", source.len());
+    eprintln!("embedding {}", counted(source.len(), "file", "files"));
     let embedded = features(&*encoder, &*source, &view, device, Precision::Fp32)?;
     let (thumbnails, unreadable) = thumbnails(&*source, &embedded.ids);
-    // A file may have gone since it was embedded.
+    // A file may have been deleted since it was embedded.
     let kept: Vec<usize> =
         (0..embedded.ids.len()).filter(|&row| thumbnails[row].is_some()).collect();
-    ensure!(!kept.is_empty(), "none of the photographs can be read any more");
+    ensure!(!kept.is_empty(), "none of the images can be read any more");
     let rows: Vec<i64> = kept.iter().map(|&row| row as i64).collect();
     let x = embedded.x.index_select(0, &Tensor::from_slice(&rows));
     let name = |id: usize| {
@@ -58,7 +60,7 @@ pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
         thumbnails.into_iter().flatten().map(|t| (t.jpeg, t.fingerprint)).unzip();
     let unreadable = [embedded.skipped, unreadable].concat();
 
-    eprintln!("grouping {} photographs", names.len());
+    eprintln!("grouping {}", counted(names.len(), "image", "images"));
     let directions = to_rows(&x)?;
     let components = to_rows(&main_components(&x)?)?;
     let found = groups(&components, args.groups)?;
@@ -85,8 +87,8 @@ pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
 
     let dense = clusters.iter().max().map_or(0, |last| last + 1);
     let outside = clusters.iter().filter(|&&cluster| cluster < 0).count();
-    println!("groups      {} of {} photographs", found.count, names.len());
-    println!("clusters    {dense} dense ones; {outside} photographs in none");
+    println!("groups      {} of {}", found.count, counted(names.len(), "image", "images"));
+    println!("clusters    {dense}; {} in no cluster", counted(outside, "image", "images"));
     println!("duplicates  {}", duplicate_of.iter().flatten().count());
     println!("unreadable  {}", unreadable.len());
     for file in &unreadable {
@@ -97,42 +99,43 @@ pub(crate) fn organize(args: &OrganizeArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The encoder that looks at the photographs.
+/// Opens the encoder that embeds the images.
 fn open_encoder(args: &OrganizeArgs) -> Result<EncoderSource> {
     let Some(path) = args.run.as_ref().or(args.encoder.as_ref()) else {
         bail!(
-            "an encoder is needed to see what photographs have in common: give a run with --run RUN or an encoder's file \
-             with --encoder FILE; `portolan pretrain simclr --data {}` trains one on these photographs",
+            "organize needs an encoder: give a run with --run RUN or an encoder file with \
+             --encoder FILE; `portolan pretrain simclr --data {}` trains one on these images",
             args.folder.display()
         )
     };
     EncoderSource::open(path, None)
 }
 
-/// Makes the folder of --out. Nothing is overwritten, and nothing written among the photographs unless asked.
+/// Creates the output folder. Refuses to overwrite files, or to write into the folder of images
+/// unless --out says so.
 fn prepare_out(args: &OrganizeArgs) -> Result<PathBuf> {
     if args.out.is_none() {
         let here = std::env::current_dir()?.canonicalize()?;
         ensure!(
             !here.starts_with(args.folder.canonicalize()?),
-            "{OUT}/ would lie among the photographs; say with --out where the gallery goes"
+            "{OUT}/ would be inside the folder of images; choose a folder with --out"
         );
     }
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from(OUT));
     for file in [GALLERY, TABLE] {
         ensure!(
             !out.join(file).exists(),
-            "{} is there already; remove it, or choose another folder with --out",
+            "{} already exists; remove it, or choose another folder with --out",
             out.join(file).display()
         );
     }
     std::fs::create_dir_all(&out).with_context(|| {
-        format!("cannot make the folder {}; choose another with --out", out.display())
+        format!("cannot create the folder {}; choose another with --out", out.display())
     })?;
     Ok(out)
 }
 
-/// The thumbnails of these items, and what could not be read.
+/// The thumbnails of these images, and the files that could not be read.
 fn thumbnails(source: &dyn Source, ids: &[usize]) -> (Vec<Option<Thumbnail>>, Vec<String>) {
     let made: Vec<Result<Thumbnail>> =
         ids.par_iter().map(|&id| Ok(Thumbnail::of(&source.image(id)?.decode()?)?)).collect();
@@ -143,7 +146,8 @@ fn thumbnails(source: &dyn Source, ids: &[usize]) -> (Vec<Option<Thumbnail>>, Ve
     (made.into_iter().map(Result::ok).collect(), unreadable)
 }
 
-/// `x` (`[n, width]`) with rows of length 1, along its main components.
+/// The rows of `x` (`[n, width]`), normalized to length 1 and projected onto the principal
+/// components.
 fn main_components(x: &Tensor) -> Result<Tensor> {
     let lengths = x.norm_scalaropt_dim(2, [1i64], true).clamp_min(f64::from(f32::EPSILON));
     let x = x / lengths;
@@ -155,7 +159,8 @@ fn to_rows(x: &Tensor) -> Result<Embeddings> {
     Ok(Embeddings::new(flat, x.size()[1] as usize)?)
 }
 
-/// A row a photograph: `path`, `group`, `cluster` (-1 for none), `duplicate_of` (a path or null), `typicality`.
+/// One row per image: `path`, `group`, `cluster` (-1 for none), `duplicate_of` (a path or null),
+/// `typicality`.
 fn table(
     names: &[String],
     groups: &Groups,
@@ -168,7 +173,7 @@ fn table(
     let mut bytes = Vec::new();
     let mut file = SerializedFileWriter::new(&mut bytes, Arc::new(schema()?), Arc::default())?;
     let mut rows = file.next_row_group()?;
-    // Columns come in the order of the schema.
+    // Columns are written in the order of the schema.
     for name in ["path", "group", "cluster", "duplicate_of", "typicality"] {
         let mut column = rows.next_column()?.context("the Parquet schema lacks a column")?;
         match (name, column.untyped()) {

@@ -1,30 +1,31 @@
-//! `portolan pack`: a data set encoded once, smaller.
+//! `portolan pack`: re-encodes a data set at a smaller size.
 
 use anyhow::{Result, ensure};
 use indicatif::ProgressBar;
 use portolan_data::{Options, open};
+use portolan_report::counted;
 use std::process::ExitCode;
 
 use crate::args::PackArgs;
+use crate::data::print_notes;
 use crate::data::split_of;
-use crate::data::tell_notes;
 
 pub(crate) fn pack(args: &PackArgs) -> Result<ExitCode> {
     ensure!(
         args.out.extension().is_some_and(|ending| ending == "parquet"),
-        "{} does not end in .parquet, the only form that is written",
+        "{} does not end in .parquet, the only supported format",
         args.out.display()
     );
     let data = open(&args.data, &Options::default())?;
-    tell_notes(&data.notes);
+    print_notes(&data.notes);
     let source = split_of(&data, &args.split)?;
     let bar = ProgressBar::new(source.len() as u64);
     let done = |n| bar.set_position(n as u64);
     let packed = portolan_data::pack(&*source, &data.classes, args.short_side, &args.out, done)?;
     bar.finish_and_clear();
     println!(
-        "packed  {} pictures of {} in {} ({:.1} MB); {} were small already",
-        packed.images,
+        "packed  {} from {} into {} ({:.1} MB); {} kept as they were",
+        counted(packed.images, "image", "images"),
         data.name,
         args.out.display(),
         std::fs::metadata(&args.out)?.len() as f64 / 1e6,
@@ -32,8 +33,8 @@ pub(crate) fn pack(args: &PackArgs) -> Result<ExitCode> {
     );
     if let Some(first) = packed.skipped.first() {
         eprintln!(
-            "{} pictures could not be read and are left out; the first: {first}",
-            packed.skipped.len()
+            "{} could not be read and were skipped, the first: {first}",
+            counted(packed.skipped.len(), "image", "images")
         );
     }
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,5 @@
-//! `portolan patches`: the patch features of a run's vision transformer as colors, beside the images.
+//! `portolan patches`: draws the patch features of a vision transformer as colors next to the
+//! images.
 
 use anyhow::Result;
 use portolan_encoders::Encoder;
@@ -8,22 +9,24 @@ use std::process::ExitCode;
 
 use crate::args::PatchesArgs;
 use crate::encoder_source::run_encoder;
-use crate::output::image_files::{enlarged, make_folder, read, save, sheet, to_picture, view_of};
+use crate::output::image_files::{create_folder, enlarged, read, save, sheet, to_image, view_of};
 
-/// `portolan patches`: the principal components are those of all the given images together.
+/// Draws patch features by the principal components of all given images together.
 pub(crate) fn patches(args: &PatchesArgs) -> Result<ExitCode> {
     let device = device::choose(&args.device.name)?;
     let config = run_encoder::config_of(&args.run)?;
     let vit = run_encoder::load_vit(&args.run, &config, device)?;
-    let shown = read(&args.images, &view_of(&config)?, device)?;
-    make_folder(&args.out)?;
-    let maps: Vec<Tensor> =
-        shown.iter().map(|one| no_grad(|| vit.feature_map(&one.x, /* train */ false))).collect();
+    let inputs = read(&args.images, &view_of(&config)?, device)?;
+    create_folder(&args.out)?;
+    let maps: Vec<Tensor> = inputs
+        .iter()
+        .map(|input| no_grad(|| vit.feature_map(&input.x, /* train */ false)))
+        .collect();
     let colors = patch_colors(&Tensor::cat(&maps, 0))?;
-    for (i, one) in shown.iter().enumerate() {
-        let colors = enlarged(&to_picture(&colors.get(i as i64))?, one.image.width());
-        let path = args.out.join(format!("{}-patches.png", one.name));
-        save(&sheet(&[vec![one.image.clone(), colors]]), &path)?;
+    for (i, input) in inputs.iter().enumerate() {
+        let colors = enlarged(&to_image(&colors.get(i as i64))?, input.image.width());
+        let path = args.out.join(format!("{}-patches.png", input.name));
+        save(&sheet(&[vec![input.image.clone(), colors]]), &path)?;
     }
     Ok(ExitCode::SUCCESS)
 }

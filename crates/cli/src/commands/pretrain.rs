@@ -8,13 +8,13 @@ use crate::args::{PretrainArgs, RunArgs};
 use crate::run::plan::Plan;
 use crate::run::{automatic, execute};
 
-/// Without a recipe, the settings follow from the images and the machine.
+/// Pretrains. Without a recipe, settings are chosen for the images and the machine.
 pub(crate) fn pretrain(args: PretrainArgs) -> Result<ExitCode> {
     let started = Instant::now();
     let args = RunArgs { method: args.method, ..args.run };
     let plan = Plan::from_args(&args, |_, args| match args.data.as_deref() {
         None => bail!(
-            "say which images to train on: --data FOLDER (or --data shapes for built-in ones)"
+            "give the images to train on: --data FOLDER (or --data shapes for built-in images)"
         ),
         Some("shapes") => Ok("shapes".to_owned()),
         Some(_) => Ok(automatic::NAME.to_owned()),

@@ -1,4 +1,4 @@
-//! `portolan reconstruct`: what MAE paints in the place of hidden patches, shown or scored.
+//! `portolan reconstruct`: draws or scores how MAE reconstructs hidden patches.
 
 use anyhow::{Context, Result, ensure};
 use portolan_data::Dataset;
@@ -9,49 +9,50 @@ use portolan_tensor::{Device, Tensor, device, no_grad, upload};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::args::PicturesArgs;
+use crate::args::DrawArgs;
 use crate::config::RunConfig;
 use crate::data::open_data;
 use crate::data::split_of;
 use crate::encoder_source::run_encoder;
-use crate::output::image_files::{make_folder, read, save, sheet, to_picture, view_of};
+use crate::output::image_files::{create_folder, read, save, sheet, to_image, view_of};
 
-/// Images of one forward pass when scoring.
+/// Images per forward pass when scoring.
 const BATCH: usize = 100;
 
-/// `portolan reconstruct`: photographs painted, or with --score the error on the run's test images.
-pub(crate) fn reconstruct(args: &PicturesArgs) -> Result<ExitCode> {
+/// Draws reconstructions of images, or with --score prints the error on the test images of the run.
+pub(crate) fn reconstruct(args: &DrawArgs) -> Result<ExitCode> {
     let device = device::choose(&args.device.name)?;
     let config = run_encoder::config_of(&args.run)?;
     let mae = load(&args.run, &config, device)?;
     match &args.out {
-        Some(out) => show(&mae, &config, &args.images, out, device)?,
+        Some(out) => draw_images(&mae, &config, &args.images, out, device)?,
         None => score(&mae, &config, &open_data(&config.data)?, device)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// MAE with its decoder, which only the run's checkpoints hold.
+/// Loads MAE with its decoder, which only the checkpoints of a run contain.
 fn load(run: &Path, config: &RunConfig, device: Device) -> Result<Mae> {
     ensure!(
         config.method == "mae",
-        "{} is a run of {}, and only MAE paints hidden patches; give a run of `portolan pretrain mae`",
+        "{} is a run of {}, but only MAE reconstructs hidden patches; give a run of `portolan \
+         pretrain mae`",
         run.display(),
         config.method
     );
     let settings = config.settings.clone().try_into().context("in MAE's settings")?;
     let mae = Mae::new(settings, &config.encoder, config.each_view(), device)?;
     run_encoder::load_checkpoint(run, config, &mae, device)
-        .context("the decoder is in a run's checkpoints alone")?;
+        .context("the decoder is only in the checkpoints of a run")?;
     Ok(mae)
 }
 
-/// The `draw`-th draw of masks.
+/// The step context of the `draw`-th mask.
 fn draw(draw: usize, config: &RunConfig, device: Device) -> StepContext<'static> {
     StepContext::new(draw as u64, 1, device).with_seed(config.seed)
 }
 
-fn show(
+fn draw_images(
     mae: &Mae,
     config: &RunConfig,
     paths: &[PathBuf],
@@ -60,22 +61,22 @@ fn show(
 ) -> Result<()> {
     let view = view_of(config)?;
     let (mean, std) = view.normalization().context("the view has no normalization")?;
-    let shown = read(paths, &view, device)?;
-    make_folder(out)?;
+    let inputs = read(paths, &view, device)?;
+    create_folder(out)?;
     let column = |values: [f32; 3]| Tensor::from_slice(&values).view([3, 1, 1]);
-    let picture =
-        |x: &Tensor| to_picture(&(x.get(0).to_device(Device::Cpu) * column(std) + column(mean)));
-    for (i, one) in shown.iter().enumerate() {
+    let drawn =
+        |x: &Tensor| to_image(&(x.get(0).to_device(Device::Cpu) * column(std) + column(mean)));
+    for (i, input) in inputs.iter().enumerate() {
         let Reconstruction { masked, painted, pasted } =
-            mae.reconstruct(&one.x, &draw(i, config, device))?;
-        let row = vec![one.image.clone(), picture(&masked)?, picture(&painted)?, picture(&pasted)?];
-        save(&sheet(&[row]), &out.join(format!("{}-reconstruction.png", one.name)))?;
+            mae.reconstruct(&input.x, &draw(i, config, device))?;
+        let row = vec![input.image.clone(), drawn(&masked)?, drawn(&painted)?, drawn(&pasted)?];
+        save(&sheet(&[row]), &out.join(format!("{}-reconstruction.png", input.name)))?;
     }
-    println!("  the image; what the encoder saw; what MAE painted; that around what it saw");
+    println!("  the image; the visible patches; the reconstruction; both combined");
     Ok(())
 }
 
-/// Says the error on held-out images beside that of filling with the visible patches' mean.
+/// Prints the error on the test images, and that of filling in the mean of the visible patches.
 fn score(mae: &Mae, config: &RunConfig, data: &Dataset, device: Device) -> Result<()> {
     let test = split_of(data, "test")?;
     let view = view_of(config)?;
@@ -96,9 +97,9 @@ fn score(mae: &Mae, config: &RunConfig, data: &Dataset, device: Device) -> Resul
     }
     ensure!(count > 0.0, "none of the test images of {} can be read", data.name);
     let space = if mae.config().normalize_patches {
-        "numbers of patches, each normalized by its own mean and deviation"
+        "patch values, each patch normalized by its own mean and standard deviation"
     } else {
-        "pixels, normalized by the data set's mean and deviation"
+        "pixels, normalized by the mean and standard deviation of the data set"
     };
     println!("mean squared error on the hidden patches of {count} test images of {}", data.name);
     println!("in {space}\n");

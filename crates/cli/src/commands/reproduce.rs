@@ -1,4 +1,4 @@
-//! `portolan reproduce`: pretrain and evaluate by a recipe.
+//! `portolan reproduce`: pretrains and evaluates with a recipe.
 
 mod all;
 
@@ -11,13 +11,13 @@ use crate::args::{ReproduceArgs, RunArgs};
 use crate::run::execute;
 use crate::run::plan::Plan;
 
-/// One method or all of them.
+/// Reproduces one method or all of them.
 pub(crate) fn reproduce(args: ReproduceArgs) -> Result<ExitCode> {
     let run = RunArgs { method: args.method, ..args.run };
     if args.all { reproduce_all(&run) } else { reproduce_one(&run) }
 }
 
-/// One method, by the recipe `shapes` if none is named.
+/// Reproduces one method, with its first recipe unless another is given.
 pub(crate) fn reproduce_one(args: &RunArgs) -> Result<ExitCode> {
     let started = Instant::now();
     execute(Plan::from_args(args, Plan::first_recipe)?, args, started)

@@ -1,6 +1,7 @@
-//! `portolan self-test`: what depends on the device, checked in seconds, a line of JSON for each check.
+//! `portolan self-test`: checks in seconds what depends on the device. Prints one line of JSON per
+//! check.
 //!
-//! What wants a GPU is skipped where there is none, and counts as neither passed nor failed.
+//! Without a GPU, checks that need one are skipped, which counts as neither passed nor failed.
 
 use anyhow::{Context, Result, bail, ensure};
 use portolan::METHODS;
@@ -21,23 +22,23 @@ use crate::methods;
 use crate::run::setup::set_up;
 use crate::run::trial_steps::Work;
 
-/// Images of a step.
+/// Images per step.
 const BATCH: i64 = 32;
-/// Steps of a method by itself.
+/// Steps without a graph.
 const STEPS: u64 = 2;
-/// Steps beside a graph, which is captured in the fourth.
+/// Steps in the comparison with a graph, which is captured in the fourth step.
 const STEPS_WITH_GRAPH: u64 = 7;
-/// How far a loss with a graph may be from the one without, of 1 or of the loss if that is larger.
+/// The tolerance between losses with and without a graph, relative to the loss if it is above 1.
 const GRAPH_TOLERANCE: f64 = 1e-3;
 
-/// What a check that did not fail has to say.
+/// The outcome of a check that did not fail.
 enum Outcome {
     Passed(String),
     Skipped(&'static str),
 }
 
 pub(crate) fn self_test(args: &SelfTestArgs) -> Result<ExitCode> {
-    // On a CPU the checks are too small for threads to help.
+    // The checks are too small to benefit from threads on a CPU.
     let device = set_up(&args.device.name, Some(1))?.device;
     let on_gpu = |check: fn(Device) -> Result<String>| {
         if device.is_cuda() {
@@ -47,7 +48,8 @@ pub(crate) fn self_test(args: &SelfTestArgs) -> Result<ExitCode> {
         }
     };
     let mut failures = 0;
-    let mut check = |name: &str, body: &dyn Fn() -> Result<Outcome>| failures += tell(name, body);
+    let mut check =
+        |name: &str, body: &dyn Fn() -> Result<Outcome>| failures += print_check(name, body);
     check("devices", &|| on_gpu(devices));
     check("fp32 convolution", &|| convolution(device).map(Outcome::Passed));
     check("page-locked upload", &|| on_gpu(uploads));
@@ -63,7 +65,8 @@ pub(crate) fn self_test(args: &SelfTestArgs) -> Result<ExitCode> {
         check(&format!("{} fp32", method.name), &|| {
             steps(method.name, device, "fp32").map(Outcome::Passed)
         });
-        // libtorch's bfloat16 convolutions on CPUs leave some gradients of small maps unset: no check for a CPU.
+        // Skipped on CPUs: libtorch's bfloat16 convolutions leave some gradients of small maps
+        // uninitialized there.
         check(&format!("{} bf16", method.name), &|| {
             if device.is_cuda() {
                 steps(method.name, device, "bf16").map(Outcome::Passed)
@@ -84,8 +87,8 @@ pub(crate) fn self_test(args: &SelfTestArgs) -> Result<ExitCode> {
     Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs a check and prints its line; 1 where it failed.
-fn tell(check: &str, body: &dyn Fn() -> Result<Outcome>) -> usize {
+/// Runs a check and prints its result. Returns 1 if it failed, 0 otherwise.
+fn print_check(check: &str, body: &dyn Fn() -> Result<Outcome>) -> usize {
     let started = Instant::now();
     let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -102,7 +105,7 @@ fn tell(check: &str, body: &dyn Fn() -> Result<Outcome>) -> usize {
     usize::from(outcome.is_err())
 }
 
-/// Every GPU computes; the chosen one is the current one afterwards.
+/// Every GPU computes correctly, and the chosen one is the current device afterwards.
 fn devices(chosen: Device) -> Result<String> {
     let count = Cuda::device_count();
     for index in 0..count {
@@ -115,7 +118,8 @@ fn devices(chosen: Device) -> Result<String> {
     Ok(format!("{count} GPUs compute, {} is used", device::name(chosen)))
 }
 
-/// A convolution in float32 is as close to the one in float64 as float32 is; TF32 would be off by some 1e-3.
+/// A float32 convolution must match float64 to float32 precision. TF32 would have an error of about
+/// 1e-3.
 fn convolution(device: Device) -> Result<String> {
     let sines = |shape: &[i64]| {
         let n: i64 = shape.iter().product();
@@ -128,11 +132,11 @@ fn convolution(device: Device) -> Result<String> {
     let there = |x: &Tensor| x.to_kind(Kind::Float).to_device(device);
     let single = of(&there(&x), &there(&weight))?.to_device(Device::Cpu).to_kind(Kind::Double);
     let error = ((&single - &exact).abs().max() / exact.abs().max()).double_value(&[]);
-    ensure!(error < 1e-5, "it is off by {error:.1e} of the largest value: TF32 is on");
-    Ok(format!("off by {error:.1e} of the largest value"))
+    ensure!(error < 1e-5, "the relative error is {error:.1e}: TF32 is on");
+    Ok(format!("relative error {error:.1e}"))
 }
 
-/// Tensors arrive on the GPU whole, from this thread and from another.
+/// Tensors arrive on the GPU intact, from this thread and from another.
 fn uploads(device: Device) -> Result<String> {
     let arrives = move || -> Result<()> {
         use_gpu(device)?;
@@ -147,15 +151,16 @@ fn uploads(device: Device) -> Result<String> {
     Ok("4 MB from two threads".to_owned())
 }
 
-/// Whether random numbers, memory and further captures work after one that fails.
+/// Random numbers, memory and further captures must work after a failed capture.
 fn failed_capture(device: Device) -> Result<String> {
     leave_default_stream(device)?;
     let x = Tensor::rand([1000], (Kind::Float, device));
     let failed = Graph::capture(|| -> Result<_> {
         let drawn = x.rand_like();
-        Ok(drawn.f_sum(Kind::Float)?.f_double_value(&[])?) // waits for the GPU, which a graph cannot
+        // Reading a value waits for the GPU, which a graph cannot do.
+        Ok(drawn.f_sum(Kind::Float)?.f_double_value(&[])?)
     });
-    let error = failed.err().context("a capture that waits for the GPU went through")?;
+    let error = failed.err().context("a capture that waits for the GPU did not fail")?;
     let mean = x.f_rand_like()?.f_mean(Kind::Float)?.double_value(&[]);
     ensure!((mean - 0.5).abs() < 0.1, "random numbers have the mean {mean} afterwards");
     let (graph, _sum) = Graph::capture(|| anyhow::Ok(x.rand_like().f_sum(Kind::Float)?))?;
@@ -163,7 +168,7 @@ fn failed_capture(device: Device) -> Result<String> {
     Ok(format!("refused ({error:#}); random numbers, memory and a further capture work"))
 }
 
-/// A graph computes with what its tensors hold at the time, and draws anew at each replay.
+/// A replay of a graph uses the current tensor values and draws new random numbers.
 fn capture(device: Device) -> Result<String> {
     leave_default_stream(device)?;
     let x = Tensor::zeros([1000], (Kind::Float, device));
@@ -180,7 +185,7 @@ fn capture(device: Device) -> Result<String> {
     Ok("two replays".to_owned())
 }
 
-/// The method by its recipe for built-in images, on `device`.
+/// The settings of the method's recipe for built-in images, on `device`.
 fn settings(method: &str, device: Device, precision: &str, cuda_graph: bool) -> Result<RunConfig> {
     let changes = RunArgs {
         batch_size: Some(BATCH),
@@ -193,7 +198,7 @@ fn settings(method: &str, device: Device, precision: &str, cuda_graph: bool) -> 
     Ok(config)
 }
 
-/// The losses of so many steps on random views, the same at each.
+/// The losses of `steps` steps on the same random views.
 fn losses(config: &RunConfig, device: Device, steps: u64) -> Result<Vec<f64>> {
     let mut method = build_method(config, device)?;
     let mut work = Work::new(config, &*method, device, None)?;

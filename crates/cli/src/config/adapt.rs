@@ -1,26 +1,27 @@
-//! Settings that were written for a data set, or for a number of epochs, and what becomes of them with another.
+//! Adapts settings that were written for another data set or number of epochs.
 
 use toml::{Table, Value};
 
 use crate::config::overrides::at;
 
-/// A shorter run keeps a span's length as long as the span is at most this share of it. No published run has a longer
-/// warm-up for its length: BYOL warms up for 10 epochs whether it trains for 40, 100, 300 or 1,000 (`configs/byol.py`), SimCLR for 10
-/// of 100 or 1,000 (`run.py`).
+/// In a shorter run, spans keep their length up to this share of the run. No published run has a
+/// warm-up that is longer relative to its length: BYOL warms up for 10 epochs whether it trains for
+/// 40, 100, 300 or 1,000 (`configs/byol.py`), SimCLR for 10 of 100 or 1,000 (`run.py`).
 const SHARE: f64 = 0.25;
 
-/// Where settings come from, the later over the earlier.
+/// The sources of settings; later ones override earlier ones.
 pub(crate) struct Layers<'a> {
-    /// All settings.
+    /// All settings of the recipe.
     pub(crate) recipe: &'a Table,
-    /// Those of `--config`.
+    /// The settings from `--config`.
     pub(crate) file: Option<&'a Table>,
-    /// The paths of those that flags and `--set` gave.
+    /// The paths of the settings from flags and `--set`.
     pub(crate) given: &'a [String],
 }
 
 impl Layers<'_> {
-    /// The value of `owner` that the setting at `path` was written for; none where a user gave the setting by itself.
+    /// The value of `owner` that the setting at `path` was written for, or `None` if the user gave
+    /// the setting directly.
     fn written_for(&self, path: &str, owner: &str) -> Option<&Value> {
         let is_it = |given: &String| path == given || path.starts_with(&format!("{given}."));
         match self.file {
@@ -31,15 +32,17 @@ impl Layers<'_> {
     }
 }
 
-/// Adapts what in `table`, the settings of all `layers`, was written for another data set or number of epochs. Says what was changed, a
-/// sentence each.
+/// Adapts the settings in `table`, which combine all `layers`, that were written for another data
+/// set or number of epochs. Returns one sentence per change.
 ///
-/// A limit is dropped. Epochs at which the rate drops move with the run's length. Other spans shrink where they would be more than a
-/// quarter of a shorter run, by as much as the run at most; a longer run keeps them, as the longer published ones do (DINO: 10
-/// epochs of warm-up in 100 and in 300, `main_dino.py` and the README's commands).
+/// Limits are dropped. The epochs of learning rate drops scale with the length of the run. Other
+/// spans shrink if they would exceed a quarter of a shorter run, at most in proportion to its
+/// length. A longer run keeps them, as longer published runs do (DINO: 10 epochs of warm-up in 100
+/// and in 300, `main_dino.py` and the commands in its README).
 pub(crate) fn adapt(table: &mut Table, layers: &Layers) -> Vec<String> {
-    let said = [drop_limits(table, layers), scale_spans(table, layers), move_drops(table, layers)];
-    said.into_iter().flatten().collect()
+    let changes =
+        [drop_limits(table, layers), scale_spans(table, layers), move_drops(table, layers)];
+    changes.into_iter().flatten().collect()
 }
 
 fn drop_limits(table: &mut Table, layers: &Layers) -> Option<String> {
@@ -53,11 +56,11 @@ fn drop_limits(table: &mut Table, layers: &Layers) -> Option<String> {
         };
         let place = place(table, &path)?;
         if place.as_integer().is_some_and(|limit| limit > 0) {
-            dropped.push(format!("{name} {place}, which is for {before}"));
+            dropped.push(format!("{name} {place} (meant for {before})"));
             *place = Value::Integer(0);
         }
     }
-    (!dropped.is_empty()).then(|| format!("not kept of the recipe: {}", dropped.join(", ")))
+    (!dropped.is_empty()).then(|| format!("recipe settings not used: {}", dropped.join(", ")))
 }
 
 fn scale_spans(table: &mut Table, layers: &Layers) -> Option<String> {
@@ -70,7 +73,7 @@ fn scale_spans(table: &mut Table, layers: &Layers) -> Option<String> {
         ("settings.freeze_last_layer", f64::floor),
         ("training.knn_every", |span: f64| span.floor().max(1.0)),
     ];
-    let mut said = Vec::new();
+    let mut changes = Vec::new();
     for (path, round) in spans {
         let from = layers.written_for(path, "training.epochs").and_then(number);
         let Some(from) = from.filter(|&from| from > epochs) else { continue };
@@ -80,11 +83,12 @@ fn scale_spans(table: &mut Table, layers: &Layers) -> Option<String> {
         if span > longest {
             let scaled = value(longest);
             let name = path.rsplit('.').next().unwrap_or(path);
-            said.push(format!("{name} {scaled} instead of {place}"));
+            changes.push(format!("{name} {scaled} instead of {place}"));
             *place = scaled;
         }
     }
-    (!said.is_empty()).then(|| format!("for a run of {epochs} epochs: {}", said.join(", ")))
+    (!changes.is_empty())
+        .then(|| format!("for a run of {}: {}", epoch_count(epochs), changes.join(", ")))
 }
 
 fn move_drops(table: &mut Table, layers: &Layers) -> Option<String> {
@@ -99,14 +103,19 @@ fn move_drops(table: &mut Table, layers: &Layers) -> Option<String> {
         *drop = value((number(drop)? * epochs / from).round().max(1.0));
     }
     let at = Value::Array(drops.clone());
-    Some(format!("for a run of {epochs} epochs: the rate drops at epochs {at}"))
+    Some(format!("for a run of {}: the learning rate drops at epochs {at}", epoch_count(epochs)))
+}
+
+/// `1 epoch` or `20 epochs`.
+fn epoch_count(epochs: f64) -> String {
+    format!("{epochs} {}", if epochs == 1.0 { "epoch" } else { "epochs" })
 }
 
 fn number(value: &Value) -> Option<f64> {
     value.as_float().or(value.as_integer().map(|n| n as f64))
 }
 
-/// A whole number as such.
+/// A whole number becomes an integer.
 fn value(number: f64) -> Value {
     if number.fract() == 0.0 { Value::Integer(number as i64) } else { Value::Float(number) }
 }
@@ -126,7 +135,7 @@ mod tests {
     use crate::methods;
     use std::path::Path;
 
-    /// The settings of a method's recipe with these arguments, and what is said of them.
+    /// The settings of a recipe with these arguments, and the notes about them.
     fn resolved(method: &str, recipe: &str, args: RunArgs) -> (RunConfig, String) {
         let table = methods::find(method).unwrap().recipe(recipe).unwrap();
         let (config, notes) = resolve(table, &args).unwrap();
@@ -148,12 +157,12 @@ mod tests {
     fn a_limit_is_dropped_with_its_data_set() {
         let mine = || Some("mine".to_owned());
         let limits = |config: &RunConfig| (config.data.limit, config.data.limit_test);
-        let (config, said) = resolved("simclr", "shapes", RunArgs::default());
-        assert_eq!((limits(&config), said.as_str()), ((10_000, 2_000), ""));
+        let (config, changes) = resolved("simclr", "shapes", RunArgs::default());
+        assert_eq!((limits(&config), changes.as_str()), ((10_000, 2_000), ""));
         let args = RunArgs { data: mine(), ..RunArgs::default() };
-        let (config, said) = resolved("simclr", "shapes", args);
+        let (config, changes) = resolved("simclr", "shapes", args);
         assert_eq!(limits(&config), (0, 0));
-        assert!(said.contains("limit 10000") && said.contains("\"shapes\""), "{said}");
+        assert!(changes.contains("limit 10000") && changes.contains("\"shapes\""), "{changes}");
         let args = RunArgs { data: mine(), limit: Some(500), ..RunArgs::default() };
         assert_eq!(limits(&resolved("simclr", "shapes", args).0), (500, 0));
         let args =
@@ -162,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_a_file_of_settings_is_for_the_data_set_in_it() {
+    fn a_limit_in_a_file_applies_to_the_data_set_of_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("settings.toml");
         let limit = |text: &str, data: Option<&str>| {
@@ -178,50 +187,51 @@ mod tests {
     }
 
     #[test]
-    fn a_short_run_has_short_spans_and_a_long_one_those_of_the_recipe() {
+    fn spans_shrink_in_a_short_run_and_stay_in_a_long_one() {
         let of = |epochs: i64| {
             resolved("dino", "imagenet", RunArgs { epochs: Some(epochs), ..RunArgs::default() })
         };
         let frozen = |config: &RunConfig| config.settings["freeze_last_layer"].as_integer();
-        let (config, said) = of(1);
+        let (config, changes) = of(1);
         assert_eq!((warmup(&config), config.training.knn_every), (0.25, 1));
         assert_eq!(frozen(&config), Some(0));
-        assert!(said.contains("warmup_epochs 0.25 instead of 10"), "{said}");
+        assert!(changes.contains("warmup_epochs 0.25 instead of 10"), "{changes}");
         config.training.schedule.validate(1).unwrap();
-        let (config, said) = of(40);
-        assert_eq!((warmup(&config), config.training.knn_every, said.as_str()), (10.0, 10, ""));
+        let (config, changes) = of(40);
+        assert_eq!((warmup(&config), config.training.knn_every, changes.as_str()), (10.0, 10, ""));
         let (config, _) = of(20);
         assert_eq!((warmup(&config), frozen(&config)), (5.0, Some(1)));
         assert_eq!(warmup(&of(800).0), 10.0);
-        // 5 of 22 epochs are less than a quarter of the recipe's run, and more of a run of 11.
+        // 5 of 22 epochs are less than a quarter of the recipe's run, but more than a quarter of 11
+        // epochs.
         let args = RunArgs { epochs: Some(11), ..RunArgs::default() };
         assert_eq!(warmup(&resolved("mae", "shapes", args).0), 2.75);
     }
 
     #[test]
-    fn a_recipe_as_it_is_stays_as_it_is() {
+    fn an_unchanged_recipe_is_not_adapted() {
         for method in portolan::METHODS {
             for recipe in method.recipes {
                 let name = recipe.name;
                 let recipe: RunConfig = method.recipe(name).unwrap().try_into().unwrap();
                 let epochs = Some(recipe.training.epochs as i64);
-                let (config, said) =
+                let (config, changes) =
                     resolved(method.name, name, RunArgs { epochs, ..RunArgs::default() });
-                assert_eq!(said, "", "{} {name}", method.name);
+                assert_eq!(changes, "", "{} {name}", method.name);
                 assert_eq!(toml::to_string(&config).unwrap(), toml::to_string(&recipe).unwrap());
             }
         }
     }
 
     #[test]
-    fn a_span_that_is_given_stays() {
+    fn a_span_given_by_the_user_is_not_adapted() {
         let args = |texts: &[&str]| RunArgs { set: set(texts), ..RunArgs::default() };
-        let (config, said) = resolved(
+        let (config, changes) = resolved(
             "mae",
             "shapes",
             args(&["training.epochs=8", "warmup_epochs=5", "knn_every=5"]),
         );
-        assert_eq!((warmup(&config), config.training.knn_every, said.as_str()), (5.0, 5, ""));
+        assert_eq!((warmup(&config), config.training.knn_every, changes.as_str()), (5.0, 5, ""));
         let schedule = "schedule={ kind = \"cosine\", warmup_epochs = 6 }";
         assert_eq!(
             warmup(&resolved("mae", "shapes", args(&["training.epochs=8", schedule])).0),
@@ -244,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_of_a_run_repeat_it() {
+    fn the_settings_of_a_run_reproduce_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let args = RunArgs { epochs: Some(1), data: Some("mine".to_owned()), ..RunArgs::default() };
         let (config, _) = resolved("dino", "shapes-vit", args);
@@ -254,9 +264,9 @@ mod tests {
             let config = Some(Path::to_owned(file.path()));
             resolved("dino", "shapes-vit", RunArgs { config, epochs, ..RunArgs::default() })
         };
-        let (repeated, said) = again(None);
+        let (repeated, changes) = again(None);
         assert_eq!(toml::to_string(&repeated).unwrap(), toml::to_string(&config).unwrap());
-        assert_eq!(said, "");
+        assert_eq!(changes, "");
         assert_eq!(warmup(&again(Some(9)).0), 0.25, "a longer run keeps the file's");
     }
 }

@@ -1,4 +1,4 @@
-//! From the settings of a run to its method.
+//! Builds the method of a run from its settings.
 
 use anyhow::{Context, Result, bail};
 use portolan_method::BoxedMethod;
@@ -9,11 +9,11 @@ use rand::RngExt;
 use super::RunConfig;
 use crate::methods::find;
 
-/// Builds the run's method on `device`. The same seed gives the same initial values, so that the untrained
-/// encoder can be had again after training.
+/// Builds the method of the run on `device`. The same seed gives the same initial values, so that
+/// the untrained encoder can be rebuilt after training.
 ///
 /// # Errors
-/// When the settings contradict each other.
+/// If the settings conflict.
 pub(crate) fn build_method(config: &RunConfig, device: Device) -> Result<BoxedMethod> {
     config.validate()?;
     let entry = find(&config.method)?;
@@ -25,8 +25,8 @@ pub(crate) fn build_method(config: &RunConfig, device: Device) -> Result<BoxedMe
     let splits = config.encoder.batch_norm_splits().max(1) as usize;
     if micro / splits < 2 || !micro.is_multiple_of(splits) {
         bail!(
-            "a batch of {micro} cannot be split into {splits} groups of two or more images for batch \
-             statistics; choose --batch-size {} or --set batch_norm_splits=1",
+            "a batch of {micro} cannot be split into {splits} groups of two or more images for \
+             batch statistics; choose --batch-size {} or --set batch_norm_splits=1",
             (2 * splits).max(micro.next_multiple_of(splits))
         );
     }
@@ -53,7 +53,7 @@ pub(crate) mod tests {
                 let table = method.recipe(name).unwrap();
                 let mut config: RunConfig = table.clone().try_into().unwrap();
                 assert_eq!((config.method.as_str(), config.recipe.as_str()), (method.name, name));
-                // A recipe says everything: what it left to a default could change under it.
+                // A recipe must be complete: the defaults of omitted settings could change.
                 let resolved = toml::Table::try_from(&config).unwrap();
                 assert_eq!(sorted(&table), sorted(&resolved), "{name}");
                 shrink(&mut config);
@@ -68,7 +68,7 @@ pub(crate) mod tests {
         paths
     }
 
-    /// The same settings with networks small enough to build in a moment.
+    /// Shrinks the networks so that they can be built in a moment.
     pub(crate) fn shrink(config: &mut RunConfig) {
         match &mut config.encoder {
             EncoderConfig::Resnet(resnet) => resnet.width = 4,
@@ -101,8 +101,9 @@ pub(crate) mod tests {
                 let mut config = recipe.clone();
                 config.encoder = EncoderConfig::named(name).unwrap();
                 if let EncoderConfig::Resnet(resnet) = &mut config.encoder {
-                    // With more strides, the smallest views would end as 1×1 maps, for which libtorch's bfloat16 convolution on
-                    // CPUs leaves the gradient of weights that meet only padding as whatever was in memory.
+                    // With more strides, the smallest views would end as 1×1 maps. For these,
+                    // libtorch's bfloat16 convolution on CPUs leaves the gradient of weights that
+                    // only meet padding uninitialized.
                     resnet.stem = Stem::Cifar;
                 }
                 shrink(&mut config);
@@ -119,11 +120,11 @@ pub(crate) mod tests {
         }
     }
 
-    /// What a CUDA graph relies on: but for the views, a step differs from another by what the method is given alone. A
-    /// method that is always shown the first step's context, and new values where it asked for some, learns what one
-    /// does that is shown each step's own.
+    /// CUDA graphs rely on this: apart from the views, steps differ only in the inputs that the
+    /// method receives. Reusing the context of the first step with updated inputs must give the
+    /// same result as using the context of each step.
     #[test]
-    fn a_step_goes_by_what_it_is_given() {
+    fn a_step_depends_only_on_its_inputs() {
         portolan_tensor::tch::set_num_threads(1);
         let mut with_inputs = 0;
         for method in METHODS {
@@ -132,7 +133,8 @@ pub(crate) mod tests {
                 config.encoder = EncoderConfig::named("vit_w8d2h2_patch4_32").unwrap();
             }
             if let EncoderConfig::Resnet(resnet) = &mut config.encoder {
-                (resnet.stem, resnet.batch_norm_splits) = (Stem::CifarStrided, 2); // MoCo shuffles
+                // Two groups, so that MoCo shuffles.
+                (resnet.stem, resnet.batch_norm_splits) = (Stem::CifarStrided, 2);
             }
             shrink(&mut config);
             let inputs = StepInputs::default();
@@ -146,8 +148,8 @@ pub(crate) mod tests {
         assert!(with_inputs >= 7, "MoCo shuffles, BYOL has a schedule, MAE masks, and so on");
     }
 
-    /// The method's and the optimizer's state after four steps of four epochs; with `inputs` by the first step's context
-    /// and what they hold.
+    /// The state of the method and the optimizer after four steps of four epochs. With `inputs`,
+    /// all steps use the context of the first step and the values of `inputs`.
     fn four_steps(config: &RunConfig, inputs: Option<&StepInputs>) -> Vec<(String, Tensor)> {
         portolan_tensor::seed(1);
         let mut method = build_method(config, Device::Cpu).unwrap();
@@ -194,12 +196,12 @@ pub(crate) mod tests {
         let what = format!("{} on {} in {precision:?}", config.method, config.encoder.name());
         assert_eq!(out.loss.kind(), Kind::Float, "{what}");
         assert!(out.loss.double_value(&[]).is_finite(), "{what}");
-        for (name, figure) in &out.metrics {
-            assert!(figure.double_value(&[]).is_finite(), "{name} of {what}");
+        for (name, value) in &out.metrics {
+            assert!(value.double_value(&[]).is_finite(), "{name} of {what}");
         }
         out.loss.backward();
         method.before_update(&cx).unwrap();
-        // Past DINO's frozen epoch, so that everything moves.
+        // After the epoch in which DINO freezes its last layer, so that all weights change.
         optimizer.step(0.01, 1).unwrap();
         method.after_update(&cx).unwrap();
         for (name, tensor) in method.state() {

@@ -1,5 +1,5 @@
-//! Overriding settings by name: from a file, from flags and by `--set`. A name that does not exist is
-//! refused with the nearest one that does.
+//! Overrides settings by name, from a file, from flags and from `--set`. For an unknown name, the
+//! error suggests the closest one.
 
 use anyhow::{Context, Result, bail, ensure};
 use portolan_augment::ViewSpec;
@@ -10,19 +10,19 @@ use toml::{Table, Value};
 use crate::config::RunConfig;
 use crate::methods;
 
-/// Lays the settings of the TOML file at `path` over `base`.
+/// Applies the settings of the TOML file at `path` to `base`.
 ///
 /// # Errors
-/// When the file is not TOML, or sets something that does not exist.
-pub(crate) fn lay_over(base: &mut Table, path: &Path) -> Result<()> {
+/// If the file is not TOML or contains an unknown setting.
+pub(crate) fn apply_file(base: &mut Table, path: &Path) -> Result<()> {
     let known = paths(base);
     merge(base, read(path)?, "", &known).with_context(|| format!("in {}", path.display()))
 }
 
-/// The recipe that the TOML file at `path` says it is of, as every run's `config.toml` does.
+/// The recipe named in the TOML file at `path`, as in the `config.toml` of every run.
 ///
 /// # Errors
-/// When the file is not TOML.
+/// If the file is not TOML.
 pub(crate) fn recipe_in(path: &Path) -> Result<Option<String>> {
     let file = read(path)?;
     Ok(file.get("recipe").and_then(Value::as_str).map(str::to_owned))
@@ -31,7 +31,7 @@ pub(crate) fn recipe_in(path: &Path) -> Result<Option<String>> {
 /// The settings in the TOML file at `path`.
 ///
 /// # Errors
-/// When it cannot be read or is not TOML.
+/// If it cannot be read or is not TOML.
 pub(crate) fn read(path: &Path) -> Result<Table> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the settings in {}", path.display()))?;
@@ -41,10 +41,10 @@ pub(crate) fn read(path: &Path) -> Result<Table> {
     Ok(table)
 }
 
-/// Settings that had another name up to version 0.1, in every table.
+/// Settings renamed since version 0.1, in any table: the old and the new name.
 const RENAMED: [(&str, &str); 1] = [("normalise_patches", "normalize_patches")];
 
-/// Gives settings from an older version the names that they have now.
+/// Renames the settings of older versions.
 fn rename(table: &mut Table) {
     for (old, new) in RENAMED {
         if let Some(value) = table.remove(old) {
@@ -54,19 +54,19 @@ fn rename(table: &mut Table) {
     table.iter_mut().filter_map(|(_, value)| value.as_table_mut()).for_each(rename);
 }
 
-fn lay_text_over(base: &mut Table, text: &str) -> Result<()> {
+fn apply_text(base: &mut Table, text: &str) -> Result<()> {
     let file: Table = text.parse().context("it is not valid TOML")?;
     let known = paths(base);
     merge(base, file, "", &known)
 }
 
-/// Whether `text`, a file of settings laid over those of MoCo on `shapes`, gives settings that a run could begin with.
+/// Checks whether `text`, applied to the settings of MoCo on `shapes`, gives valid settings.
 ///
 /// # Errors
-/// When it does not; the message names what is wrong.
+/// If it does not. The message names the problem.
 pub fn check_text(text: &str) -> Result<()> {
     let mut table = methods::find("moco")?.recipe("shapes")?;
-    lay_text_over(&mut table, text)?;
+    apply_text(&mut table, text)?;
     let config: RunConfig = table.try_into()?;
     config.training.validate(10_000, Device::Cpu)?;
     config.evaluation.knn.validate(10_000)?;
@@ -77,15 +77,16 @@ fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Resul
     for (key, value) in over {
         let path = format!("{prefix}{key}");
         match (base.get_mut(&key), value) {
-            // Another kind of optimizer, or family of encoders, has other settings: the file gives them all.
-            (Some(Value::Table(base)), Value::Table(over)) if is_another(base, &over) => {
+            // Another optimizer or encoder family has other settings, so the file must give all of
+            // them.
+            (Some(Value::Table(base)), Value::Table(over)) if is_other_kind(base, &over) => {
                 *base = over
             }
             (Some(Value::Table(base)), Value::Table(over)) => {
                 merge(base, over, &format!("{path}."), known)?;
             }
             (Some(place), value) => replace(place, value, &path)?,
-            // What the figures published for a recipe hold is data, not a setting.
+            // The published accuracies of a recipe are data, not settings.
             (None, value) if path == "published" => {
                 base.insert(key, value);
             }
@@ -95,19 +96,18 @@ fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Resul
     Ok(())
 }
 
-/// Whether a table says that it is of another kind than the one before.
-fn is_another(before: &Table, table: &Table) -> bool {
+/// Whether a table selects another kind or family than before.
+fn is_other_kind(before: &Table, table: &Table) -> bool {
     let differs = |tag| table.get(tag).is_some_and(|value| before.get(tag) != Some(value));
     ["kind", "family"].into_iter().any(differs)
 }
 
-/// Sets the value at `key`, a whole path (`training.epochs`) or its last part where that is unique. The
-/// method's own settings come first: `temperature` is `settings.temperature`, and kNN's has to be written whole.
-///
-/// The whole path comes back.
+/// Sets the value at `key`: a full path (`training.epochs`), or its last part if that is unique.
+/// Settings of the method take precedence: `temperature` is `settings.temperature`, and that of kNN
+/// must be given with its full path. Returns the full path.
 ///
 /// # Errors
-/// When nothing, or more than one thing, has that name, or the value is of another type.
+/// If the name is unknown or ambiguous, or the value has another type.
 pub(crate) fn set(table: &mut Table, key: &str, value: Value) -> Result<String> {
     let known = paths(table);
     let matches: Vec<&String> =
@@ -120,7 +120,7 @@ pub(crate) fn set(table: &mut Table, key: &str, value: Value) -> Result<String> 
         (None, []) => bail!(unknown(key, &known)),
         (None, several) => {
             let several: Vec<&str> = several.iter().map(|path| path.as_str()).collect();
-            bail!("`{key}` could be {}; write it whole", several.join(" or "))
+            bail!("`{key}` could be {}; give the full name", several.join(" or "))
         }
     };
     let (folders, last) = path.rsplit_once('.').unwrap_or(("", path));
@@ -136,10 +136,11 @@ pub(crate) fn set(table: &mut Table, key: &str, value: Value) -> Result<String> 
     Ok(path.to_string())
 }
 
-/// Applies one `--set key=value`; the value is TOML, or a plain word. The key's whole path comes back.
+/// Applies one `--set key=value`, where the value is TOML or a plain word. Returns the full path of
+/// the key.
 ///
 /// # Errors
-/// As those of [`set`].
+/// Those of [`set`].
 pub(crate) fn set_from_text(table: &mut Table, text: &str) -> Result<String> {
     let Some((key, value)) = text.split_once('=') else {
         bail!("--set {text} has no value; write --set {text}=VALUE")
@@ -152,8 +153,8 @@ pub(crate) fn set_from_text(table: &mut Table, text: &str) -> Result<String> {
     set(table, key, value).with_context(|| format!("--set {text}"))
 }
 
-/// Puts `value` in the place of another of the same type. A whole number will do for a fraction, and a fraction for a whole number: some
-/// settings may be either (`warmup_epochs`), and those that may not refuse it when they are read.
+/// Replaces `place` with a value of the same type. Integers and floats can replace each other: some
+/// settings accept both (`warmup_epochs`), and the others reject a fraction when they are parsed.
 fn replace(place: &mut Value, value: Value, path: &str) -> Result<()> {
     let value = match (&*place, value) {
         (Value::Float(_), Value::Integer(n)) => Value::Float(n as f64),
@@ -165,7 +166,7 @@ fn replace(place: &mut Value, value: Value, path: &str) -> Result<()> {
     };
     ensure!(
         place.same_type(&value),
-        "`{path}` is a {}, and {value} is a {}",
+        "`{path}` must be of type {}, but {value} is of type {}",
         place.type_str(),
         value.type_str()
     );
@@ -173,14 +174,14 @@ fn replace(place: &mut Value, value: Value, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// The value at a whole path.
+/// The value at a full path.
 pub(crate) fn at<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
     let mut parts = path.split('.');
     let first = table.get(parts.next()?)?;
     parts.try_fold(first, |value, part| value.get(part))
 }
 
-/// The paths of everything that can be set: `training.epochs`; a list counts as one.
+/// The paths of all settings, such as `training.epochs`. A list counts as one setting.
 pub(crate) fn paths(table: &Table) -> Vec<String> {
     let mut all = Vec::new();
     for (key, value) in table {
@@ -200,7 +201,7 @@ fn unknown(key: &str, known: &[String]) -> String {
     let nearest = known.iter().min_by_key(|path| {
         let whole = strsim::damerau_levenshtein(key, path);
         let distance = whole.min(strsim::damerau_levenshtein(&last(key), &last(path)));
-        (distance, !path.starts_with("settings.")) // the method's own first, as in `set`
+        (distance, !path.starts_with("settings.")) // settings of the method first, as in `set`
     });
     match nearest {
         Some(path) => format!("there is no setting `{key}`; did you mean `{path}`?"),
@@ -221,21 +222,21 @@ mod tests {
     }
 
     #[test]
-    fn another_family_or_kind_takes_the_place_of_the_one_before() {
+    fn another_family_or_kind_replaces_the_table() {
         let mut table = methods::find("dino").unwrap().recipe("shapes").unwrap();
         let vit = methods::find("dino").unwrap().recipe("shapes-vit").unwrap();
         let file: Table = vit.clone().into_iter().filter(|(key, _)| key != "published").collect();
-        lay_text_over(&mut table, &file.to_string()).unwrap();
+        apply_text(&mut table, &file.to_string()).unwrap();
         assert_eq!(table["encoder"], vit["encoder"]);
         assert_eq!(table["training"]["optimizer"], vit["training"]["optimizer"]);
         let config: RunConfig = table.clone().try_into().unwrap();
         assert_eq!(config.encoder.name(), "vit_w96d4h3_patch4_32");
-        let error = lay_text_over(&mut table, "[encoder]\nwidht = 8").unwrap_err().to_string();
+        let error = apply_text(&mut table, "[encoder]\nwidht = 8").unwrap_err().to_string();
         assert!(error.contains("encoder.width"), "{error}");
     }
 
     #[test]
-    fn a_unique_last_part_will_do() {
+    fn a_unique_last_part_names_a_setting() {
         let mut table = base();
         set_from_text(&mut table, "queue=512").unwrap();
         set_from_text(&mut table, "temperature=1").unwrap();
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_exist_is_refused_with_the_nearest() {
+    fn unknown_settings_are_refused_with_the_closest_name() {
         let complaint = |text: &str| format!("{:#}", set_from_text(&mut base(), text).unwrap_err());
         assert!(complaint("temprature=0.1").contains("`settings.temperature`?"));
         assert!(complaint("epoch=1").contains("training.epochs"));
@@ -255,14 +256,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_laid_over_and_checked() {
+    fn a_file_is_applied_and_checked() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut table = base();
         std::fs::write(file.path(), "[training]\nepochs = 9").unwrap();
-        lay_over(&mut table, file.path()).unwrap();
+        apply_file(&mut table, file.path()).unwrap();
         assert_eq!(table["training"]["epochs"].as_integer(), Some(9));
         std::fs::write(file.path(), "[training]\nepoch = 9").unwrap();
-        let error = format!("{:#}", lay_over(&mut table, file.path()).unwrap_err());
+        let error = format!("{:#}", apply_file(&mut table, file.path()).unwrap_err());
         assert!(error.contains("training.epochs"), "{error}");
     }
 
@@ -273,7 +274,7 @@ mod tests {
         std::fs::write(file.path(), old).unwrap();
         let mut table = methods::find("mae").unwrap().recipe("shapes").unwrap();
         set_from_text(&mut table, "normalize_patches=true").unwrap();
-        lay_over(&mut table, file.path()).unwrap();
+        apply_file(&mut table, file.path()).unwrap();
         let config: RunConfig = table.try_into().unwrap();
         assert_eq!(config.settings["normalize_patches"].as_bool(), Some(false));
         assert_eq!(config.training.on_divergence, portolan_train::OnDivergence::Warn);

@@ -1,4 +1,5 @@
-//! Recipes against the code that they follow: a setting is either that code's, or its difference is listed.
+//! Compares the recipes with the code that they follow: every setting is either equal or a listed
+//! difference.
 #![allow(clippy::unwrap_used)]
 
 use portolan::METHODS;
@@ -7,11 +8,12 @@ use portolan_method::Recipe;
 use toml::{Table, Value};
 
 use crate::config::build::build_method;
-use crate::config::{PublishedFigure, RunConfig};
+use crate::config::{PublishedAccuracy, RunConfig};
 use crate::methods;
 
-/// What lightly's cifar10_benchmark.py sets at commit 42a6a924 with its batch of 512, by method, the recipe's path and
-/// value; and a word by which `differs` names it where the recipe has another value.
+/// The settings of lightly's cifar10_benchmark.py at commit 42a6a924 with its batch of 512: the
+/// method, the path in the recipe, the value, and a word that must be in `differs` if the recipe
+/// has another value.
 const LIGHTLY: &[(&str, &str, &str, &str)] = &[
     ("simclr", "settings.hidden", "512", ""),
     ("simclr", "settings.dim", "128", ""),
@@ -58,7 +60,7 @@ const LIGHTLY: &[(&str, &str, &str, &str)] = &[
     ("dino", "rate", "0.24", ""),
 ];
 
-/// The same of all its methods.
+/// The settings that all methods of lightly share.
 const LIGHTLY_ALL: &[(&str, &str)] = &[
     ("encoder.arch", "'resnet18'"),
     ("encoder.stem", "'cifar'"),
@@ -78,7 +80,7 @@ const LIGHTLY_ALL: &[(&str, &str)] = &[
     ("evaluation.knn.temperature", "0.1"),
 ];
 
-/// What lightly does and no setting stands for, by words of `differs`.
+/// What lightly does that no setting expresses, by words in `differs`.
 const LIGHTLY_ELSE: &[(&str, &[&str])] = &[
     ("simclr", &["one pass for each view", "last batch norm"]),
     ("moco", &["among the second's negatives"]),
@@ -97,7 +99,7 @@ const LIGHTLY_ELSE: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What of the authors' ImageNet code no setting stands for.
+/// What the authors' ImageNet code does that no setting expresses.
 const IMAGENET_ELSE: &[(&str, &[&str])] = &[
     (
         "simclr",
@@ -124,7 +126,7 @@ fn literal(text: &str) -> Value {
     format!("x = {text}").parse::<Table>().unwrap().remove("x").unwrap()
 }
 
-/// What a recipe has at a path; `rate` is the highest learning rate.
+/// The value at a path of a recipe; `rate` is the peak learning rate.
 fn at(table: &Table, path: &str) -> Value {
     if path == "rate" {
         let config: RunConfig = table.clone().try_into().unwrap();
@@ -137,16 +139,16 @@ fn at(table: &Table, path: &str) -> Value {
     parts.fold(first, |value, part| value[part].clone())
 }
 
-fn lists(figure: &PublishedFigure, word: &str) -> bool {
-    !word.is_empty() && figure.differs.iter().any(|entry| entry.contains(word))
+fn lists(published: &PublishedAccuracy, word: &str) -> bool {
+    !word.is_empty() && published.differs.iter().any(|entry| entry.contains(word))
 }
 
-fn lightlys(config: &RunConfig) -> &PublishedFigure {
-    config.published.iter().find(|figure| figure.source.starts_with("lightly")).unwrap()
+fn lightlys(config: &RunConfig) -> &PublishedAccuracy {
+    config.published.iter().find(|published| published.source.starts_with("lightly")).unwrap()
 }
 
 #[test]
-fn a_setting_is_lightlys_or_its_difference_is_listed() {
+fn settings_equal_lightlys_or_are_listed_as_differences() {
     for (method, path, value, word) in LIGHTLY {
         let (table, config) = (recipe(method, "cifar10"), config(method, "cifar10"));
         let same = at(&table, path) == literal(value);
@@ -161,7 +163,7 @@ fn a_setting_is_lightlys_or_its_difference_is_listed() {
 }
 
 #[test]
-fn what_no_setting_stands_for_is_listed() {
+fn differences_without_a_setting_are_listed() {
     for (method, words) in LIGHTLY_ELSE {
         let config = config(method, "cifar10");
         let all = ["no ReLU", "convolutions begin", "normalized by ImageNet's"];
@@ -183,14 +185,19 @@ fn what_no_setting_stands_for_is_listed() {
     }
 }
 
-/// The header leaves the list to `differs`, so that the two cannot drift apart.
+/// The header refers to `differs` instead of repeating the list, so that the two cannot diverge.
 #[test]
-fn every_published_figure_has_its_list_and_the_header_has_none() {
+fn every_published_accuracy_lists_its_differences_and_the_header_does_not() {
     for method in METHODS {
         for Recipe { name, toml } in method.recipes {
             let config = config(method.name, name);
-            for figure in &config.published {
-                assert!(!figure.differs.is_empty(), "{} {name}: {}", method.name, figure.source);
+            for published in &config.published {
+                assert!(
+                    !published.differs.is_empty(),
+                    "{} {name}: {}",
+                    method.name,
+                    published.source
+                );
             }
             let header = toml.split("method =").next().unwrap();
             let listed = header.contains("What differs:");
@@ -199,14 +206,14 @@ fn every_published_figure_has_its_list_and_the_header_has_none() {
     }
 }
 
-/// The operations of each view but for the normalization, which is the data set's.
+/// The operations of each view without the normalization, which depends on the data set.
 fn views(config: &RunConfig) -> Vec<Vec<Op>> {
     let kept = |op: &Op| !matches!(op, Op::Normalize { .. });
     let views = config.each_view().into_iter();
     views.map(|view| view.ops.into_iter().filter(kept).collect()).collect()
 }
 
-/// Operations in TOML.
+/// Parses operations from TOML.
 fn view(ops: &str) -> Vec<Op> {
     toml::from_str::<ViewSpec>(&format!("ops = [{ops}]")).unwrap().ops
 }
@@ -215,14 +222,17 @@ fn view(ops: &str) -> Vec<Op> {
 fn views_are_lightlys_at_that_commit() {
     let jitter = |saturation: &str| {
         format!(
-            "{{ op = 'horizontal_flip', p = 0.5 }}, {{ op = 'color_jitter', p = 0.8, brightness = 0.4, \
-             contrast = 0.4, saturation = {saturation}, hue = 0.1 }}, {{ op = 'grayscale', p = 0.2 }}"
+            "{{ op = 'horizontal_flip', p = 0.5 }}, \
+             {{ op = 'color_jitter', p = 0.8, brightness = 0.4, contrast = 0.4, \
+             saturation = {saturation}, hue = 0.1 }}, \
+             {{ op = 'grayscale', p = 0.2 }}"
         )
     };
     let crop = |from: &str, how: &str| {
         format!("{{ op = 'random_resized_crop', size = 32, scale = [{from}, 1.0]{how} }}, ")
     };
-    // SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0.0), of four methods at this commit.
+    // SimCLRTransform(input_size=32, cj_strength=0.5, gaussian_blur=0.0), used by four methods at
+    // this commit.
     let simclr = view(&(crop("0.08", "") + &jitter("0.4")));
     for method in ["simclr", "moco", "byol", "barlow"] {
         assert_eq!(views(&config(method, "cifar10")), vec![simclr.clone(); 2], "{method}");
@@ -230,7 +240,8 @@ fn views_are_lightlys_at_that_commit() {
     // SimSiamTransform(input_size=32, gaussian_blur=0.0).
     let simsiam = view(&(crop("0.2", "") + &jitter("0.4")));
     assert_eq!(views(&config("simsiam", "cifar10")), vec![simsiam; 2]);
-    // DINOTransform(global_crop_size=32, n_local_views=0, cj_strength=0.5, gaussian_blur=(0, 0, 0)).
+    // DINOTransform(global_crop_size=32, n_local_views=0, cj_strength=0.5,
+    // gaussian_blur=(0, 0, 0)).
     let first = crop("0.4", ", interpolation = 'bicubic'") + &jitter("0.2");
     let second = format!("{first}, {{ op = 'solarize', p = 0.2, threshold = 128 }}");
     assert_eq!(views(&config("dino", "cifar10")), [view(&first), view(&second)]);

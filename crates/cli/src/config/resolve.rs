@@ -1,4 +1,4 @@
-//! From a recipe and the arguments to the settings of a run.
+//! Resolves a recipe and the arguments to the settings of a run.
 
 use anyhow::{Context, Result, anyhow};
 use toml::{Table, Value};
@@ -8,17 +8,18 @@ use super::adapt::{Layers, adapt};
 use super::overrides;
 use crate::args::RunArgs;
 
-/// Settings, and what the data set or the number of epochs changed of the recipe, a sentence each.
+/// The settings, and one sentence for each setting of the recipe that was adapted to the data set
+/// or the number of epochs.
 pub(crate) type Resolved = (RunConfig, Vec<String>);
 
-/// The recipe with everything that file, flags and --set change, in this order.
+/// Applies the file, the flags and --set to the recipe, in this order.
 pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<Resolved> {
-    // No recipe begins with a trained encoder, but any run can.
+    // Recipes do not name an initial encoder, but any run may.
     table.entry("init").or_insert_with(|| Value::String(String::new()));
     let recipe = table.clone();
     let file = args.config.as_deref().map(overrides::read).transpose()?;
     if let Some(file) = &args.config {
-        overrides::lay_over(&mut table, file)?;
+        overrides::apply_file(&mut table, file)?;
     }
     let mut given = Vec::new();
     let text = |value: &Option<String>| value.clone().map(Value::String);
@@ -48,7 +49,7 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<Resolved> {
         if named["family"] != encoder["family"] {
             *encoder = named;
         } else {
-            // The recipe's own choices, such as the stem, stay as they are.
+            // Other settings of the recipe's encoder, such as the stem, stay as they are.
             for key in config.size_keys() {
                 encoder.insert((*key).to_owned(), named[*key].clone());
             }
@@ -59,7 +60,7 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<Resolved> {
     }
     let layers = Layers { recipe: &recipe, file: file.as_ref(), given: &given };
     let notes = adapt(&mut table, &layers);
-    // Its message has a line for the value and one for the place.
+    // The error of `toml` has several lines.
     let one_line = |error: toml::de::Error| error.to_string().trim().replace('\n', " ");
     let config = table
         .try_into()

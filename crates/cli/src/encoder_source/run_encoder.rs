@@ -1,4 +1,4 @@
-//! A run's encoder, as a file and back.
+//! Reads and writes the encoder of a run.
 
 use anyhow::{Context, Result, bail};
 use portolan_encoders::{Encoder, EncoderConfig, Vit, build};
@@ -11,13 +11,13 @@ use std::path::Path;
 use crate::config::RunConfig;
 use crate::config::build::build_method;
 
-/// The file in a run's folder that holds its encoder.
+/// The encoder file in the folder of a run.
 pub(crate) const FILE: &str = "encoder.safetensors";
 
 /// The resolved settings of the run in this folder.
 ///
 /// # Errors
-/// When there is no run; the message says what is missing.
+/// If there is no run. The message says what is missing.
 pub(crate) fn config_of(run: &Path) -> Result<RunConfig> {
     let path = run.join("config.toml");
     let text = std::fs::read_to_string(&path).with_context(|| {
@@ -26,54 +26,55 @@ pub(crate) fn config_of(run: &Path) -> Result<RunConfig> {
     toml::from_str(&text).with_context(|| format!("{} is not a run's settings", path.display()))
 }
 
-/// How images are shown to a run's encoder: as in its evaluation, normalized as in its views.
+/// The preprocessing of a run's encoder: that of its evaluation, with the normalization of its
+/// views.
 ///
 /// # Errors
-/// When the views have no normalization.
-pub(crate) fn shown(config: &RunConfig) -> Result<Preprocessing> {
+/// If the views have no normalization.
+pub(crate) fn preprocessing(config: &RunConfig) -> Result<Preprocessing> {
     let (mean, std) = config.normalization().context("the run's views have no normalization")?;
-    Ok(config.evaluation.shown(mean, std))
+    Ok(config.evaluation.preprocessing(mean, std))
 }
 
-/// Writes an encoder that a run trained.
+/// Writes the trained encoder of a run.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub(crate) fn write(encoder: &dyn Encoder, config: &RunConfig, path: &Path) -> Result<()> {
     Ok(portolan_interchange::write(
         path,
         encoder,
         &config.encoder,
-        &shown(config)?,
+        &preprocessing(config)?,
         &config.method,
     )?)
 }
 
-/// The trained encoder of the run in this folder: from its `encoder.safetensors`, or from the newest
-/// checkpoint of a run that is not finished.
+/// Loads the trained encoder of a run from its `encoder.safetensors`, or from the newest checkpoint
+/// of an unfinished run.
 ///
 /// # Errors
-/// When the folder holds neither, or they do not fit its settings.
+/// If the folder contains neither, or they do not fit its settings.
 pub(crate) fn load(run: &Path, config: &RunConfig, device: Device) -> Result<Box<dyn Encoder>> {
     let encoder = build(&config.encoder, &Vars::new(device))?;
     fill(encoder.vars(), run, config, device)?;
     Ok(encoder)
 }
 
-/// The trained encoder of a run that trained a vision transformer, for what only these have: patches and attention.
+/// Loads the trained vision transformer of a run, for its patches and attention.
 ///
 /// # Errors
-/// As [`load`], and when the run trained another network.
+/// Those of [`load`], and if the encoder is not a vision transformer.
 pub(crate) fn load_vit(run: &Path, config: &RunConfig, device: Device) -> Result<Vit> {
     let vit = new_vit(run, config, device)?;
     fill(vit.vars(), run, config, device)?;
     Ok(vit)
 }
 
-/// The same before its training.
+/// The same vision transformer before training.
 ///
 /// # Errors
-/// When the run trained another network, or its settings contradict each other.
+/// If the encoder is not a vision transformer, or the settings conflict.
 pub(crate) fn untrained_vit(run: &Path, config: &RunConfig, device: Device) -> Result<Vit> {
     let vit = new_vit(run, config, device)?;
     let method = build_method(config, device)?;
@@ -85,8 +86,8 @@ pub(crate) fn untrained_vit(run: &Path, config: &RunConfig, device: Device) -> R
 fn new_vit(run: &Path, config: &RunConfig, device: Device) -> Result<Vit> {
     let EncoderConfig::Vit(vit) = &config.encoder else {
         bail!(
-            "{} trained {}, and only a vision transformer has attention and patches to look at; give a run with \
-             one (--encoder vit_tiny_patch4_32, for instance)",
+            "{} trained {}, but only a vision transformer has attention and patches; give a run \
+             with one, such as --encoder vit_tiny_patch4_32",
             run.display(),
             config.encoder.name()
         )
@@ -95,7 +96,7 @@ fn new_vit(run: &Path, config: &RunConfig, device: Device) -> Result<Vit> {
     Ok(Vit::new(vit, &Vars::new(device))?)
 }
 
-/// Copies the run's trained values into an encoder's tensors.
+/// Copies the trained values of the run into the tensors of an encoder.
 fn fill(vars: &Vars, run: &Path, config: &RunConfig, device: Device) -> Result<()> {
     let file = run.join(FILE);
     if file.exists() {
@@ -108,10 +109,10 @@ fn fill(vars: &Vars, run: &Path, config: &RunConfig, device: Device) -> Result<(
     Ok(io::copy_into(&vars.state(), &trained)?)
 }
 
-/// Brings a method to where the run's newest checkpoint left it.
+/// Restores a method from the newest checkpoint of a run.
 ///
 /// # Errors
-/// When there is no checkpoint, or it does not fit the run's settings.
+/// If there is no checkpoint, or it does not fit the settings.
 pub(crate) fn load_checkpoint(
     run: &Path,
     config: &RunConfig,
@@ -123,10 +124,10 @@ pub(crate) fn load_checkpoint(
     Ok(())
 }
 
-/// The method as the run's newest checkpoint has it, heads included.
+/// Builds the method of a run from its newest checkpoint, with its heads.
 ///
 /// # Errors
-/// When there is no checkpoint, or it does not fit the settings.
+/// If there is no checkpoint, or it does not fit the settings.
 pub(crate) fn load_method(
     run: &Path,
     config: &RunConfig,

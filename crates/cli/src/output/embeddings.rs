@@ -1,4 +1,4 @@
-//! Features in files that other tools read.
+//! Writes features to files that other tools can read.
 
 use anyhow::{Context, Result, bail};
 use ndarray::Array2;
@@ -16,38 +16,40 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-/// How embeddings are written.
+/// A file format for embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// A header and a line an image: `path`, `label` where there are labels, and the features, `f0` and so on.
+    /// A header and one line per image: `path`, `label` if there are labels, and the features `f0`,
+    /// `f1` and so on.
     Csv,
-    /// NumPy: the features alone, `[n, width]` float32.
+    /// NumPy: only the features, `[n, width]` float32.
     Npy,
-    /// A row an image: `item`, `name`, `label` where there are labels, and `embedding`, a list of floats.
+    /// One row per image: `item`, `name`, `label` if there are labels, and `embedding`, a list of
+    /// floats.
     Parquet,
-    /// `features` `[n, width]`, `items` `[n]` and, where there are labels, `labels` `[n]`.
+    /// `features` `[n, width]`, `items` `[n]` and, if there are labels, `labels` `[n]`.
     Safetensors,
 }
 
 impl Form {
-    /// The form that a file's ending says.
+    /// The format that belongs to the extension of a file.
     ///
     /// # Errors
-    /// When the ending says none.
+    /// If the extension is unknown.
     pub(crate) fn of(path: &Path) -> Result<Self> {
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("csv") => Ok(Form::Csv),
             Some("npy") => Ok(Form::Npy),
             Some("parquet") => Ok(Form::Parquet),
             Some("safetensors") => Ok(Form::Safetensors),
-            _ => bail!("{} ends in none of .csv, .npy, .parquet and .safetensors", path.display()),
+            _ => bail!("{} does not end in .csv, .npy, .parquet or .safetensors", path.display()),
         }
     }
 
-    /// Writes features (`[n, width]`, float32) of these `n` images to `path`, whole or not at all.
+    /// Writes the features (`[n, width]`, float32) of these `n` images to `path` atomically.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub(crate) fn write(self, path: &Path, features: &Tensor, images: &Images) -> Result<()> {
         let bytes = match self {
             Form::Csv => csv(features, images)?.into_bytes(),
@@ -59,18 +61,18 @@ impl Form {
     }
 }
 
-/// The images that features are of.
+/// The images of the features.
 pub(crate) struct Images {
-    /// Their places in the source.
+    /// Their indices in the source.
     items: Vec<i64>,
-    /// Where they lie.
+    /// Their paths.
     names: Vec<String>,
-    /// Their labels, -1 for an image without one; none where no image has one.
+    /// Their labels, -1 for an image without one; `None` if no image has a label.
     labels: Option<Vec<i64>>,
 }
 
 impl Images {
-    /// Those of `source` with these indices.
+    /// The images of `source` with these indices.
     pub(crate) fn of(source: &dyn Source, ids: &[usize]) -> Self {
         let labels = || ids.iter().map(|&id| source.label(id));
         Images {
@@ -83,7 +85,7 @@ impl Images {
     }
 }
 
-/// All features, row after row.
+/// All features in row-major order, and the shape `[n, width]`.
 fn values(features: &Tensor) -> Result<(Vec<f32>, usize, usize)> {
     let size = features.size();
     let flat = Vec::try_from(features.contiguous().view([-1]))?;
@@ -109,7 +111,7 @@ fn csv(features: &Tensor, images: &Images) -> Result<String> {
     Ok(text)
 }
 
-/// A field of CSV: in quotes, and those within doubled, where it would be read as another otherwise (RFC 4180, section 2).
+/// Quotes a CSV field if it needs quotes, and doubles the quotes in it (RFC 4180, section 2).
 fn quoted(field: &str) -> String {
     if field.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", field.replace('"', "\"\""))
@@ -147,7 +149,7 @@ fn parquet(features: &Tensor, images: &Images) -> Result<Vec<u8>> {
         Arc::new(properties),
     )?;
     let mut group = file.next_row_group()?;
-    // Columns come in the order of the schema.
+    // Columns are written in the order of the schema.
     for name in ["item", "name", "label", "embedding"] {
         if name == "label" && labels.is_none() {
             continue;
@@ -165,7 +167,7 @@ fn parquet(features: &Tensor, images: &Images) -> Result<Vec<u8>> {
                 writer.write_batch(labels.as_deref().unwrap_or_default(), None, None)?;
             }
             ("embedding", ColumnWriter::FloatColumnWriter(writer)) => {
-                // Level 0 begins a new list, 1 goes on with it; every list has its values.
+                // Repetition level 0 starts a new list and 1 continues it. No list is empty.
                 let repetition: Vec<i16> =
                     (0..n * width).map(|i| i16::from(i % width != 0)).collect();
                 writer.write_batch(&flat, Some(&vec![1; n * width]), Some(&repetition))?;
@@ -193,7 +195,7 @@ fn schema(labeled: bool) -> Result<Type> {
     if labeled {
         fields.push(plain("label", Physical::INT64, None)?);
     }
-    // The three levels that Parquet's specification asks of a list.
+    // The three levels that the Parquet specification requires for lists.
     let element = plain("element", Physical::FLOAT, None)?;
     let list = Type::group_type_builder("list")
         .with_repetition(Repetition::REPEATED)

@@ -1,4 +1,5 @@
-//! What `attention`, `reconstruct` and `patches` share: photographs in, sheets of pictures out.
+//! Reading input images and writing image grids, shared by `attention`, `reconstruct` and
+//! `patches`.
 
 use anyhow::{Context, Result, ensure};
 use image::imageops::{FilterType, replace, resize};
@@ -12,51 +13,51 @@ use std::path::{Path, PathBuf};
 
 use crate::config::RunConfig;
 use crate::encoder_source;
-use crate::encoder_source::run_encoder::shown;
+use crate::encoder_source::run_encoder::preprocessing;
 
-/// Pictures are enlarged by a whole factor to at least this many pixels a side.
+/// Images are enlarged by an integer factor to at least this many pixels per side.
 const SIDE: u32 = 192;
-/// Pixels between pictures.
+/// Pixels between images.
 const GAP: u32 = 6;
 
-/// A photograph as a run's encoder is shown it.
-pub(crate) struct Shown {
-    /// The file's name without its ending, or that and a number where two files have one name.
+/// An input image after the preprocessing of a run.
+pub(crate) struct InputImage {
+    /// The file name without extension, with a number if several files have this name.
     pub(crate) name: String,
-    /// Cut and resized, before its normalization.
+    /// Resized and cropped, before normalization.
     pub(crate) image: RgbImage,
-    /// The same, normalized: `[1, 3, size, size]`, on the device.
+    /// Normalized, `[1, 3, size, size]`, on the device.
     pub(crate) x: Tensor,
 }
 
-/// The view of evaluation, normalized as the run's data.
+/// The view for evaluation, normalized for the data of the run.
 ///
 /// # Errors
-/// When the run's views have no normalization.
+/// If the views of the run have no normalization.
 pub(crate) fn view_of(config: &RunConfig) -> Result<ViewSpec> {
-    Ok(encoder_source::view_of(&shown(config)?))
+    Ok(encoder_source::view_of(&preprocessing(config)?))
 }
 
-/// Reads photographs and brings them to the encoder's size.
+/// Reads and preprocesses images.
 ///
 /// # Errors
-/// When a file is no image that can be read; the message names it.
-pub(crate) fn read(paths: &[PathBuf], view: &ViewSpec, device: Device) -> Result<Vec<Shown>> {
+/// If a file cannot be decoded. The message names it.
+pub(crate) fn read(paths: &[PathBuf], view: &ViewSpec, device: Device) -> Result<Vec<InputImage>> {
     let mut names = BTreeSet::new();
     let read_one = |path: &PathBuf| {
         let bytes = std::fs::read(path)
             .with_context(|| format!("cannot read the image {}", path.display()))?;
-        let photograph = portolan_data::decode(&bytes)
-            .with_context(|| format!("cannot show {}", path.display()))?;
-        // The view of evaluation draws nothing at random.
+        let image = portolan_data::decode(&bytes)
+            .with_context(|| format!("cannot draw {}", path.display()))?;
+        // The view for evaluation uses no random numbers.
         let random = || stream(0, Purpose::View, &[]);
         let size = view.size() as usize;
         let mut planes = vec![0f32; 3 * size * size];
-        cpu::view(view, &photograph, &mut random(), &mut planes);
+        cpu::view(view, &image, &mut random(), &mut planes);
         let x = Tensor::from_slice(&planes).view([1, 3, size as i64, size as i64]);
-        Ok(Shown {
+        Ok(InputImage {
             name: unused_name(path, &mut names),
-            image: cpu::preview(view, &photograph, &mut random()),
+            image: cpu::preview(view, &image, &mut random()),
             x: upload(&x, device),
         })
     };
@@ -72,20 +73,21 @@ fn unused_name(path: &Path, names: &mut BTreeSet<String>) -> String {
     name
 }
 
-/// A picture of `[3, height, width]` with values from 0 to 1, wherever it lies; what is beyond is cut off.
-pub(crate) fn to_picture(x: &Tensor) -> Result<RgbImage> {
+/// Converts a tensor of shape `[3, height, width]` on any device to an image. Values are clamped to
+/// the range from 0 to 1.
+pub(crate) fn to_image(x: &Tensor) -> Result<RgbImage> {
     let x: Tensor = x.to_device(Device::Cpu).to_kind(Kind::Float) * 255.0;
     let x = x.contiguous();
     let width = x.size()[2] as usize;
     Ok(ops::to_image(&Vec::<f32>::try_from(x.view([-1]))?, width))
 }
 
-/// The picture with hard pixels, `side` wide and high.
-pub(crate) fn enlarged(picture: &RgbImage, side: u32) -> RgbImage {
-    resize(picture, side, side, FilterType::Nearest)
+/// Enlarges an image to `side` × `side` pixels without interpolation.
+pub(crate) fn enlarged(image: &RgbImage, side: u32) -> RgbImage {
+    resize(image, side, side, FilterType::Nearest)
 }
 
-/// Pictures of one size in rows, enlarged where they are small, on white.
+/// Arranges images of one size in rows on a white background, enlarged if they are small.
 pub(crate) fn sheet(rows: &[Vec<RgbImage>]) -> RgbImage {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0) as u32;
     let size = rows.iter().flatten().next().map_or(1, RgbImage::width);
@@ -94,32 +96,32 @@ pub(crate) fn sheet(rows: &[Vec<RgbImage>]) -> RgbImage {
     let white = Rgb([255; 3]);
     let mut sheet = RgbImage::from_pixel(along(columns), along(rows.len() as u32), white);
     for (y, row) in rows.iter().enumerate() {
-        for (x, picture) in row.iter().enumerate() {
+        for (x, image) in row.iter().enumerate() {
             let at = |n: usize| i64::from(side + GAP) * n as i64;
-            replace(&mut sheet, &enlarged(picture, side), at(x), at(y));
+            replace(&mut sheet, &enlarged(image, side), at(x), at(y));
         }
     }
     sheet
 }
 
-/// Makes the folder that pictures go to.
+/// Creates the folder for the images.
 ///
 /// # Errors
-/// When it is a file, or may not be written to.
-pub(crate) fn make_folder(folder: &Path) -> Result<()> {
+/// If the path is a file or cannot be written to.
+pub(crate) fn create_folder(folder: &Path) -> Result<()> {
     ensure!(!folder.is_file(), "{} is a file; choose a folder for --out", folder.display());
     std::fs::create_dir_all(folder).with_context(|| {
-        format!("cannot make the folder {}; choose another --out", folder.display())
+        format!("cannot create the folder {}; choose another --out", folder.display())
     })
 }
 
-/// Writes a picture as PNG, whole or not at all, and says where.
+/// Writes an image as PNG atomically and prints its path.
 ///
 /// # Errors
-/// When the folder cannot be written to.
-pub(crate) fn save(picture: &RgbImage, path: &Path) -> Result<()> {
+/// If the folder cannot be written to.
+pub(crate) fn save(image: &RgbImage, path: &Path) -> Result<()> {
     let mut bytes = Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, ImageFormat::Png)?;
+    image.write_to(&mut bytes, ImageFormat::Png)?;
     io::write_atomic(path, bytes.get_ref())?;
     println!("{}", path.display());
     Ok(())

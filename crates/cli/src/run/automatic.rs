@@ -1,10 +1,12 @@
-//! `pretrain` without a recipe: settings that follow from the images and the machine, each with its reason.
+//! `pretrain` without a recipe: chooses settings for the images and the machine, each with a
+//! reason.
 //!
-//! [`choose`] is the table of them. What it does not choose is as in a recipe of the method:
+//! [`choose`] makes the choices. All other settings come from a recipe of the method:
 //!
 //! | images | on a CPU | on a GPU |
 //! |---|---|---|
-//! | fewer than 20,000 | `shapes`, made for short runs of small batches | the same, with a wider encoder |
+//! | fewer than 20,000 | `shapes`, made for short runs of small batches | the same, with a wider
+//! encoder |
 //! | more | the same | `cifar10` or `imagenet`, with as large a batch as fits |
 
 mod views;
@@ -23,69 +25,71 @@ use std::fmt::Display;
 use toml::{Table, Value};
 
 use crate::config::RunConfig;
+use crate::config::overrides::at;
 use crate::run::machine::{Images, Machine};
 
-/// What `config.toml` has in the place of a recipe's name.
+/// The recipe name in the `config.toml` of an automatic run.
 pub(crate) const NAME: &str = "auto";
 
-/// From this short side on, in pixels, images are treated as photos.
+/// Images with at least this short side, in pixels, are treated as photos.
 const PHOTO: u32 = 96;
-/// With so many images a GPU trains by the papers' recipes.
+/// With at least this many images, a GPU uses the recipes of the papers.
 const MANY: usize = 20_000;
-/// Steps of an epoch, at least.
+/// The minimum number of steps per epoch.
 const STEPS: usize = 4;
-/// How often features are looked at on the way.
-const LOOKS: u64 = 5;
-/// Below so many bytes of a GPU's memory the encoder is a small one.
+/// How often features are evaluated during the run.
+const EVALUATIONS: u64 = 5;
+/// A GPU with less memory than this, in bytes, gets a small encoder.
 const SMALL_GPU: u64 = 10 << 30;
-/// With so many cores a CPU affords photos of 128 pixels.
+/// CPUs with at least this many cores train on photos of 128 pixels.
 const MANY_CORES: usize = 8;
 
-/// A setting, what it becomes, and why.
+/// A setting, its value, and the reason for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Choice {
-    /// Its path, as `--set` takes it.
+    /// Its path, as for `--set`.
     pub(crate) setting: &'static str,
     pub(crate) value: Value,
-    /// The value in a few words.
-    pub(crate) shown: String,
+    /// The value as text for the user.
+    pub(crate) text: String,
     pub(crate) reason: String,
 }
 
 impl Choice {
     fn new(setting: &'static str, value: impl Serialize, reason: impl Display) -> Result<Self> {
         let value = Value::try_from(value)?;
-        let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        Ok(Choice { setting, value, shown, reason: reason.to_string() })
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        Ok(Choice { setting, value, text, reason: reason.to_string() })
     }
 
-    fn shown_as(self, shown: String) -> Self {
-        Choice { shown, ..self }
+    fn with_text(self, text: String) -> Self {
+        Choice { text, ..self }
     }
 }
 
-/// The settings chosen for a run, but for those that depend on its epochs.
+/// The settings chosen for a run, except those that depend on its epochs.
 pub(crate) struct Automatic {
-    /// The recipe that they change.
+    /// The recipe to which the choices are applied.
     base: Table,
     pub(crate) choices: Vec<Choice>,
 }
 
-/// Chooses a method's settings for these images on this machine; for batches of `batch` images where the user has said
-/// how many.
+/// Chooses the settings of a method for these images and this machine. `batch` is the batch size,
+/// if the user has set it.
 ///
 /// # Errors
-/// When there is one image alone, or the method could learn nothing from them.
+/// If there is only one image, or the method cannot learn from the images.
 pub(crate) fn choose(
     method: &MethodEntry,
     images: &Images,
     machine: &Machine,
     batch: Option<usize>,
 ) -> Result<Automatic> {
-    ensure!(images.count >= 2, "there is only one image; pretraining needs at least two");
+    ensure!(images.count >= 2, "there is only 1 image; pretraining needs at least 2");
     ensure!(
         !method.needs_color || !images.gray,
-        "colorization learns from colors, and these images are gray; choose another method, for instance simclr"
+        "colorization learns from colors, but these images are gray; choose another method, such \
+         as simclr"
     );
     let photos = images.side >= PHOTO;
     let large = machine.gpu && images.count >= MANY;
@@ -97,23 +101,24 @@ pub(crate) fn choose(
 
     let mut all = Vec::new();
     let (size, why) = case.size();
-    all.push(Choice::new("evaluation.size", size, why)?.shown_as(format!("{size} px")));
+    all.push(Choice::new("evaluation.size", size, why)?.with_text(format!("{size} px")));
     let resize = if photos { size * 256 / 224 } else { size };
-    let why = if photos { "evaluation cuts out the middle" } else { "images are seen whole" };
-    all.push(Choice::new("evaluation.resize", resize, why)?.shown_as(format!("{resize} px")));
+    let why =
+        if photos { "evaluation uses a center crop" } else { "evaluation uses the whole image" };
+    all.push(Choice::new("evaluation.resize", resize, why)?.with_text(format!("{resize} px")));
     let (encoder, why) = case.encoder(size);
-    all.push(Choice::new("encoder", &encoder, why)?.shown_as(encoder.name()));
+    all.push(Choice::new("encoder", &encoder, why)?.with_text(encoder.name()));
     let from = recipe(papers)?;
     let scale = views::Scale { own: from.evaluation.size, size, unit: unit(&encoder, photos) };
     let views = scale.apply(&from.views, images.gray);
     let why = if images.gray {
-        format!("as in the recipe {papers}, without changes of color: images are gray")
+        format!("as in the recipe {papers}, without color changes because the images are gray")
     } else {
         format!("as in the recipe {papers}")
     };
-    all.push(Choice::new("views", &views, why)?.shown_as(views::text(&views)));
+    all.push(Choice::new("views", &views, why)?.with_text(views::text(&views)));
     let (fits, why) = case.batch(&views, &encoder);
-    let why = if batch.is_some() { "as you say".to_owned() } else { why };
+    let why = if batch.is_some() { "given by you".to_owned() } else { why };
     let batch = batch.unwrap_or(fits);
     all.push(Choice::new("training.batch_size", batch as i64, why)?);
     all.extend(case.learning_rate(batch)?);
@@ -134,10 +139,10 @@ pub(crate) fn choose(
 }
 
 impl Automatic {
-    /// All settings, for a run of so many epochs.
+    /// All settings for a run of `epochs` epochs.
     ///
     /// # Errors
-    /// When the recipe is damaged.
+    /// If the recipe is invalid.
     pub(crate) fn table(&self, epochs: u64) -> Result<Table> {
         let mut table = self.base.clone();
         for choice in self.choices.iter().cloned().chain(self.spans(epochs)?) {
@@ -164,48 +169,48 @@ impl Automatic {
             }
             Schedule::Constant => Schedule::Constant,
         };
-        let as_recipe = "the recipe's share of the run";
+        let as_recipe = "scaled to the length of the run";
         let mut all = vec![
             Choice::new("training.epochs", epochs, "")?,
             Choice::new("training.schedule", schedule, as_recipe)?,
-            Choice::new("training.knn_every", (epochs / LOOKS).max(1), "five looks on the way")?,
+            Choice::new("training.knn_every", (epochs / EVALUATIONS).max(1), "five evaluations")?,
         ];
-        // DINO keeps its last layer still for an epoch, which must not be most of the run.
+        // DINO freezes its last layer for one epoch, which must not be most of the run.
         if base.settings.get("freeze_last_layer").is_some() && epochs < STEPS as u64 {
             all.push(Choice::new("settings.freeze_last_layer", 0, "the run is short")?);
         }
         Ok(all)
     }
 
-    /// What was chosen, a line each, of those settings that the user has left as they are.
+    /// One line for each choice that the user did not override.
     pub(crate) fn text(&self, config: &RunConfig) -> Result<String> {
         let table = Table::try_from(config)?;
         let kept = |choice: &&Choice| at(&table, choice.setting) == Some(&choice.value);
         let line = |choice: &Choice| {
             let name = choice.setting.rsplit('.').next().unwrap_or_default();
-            format!("  {name:18} {:22} {}\n", choice.shown, choice.reason)
+            format!("  {name:18} {:22} {}\n", choice.text, choice.reason)
         };
         Ok(self.choices.iter().filter(kept).map(line).collect())
     }
 }
 
-/// What choices go by.
+/// The inputs of the choices.
 struct Case<'a> {
     images: &'a Images,
     machine: &'a Machine,
     photos: bool,
-    /// Whether the papers' recipes apply.
+    /// Whether to use the recipes of the papers.
     large: bool,
     base: &'a RunConfig,
 }
 
 impl Case<'_> {
-    /// The side of the plain view, which the others follow.
+    /// The side of the evaluation view. The other views scale with it.
     fn size(&self) -> (u32, String) {
         let side = self.images.side;
         if !self.photos {
             let size = (side.div_ceil(8) / 2 * 16).clamp(32, 64);
-            return (size, format!("images of {side} px, and sizes are 32, 48 or 64"));
+            return (size, format!("images have {side} px; sizes are 32, 48 or 64"));
         }
         let most = match self.machine {
             Machine { gpu: true, .. } => 224,
@@ -214,12 +219,12 @@ impl Case<'_> {
         };
         let size = most.min(side / 32 * 32);
         let why = if size == 224 {
-            "the papers' size".to_owned()
+            "the size used in the papers".to_owned()
         } else if size < most {
-            format!("photos have {side} px")
+            format!("images have {side} px")
         } else {
             let (times, cores) = ((224.0 / f64::from(size)).powi(2), self.machine.cores);
-            format!("a CPU with {cores} cores sees {times:.0} times as many images as at 224 px")
+            format!("on {cores} CPU cores, {times:.0} times as fast as 224 px")
         };
         (size, why)
     }
@@ -235,7 +240,7 @@ impl Case<'_> {
                         "the GPU has little memory".to_owned(),
                     )
                 } else {
-                    (resnet.into(), "the recipe's".to_owned())
+                    (resnet.into(), "as in the recipe".to_owned())
                 }
             }
             EncoderConfig::Resnet(resnet) => {
@@ -253,7 +258,7 @@ impl Case<'_> {
                 let tiny = VitConfig { width: 192, depth: 12, heads: 3, ..vit.clone() };
                 let (vit, why) = match (self.large, gpu) {
                     (true, _) if small_gpu => (tiny, "the GPU has little memory"),
-                    (true, _) => (vit, "the recipe's"),
+                    (true, _) => (vit, "as in the recipe"),
                     (false, true) => (tiny, "for few images on a GPU"),
                     (false, false) => (vit, "small, for a CPU"),
                 };
@@ -267,7 +272,7 @@ impl Case<'_> {
         }
     }
 
-    /// The largest power of two up to what recipe, data and memory allow.
+    /// The largest power of two that the recipe, the number of images and the memory allow.
     fn batch(&self, views: &[portolan_augment::Views], encoder: &EncoderConfig) -> (usize, String) {
         let (count, recipe) = (self.images.count, self.base.training.batch_size);
         let room = self.machine.memory / if self.machine.gpu { 2 } else { 4 };
@@ -276,9 +281,9 @@ impl Case<'_> {
         let most = recipe.min(by_data).min(fits.max(2));
         let batch = if most == recipe { recipe } else { 1 << most.ilog2() };
         let why = if most == recipe {
-            "the recipe's".to_owned()
+            "as in the recipe".to_owned()
         } else if most < by_data {
-            format!("what fits into {:.0} GB of memory", self.machine.memory as f64 / 1e9)
+            format!("fits into {:.0} GB of memory", self.machine.memory as f64 / 1e9)
         } else if count >= 2 * STEPS {
             format!("{count} images, so that an epoch has at least {STEPS} steps")
         } else {
@@ -287,7 +292,7 @@ impl Case<'_> {
         (batch, why)
     }
 
-    /// The rate of a recipe that does not scale it by itself, for another batch than its own.
+    /// Scales the learning rate to the batch size, if the recipe does not.
     fn learning_rate(&self, batch: usize) -> Result<Option<Choice>> {
         let training = &self.base.training;
         if training.scaling != portolan_optim::LrScaling::None || batch == training.batch_size {
@@ -296,16 +301,16 @@ impl Case<'_> {
         let share = batch as f64 / training.batch_size as f64;
         let (share, how) = match training.optimizer {
             OptimizerConfig::Adamw { .. } => {
-                (share.sqrt(), "as the square root of the batch, for AdamW")
+                (share.sqrt(), "with the square root of the batch size, for AdamW")
             }
-            _ => (share, "in proportion to the batch"),
+            _ => (share, "in proportion to the batch size"),
         };
         let (rate, of) = (training.learning_rate, training.batch_size);
-        let why = format!("the recipe's {rate} is for batches of {of}; scaled {how}");
+        let why = format!("the recipe has {rate} for batches of {of}; scaled {how}");
         Choice::new("training.learning_rate", rate * share, why).map(Some)
     }
 
-    /// A batch that cannot be split as the recipe's is not split.
+    /// Turns off split batch norm if the batch is too small for it.
     fn batch_norm_splits(&self, encoder: &EncoderConfig, batch: usize) -> Result<Option<Choice>> {
         let splits = encoder.batch_norm_splits() as usize;
         if splits <= 1 || batch.is_multiple_of(splits) && batch / splits >= 2 {
@@ -323,7 +328,8 @@ impl Case<'_> {
         }
     }
 
-    /// MoCo's queue, in whole batches: half of the images at most, so that few keys are of the images in the batch.
+    /// The length of MoCo's queue in whole batches. It holds at most half of the images, so that
+    /// few keys belong to images of the current batch.
     fn queue(&self, batch: usize) -> Result<Option<Choice>> {
         let Some(recipe) = self.base.settings.get("queue").and_then(Value::as_integer) else {
             return Ok(None);
@@ -337,7 +343,7 @@ impl Case<'_> {
         Choice::new("settings.queue", most, why).map(Some)
     }
 
-    /// What the pretext tasks cut images into.
+    /// The tile or grid size of the pretext tasks.
     fn puzzle(&self, size: u32, encoder: &EncoderConfig) -> Result<Option<Choice>> {
         let own = self.base.evaluation.size;
         let scaled = |n: i64| n * i64::from(size) / i64::from(own);
@@ -348,7 +354,12 @@ impl Case<'_> {
         if let Some(tile) = setting("tile") {
             let unit = i64::from(unit(encoder, self.photos));
             let tile = (scaled(tile) / unit * unit).max(unit);
-            return Choice::new("settings.tile", tile, "the recipe's share of the view").map(Some);
+            return Choice::new(
+                "settings.tile",
+                tile,
+                "the same share of the view as in the recipe",
+            )
+            .map(Some);
         }
         let Some(grid) = setting("grid") else { return Ok(None) };
         Choice::new("settings.grid", scaled(grid), "a quarter of the view, as in the paper")
@@ -367,12 +378,12 @@ impl Case<'_> {
     }
 }
 
-/// What sizes of views are multiples of, in pixels.
+/// The sides of views are multiples of this number of pixels.
 fn unit(encoder: &EncoderConfig, photos: bool) -> u32 {
     encoder.patch().map_or(if photos { 8 } else { 4 }, |patch| patch as u32)
 }
 
-/// Sets the value at a path; the tables on the way exist.
+/// Sets the value at a path whose tables exist.
 fn put(table: &mut Table, path: &str, value: Value) {
     match path.split_once('.') {
         None => {
@@ -383,13 +394,5 @@ fn put(table: &mut Table, path: &str, value: Value) {
                 put(inner, rest, value);
             }
         }
-    }
-}
-
-fn at<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
-    match rest {
-        None => table.get(first),
-        Some(rest) => at(table.get(first)?.as_table()?, rest),
     }
 }

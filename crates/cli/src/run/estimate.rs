@@ -1,4 +1,4 @@
-//! How long a run takes and what it leaves on the disk, from a few steps that are thrown away.
+//! Estimates the time and the disk space of a run from a few trial steps.
 
 use anyhow::Result;
 use portolan_data::{Dataset, subset};
@@ -14,48 +14,50 @@ use crate::data::is_labeled;
 use crate::encoder_source::eval_view;
 use crate::run::trial_steps::Work;
 
-/// Measuring steps ends after about so many seconds.
+/// The measurement of steps stops after about this many seconds.
 const PATIENCE: f64 = 7.0;
-/// Seconds of whole steps that are timed, if they are short enough.
+/// Seconds of whole steps to time, if they are short enough.
 const TIMED: f64 = 1.0;
-/// Images of the first step: even with a ResNet-50 at 224 pixels on two cores it takes a second.
+/// Images in the first step. Even a ResNet-50 at 224 pixels on two cores takes only a second for
+/// these.
 const FIRST_BATCH: usize = 4;
-/// A batch that takes too long to be measured is judged by smaller ones, each so many times the one before.
+/// If the full batch is too slow to measure, its time is extrapolated from batches that grow by
+/// this factor.
 const GROWTH: usize = 4;
-/// Batches that the loader may have ready when the first step begins.
+/// Batches that the loader may have prefetched before the first step.
 const READY: u64 = 3;
-/// Seconds of embedding that are timed.
+/// Seconds of embedding to time.
 const TIMED_EMBEDDING: f64 = 0.3;
-/// Bytes a second that checkpoints are written with, and seconds for each to reach the disk.
+/// Bytes per second of checkpoint writes, and seconds per checkpoint for the disk to finish.
 const DISK: (f64, f64) = (200e6, 0.02);
 /// Checkpoints that a finished run keeps.
 const KEPT: u64 = 2;
-/// About what `report.html`, `report.json` and `metrics.jsonl` take.
+/// The approximate size of `report.html`, `report.json` and `metrics.jsonl`.
 const REPORT: u64 = 3_000_000;
-/// A run on a CPU that takes longer than this many seconds is advised against.
+/// On a CPU, a run that takes longer than this many seconds gets a warning.
 const DAY: f64 = 86_400.0;
 
-/// How fast a run's parts are on this machine.
+/// The speed of a run on this machine, and the sizes of its files.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
-    /// Seconds of a step.
+    /// Seconds per step.
     pub(crate) step: f64,
     /// Seconds to embed an image in evaluation.
     pub(crate) image: f64,
-    /// Bytes of a checkpoint.
+    /// The size of a checkpoint in bytes.
     pub(crate) checkpoint: u64,
-    /// Bytes of `encoder.safetensors`.
+    /// The size of `encoder.safetensors` in bytes.
     pub(crate) encoder: u64,
-    /// Features of an image.
+    /// The feature dimension.
     pub(crate) width: i64,
 }
 
 impl Pace {
-    /// Measures a method that is built for it and thrown away, so that the run itself does not depend on it: on the CPU a few
-    /// seconds, whatever the settings.
+    /// Measures with a temporary method, so that the run does not depend on the measurement. Takes
+    /// a few seconds on a CPU with any settings.
     ///
     /// # Errors
-    /// When the settings contradict each other, or no image can be read.
+    /// If the settings conflict, or no image can be read.
     pub(crate) fn measure(
         config: &RunConfig,
         data: &Dataset,
@@ -68,19 +70,20 @@ impl Pace {
         let bytes = state.iter().map(|(_, t)| t.numel() * t.kind().elt_size_in_bytes());
         let pace = Pace {
             step,
-            image: seconds_of_an_image(config, data, &*method, device)?,
+            image: seconds_of_per_image(config, data, &*method, device)?,
             checkpoint,
             encoder: bytes.sum::<usize>() as u64,
             width: method.encoder().width(),
         };
         drop((state, method));
-        // Blocks for batches of other sizes would lie beside the run's own to its end.
+        // Otherwise, cached blocks for other batch sizes would use memory during the whole run.
         release_freed_memory();
         Ok(pace)
     }
 }
 
-/// Seconds of a step, and bytes of a checkpoint. Batches grow from a few images on until one is the run's, or too slow.
+/// Seconds per step and bytes per checkpoint. Tries growing batches up to the batch size of the
+/// run, or until a step is too slow.
 fn seconds_of_a_step(
     config: &RunConfig,
     data: &Dataset,
@@ -111,11 +114,12 @@ fn seconds_of_a_step(
             let seconds = whole_step(&mut step, first, begun, device)?;
             return Ok((seconds, checkpoint_bytes(method, &work.optimizer)));
         }
-        // The first step also starts threads and takes memory.
+        // The first step also starts threads and allocates memory.
         let seconds = if first < PATIENCE / 2.0 { step(1)? } else { first };
-        let judged = |n: usize| judge((batch, seconds), smaller, n);
+        let judged = |n: usize| extrapolate((batch, seconds), smaller, n);
         let next = (batch * GROWTH).min(whole);
-        // One step of it must do as long as there is nothing to compare with.
+        // The first batch must be measured with one step, because there is no smaller one to
+        // compare with.
         let steps = if smaller.is_some() { 2.0 } else { 1.0 };
         if started.elapsed().as_secs_f64() + steps * judged(next) > PATIENCE {
             return Ok((judged(whole), checkpoint_bytes(method, &work.optimizer)));
@@ -125,24 +129,25 @@ fn seconds_of_a_step(
     }
 }
 
-/// Seconds of a step with `n` images, from those of a smaller batch and of one still smaller: of a few images most is what any
-/// step takes, on a busy machine above all, so that what counts is by how much more images took longer.
-fn judge((images, seconds): (usize, f64), smaller: Option<(usize, f64)>, n: usize) -> f64 {
-    let an_image = match smaller {
+/// Extrapolates the seconds of a step with `n` images from those of two smaller batches. The time
+/// of a small batch is mostly the fixed cost of a step, above all on a busy machine, so only the
+/// difference between the two scales with the number of images.
+fn extrapolate((images, seconds): (usize, f64), smaller: Option<(usize, f64)>, n: usize) -> f64 {
+    let per_image = match smaller {
         Some((fewer, less)) => (seconds - less).max(0.0) / (images - fewer) as f64,
         None => seconds / images as f64,
     };
-    seconds + an_image * (n - images) as f64
+    seconds + per_image * (n - images) as f64
 }
 
-/// Seconds of a whole step, of which one has been done in `first` seconds since `begun`.
+/// Seconds of a full step. One step has already been done in `first` seconds since `begun`.
 fn whole_step(
     step: &mut impl FnMut(u64) -> Result<f64>,
     first: f64,
     begun: Instant,
     device: Device,
 ) -> Result<f64> {
-    // On a GPU memory is taken, cuDNN tries its algorithms, and a graph is captured.
+    // On a GPU, the first steps allocate memory, let cuDNN try its algorithms, and capture a graph.
     let warm_up: u64 = if device.is_cuda() { 8 } else { 2 };
     let mut done = 1;
     let (mut timed, mut seconds) = (0u64, 0.0);
@@ -156,13 +161,13 @@ fn whole_step(
             break;
         }
     }
-    // A slow loader is noticed only once what it had ready is used up.
+    // A slow loader only shows once its prefetched batches are used up.
     let loader = begun.elapsed().as_secs_f64() / (done + READY) as f64;
     Ok((seconds / timed.max(1) as f64).max(loader))
 }
 
-/// Seconds to embed an image as evaluation does.
-fn seconds_of_an_image(
+/// Seconds to embed an image in evaluation.
+fn seconds_of_per_image(
     config: &RunConfig,
     data: &Dataset,
     method: &dyn ImageMethod,
@@ -177,7 +182,7 @@ fn seconds_of_an_image(
         Ok(started.elapsed().as_secs_f64())
     };
     let mut count = all.min(8);
-    seconds_of(count)?; // starts threads and takes memory
+    seconds_of(count)?; // starts threads and allocates memory
     loop {
         let seconds = seconds_of(count)?;
         if seconds >= TIMED_EMBEDDING || count == all {
@@ -187,14 +192,14 @@ fn seconds_of_an_image(
     }
 }
 
-/// How many images a run works on.
+/// The number of images of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counts {
-    /// To pretrain on.
+    /// Images for pretraining.
     pub(crate) images: usize,
-    /// In the training split.
+    /// Images in the training split.
     pub(crate) bank: usize,
-    /// In a labeled test split; 0 where there is none.
+    /// Images in a labeled test split; 0 without one.
     pub(crate) test: usize,
     pub(crate) classes: usize,
 }
@@ -211,35 +216,35 @@ impl Counts {
     }
 }
 
-/// What a run will take.
+/// The estimated time and disk space of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Estimate {
-    /// Seconds of what is left of training, looks on the way and checkpoints included.
+    /// Seconds of the remaining training, with checkpoints and evaluations during training.
     pub(crate) training: f64,
     /// Seconds of the evaluation and the report at the end.
     pub(crate) evaluation: f64,
-    /// Bytes that the run leaves.
+    /// Bytes of the files of the run.
     pub(crate) disk: u64,
 }
 
 impl Estimate {
-    /// Of a run with these settings that has done `done` steps.
+    /// Estimates a run with these settings that has already done `done` steps.
     pub(crate) fn new(config: &RunConfig, counts: Counts, pace: Pace, done: u64) -> Self {
         let training = &config.training;
         let (batch_size, epochs) = (training.batch_size, training.epochs);
         let plan = StepPlan { items: counts.images, batch_size, epochs };
         let left = plan.total_steps().saturating_sub(done);
         let epochs_left = left as f64 / plan.steps_per_epoch().max(1) as f64;
-        let looks = match training.knn_every {
+        let evaluations = match training.knn_every {
             0 => 0.0,
             every => (epochs_left / every as f64).ceil(),
         };
         let checkpoint = DISK.1 + pace.checkpoint as f64 / DISK.0;
         Estimate {
             training: left as f64 * pace.step
-                + looks * look(counts, pace)
+                + evaluations * periodic_evaluation(counts, pace)
                 + epochs_left.ceil() * checkpoint,
-            evaluation: evaluation(counts, pace),
+            evaluation: final_evaluation(counts, pace),
             disk: KEPT * pace.checkpoint + pace.encoder + REPORT,
         }
     }
@@ -249,10 +254,10 @@ impl Estimate {
         self.training + self.evaluation
     }
 
-    /// A line for the user.
+    /// The estimate as one line for the user.
     pub(crate) fn text(&self) -> String {
         format!(
-            "estimate about {}: {} of training, {} of evaluation; {} on disk",
+            "estimate about {}: training {}, evaluation {}; {} on disk",
             duration(self.seconds()),
             duration(self.training),
             duration(self.evaluation),
@@ -260,27 +265,29 @@ impl Estimate {
         )
     }
 
-    /// What to say of a run that takes more than a day on a CPU.
+    /// A warning if the run takes more than a day on a CPU.
     pub(crate) fn advice(&self, config: &RunConfig, device: Device) -> Option<String> {
         (!device.is_cuda() && self.seconds() > DAY).then(|| {
             format!(
-                "note     this takes more than a day on a CPU. Settings for these images and this machine, and for the time you \
-                 have:\n           portolan pretrain {} --data {} --time 1h",
+                "note     this takes more than a day on a CPU. For settings that fit these images, \
+                 this machine and a time limit, run:\n           \
+                 portolan pretrain {} --data {} --time 1h",
                 config.method, config.data.source
             )
         })
     }
 }
 
-/// Seconds of a look on the way: diagnostics, and kNN where there are labels.
-fn look(counts: Counts, pace: Pace) -> f64 {
+/// Seconds of an evaluation during training: diagnostics, and kNN if there are labels.
+fn periodic_evaluation(counts: Counts, pace: Pace) -> f64 {
     let knn = if counts.test > 0 { counts.bank + counts.test } else { 0 };
     pace.image * (3 * counts.images.min(512) + knn) as f64
 }
 
-/// Seconds of the evaluation at the end. The encoder embeds both splits, and so does the untrained one before and after its
-/// batch statistics are brought up to date with 5,000 images; the map is t-SNE's, of 2,000 images at most.
-fn evaluation(counts: Counts, pace: Pace) -> f64 {
+/// Seconds of the evaluation at the end. The trained encoder embeds both splits. The untrained
+/// encoder does so twice, before and after its batch statistics are recalibrated with 5,000 images.
+/// The map is a t-SNE of up to 2,000 images.
+fn final_evaluation(counts: Counts, pace: Pace) -> f64 {
     let Counts { bank, test, classes, .. } = counts;
     let map = |n: usize| MAP * n.min(2_000) as f64;
     if test == 0 {
@@ -290,11 +297,12 @@ fn evaluation(counts: Counts, pace: Pace) -> f64 {
     pace.image * (3 * (bank + test) + 5_000) as f64 + 2.0 * probe + map(test)
 }
 
-/// Seconds of t-SNE for a point; of the linear probe for an image, a feature and a class. On a core of 2026.
+/// Seconds of t-SNE per point, and of the linear probe per image, feature and class, on a CPU core
+/// of 2026.
 const MAP: f64 = 6e-4;
 const PROBE: f64 = 1e-8;
 
-/// The most epochs with which a run that takes `seconds_of(epochs)` ends within `seconds`; 1 where even that is too long.
+/// The largest number of epochs for which `seconds_of(epochs)` is within `seconds`, at least 1.
 ///
 /// # Errors
 /// Those of `seconds_of`.
@@ -307,7 +315,7 @@ pub(crate) fn most_epochs(seconds: f64, seconds_of: impl Fn(u64) -> Result<f64>)
     Ok(fits)
 }
 
-/// Bytes as a person says them.
+/// A size in megabytes or gigabytes.
 fn bytes(n: u64) -> String {
     match n as f64 {
         n if n >= 1e9 => format!("{:.1} GB", n / 1e9),
@@ -330,21 +338,22 @@ mod tests {
     }
 
     #[test]
-    fn a_large_step_is_judged_by_how_much_more_images_took() {
-        assert!((judge((4, 0.8), None, 128) - 25.6).abs() < 1e-9);
-        let judged = judge((16, 1.0), Some((4, 0.8)), 128);
+    fn large_steps_are_extrapolated_from_smaller_ones() {
+        assert!((extrapolate((4, 0.8), None, 128) - 25.6).abs() < 1e-9);
+        let judged = extrapolate((16, 1.0), Some((4, 0.8)), 128);
         assert!((judged - (1.0 + 112.0 / 60.0)).abs() < 1e-9, "{judged}");
-        assert_eq!(judge((16, 0.7), Some((4, 0.8)), 128), 0.7, "noise");
+        assert_eq!(extrapolate((16, 0.7), Some((4, 0.8)), 128), 0.7, "noise");
     }
 
     const PACE: Pace =
         Pace { step: 2.0, image: 0.01, checkpoint: 20_000_000, encoder: 5_000_000, width: 10 };
 
     #[test]
-    fn an_estimate_adds_up_its_parts() {
+    fn an_estimate_is_the_sum_of_its_parts() {
         let counts = Counts { images: 1_050, bank: 1_050, test: 200, classes: 10 };
         let found = Estimate::new(&config(4, 2), counts, PACE, 0);
-        // 10 steps an epoch; two looks at 3 times 512 images and both splits; a checkpoint of 20 MB an epoch.
+        // 10 steps per epoch; two evaluations of 3 times 512 images and both splits; one checkpoint
+        // of 20 MB per epoch.
         let expected = 40.0 * 2.0 + 2.0 * 0.01 * (1_536.0 + 1_250.0) + 4.0 * (0.02 + 0.1);
         assert!((found.training - expected).abs() < 1e-9, "{found:?}");
         // Both splits three times and 5,000 images, the map of the test images, two probes.

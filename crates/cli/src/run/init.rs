@@ -1,4 +1,4 @@
-//! `--init`: a method that begins with an encoder that is trained already.
+//! `--init`: starts a method from a trained encoder.
 
 use anyhow::{Context, Result, ensure};
 use portolan_interchange::LoadedEncoder;
@@ -11,11 +11,11 @@ use crate::config::RunConfig;
 use crate::encoder_source::print_load_summary;
 use crate::encoder_source::run_encoder::FILE;
 
-/// Copies the encoder at `path` (a file, a hub folder or a run's folder) into all encoders of the method: its momentum
-/// encoder begins as a copy too.
+/// Copies the encoder at `path` (a file, a hub folder or the folder of a run) into all encoders of
+/// the method, including its momentum encoder.
 ///
 /// # Errors
-/// When there is none, or it is another than the run's.
+/// If there is no encoder, or it differs from that of the run.
 pub(crate) fn start_from(path: &Path, config: &RunConfig, method: &dyn ImageMethod) -> Result<()> {
     let file = match path.join(FILE) {
         of_a_run if of_a_run.exists() => of_a_run,
@@ -28,9 +28,9 @@ pub(crate) fn start_from(path: &Path, config: &RunConfig, method: &dyn ImageMeth
     let state = method.state();
     let all: BTreeSet<&str> = state.iter().map(|(name, _)| name.as_str()).collect();
     let first = names.first().context("the encoder has no weights")?;
-    let mut begun = Vec::new();
+    let mut initialized = Vec::new();
     for prefix in all.iter().filter_map(|name| name.strip_suffix(first.as_str())) {
-        // A decoder has blocks too, but not everything that an encoder has.
+        // A decoder also has blocks, but not all tensors of an encoder.
         if !names.iter().all(|name| all.contains(format!("{prefix}{name}").as_str())) {
             continue;
         }
@@ -41,9 +41,13 @@ pub(crate) fn start_from(path: &Path, config: &RunConfig, method: &dyn ImageMeth
             .map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()))
             .collect();
         found.copy_into(&encoder, &config.encoder)?;
-        begun.push(prefix.trim_end_matches('.'));
+        initialized.push(prefix.trim_end_matches('.'));
     }
-    ensure!(!begun.is_empty(), "{} keeps no encoder that --init could begin with", config.method);
-    eprintln!("init     {}", begun.join(", "));
+    ensure!(
+        !initialized.is_empty(),
+        "--init does not support {}: it has no encoder of this form",
+        config.method
+    );
+    eprintln!("init     {}", initialized.join(", "));
     Ok(())
 }

@@ -1,37 +1,39 @@
-//! What automatic settings follow from: the images and the machine.
+//! Properties of the images and the machine, from which automatic settings are chosen.
 
 use anyhow::{Context, Result};
 use image::RgbImage;
 use portolan_data::Dataset;
+use portolan_report::counted;
 use portolan_tensor::{Device, free_memory};
 
 use crate::data::is_labeled;
 
-/// Images that are looked at, spread over the data set.
+/// The number of images to inspect, spread over the data set.
 const SAMPLE: usize = 64;
-/// Levels by which the channels of a gray image may differ: JPEG does not keep them equal.
+/// The channels of a gray image may differ by this much, because JPEG does not keep them equal.
 const GRAY: u8 = 6;
-/// Assumed where the system does not say, in bytes.
+/// The assumed memory in bytes if the system does not report it.
 const USUAL_MEMORY: u64 = 8 << 30;
 
 /// The images to pretrain on.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Images {
-    /// How many.
+    /// The number of images.
     pub(crate) count: usize,
     /// The median of their short sides, in pixels.
     pub(crate) side: u32,
-    /// Whether none has colors.
+    /// Whether all images are gray.
     pub(crate) gray: bool,
-    /// Labeled training images beside a labeled test split; 0 where no accuracy can be measured.
+    /// The number of labeled training images if there is a labeled test split; 0 if accuracy cannot
+    /// be measured.
     pub(crate) bank: usize,
 }
 
 impl Images {
-    /// Looks at some of them.
+    /// Inspects a sample of the images.
     ///
     /// # Errors
-    /// When none of these can be read.
+    /// If none of the sample can be read.
     pub(crate) fn of(data: &Dataset) -> Result<Self> {
         let images = data.pretraining();
         let sample = images.len().min(SAMPLE);
@@ -44,8 +46,9 @@ impl Images {
             seen.iter().map(|image| image.width().min(image.height())).collect();
         sides.sort_unstable();
         let median = sides.get(sides.len() / 2);
-        let side = *median
-            .with_context(|| format!("none of {sample} images of {} can be read", data.name))?;
+        let side = *median.with_context(|| {
+            format!("none of {} in {} can be read", counted(sample, "image", "images"), data.name)
+        })?;
         Ok(Images {
             count: images.len(),
             side,
@@ -62,14 +65,15 @@ fn is_gray(image: &RgbImage) -> bool {
     })
 }
 
-/// Where a run trains.
+/// The machine of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Machine {
-    /// Whether on a GPU.
+    /// Whether training uses a GPU.
     pub(crate) gpu: bool,
-    /// Bytes for networks and what they compute: the GPU's free memory, or the machine's.
+    /// Bytes available for networks and activations: the free memory of the GPU, or the memory of
+    /// the machine.
     pub(crate) memory: u64,
-    /// Cores of the CPU.
+    /// The number of CPU cores.
     pub(crate) cores: usize,
 }
 
@@ -77,7 +81,7 @@ impl Machine {
     /// The machine with this device.
     ///
     /// # Errors
-    /// When the GPU does not say how much memory it has.
+    /// If the GPU does not report its memory.
     pub(crate) fn of(device: Device) -> Result<Self> {
         let gpu = device.is_cuda();
         Ok(Machine {
@@ -88,7 +92,7 @@ impl Machine {
     }
 }
 
-/// The machine's memory in bytes, as Linux says it.
+/// The memory of the machine in bytes, as reported by Linux.
 fn main_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -103,7 +107,7 @@ mod tests {
     use portolan_data::{Options, open};
 
     #[test]
-    fn images_are_counted_measured_and_looked_at() {
+    fn images_are_counted_measured_and_inspected() {
         let folder = tempfile::tempdir().unwrap();
         let save = |name: &str, side: u32, pixel: [u8; 3]| {
             let path = folder.path().join(name);

@@ -1,4 +1,5 @@
-//! From arguments to a run's settings: a recipe's, another run's, or automatic ones; and epochs by time.
+//! Determines the settings of a run from the arguments: those of a recipe, of another run, or
+//! automatic ones. Chooses the epochs for a time limit.
 
 use anyhow::{Context, Result, ensure};
 use portolan_data::Dataset;
@@ -20,35 +21,36 @@ use crate::run::automatic::{self, Automatic};
 use crate::run::estimate::{Counts, Estimate, Pace, most_epochs};
 use crate::run::machine::{Images, Machine};
 
-/// How long an automatic run may take where `--time` does not say, in seconds.
-const USUAL_TIME: f64 = 3600.0;
-/// The share of the time that is planned with: a machine is not always as fast as when it was measured.
-const PLANNED: f64 = 0.95;
-/// Stands for epochs that are still to be chosen.
+/// The time limit in seconds of an automatic run without `--time`.
+const DEFAULT_TIME_LIMIT: f64 = 3600.0;
+/// The share of the time limit to use. A machine can be slower than when it was measured.
+const PLANNED_SHARE: f64 = 0.95;
+/// A placeholder for epochs that are not chosen yet.
 const OPEN: u64 = 1 << 40;
 
 /// A run's settings and its images.
 pub(crate) struct Plan {
     pub(crate) config: RunConfig,
     pub(crate) data: Dataset,
-    /// What the data set or the number of epochs changed of the recipe, a sentence each.
+    /// One sentence for each setting of the recipe that was adapted to the data set or the number
+    /// of epochs.
     pub(crate) notes: Vec<String>,
     epochs: Epochs,
 }
 
-/// Who says how many epochs there are.
+/// How the number of epochs is determined.
 enum Epochs {
-    /// The settings.
+    /// By the settings.
     Fixed,
-    /// The time that the run may take, in seconds; what is made of a number of epochs.
+    /// By a time limit in seconds. The function resolves the settings for a number of epochs.
     ByTime(f64, Box<dyn Fn(u64) -> Result<Resolved>>),
 }
 
 impl Plan {
-    /// The run that the arguments describe; by the default recipe if they name none.
+    /// The run that the arguments describe, with the default recipe if they name none.
     ///
     /// # Errors
-    /// When settings contradict each other, or images cannot be opened.
+    /// If settings conflict, or the images cannot be opened.
     pub(crate) fn from_args(
         args: &RunArgs,
         default_recipe: impl Fn(&MethodEntry, &RunArgs) -> Result<String>,
@@ -65,9 +67,9 @@ impl Plan {
             }
             return Self::resumed(config, args);
         }
-        let name = args.method.as_deref().context("name a method, for instance moco")?;
+        let name = args.method.as_deref().context("give a method, such as moco")?;
         let entry = methods::find(name)?;
-        // A run's own settings say which recipe they changed.
+        // The settings of a run name the recipe that they started from.
         let file = args.config.as_deref().map(overrides::recipe_in).transpose()?.flatten();
         let recipe = match args.recipe.clone().or(file) {
             Some(recipe) => recipe,
@@ -76,7 +78,7 @@ impl Plan {
         Self::new(entry, &recipe, args)
     }
 
-    /// The name of the method's first recipe.
+    /// The name of the first recipe of the method.
     ///
     /// # Errors
     /// Never.
@@ -84,19 +86,20 @@ impl Plan {
         Ok(entry.recipes[0].name.to_owned())
     }
 
-    /// A run that goes on.
+    /// Resumes a run.
     ///
     /// # Errors
-    /// When its images cannot be opened.
+    /// If its images cannot be opened.
     fn resumed(config: RunConfig, args: &RunArgs) -> Result<Self> {
         let data = open_data(&config.data)?;
         Self { config, data, notes: Vec::new(), epochs: Epochs::Fixed }.adapted(args)
     }
 
-    /// By the recipe of this name, or automatic. A run's own settings, which `--config` names, are whole.
+    /// Uses the recipe with this name, or automatic settings. A `--config` file of an automatic run
+    /// is complete and is used as it is.
     ///
     /// # Errors
-    /// When settings contradict each other, or images cannot be opened.
+    /// If settings conflict, or the images cannot be opened.
     fn new(entry: &'static MethodEntry, recipe: &str, args: &RunArgs) -> Result<Self> {
         if recipe != automatic::NAME {
             return Self::of(entry.recipe(recipe)?, args);
@@ -107,7 +110,7 @@ impl Plan {
         }
     }
 
-    /// By these settings, changed as the arguments say; `--time` chooses the epochs.
+    /// Uses the settings in `table` with the changes of the arguments. `--time` chooses the epochs.
     fn of(table: Table, args: &RunArgs) -> Result<Self> {
         let (config, notes) = resolve(table.clone(), args)?;
         let data = open_data(&config.data)?;
@@ -125,9 +128,9 @@ impl Plan {
         Self { config, data, notes, epochs }.adapted(args)
     }
 
-    /// By what the images and the machine are like.
+    /// Chooses settings for the images and the machine.
     fn automatic(entry: &'static MethodEntry, args: &RunArgs) -> Result<Self> {
-        let source = args.data.clone().context("say which images to train on: --data FOLDER")?;
+        let source = args.data.clone().context("give the images to train on with --data FOLDER")?;
         let limit = |n: Option<i64>| n.unwrap_or(0).max(0) as usize;
         let (limit, limit_test) = (limit(args.limit), limit(args.limit_test));
         let opened = DataConfig { source, size: 32, limit, limit_test };
@@ -145,23 +148,23 @@ impl Plan {
         if config.data != opened {
             data = open_data(&config.data)?;
         }
-        let said = Some(config.training.epochs).filter(|&epochs| epochs != OPEN);
-        if let Some(epochs) = said {
+        let given = Some(config.training.epochs).filter(|&epochs| epochs != OPEN);
+        if let Some(epochs) = given {
             (config, notes) = resolve(chosen.table(epochs)?, args)?;
         }
-        announce(&chosen, &images, &config)?;
+        print_choices(&chosen, &images, &config)?;
         let args_too = args.clone();
-        let epochs = match said {
+        let epochs = match given {
             Some(_) => Epochs::Fixed,
             None => Epochs::ByTime(
-                args.time.map_or(USUAL_TIME, |time| time.as_secs_f64()),
+                args.time.map_or(DEFAULT_TIME_LIMIT, |time| time.as_secs_f64()),
                 Box::new(move |epochs| resolve(chosen.table(epochs)?, &args_too)),
             ),
         };
         Self { config, data, notes, epochs }.adapted(args)
     }
 
-    /// What the arguments and the images decide after all else.
+    /// Applies what only the device and the images determine.
     fn adapted(mut self, args: &RunArgs) -> Result<Self> {
         if let Some(device) = &args.device {
             self.config.device.clone_from(device);
@@ -170,15 +173,15 @@ impl Plan {
         Ok(self)
     }
 
-    /// Whether the time decides how many epochs there are.
+    /// Whether the epochs are chosen from a time limit.
     pub(crate) fn by_time(&self) -> bool {
         matches!(self.epochs, Epochs::ByTime(..))
     }
 
-    /// Chooses the epochs, where they are to be chosen, so that the run that began at `started` ends on time.
+    /// Chooses the epochs, if there is a time limit, for a run that began at `started`.
     ///
     /// # Errors
-    /// When no settings can be made of them.
+    /// If the settings cannot be resolved.
     pub(crate) fn choose_epochs(
         &mut self,
         pace: Pace,
@@ -186,7 +189,7 @@ impl Plan {
         started: Instant,
     ) -> Result<()> {
         let Epochs::ByTime(time, with) = &self.epochs else { return Ok(()) };
-        let left = time * PLANNED - started.elapsed().as_secs_f64();
+        let left = time * PLANNED_SHARE - started.elapsed().as_secs_f64();
         let takes = |epochs| Ok(Estimate::new(&with(epochs)?.0, counts, pace, 0).seconds());
         let epochs = most_epochs(left, takes)?;
         let device = self.config.device.clone();
@@ -197,16 +200,18 @@ impl Plan {
         eprintln!(
             "epochs   {epochs}, {}",
             if takes(1)? > left {
-                format!("though a run of one takes about {first}; --limit N trains on fewer images")
+                format!(
+                    "although even 1 epoch takes about {first}; --limit N trains on fewer images"
+                )
             } else {
-                format!("so that the run ends within {} (--time for another)", duration(*time))
+                format!("so that the run ends within {} (change with --time)", duration(*time))
             }
         );
         Ok(())
     }
 }
 
-/// The settings that a run wrote.
+/// The complete settings that a run has written.
 fn whole(file: &Path, entry: &MethodEntry) -> Result<Table> {
     let table = overrides::read(file)?;
     let method = table.get("method").and_then(toml::Value::as_str).unwrap_or_default();
@@ -219,7 +224,7 @@ fn whole(file: &Path, entry: &MethodEntry) -> Result<Table> {
     Ok(table)
 }
 
-/// Settles where views are made, and by what they are normalized.
+/// Resolves where augmentation runs, and sets the normalization.
 fn adapt(config: &mut RunConfig, data: &Dataset) -> Result<()> {
     config.augment = config.augment.on(device::choose(&config.device)?);
     for op in config.views.iter_mut().flat_map(|views| &mut views.ops) {
@@ -228,12 +233,12 @@ fn adapt(config: &mut RunConfig, data: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// Says what was chosen, and why.
-fn announce(chosen: &Automatic, images: &Images, config: &RunConfig) -> Result<()> {
+/// Prints the chosen settings with their reasons.
+fn print_choices(chosen: &Automatic, images: &Images, config: &RunConfig) -> Result<()> {
     let Images { count, side, gray, .. } = images;
     let color = if *gray { "gray" } else { "color" };
     eprintln!(
-        "settings for {count} {color} images of {side} px; any flag or --set changes its own"
+        "settings for {count} {color} images of {side} px; override any with its flag or --set"
     );
     eprint!("{}", chosen.text(config)?);
     Ok(())
@@ -250,7 +255,7 @@ mod tests {
 
     const PACE: Pace = Pace { step: 0.5, image: 0.001, checkpoint: 0, encoder: 0, width: 8 };
 
-    /// Arguments for a folder of `n` photos of 120 by 100 pixels below `root`.
+    /// Arguments for a folder of `n` images of 120 by 100 pixels in `root`.
     fn photos(root: &Path, n: u32) -> RunArgs {
         for i in 0..n {
             let pixel = |x, y| image::Rgb([(i * 9) as u8, (x * 2) as u8, (y * 2) as u8]);
@@ -277,14 +282,14 @@ mod tests {
             let config = &plan.config;
             config.training.validate(20, Device::Cpu).unwrap();
             build_method(config, Device::Cpu).unwrap();
-            // Of an hour, 95 % are planned with; an epoch has five steps of four images.
+            // 95 % of an hour is used; an epoch has five steps of four images.
             assert!((1_000..1_400).contains(&config.training.epochs), "{}", config.training.epochs);
             assert_eq!((config.evaluation.size, config.training.batch_size), (96, 4));
         }
     }
 
     #[test]
-    fn flags_beat_what_the_time_says() {
+    fn flags_override_the_time_limit() {
         let folder = tempfile::tempdir().unwrap();
         let args = RunArgs {
             epochs: Some(3),
@@ -309,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_that_a_run_wrote_repeat_it() {
+    fn the_config_file_of_a_run_reproduces_it() {
         let folder = tempfile::tempdir().unwrap();
         let args = RunArgs { epochs: Some(3), ..photos(folder.path(), 20) };
         let dino = crate::methods::find("dino").unwrap();

@@ -1,18 +1,19 @@
-//! A run as one of several processes, as torchrun, Slurm or `cargo xtask launch` start them.
+//! A run as one of several processes, started by torchrun, Slurm or `cargo xtask launch`.
 
 use anyhow::Result;
 use portolan_method::ImageMethod;
 use portolan_tensor::distributed::{self, Launch};
 use portolan_tensor::{Device, Error, Tensor, seed};
 
-/// How long a process waits for another, in seconds: one that has ended is noticed at once, one that only stands still
-/// (a slow disk, a stopped process) may go on.
+/// How long a process waits for another, in seconds. A process that ended is noticed at once; one
+/// that is only slow (a slow disk, a stopped process) may continue.
 const PATIENCE: u64 = 600;
 
-/// The device and the number of threads of this process: on a machine with several, a GPU each, and a part of the cores.
+/// The device and the number of threads of this process. On one machine, each process gets a GPU
+/// and a share of the cores.
 ///
 /// # Errors
-/// When this process is one of several and `device` names one GPU for all.
+/// If this process is one of several and `device` names a single GPU.
 pub(crate) fn place(
     launch: Option<&Launch>,
     device: &str,
@@ -22,7 +23,8 @@ pub(crate) fn place(
     let gpu = portolan_tensor::device::choose(device)?.is_cuda();
     anyhow::ensure!(
         !device.contains(':'),
-        "--device {device} is one GPU for all processes of the job; give --device cuda, and each takes the one of its LOCAL_RANK"
+        "--device {device} is one GPU for all processes of the job; give --device cuda so that \
+         each process uses the GPU of its LOCAL_RANK"
     );
     let device = if gpu { format!("cuda:{}", launch.local_rank) } else { device.to_owned() };
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
@@ -30,16 +32,18 @@ pub(crate) fn place(
     Ok((device, threads.or(Some((cores / here.unwrap_or(1usize).max(1)).max(1)))))
 }
 
-/// This process's part in its job. Dropped before [`Membership::leave`], as an error or a panic does it, it leaves the
-/// others without waiting for them: libtorch would otherwise do so while the program ends, when it is too late for NCCL.
+/// The membership of this process in its job. If it is dropped before [`Membership::leave`], by an
+/// error or a panic, it leaves the others without waiting for them. Otherwise libtorch would do so
+/// while the program exits, when it is too late for NCCL.
 #[must_use]
 pub(crate) struct Membership;
 
 impl Membership {
-    /// Leaves the others, once all are here; whether what is left to do is this process's.
+    /// Waits for all processes and leaves the job. Returns whether this process does the remaining
+    /// work.
     ///
     /// # Errors
-    /// When another process is gone.
+    /// If another process is gone.
     pub(crate) fn leave(self) -> Result<bool> {
         let first = distributed::rank() == 0;
         let _all_here = distributed::sum(&Tensor::from(0i64))?;
@@ -50,7 +54,7 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        // Whatever libtorch has to say about it, the error that led here matters more.
+        // The error that led here matters more than an error of libtorch.
         let _ = distributed::abort();
     }
 }
@@ -58,10 +62,11 @@ impl Drop for Membership {
 /// Joins the other processes, if there are any.
 ///
 /// # Errors
-/// When they do not all come.
+/// If not all of them join.
 pub(crate) fn join(launch: Option<&Launch>, device: Device) -> Result<Membership> {
     let Some(launch) = launch else { return Ok(Membership) };
-    // A layer that loses the others has no other way to say so than to panic: that is no fault of the program.
+    // A layer that loses the other processes can only report it by a panic, which is not a bug of
+    // the program: print it as an error.
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| match info.payload().downcast_ref() {
         Some(error @ Error::Lost { .. }) => eprintln!("error: {}", error.with_causes()),
@@ -71,11 +76,12 @@ pub(crate) fn join(launch: Option<&Launch>, device: Device) -> Result<Membership
     Ok(Membership)
 }
 
-/// Has all processes begin with the networks of the first, and draw what is random in them (stochastic depth) each for itself.
+/// Copies the networks of the first process to all others, and gives each its own random numbers
+/// for operations such as stochastic depth.
 ///
 /// # Errors
-/// When another process is gone.
-pub(crate) fn begin_alike(method: &dyn ImageMethod, run_seed: u64) -> Result<()> {
+/// If another process is gone.
+pub(crate) fn synchronize_networks(method: &dyn ImageMethod, run_seed: u64) -> Result<()> {
     let state: Vec<Tensor> = method.state().into_iter().map(|(_, tensor)| tensor).collect();
     distributed::broadcast(&state)?;
     if distributed::rank() > 0 {
@@ -99,11 +105,11 @@ mod tests {
     use std::path::Path;
     use std::process::{Child, Command};
 
-    /// Set for the processes that a test starts: where they leave what they found.
+    /// Set for the processes that a test starts: the folder for their results.
     const OUT: &str = "PORTOLAN_TEST_OUT";
     const IMAGES: i64 = 16;
 
-    /// The test of this name once more, in so many processes that find each other.
+    /// Runs the test with this name again, in a job of `processes` processes.
     fn start(test: &str, processes: usize, out: &Path) -> Vec<Child> {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = |rank: usize| {
@@ -120,7 +126,8 @@ mod tests {
         (0..processes).map(process).collect()
     }
 
-    /// Every method; MoCo also with the shuffled batch norm of its first form, which is not synchronized.
+    /// Every method, and MoCo also with the shuffled batch norm of its first version, which is not
+    /// synchronized.
     fn cases() -> Vec<(String, RunConfig)> {
         let mut cases = Vec::new();
         for method in METHODS {
@@ -141,7 +148,8 @@ mod tests {
         cases
     }
 
-    /// Loss, gradients and state of two steps in float64, on this process's part of the batches.
+    /// The loss, gradients and state of two steps in float64, on the part of the batches of this
+    /// process.
     fn two_steps(config: &RunConfig) -> Vec<(String, Tensor)> {
         tch::set_num_threads(1);
         seed(1);
@@ -151,7 +159,7 @@ mod tests {
                 tensor.set_data(&tensor.to_kind(Kind::Double));
             }
         }
-        begin_alike(&*method, 0).unwrap();
+        synchronize_networks(&*method, 0).unwrap();
         let mut optimizer = portolan_train::optimizer(&config.training, &*method).unwrap();
         let params: Vec<Tensor> = optimizer.params().map(Tensor::shallow_clone).collect();
         let reducer = Reducer::new(&params).unwrap();
@@ -188,7 +196,8 @@ mod tests {
         found
     }
 
-    /// A run that ends with an error in process 0 and, as where a layer loses the others, with a panic in process 1.
+    /// A run that fails with an error in process 0 and with a panic in process 1, as if a layer
+    /// lost the others.
     fn failing_run(launch: &Launch) -> Result<()> {
         let _membership = join(Some(launch), Device::Cpu)?;
         assert_eq!(distributed::world_size(), 2);

@@ -1,17 +1,17 @@
-//! Whether a run's figures may be set beside published ones.
+//! Decides whether the accuracies of a run are comparable with published ones.
 
 use anyhow::Result;
 use portolan_data::Dataset;
-use portolan_report as report;
+use portolan_report::{self as report, counted};
 use toml::Table;
 
 use crate::config::overrides;
-use crate::config::{PublishedFigure, RunConfig};
+use crate::config::{PublishedAccuracy, RunConfig};
 use crate::methods;
 
-/// Whether a published figure was measured as this run's is, and if not, in what it differs.
+/// Compares how a published accuracy was measured with how this run is, and lists the differences.
 pub(crate) fn compare(
-    figure: &PublishedFigure,
+    published: &PublishedAccuracy,
     config: &RunConfig,
     data: &Dataset,
     rollbacks: u32,
@@ -22,55 +22,66 @@ pub(crate) fn compare(
             differences.push(what);
         }
     };
-    // Only a download that matched the published checksum is the published data.
-    let same_data = data.verified && data.name == figure.data;
-    differs(!same_data, format!("other data ({} instead of {})", data.name, figure.data));
-    differs(config.data.limit > 0 && same_data, "a part of the data".to_owned());
+    // Only a download with the published checksum is the published data.
+    let same_data = data.verified && data.name == published.data;
+    differs(!same_data, format!("other data ({} instead of {})", data.name, published.data));
+    differs(config.data.limit > 0 && same_data, "only part of the data".to_owned());
     let encoder = config.encoder.name();
-    differs(encoder != figure.encoder, format!("other encoder ({encoder})"));
+    differs(encoder != published.encoder, format!("other encoder ({encoder})"));
     let epochs = config.training.epochs;
-    differs(epochs != figure.epochs, format!("{epochs} epochs instead of {}", figure.epochs));
-    let knn = &config.evaluation.knn;
-    let same_knn = knn.k == figure.k && (knn.temperature - figure.temperature).abs() < 1e-9;
     differs(
-        figure.metric.starts_with("knn") && !same_knn,
+        epochs != published.epochs,
+        format!("{} instead of {}", counted(epochs as usize, "epoch", "epochs"), published.epochs),
+    );
+    let knn = &config.evaluation.knn;
+    let same_knn = knn.k == published.k && (knn.temperature - published.temperature).abs() < 1e-9;
+    differs(
+        published.metric.starts_with("knn") && !same_knn,
         format!("k = {}, temperature {}", knn.k, knn.temperature),
     );
     differs(
-        figure.metric.starts_with("linear"),
-        "linear classifier solved on frozen features here, trained there".to_owned(),
+        published.metric.starts_with("linear"),
+        "linear classifier solved to convergence on frozen features instead of trained".to_owned(),
     );
-    differs(rollbacks > 0, format!("the learning rate was halved {rollbacks} times on the way"));
-    differences.extend(fewer_looks(figure, config.training.knn_every));
-    // A recipe that is not known any more, of an older run, cannot be told from its settings.
+    differs(
+        rollbacks > 0,
+        format!(
+            "the learning rate was halved {} during the run",
+            counted(rollbacks as usize, "time", "times")
+        ),
+    );
+    differences.extend(fewer_evaluations(published, config.training.knn_every));
+    // An older run may name a recipe that no longer exists.
     differences.extend(changed(config).unwrap_or_else(|_| vec!["an unknown recipe".to_owned()]));
-    differences.extend(figure.differs.iter().cloned());
+    differences.extend(published.differs.iter().cloned());
     report::Published {
-        source: figure.source.clone(),
-        // On the head's outputs where the source measures there; this run has that figure too.
-        metric: match figure.features.as_str() {
-            "head" => figure.metric.replace("knn_", "knn_head_"),
-            _ => figure.metric.clone(),
+        source: published.source.clone(),
+        // If the source evaluates the outputs of the head, compare with the same metric of this
+        // run.
+        metric: match published.features.as_str() {
+            "head" => published.metric.replace("knn_", "knn_head_"),
+            _ => published.metric.clone(),
         },
-        value: figure.value,
-        setting: figure.setting.clone(),
+        value: published.value,
+        setting: published.setting.clone(),
         comparable: differences.is_empty(),
         differences,
     }
 }
 
-/// The more epochs are measured, the better the best of them. Sources that report their best epoch measure every one.
-fn fewer_looks(figure: &PublishedFigure, knn_every: u64) -> Option<String> {
+/// The best of many epochs is higher than the best of few. Sources that report their best epoch
+/// evaluate every one.
+fn fewer_evaluations(published: &PublishedAccuracy, knn_every: u64) -> Option<String> {
     match knn_every {
-        _ if !figure.best_epoch => None,
-        0 => Some("kNN after the last epoch alone, instead of the best of all".to_owned()),
+        _ if !published.best_epoch => None,
+        0 => Some("kNN after the last epoch only, instead of the best epoch".to_owned()),
         1 => None,
-        n => Some(format!("the best of one epoch in {n}, instead of the best of all")),
+        n => Some(format!("measured every {n} epochs, instead of after each epoch")),
     }
 }
 
-/// The settings that are not those of the run's recipe, a few words each: all on which a figure depends, but for those that are compared
-/// with the published figure's own (data, encoder, epochs, kNN).
+/// The settings that differ from the recipe of the run and that affect the accuracy. Excludes those
+/// that are compared with the published accuracy itself (data, encoder, epochs, kNN).
 fn changed(config: &RunConfig) -> Result<Vec<String>> {
     let mut recipe: RunConfig =
         methods::find(&config.method)?.recipe(&config.recipe)?.try_into()?;
@@ -89,7 +100,7 @@ fn changed(config: &RunConfig) -> Result<Vec<String>> {
     ours.max_bad = training.max_bad;
     ours.on_divergence = training.on_divergence;
     ours.cuda_graph = training.cuda_graph;
-    // The data set's are put in the place of the recipe's.
+    // The normalization of the data set replaces that of the recipe.
     if let Some((mean, std)) = config.normalization() {
         let ops = recipe.views.iter_mut().flat_map(|views| &mut views.ops);
         ops.for_each(|op| op.normalize_by(mean, std));
@@ -99,7 +110,7 @@ fn changed(config: &RunConfig) -> Result<Vec<String>> {
     for path in overrides::paths(&run).iter().filter(|path| *path != "published") {
         match (overrides::at(&recipe, path), overrides::at(&run, path)) {
             (before, now) if before == now => {}
-            (_, Some(now)) if now.is_table() => {} // what is in it comes by itself
+            (_, Some(now)) if now.is_table() => {} // its settings follow one by one
             (_, Some(now)) if now.is_array() => changed.push(format!("other {path}")),
             (Some(before), Some(now)) => changed.push(format!("{path} {now} instead of {before}")),
             (_, now) => changed.extend(now.map(|now| format!("{path} {now}"))),
@@ -114,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_recipe_is_itself() {
+    fn an_unchanged_recipe_has_no_differences() {
         for entry in portolan::METHODS {
             for recipe in entry.recipes {
                 let name = recipe.name;
@@ -130,20 +141,20 @@ mod tests {
     }
 
     #[test]
-    fn the_best_of_fewer_epochs_is_told_from_the_best_of_all() {
+    fn the_best_of_fewer_epochs_is_a_difference() {
         let config: RunConfig =
             methods::find("moco").unwrap().recipe("cifar10").unwrap().try_into().unwrap();
         let (last, best) = (&config.published[0], &config.published[3]);
         assert!(!last.best_epoch && best.best_epoch);
         assert_eq!(config.training.knn_every, 1);
-        assert!(fewer_looks(best, 1).is_none());
-        assert!(fewer_looks(best, 10).unwrap().contains("one epoch in 10"));
-        assert!(fewer_looks(best, 0).unwrap().contains("last epoch alone"));
-        assert!([0, 1, 10].iter().all(|every| fewer_looks(last, *every).is_none()));
+        assert!(fewer_evaluations(best, 1).is_none());
+        assert!(fewer_evaluations(best, 10).unwrap().contains("every 10 epochs"));
+        assert!(fewer_evaluations(best, 0).unwrap().contains("last epoch only"));
+        assert!([0, 1, 10].iter().all(|every| fewer_evaluations(last, *every).is_none()));
     }
 
     #[test]
-    fn what_a_figure_depends_on_is_named_and_nothing_else() {
+    fn only_settings_that_affect_the_accuracy_are_differences() {
         let mut table = methods::find("moco").unwrap().recipe("cifar10").unwrap();
         for text in [
             "seed=7",

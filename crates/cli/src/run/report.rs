@@ -1,4 +1,4 @@
-//! After training: figures, pictures, `encoder.safetensors`, `report.json` and `report.html`.
+//! After training: metrics, images, `encoder.safetensors`, `report.json` and `report.html`.
 
 use anyhow::Result;
 use image::RgbImage;
@@ -9,7 +9,7 @@ use portolan_evaluate::{Features, features, knn_predict, neighbors, pca, tsne};
 use portolan_method::ImageMethod;
 use portolan_metrics::{MetricsRow, read_metrics};
 use portolan_random::{Purpose, stream};
-use portolan_report as report;
+use portolan_report::{self as report, counted};
 use portolan_tensor::{Device, IndexOp, Precision, Tensor, device};
 use portolan_train::Outcome;
 use std::collections::BTreeMap;
@@ -21,21 +21,21 @@ use crate::encoder_source::eval_view;
 use crate::encoder_source::run_encoder;
 use crate::methods;
 use crate::run::published::compare;
-use crate::run::scores::{beside_untrained, measure};
+use crate::run::scores::{measure, with_baseline};
 
-/// What a reader must know of a run that accumulates gradients.
+/// A note for runs that accumulate gradients.
 pub(crate) const ACCUMULATION: &str =
-    "gradients are accumulated: negatives and batch statistics are those of a micro-batch";
-/// Points of the map; more hide each other.
+    "gradients are accumulated: negatives and batch statistics come from micro-batches";
+/// Points on the map; more would hide each other.
 const MAP_POINTS: usize = 2_000;
-/// Points of the map that show their image.
-const MAP_PICTURES: usize = 120;
+/// Points on the map that show their image.
+const MAP_IMAGES: usize = 120;
 /// Rows of the galleries.
 const ROWS: usize = 8;
-/// Neighbors shown of each test image.
+/// Neighbors to show for each test image.
 const SHOWN_NEIGHBORS: usize = 6;
 
-/// How precision is written.
+/// The name of a precision, as in the settings.
 pub(crate) fn precision_name(precision: Precision) -> &'static str {
     match precision {
         Precision::Fp32 => "fp32",
@@ -43,10 +43,10 @@ pub(crate) fn precision_name(precision: Precision) -> &'static str {
     }
 }
 
-/// Writes everything a finished run leaves, and says the figures.
+/// Writes all files of a finished run and prints a summary.
 ///
 /// # Errors
-/// When images cannot be read or files cannot be written.
+/// If images cannot be read or files cannot be written.
 pub(crate) fn write_report(
     config: &RunConfig,
     data: &Dataset,
@@ -63,7 +63,7 @@ pub(crate) fn write_report(
     };
     let (knn, linear_probe) = match &measured {
         Some(measured) => {
-            let (knn, probe) = beside_untrained(measured, config, data, method, outcome, device)?;
+            let (knn, probe) = with_baseline(measured, config, data, method, outcome, device)?;
             (Some(knn), Some(probe))
         }
         None => (None, None),
@@ -101,14 +101,14 @@ pub(crate) fn write_report(
         config_toml: &toml::to_string(config)?,
     };
     report::write_html(&page, folder)?;
-    say(&report, folder);
+    print_summary(&report, folder);
     Ok(())
 }
 
-/// What the doctor reads of a run with these settings.
+/// The input of the doctor for a run with these settings.
 ///
 /// # Errors
-/// When the method is unknown.
+/// If the method is unknown.
 pub(crate) fn doctor_run<'a>(
     config: &RunConfig,
     rows: &'a [MetricsRow],
@@ -130,20 +130,20 @@ fn summarize(
     let published = config
         .published
         .iter()
-        .map(|figure| compare(figure, config, data, outcome.rollbacks))
+        .map(|published| compare(published, config, data, outcome.rollbacks))
         .collect();
     let mut notes = Vec::new();
     if training.accumulate > 1 {
         notes.push(ACCUMULATION.to_owned());
     }
     if !config.init.is_empty() {
-        notes.push(format!("training began with the encoder of {}", config.init));
+        notes.push(format!("training started from the encoder in {}", config.init));
     }
     if outcome.rollbacks > 0 {
         notes.push(format!(
-            "the loss or the representation went wrong {} times: each time training went on from a checkpoint before, at half the \
-             learning rate",
-            outcome.rollbacks
+            "training was rolled back {} after a bad loss or a collapse: it resumed from an \
+             earlier checkpoint at half the learning rate",
+            counted(outcome.rollbacks as usize, "time", "times")
         ));
     }
     let parameters = method.encoder().vars().parameters();
@@ -180,11 +180,11 @@ fn summarize(
     }
 }
 
-/// A few training images and the views of them that training saw in its first epoch.
+/// A few training images with their views in the first epoch.
 fn views(config: &RunConfig, data: &Dataset) -> Vec<report::SourceViews> {
     let ids = spread(data.train.len(), ROWS);
     ids.filter_map(|id| {
-        let original = picture(&*data.train, id)?;
+        let original = decoded(&*data.train, id)?;
         let view = |(v, spec)| {
             let mut rng = stream(config.seed, Purpose::View, &[0, id as u64, v as u64]);
             cpu::preview(spec, &original, &mut rng)
@@ -195,14 +195,15 @@ fn views(config: &RunConfig, data: &Dataset) -> Vec<report::SourceViews> {
     .collect()
 }
 
-/// `some` indices (all where there are fewer), evenly spread over `0..n`.
+/// At most `some` indices, evenly spread over `0..n`.
 fn spread(n: usize, some: usize) -> impl Iterator<Item = usize> {
     let some = some.min(n);
     (0..some).map(move |i| i * n / some)
 }
 
-/// `ROWS` indices of items with these labels, of as many classes as possible: the first item of each class (of classes evenly spread
-/// over all, where there are more), then the second, and so on. By class.
+/// `ROWS` indices of items with these labels, from as many classes as possible, sorted by class.
+/// Takes the first item of each class (of evenly spread classes if there are more), then the
+/// second, and so on.
 fn of_each_class(labels: &[i64]) -> Vec<usize> {
     let mut classes: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
     for (index, &label) in labels.iter().enumerate() {
@@ -223,11 +224,11 @@ fn of_each_class(labels: &[i64]) -> Vec<usize> {
     chosen
 }
 
-fn picture(source: &dyn Source, id: usize) -> Option<RgbImage> {
+fn decoded(source: &dyn Source, id: usize) -> Option<RgbImage> {
     source.image(id).and_then(|image| image.decode()).ok()
 }
 
-/// A few test images, of different classes, with their nearest training images.
+/// A few test images of different classes with their nearest training images.
 fn nearest(
     config: &RunConfig,
     data: &Dataset,
@@ -245,11 +246,11 @@ fn nearest(
     let mut gallery = Vec::new();
     for (i, &row) in rows.iter().enumerate() {
         let id = test.ids[row as usize];
-        let Some(image) = picture(&**source, id) else { continue };
+        let Some(image) = decoded(&**source, id) else { continue };
         let near = |n: i64| {
             let id = bank.ids[indices.i((i as i64, n)).int64_value(&[]) as usize];
             Some(report::Neighbor {
-                image: picture(&*data.train, id)?,
+                image: decoded(&*data.train, id)?,
                 label: data.train.label(id).map(|label| label as usize),
                 similarity: similarities.i((i as i64, n)).double_value(&[]),
             })
@@ -264,12 +265,12 @@ fn nearest(
     Ok(gallery)
 }
 
-/// The features in two dimensions, as points; some with their image.
+/// The features projected to two dimensions; some points with their image.
 fn map(
     features: &Features,
     source: &dyn Source,
 ) -> Result<(Vec<report::MapPoint>, report::Layout)> {
-    // Spread over all: the first images of a folder are those of its first classes.
+    // Spread over all images: the first images of a folder belong to its first classes.
     let rows: Vec<i64> = spread(features.ids.len(), MAP_POINTS).map(|row| row as i64).collect();
     let x = features.x.index_select(0, &Tensor::from_slice(&rows));
     let n = rows.len() as i64;
@@ -277,50 +278,52 @@ fn map(
         Some(points) => (points, report::Layout::Tsne),
         None => (pca(&x, 2)?, report::Layout::PrincipalComponents),
     };
-    let has_picture = |i: i64| report::in_even_sample(i as usize, MAP_PICTURES as f64 / n as f64);
+    let has_image = |i: i64| report::in_even_sample(i as usize, MAP_IMAGES as f64 / n as f64);
     let point = |i: i64| {
         let row = rows[i as usize];
         report::MapPoint {
             x: points.double_value(&[i, 0]) as f32,
             y: points.double_value(&[i, 1]) as f32,
             class: features.labels.as_ref().map(|labels| labels.int64_value(&[row]) as usize),
-            image: has_picture(i).then(|| picture(source, features.ids[row as usize])).flatten(),
+            image: has_image(i).then(|| decoded(source, features.ids[row as usize])).flatten(),
         }
     };
     Ok(((0..n).map(point).collect(), layout))
 }
 
-/// Says what came out, beside what was published.
-fn say(report: &report::Report, folder: &Path) {
+/// Prints the results next to the published ones.
+fn print_summary(report: &report::Report, folder: &Path) {
     let percent = |value: f64| format!("{:.1} %", 100.0 * value);
     println!();
     println!(
-        "{} epochs in {:.0} s, {:.0} images/s",
-        report.epochs, report.seconds, report.images_per_second
+        "{} in {:.0} s, {:.0} images/s",
+        counted(report.epochs, "epoch", "epochs"),
+        report.seconds,
+        report.images_per_second
     );
     if let Some(knn) = &report.knn {
         let untrained = percent(knn.random_init_top1);
         println!("kNN (k = {})      {}   untrained {untrained}", knn.k, percent(knn.top1));
         if let Some(head) = knn.head_top1 {
-            println!("  of the head     {}   what training compares", percent(head));
+            println!("  of the head     {}   on the outputs that the loss compares", percent(head));
         }
     }
     if let Some(probe) = &report.linear_probe {
         let untrained = percent(probe.random_init_top1);
         println!("linear probe      {}   untrained {untrained}", percent(probe.top1));
     }
-    for figure in &report.published {
-        println!("published         {}   {}", percent(figure.value), figure.source);
-        if figure.comparable {
+    for published in &report.published {
+        println!("published         {}   {}", percent(published.value), published.source);
+        if published.comparable {
             println!("                  comparable with this run")
         } else {
-            println!("                  not comparable: {}", figure.differences.join("; "));
+            println!("                  not comparable: {}", published.differences.join("; "));
         }
     }
     if report.skipped.count > 0 {
-        let count = report.skipped.count;
+        let count = counted(report.skipped.count, "image", "images");
         println!(
-            "{count} images could not be read and were skipped, the first: {}",
+            "{count} could not be read and were skipped, the first: {}",
             report.skipped.first[0]
         );
     }
@@ -332,8 +335,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbors_are_shown_of_one_image_a_class() {
-        // A test split by class folders: 40 images of each of ten classes, and one image of an eleventh.
+    fn galleries_have_one_image_per_class() {
+        // A test split with class folders: 40 images of each of ten classes, and one image of an
+        // eleventh.
         let labels: Vec<i64> = (0..400).map(|i| i / 40).chain([10]).collect();
         let classes = |labels: &[i64]| -> Vec<i64> {
             of_each_class(labels).into_iter().map(|index| labels[index]).collect()

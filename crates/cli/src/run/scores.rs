@@ -1,4 +1,4 @@
-//! The accuracies of a run: of its encoder, of its head, and of the encoder before training.
+//! The accuracies of a run: of its encoder, of its projection head, and of the untrained encoder.
 
 use anyhow::{Context, Result};
 use portolan_augment::ViewSpec;
@@ -14,11 +14,11 @@ use crate::config::RunConfig;
 use crate::config::build::build_method;
 use crate::encoder_source::eval_view;
 
-/// Images that bring an untrained encoder's batch statistics up to date.
+/// Images used to recalibrate the batch statistics of an untrained encoder.
 const RECALIBRATION: usize = 5_000;
 
 /// Accuracies of one encoder.
-pub(crate) struct Figures {
+pub(crate) struct Accuracies {
     pub(crate) knn: f64,
     pub(crate) probe: f64,
 }
@@ -27,13 +27,13 @@ pub(crate) struct Figures {
 pub(crate) struct Measured {
     pub(crate) bank: Features,
     pub(crate) test: Features,
-    pub(crate) figures: Figures,
+    pub(crate) accuracies: Accuracies,
 }
 
-/// The features of the training and of the test split.
+/// The features of the training and the test split.
 ///
 /// # Errors
-/// When images cannot be read, or the data has no test split.
+/// If images cannot be read, or the data has no test split.
 pub(crate) fn both_splits(
     encoder: &dyn Encoder,
     data: &Dataset,
@@ -46,10 +46,11 @@ pub(crate) fn both_splits(
     Ok((of(&*data.train)?, of(&**test)?))
 }
 
-/// kNN and linear probe of an encoder: the training split for fitting, the test split for scoring.
+/// The kNN and linear probe accuracy of an encoder. Fits on the training split and scores on the
+/// test split.
 ///
 /// # Errors
-/// When images cannot be read, or the data has no labeled test split.
+/// If images cannot be read, or the data has no labeled test split.
 pub(crate) fn measure(
     encoder: &dyn Encoder,
     config: &RunConfig,
@@ -61,11 +62,11 @@ pub(crate) fn measure(
     let classes = data.classes.len() as i64;
     let knn = knn_top1(&bank, &test, classes, &config.evaluation.knn)?;
     let probe = LinearProbe::fit(&bank.x, bank.labels()?, classes)?;
-    let figures = Figures { knn, probe: probe.top1(&test)? };
-    Ok(Measured { bank, test, figures })
+    let accuracies = Accuracies { knn, probe: probe.top1(&test)? };
+    Ok(Measured { bank, test, accuracies })
 }
 
-/// kNN alone, for a figure beside the main one.
+/// The kNN accuracy alone, for the untrained encoder as it was built.
 fn knn_of(
     encoder: &dyn Encoder,
     config: &RunConfig,
@@ -78,7 +79,7 @@ fn knn_of(
     Ok(knn_top1(&bank, &test, classes, &config.evaluation.knn)?)
 }
 
-/// kNN on what the projection head makes of the features.
+/// The kNN accuracy on the outputs of the projection head.
 fn head_knn(
     method: &dyn ImageMethod,
     measured: &Measured,
@@ -102,13 +103,13 @@ fn head_knn(
     Ok(Some(knn_top1(&bank, &test, classes, &config.evaluation.knn)?))
 }
 
-/// What accuracies are to be judged by: the encoder before training.
+/// The baseline: the encoder before training.
 struct Untrained {
-    /// As it was built.
+    /// The kNN accuracy with the initial batch statistics.
     as_built: f64,
-    /// Its batch statistics brought up to date with training images: without that it may be an unfairly poor
-    /// baseline, or a better one.
-    recalibrated: Figures,
+    /// The accuracies with batch statistics recalibrated on training images. Without this, the
+    /// baseline may be unfairly low or high.
+    recalibrated: Accuracies,
 }
 
 fn untrained(config: &RunConfig, data: &Dataset, device: Device) -> Result<Untrained> {
@@ -116,15 +117,15 @@ fn untrained(config: &RunConfig, data: &Dataset, device: Device) -> Result<Untra
     let as_built = knn_of(method.encoder(), config, data, device)?;
     let view = eval_view(config, data);
     recalibrate(method.encoder(), &*data.train, &view, device, RECALIBRATION, config.seed)?;
-    let recalibrated = measure(method.encoder(), config, data, device)?.figures;
+    let recalibrated = measure(method.encoder(), config, data, device)?.accuracies;
     Ok(Untrained { as_built, recalibrated })
 }
 
-/// The figures of a trained encoder, as the report has them: beside the untrained one's.
+/// The accuracies of a trained encoder next to those of the untrained one, for the report.
 ///
 /// # Errors
-/// When images cannot be read.
-pub(crate) fn beside_untrained(
+/// If images cannot be read.
+pub(crate) fn with_baseline(
     measured: &Measured,
     config: &RunConfig,
     data: &Dataset,
@@ -133,7 +134,7 @@ pub(crate) fn beside_untrained(
     device: Device,
 ) -> Result<(report::Knn, report::LinearProbe)> {
     let before = untrained(config, data, device)?;
-    let after = &measured.figures;
+    let after = &measured.accuracies;
     let knn = report::Knn {
         k: config.evaluation.knn.k,
         temperature: config.evaluation.knn.temperature,

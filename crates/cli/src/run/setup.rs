@@ -1,19 +1,19 @@
-//! libtorch's settings for a run.
+//! Configures libtorch for a run.
 
 use anyhow::{Result, ensure};
 use portolan_tensor::{Device, device, tch};
 
-/// Where a run works.
+/// The device and the threads of a run.
 pub(crate) struct Setup {
     pub(crate) device: Device,
     pub(crate) threads: usize,
 }
 
-/// Prepares libtorch for a run: its threads, and algorithms that repeat themselves on the CPU and are the fastest of
-/// those that cuDNN has tried on a GPU.
+/// Configures the threads of libtorch and its algorithms: deterministic ones on a CPU, and on a GPU
+/// the fastest that cuDNN finds.
 ///
 /// # Errors
-/// When the device is absent, or there are to be no threads.
+/// If the device does not exist, or `threads` is 0.
 pub(crate) fn set_up(device: &str, threads: Option<usize>) -> Result<Setup> {
     let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
     let threads = threads.unwrap_or_else(cores);

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the step in progress is finished, and a checkpoint left.
+//! Ctrl-C and SIGTERM: a run finishes its step and writes a checkpoint.
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// Set by Ctrl-C and SIGTERM.
 pub(crate) static STOP: AtomicBool = AtomicBool::new(false);
-/// Which of the two it was.
+/// The signal that was received.
 static SIGNAL: AtomicI32 = AtomicI32::new(SIGTERM);
 
-/// What a program that was asked to stop exits with, as schedulers expect it: 130 after Ctrl-C; 143 after SIGTERM, and where another
-/// process of the job was asked.
+/// The exit code of a program that was asked to stop, as schedulers expect it: 130 after Ctrl-C;
+/// 143 after SIGTERM, or if another process of the job was asked.
 pub(crate) fn stopped() -> ExitCode {
     ExitCode::from(128 + SIGNAL.load(Ordering::Relaxed) as u8)
 }
@@ -23,7 +23,8 @@ pub(crate) fn stopping() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
-/// Ctrl-C and SIGTERM end the run after the step in progress; a second one ends it at once.
+/// Installs the handlers. The first signal ends the run after the current step; a second one ends
+/// it at once.
 pub(crate) fn listen_for_stop() -> Result<()> {
     static ONCE: OnceLock<()> = OnceLock::new();
     if ONCE.set(()).is_err() {
@@ -36,7 +37,7 @@ pub(crate) fn listen_for_stop() -> Result<()> {
             if STOP.swap(true, Ordering::Relaxed) {
                 std::process::exit(128 + signal);
             }
-            eprintln!("stopping after this step, to leave a checkpoint (again to stop at once)");
+            eprintln!("finishing this step and writing a checkpoint (repeat to stop at once)");
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(listen)?;

@@ -1,4 +1,4 @@
-//! Training without an end and without a trace, to be measured: what `bench` reports and a run's estimate goes by.
+//! Training steps that write no files, for the measurements of `bench` and for the time estimate.
 
 use anyhow::Result;
 use portolan_data::Dataset;
@@ -10,7 +10,7 @@ use portolan_train::{BatchSource, Clock, StepPlan, Steps, Training, optimizer};
 
 use crate::config::RunConfig;
 
-/// A run that leaves nothing behind.
+/// Training that writes no files.
 pub(crate) struct Work<'a> {
     config: &'a RunConfig,
     device: Device,
@@ -28,10 +28,11 @@ enum Input {
 }
 
 impl<'a> Work<'a> {
-    /// On these images, read by so many threads, or on the same random views at every step.
+    /// Prepares training on these images, read by the given number of threads, or on the same
+    /// random views at every step.
     ///
     /// # Errors
-    /// When the settings contradict each other, or no image can be read.
+    /// If the settings conflict, or no image can be read.
     pub(crate) fn new(
         config: &'a RunConfig,
         method: &dyn ImageMethod,
@@ -74,7 +75,7 @@ impl<'a> Work<'a> {
     /// Does `n` steps.
     ///
     /// # Errors
-    /// When no image can be read, or the method refuses.
+    /// If no image can be read, or the method fails.
     pub(crate) fn steps(
         &mut self,
         method: &mut dyn ImageMethod,
@@ -84,10 +85,10 @@ impl<'a> Work<'a> {
         (0..n).try_for_each(|_| self.step(method, clock).map(drop))
     }
 
-    /// The next step, and the losses of its micro-batches.
+    /// Does the next step and returns the losses of its micro-batches.
     ///
     /// # Errors
-    /// When no image can be read, or the method refuses.
+    /// If no image can be read, or the method fails.
     pub(crate) fn step(
         &mut self,
         method: &mut dyn ImageMethod,
@@ -110,7 +111,7 @@ impl<'a> Work<'a> {
         self.steps.step(&mut training, &cx, next_batch, clock)
     }
 
-    /// Whether steps are replays of a graph by now.
+    /// Whether steps are now replays of a CUDA graph.
     pub(crate) fn captured(&self) -> bool {
         self.steps.captured()
     }

@@ -1,4 +1,4 @@
-//! A program run with a limit on its time, its output read while it runs.
+//! Runs a program with a time limit and reads its output line by line.
 
 use anyhow::{Context, Result};
 use std::fs::File;
@@ -8,14 +8,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(50);
-/// How long the last lines of a program that has ended may take: one that it started may hold its output open.
+/// How long to wait for the last lines after a program has ended. A child process may keep its
+/// output open.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Runs `command` with its errors going to `log`, and hands each line of its output to `line`. How it ended; none where it
-/// was killed after `limit`.
+/// Runs `command` with its standard error redirected to `log`, and passes each line of its standard
+/// output to `line`. Returns its exit status, or `None` if it was killed after `limit`.
 ///
 /// # Errors
-/// When it cannot be started, or `line` fails.
+/// If the program cannot be started or `line` fails.
 pub(super) fn run(
     command: &mut Command,
     log: File,
@@ -48,7 +49,7 @@ pub(super) fn run(
     }
 }
 
-/// The lines of its standard output, as they come.
+/// A channel with the lines of standard output.
 fn lines_of(child: &mut Child) -> Result<Receiver<String>> {
     let output = child.stdout.take().context("a program without an output")?;
     let (sender, lines) = channel();

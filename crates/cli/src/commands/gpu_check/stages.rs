@@ -5,36 +5,37 @@ use std::time::Duration;
 
 use crate::args::{GpuCheckArgs, Plan};
 
-/// What lightly's own code reaches on the same images after 20 epochs: kNN with k = 200 and t = 0.1, one H100
-/// (gpu_lightly.py, `train`).
+/// The kNN accuracy of lightly's own code on the same images after 20 epochs, with k = 200 and t =
+/// 0.1 on one H100 (gpu_lightly.py, `train`).
 const LIGHTLY: [(&str, f64); 3] = [("simclr", 0.630), ("moco", 0.565), ("byol", 0.536)];
 
-/// A program to run, how long it may take, and where its figures are.
+/// A program to run, its time limit, and where it writes its results.
 pub(super) struct Stage {
     pub(super) name: String,
     pub(super) limit: Duration,
     pub(super) program: Program,
     pub(super) args: Vec<String>,
-    pub(super) figures: Figures,
+    pub(super) output: Output,
     pub(super) needs_gpu: bool,
 }
 
 pub(super) enum Program {
-    /// This one.
+    /// This program.
     Portolan,
-    /// `python3`, on the images in this folder.
+    /// `python3` with the images in this folder.
     Python(PathBuf),
 }
 
-/// Where a stage leaves its figures.
-pub(super) enum Figures {
+/// Where a stage writes its results.
+pub(super) enum Output {
     /// Lines of JSON on standard output.
     Lines,
     /// Any lines on standard output.
     Text,
     /// An array of JSON objects in a file.
     Table(PathBuf),
-    /// A run's `report.json`, to be set beside this accuracy of lightly's where the settings are the same.
+    /// A `report.json` of a run. `lightly` is the accuracy of lightly with the same settings, for
+    /// comparison.
     Run { folder: PathBuf, lightly: Option<f64> },
 }
 
@@ -70,7 +71,7 @@ fn self_test(args: &GpuCheckArgs) -> Stage {
         limit: Duration::from_secs(150),
         program: Program::Portolan,
         args: words(&format!("self-test --device {}", args.device)),
-        figures: Figures::Lines,
+        output: Output::Lines,
         needs_gpu: false,
     }
 }
@@ -93,12 +94,13 @@ fn bench(args: &GpuCheckArgs, job: &str, graph: bool) -> Stage {
         limit: Duration::from_secs(60),
         program: Program::Portolan,
         args: command,
-        figures: Figures::Table(table),
+        output: Output::Table(table),
         needs_gpu: graph,
     }
 }
 
-/// 20 epochs by lightly's settings: those of the recipe `cifar10`, with lightly's values where MoCo's follows its authors.
+/// Trains 20 epochs with lightly's settings: the recipe `cifar10`, with lightly's values where the
+/// MoCo recipe follows the authors instead.
 fn train(args: &GpuCheckArgs, method: &str, lightly: f64) -> Stage {
     let folder = args.out.join(method);
     let recipe = if args.plan == Plan::Full { "cifar10" } else { "shapes" };
@@ -122,7 +124,7 @@ fn train(args: &GpuCheckArgs, method: &str, lightly: f64) -> Stage {
         limit: Duration::from_secs(150),
         program: Program::Portolan,
         args: command,
-        figures: Figures::Run { folder, lightly: (args.plan == Plan::Full).then_some(lightly) },
+        output: Output::Run { folder, lightly: (args.plan == Plan::Full).then_some(lightly) },
         needs_gpu: false,
     }
 }
@@ -133,7 +135,7 @@ fn lightly(args: &GpuCheckArgs, peers: &Path, part: &str) -> Stage {
         limit: Duration::from_secs(120),
         program: Program::Python(args.data.clone().unwrap_or_default()),
         args: vec![peers.join("gpu_lightly.py").display().to_string(), part.to_owned()],
-        figures: Figures::Text,
+        output: Output::Text,
         needs_gpu: true,
     }
 }

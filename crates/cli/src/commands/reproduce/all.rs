@@ -1,4 +1,4 @@
-//! `reproduce --all`: every method, and one table of them.
+//! `reproduce --all`: runs every method and compares them.
 
 use anyhow::{Result, ensure};
 use portolan_metrics::{FILE, read_metrics};
@@ -14,23 +14,24 @@ use crate::run::estimate;
 use crate::run::folder::time_for_names;
 use crate::run::signals::stopping;
 
-/// Runs every method with these options, each in a folder of its name, and compares what came out. A method that fails is
-/// named at the end and does not keep the others from running; one that was stopped goes on from its checkpoint.
+/// Runs every method with these options, each in its own folder, and compares the results. A failed
+/// method is listed at the end and does not stop the others. An interrupted run is resumed from its
+/// checkpoint.
 ///
 /// # Errors
-/// When no method ended well, or the comparison cannot be written.
+/// If every method failed, or the comparison cannot be written.
 pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
     let folder = args
         .out
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("all-{}", time_for_names())));
     let (mut entries, mut failed) = (Vec::new(), Vec::new());
-    let mut ahead = Ahead::measure(&folder, args);
+    let mut remaining = Remaining::measure(&folder, args);
     for method in portolan::METHODS {
         let out = folder.join(method.name);
         if Report::read(&out).is_err() {
-            eprintln!("\n== {}{}", method.title, ahead.next());
-            match reproduce_one(&one(method.name, &out, args)) {
+            eprintln!("\n== {}{}", method.title, remaining.next());
+            match reproduce_one(&args_for(method.name, &out, args)) {
                 Ok(code) if stopping() => return Ok(code),
                 Ok(_) => {}
                 Err(error) => {
@@ -44,32 +45,32 @@ pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
             title: method.title.to_owned(),
             page: format!("{}/report.html", method.name),
             report: Report::read(&out)?,
-            // A table without this run's curves is better than none.
+            // If the curves of a run are missing, the table is still useful.
             metrics: read_metrics(&out.join(FILE)).unwrap_or_default(),
         });
     }
-    ensure!(!entries.is_empty(), "no method ended well; their errors are above");
+    ensure!(!entries.is_empty(), "every method failed; see the errors above");
     let page = write_comparison(&entries, &folder.join("comparison.html"))?;
     print!("\n{}", comparison_text(&entries));
     println!("\ncomparison  {}", page.display());
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("these failed, for the reasons above: {}", failed.join(", "));
+    eprintln!("failed (see the errors above): {}", failed.join(", "));
     Ok(ExitCode::FAILURE)
 }
 
-/// The runs that are still to come.
-struct Ahead {
-    /// Seconds that each was estimated to take; none of a method that could not be measured.
+/// The runs that remain.
+struct Remaining {
+    /// The estimated seconds of each run; 0 for a method that could not be measured.
     seconds: Vec<f64>,
-    /// How many have begun.
+    /// The number of runs that have started.
     begun: usize,
     started: Instant,
 }
 
-impl Ahead {
-    /// Measures every method that has no report, and says what it will take.
+impl Remaining {
+    /// Measures every method that has no report, and prints its estimated time.
     fn measure(folder: &Path, args: &RunArgs) -> Self {
         eprintln!("measuring a few steps of every method");
         let mut seconds = Vec::new();
@@ -78,32 +79,34 @@ impl Ahead {
             if Report::read(&out).is_ok() || stopping() {
                 continue;
             }
-            // What is wrong with a method is said when its turn comes.
-            let takes = estimate(&one(method.name, &out, args)).map_or(0.0, |e| e.seconds());
+            // An error of a method is reported when its turn comes.
+            let takes = estimate(&args_for(method.name, &out, args)).map_or(0.0, |e| e.seconds());
             eprintln!("  {:22} about {}", method.title, duration(takes));
             seconds.push(takes);
         }
         eprintln!("  {:22} about {}", "all", duration(seconds.iter().sum()));
-        Ahead { seconds, begun: 0, started: Instant::now() }
+        Remaining { seconds, begun: 0, started: Instant::now() }
     }
 
-    /// Which of the runs begins now, and how much is left of all: by the estimates, and by how they held so far.
+    /// The number of the next run and the remaining time of all, corrected by how accurate the
+    /// estimates were so far.
     fn next(&mut self) -> String {
         let (before, after) = self.seconds.split_at(self.begun);
         let [before, after] = [before, after].map(|part| part.iter().sum::<f64>());
-        let held = if before > 0.0 { self.started.elapsed().as_secs_f64() / before } else { 1.0 };
+        let correction =
+            if before > 0.0 { self.started.elapsed().as_secs_f64() / before } else { 1.0 };
         self.begun += 1;
         format!(
-            " ({} of {}, about {} left of all)",
+            " ({} of {}, about {} left in total)",
             self.begun,
             self.seconds.len(),
-            duration(after * held)
+            duration(after * correction)
         )
     }
 }
 
-/// The arguments of one method's run: those of all, or the ones that go on with a run that was stopped.
-fn one(method: &str, out: &Path, args: &RunArgs) -> RunArgs {
+/// The arguments of one method's run: a new run, or the resumption of an interrupted one.
+fn args_for(method: &str, out: &Path, args: &RunArgs) -> RunArgs {
     let started = out.join("config.toml").exists();
     let (resume, fresh) = if started { (Some(out), None) } else { (None, Some(out)) };
     RunArgs {
@@ -119,14 +122,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_goes_by_the_estimates_and_how_they_held() {
+    fn remaining_time_is_corrected_by_the_error_of_the_estimates() {
         let started = Instant::now();
-        let mut ahead = Ahead { seconds: vec![60.0, 120.0, 60.0], begun: 0, started };
-        assert_eq!(ahead.next(), " (1 of 3, about 4 min 0 s left of all)");
-        // The first took twice as long as was thought.
+        let mut remaining = Remaining { seconds: vec![60.0, 120.0, 60.0], begun: 0, started };
+        assert_eq!(remaining.next(), " (1 of 3, about 4 min 0 s left in total)");
+        // The first run took twice as long as estimated.
         if let Some(earlier) = started.checked_sub(std::time::Duration::from_secs(120)) {
-            ahead.started = earlier;
-            assert_eq!(ahead.next(), " (2 of 3, about 6 min 0 s left of all)");
+            remaining.started = earlier;
+            assert_eq!(remaining.next(), " (2 of 3, about 6 min 0 s left in total)");
         }
     }
 }

@@ -22,7 +22,7 @@ fn settings(name: &str, images: &Images, machine: &Machine) -> RunConfig {
     chosen.table(10).unwrap().try_into().unwrap()
 }
 
-/// Few and many, small and large, on either device.
+/// Few and many, small and large images, on a CPU and a GPU.
 fn cases() -> Vec<(Images, Machine)> {
     let little = Machine { memory: 6 << 30, ..GPU };
     let sizes =
@@ -41,7 +41,7 @@ fn settings_of_every_method_suit_any_images_and_machine() {
         for (images, machine) in cases() {
             let config = settings(method.name, &images, &machine);
             let what = format!("{} of {images:?} on {machine:?}", method.name);
-            // Validated as on a CPU: there is no GPU to ask.
+            // Validated as for a CPU: the test machine may have no GPU.
             config.training.validate(images.count, Device::Cpu).expect(&what);
             config.evaluation.knn.validate(images.bank).expect(&what);
             config.encoder.validate().expect(&what);
@@ -72,7 +72,8 @@ fn settings_of_every_method_can_be_built() {
             let tile = config.settings.get("tile").cloned();
             shrink(&mut config);
             if let Some(tile) = tile {
-                config.settings.insert("tile".to_owned(), tile); // as chosen: it must fit the view
+                // The chosen tile must fit the view.
+                config.settings.insert("tile".to_owned(), tile);
             }
             let built = build_method(&config, Device::Cpu);
             assert!(built.is_ok(), "{} of {images:?}: {:#}", method.name, built.err().unwrap());
@@ -100,7 +101,7 @@ fn photos_on_a_cpu() {
 }
 
 #[test]
-fn a_gpu_with_many_photos_trains_by_the_paper() {
+fn a_gpu_with_many_photos_uses_the_recipe_of_the_paper() {
     let config = settings("dino", &images(1_200_000, 400), &GPU);
     assert_eq!(config.encoder.name(), "vit_small_patch16_224");
     let sides: Vec<u32> = config.each_view().iter().map(|view| view.size()).collect();
@@ -127,7 +128,7 @@ fn gray_images_lose_no_colors() {
 }
 
 #[test]
-fn what_depends_on_a_batch_follows_the_users() {
+fn settings_that_depend_on_the_batch_follow_the_users_batch() {
     let (moco, some) = (find("moco").unwrap(), images(2_000, 32));
     let chosen = choose(moco, &some, &CPU, Some(32)).unwrap();
     let config: RunConfig = chosen.table(10).unwrap().try_into().unwrap();
@@ -137,7 +138,7 @@ fn what_depends_on_a_batch_follows_the_users() {
         Some(992),
         "half of the images, in batches of 32"
     );
-    // AdamW's rate goes by the root.
+    // The learning rate of AdamW scales with the square root.
     let config = choose(find("barlow").unwrap(), &some, &CPU, Some(32)).unwrap();
     let config: RunConfig = config.table(10).unwrap().try_into().unwrap();
     assert_eq!(config.training.learning_rate, 0.002 * 0.5);
@@ -159,7 +160,7 @@ fn flags_override_their_own_choice_alone() {
 }
 
 #[test]
-fn what_counts_epochs_keeps_its_share() {
+fn settings_that_count_epochs_scale_with_the_run() {
     let chosen = choose(find("mae").unwrap(), &images(2_000, 32), &CPU, None).unwrap();
     let warm_up = |epochs| {
         let config: RunConfig = chosen.table(epochs).unwrap().try_into().unwrap();
@@ -167,7 +168,7 @@ fn what_counts_epochs_keeps_its_share() {
         let Schedule::Cosine { warmup_epochs, .. } = config.training.schedule else { panic!() };
         (warmup_epochs, config.training.knn_every)
     };
-    // 5 of 22 epochs in the recipe; a look every fifth of the run.
+    // 5 of 22 epochs in the recipe; one evaluation after each fifth of the run.
     assert_eq!(warm_up(220), (50.0, 44));
     assert_eq!(warm_up(11), (2.5, 2));
 }

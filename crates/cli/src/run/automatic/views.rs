@@ -1,20 +1,21 @@
-//! A recipe's views at another size.
+//! Scales the views of a recipe to another size.
 
 use portolan_augment::{Op, Views};
 use portolan_encoders::EncoderConfig;
 
-/// From the size of a recipe's plain view to another.
+/// Scales views from the evaluation size of a recipe to another.
 pub(super) struct Scale {
-    /// The side of the recipe's plain view, in pixels.
+    /// The evaluation size of the recipe, in pixels.
     pub(super) own: u32,
-    /// What it becomes.
+    /// The new evaluation size, in pixels.
     pub(super) size: u32,
-    /// What sides have to be multiples of.
+    /// Scaled sides are multiples of this.
     pub(super) unit: u32,
 }
 
 impl Scale {
-    /// The views with their sides scaled. Blurs keep their width relative to the image; of gray images no colors are changed.
+    /// Scales the sides of all views, and blurs in proportion. Removes color changes if the images
+    /// are gray.
     pub(super) fn apply(&self, views: &[Views], gray: bool) -> Vec<Views> {
         let each = |views: &Views| Views {
             count: views.count,
@@ -50,7 +51,7 @@ impl Scale {
     }
 }
 
-/// `2 of 96 px, 8 of 40 px`.
+/// The number and side of the views, such as `2 of 96 px, 8 of 40 px`.
 pub(super) fn text(views: &[Views]) -> String {
     let mut sides: Vec<(usize, u32)> = Vec::new();
     for (count, side) in views.iter().map(|views| (views.count, side(views))) {
@@ -72,7 +73,7 @@ fn side(views: &Views) -> u32 {
     views.ops.iter().find_map(crop).unwrap_or(0)
 }
 
-/// About how many bytes training keeps for the views of an image, in float32: what layers hand to each other.
+/// An estimate of the bytes of float32 activations that training stores for the views of an image.
 pub(super) fn bytes(views: &[Views], encoder: &EncoderConfig) -> u64 {
     let of = |views: &Views| views.count as f64 * encoder.activations(f64::from(side(views)));
     (4.0 * views.iter().map(of).sum::<f64>()) as u64

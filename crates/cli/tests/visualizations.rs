@@ -1,4 +1,4 @@
-//! The commands that show what an encoder has learned, on tiny runs.
+//! The commands that draw what an encoder has learned, on tiny runs.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -10,12 +10,12 @@ fn portolan(folder: &Path, args: &str) -> Output {
 }
 
 fn succeeded(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    said
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    printed
 }
 
-/// Asserts that the command failed with one sentence that holds all of these words.
+/// Asserts that the command failed with one sentence that contains all of these words.
 fn refused(output: &Output, words: &[&str]) {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "it went through: {complaint}");
@@ -25,16 +25,16 @@ fn refused(output: &Output, words: &[&str]) {
     }
 }
 
-/// A run of a second, in the folder of its method's name.
+/// A run of about a second, in a folder with the name of its method.
 fn train(folder: &Path, method: &str, encoder: &str) {
-    let tiny = "--limit 64 --limit-test 32 --epochs 1 --batch-size 32 --set k=5 --set warmup_epochs=0 \
-                --device cpu --threads 1 --tensorboard";
+    let tiny = "--limit 64 --limit-test 32 --epochs 1 --batch-size 32 --set k=5 \
+                --set warmup_epochs=0 --device cpu --threads 1 --tensorboard";
     let args = format!("reproduce {method} --encoder {encoder} {tiny} --out {method}");
     succeeded(&portolan(folder, &args));
 }
 
-/// A photograph that is wider than high.
-fn photograph(path: &Path) {
+/// An image that is wider than high.
+fn write_image(path: &Path) {
     let pixel = |x, y| image::Rgb([3 * x as u8, 5 * y as u8, 90]);
     image::RgbImage::from_fn(60, 40, pixel).save(path).unwrap();
 }
@@ -44,23 +44,24 @@ fn size(path: &Path) -> (u32, u32) {
 }
 
 #[test]
-fn a_vision_transformer_is_shown_and_scored() {
+fn a_vision_transformer_is_drawn_and_scored() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     train(here, "mae", "vit_w8d1h2_patch4_32");
     std::fs::create_dir(here.join("more")).unwrap();
-    photograph(&here.join("a.jpg"));
-    photograph(&here.join("more/a.png"));
+    write_image(&here.join("a.jpg"));
+    write_image(&here.join("more/a.png"));
 
-    // The image, two heads and their mean, in two rows of pictures of 192 pixels with 6 between them.
-    let said = succeeded(&portolan(here, "attention mae a.jpg more/a.png --out shown"));
-    assert!(said.contains("heads 1 to 2"), "{said}");
-    assert_eq!(size(&here.join("shown/a-attention.png")), (4 * 198 - 6, 2 * 198 - 6));
-    assert!(here.join("shown/a-2-attention.png").exists(), "two files have one name");
-    succeeded(&portolan(here, "reconstruct mae a.jpg --out shown"));
-    assert_eq!(size(&here.join("shown/a-reconstruction.png")), (4 * 198 - 6, 192));
-    succeeded(&portolan(here, "patches mae a.jpg more/a.png --out shown"));
-    assert_eq!(size(&here.join("shown/a-2-patches.png")), (2 * 198 - 6, 192));
+    // The image, two heads and their mean: two rows of images of 192 pixels with 6 pixels between
+    // them.
+    let printed = succeeded(&portolan(here, "attention mae a.jpg more/a.png --out drawn"));
+    assert!(printed.contains("heads 1 to 2"), "{printed}");
+    assert_eq!(size(&here.join("drawn/a-attention.png")), (4 * 198 - 6, 2 * 198 - 6));
+    assert!(here.join("drawn/a-2-attention.png").exists(), "two files have one name");
+    succeeded(&portolan(here, "reconstruct mae a.jpg --out drawn"));
+    assert_eq!(size(&here.join("drawn/a-reconstruction.png")), (4 * 198 - 6, 192));
+    succeeded(&portolan(here, "patches mae a.jpg more/a.png --out drawn"));
+    assert_eq!(size(&here.join("drawn/a-2-patches.png")), (2 * 198 - 6, 192));
 
     let scored = succeeded(&portolan(here, "attention mae --score"));
     assert!(scored.contains("32 test images") && scored.contains("best of 2 heads"), "{scored}");
@@ -90,7 +91,7 @@ fn a_network_without_patches_is_refused() {
 }
 
 #[test]
-fn runs_are_set_side_by_side() {
+fn runs_are_compared() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     train(here, "simclr", "resnet18-w4");
@@ -99,8 +100,8 @@ fn runs_are_set_side_by_side() {
     let files = std::fs::read_dir(here.join("byol")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.starts_with("events.out.tfevents.")).count(), 1);
-    let said = succeeded(&portolan(here, "compare simclr byol --out pages/both.html"));
-    assert!(said.contains("SimCLR, simclr") && said.contains("BYOL, byol"), "{said}");
+    let printed = succeeded(&portolan(here, "compare simclr byol --out pages/both.html"));
+    assert!(printed.contains("SimCLR, simclr") && printed.contains("BYOL, byol"), "{printed}");
     let page = std::fs::read_to_string(here.join("pages/both.html")).unwrap();
     assert!(page.contains("2 runs on shapes") && page.contains("href=\"../byol/report.html\""));
     refused(&portolan(here, "compare simclr nowhere --out x.html"), &["nowhere", "finished run"]);
