@@ -3,3 +3,4 @@
 pub(crate) mod embeddings;
 pub(crate) mod hub;
 pub(crate) mod image_files;
+pub(crate) mod table;

@@ -1,19 +1,10 @@
 //! `evaluate` and `factors` on a tiny run.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-use std::process::{Command, Output};
+#[path = "common/program.rs"]
+mod common;
 
-fn portolan(folder: &Path, line: &str) -> Output {
-    let args = line.split(' ');
-    Command::new(env!("CARGO_BIN_EXE_portolan")).args(args).current_dir(folder).output().unwrap()
-}
-
-fn succeeded(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
-}
+use common::{portolan, succeeded};
 
 #[test]
 fn a_run_is_evaluated_with_every_protocol() {

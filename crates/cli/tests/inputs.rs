@@ -1,9 +1,13 @@
 //! Folders of images as users have them.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/program.rs"]
+mod common;
+
+use common::{portolan, succeeded_printed};
 use image::{ImageFormat, Rgb, RgbImage};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 /// A run of a few seconds, on the folder `data`, into the folder `out`.
 fn pretrain(here: &Path, method: &str, data: &str, out: &str) -> Output {
@@ -15,18 +19,6 @@ fn pretrain(here: &Path, method: &str, data: &str, out: &str) -> Output {
             if method == "mae" { "vit_w8d1h1_patch4_32" } else { "resnet18-w4" }
         ),
     )
-}
-
-fn portolan(here: &Path, line: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
-    command.args(line.split_whitespace()).current_dir(here).output().unwrap()
-}
-
-/// The standard output and error of a command that succeeded.
-fn succeeded(output: &Output) -> String {
-    let printed = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    assert!(output.status.success(), "{}", printed.concat());
-    printed.concat()
 }
 
 fn has(printed: &str, words: &[&str]) {
@@ -61,7 +53,7 @@ fn every_image_is_used_regardless_of_folder_and_name() {
     for name in ["IMG_2.HEIC", "IMG_3.heic", "notes.txt", ".DS_Store"] {
         std::fs::write(photos.join(name), "not an image").unwrap();
     }
-    let printed = succeeded(&pretrain(here, "mae", "photos", "run"));
+    let printed = succeeded_printed(&pretrain(here, "mae", "photos", "run"));
     has(&printed, &["16 images for training", "left out: 2 .heic, 1 .txt"]);
     // The limits of the recipe are for its own images, and its warm-up for its own number of
     // epochs.
@@ -69,12 +61,12 @@ fn every_image_is_used_regardless_of_folder_and_name() {
     let config = std::fs::read_to_string(here.join("run/config.toml")).unwrap();
     has(&config, &["limit = 0\n", "limit_test = 0\n", "warmup_epochs = 0.25\n"]);
 
-    let printed = succeeded(&portolan(here, "embed run --out x.csv"));
+    let printed = succeeded_printed(&portolan(here, "embed run --out x.csv"));
     has(&printed, &["16 images, 8 features each", "left out: 2 .heic"]);
     let csv = std::fs::read_to_string(here.join("x.csv")).unwrap();
     assert_eq!(csv.lines().count(), 17);
     has(&csv, &["path,f0,f1,f2,f3,f4,f5,f6,f7\n", "one album/a.jpg,", "IMG_1.HEIC,"]);
-    succeeded(&portolan(here, "embed run --data photos/IMG_1.HEIC --out one.csv"));
+    succeeded_printed(&portolan(here, "embed run --data photos/IMG_1.HEIC --out one.csv"));
     let one = std::fs::read_to_string(here.join("one.csv")).unwrap();
     let of_file = |text: &str| -> Vec<f32> {
         let line = text.lines().find(|line| line.contains("IMG_1.HEIC")).unwrap();
@@ -83,8 +75,8 @@ fn every_image_is_used_regardless_of_folder_and_name() {
     for (alone, among) in of_file(&one).iter().zip(of_file(&csv)) {
         assert!((alone - among).abs() <= 1e-5 * among.abs().max(1.0), "{alone} is not {among}");
     }
-    has(&succeeded(&portolan(here, "inspect photos/b.tif")), &["40×36 px"]);
-    let printed = succeeded(&portolan(here, "organize photos --run run --groups 2"));
+    has(&succeeded_printed(&portolan(here, "inspect photos/b.tif")), &["40×36 px"]);
+    let printed = succeeded_printed(&portolan(here, "organize photos --run run --groups 2"));
     has(&printed, &["of 16 images", "left out: 2 .heic, 1 .txt"]);
 }
 
@@ -99,7 +91,7 @@ fn splits_of_labeling_tools_and_classes_in_one_split_only() {
         std::fs::create_dir_all(here.join(format!("export/{split}/labels"))).unwrap();
         std::fs::write(here.join(format!("export/{split}/labels/0.txt")), "0 0.5 0.5 1 1").unwrap();
     }
-    let printed = succeeded(&portolan(here, "inspect export"));
+    let printed = succeeded_printed(&portolan(here, "inspect export"));
     has(&printed, &["8 images", "3 images", "labels     none", "left out: 2 .txt"]);
 
     for (class, i) in [("cat", 0u8), ("dog", 120)] {
@@ -110,15 +102,15 @@ fn splits_of_labeling_tools_and_classes_in_one_split_only() {
     }
     write_image(&here.join("own/val/elk/1.png"), ImageFormat::Png, 200);
     write_image(&here.join("own/train/cover.png"), ImageFormat::Png, 200);
-    let printed = succeeded(&pretrain(here, "simsiam", "own", "run"));
+    let printed = succeeded_printed(&pretrain(here, "simsiam", "own", "run"));
     has(
         &printed,
         &["13 images for training, 2 for testing", "(such as elk)", "in no class folder"],
     );
     has(&printed, &["kNN (k = 3)"]);
-    let printed = succeeded(&portolan(here, "evaluate run --protocol knn"));
+    let printed = succeeded_printed(&portolan(here, "evaluate run --protocol knn"));
     has(&printed, &["12 images for training, 2 for testing", "(such as elk)", "not scored"]);
-    let printed = succeeded(&portolan(here, "embed run --out x.csv"));
+    let printed = succeeded_printed(&portolan(here, "embed run --out x.csv"));
     has(&printed, &["13 images"]);
     let csv = std::fs::read_to_string(here.join("x.csv")).unwrap();
     has(&csv, &["path,label,f0", "cover.png,-1,", "dog/0.png,1,"]);

@@ -1,35 +1,17 @@
 //! Encoder files: inspected, evaluated and used as initial weights.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/program.rs"]
+mod common;
+
+use common::{portolan, refused, succeeded_printed};
 use portolan_tensor::{Tensor, io};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 /// Settings of all runs here: 64 built-in images, a network of a few thousand parameters, and
 /// epochs of at most a second.
 const TINY: &str = "--recipe shapes --limit 64 --limit-test 32 --epochs 1 --batch-size 16 \
     --encoder resnet18-w4 --set k=5 --device cpu --threads 1";
-
-fn portolan(folder: &Path, command: &str) -> Output {
-    let words = command.split_whitespace();
-    Command::new(env!("CARGO_BIN_EXE_portolan")).args(words).current_dir(folder).output().unwrap()
-}
-
-fn both(output: &Output) -> String {
-    String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned()
-}
-
-fn succeeded(output: &Output) -> String {
-    assert!(output.status.success(), "{}", both(output));
-    both(output)
-}
-
-fn refused(output: &Output, words: &[&str]) {
-    let printed = both(output);
-    assert!(!output.status.success() && !printed.contains("panicked"), "{printed}");
-    let error = printed.lines().find(|line| line.starts_with("error: ")).unwrap_or(&printed);
-    words.iter().for_each(|word| assert!(error.contains(word), "`{word}` is not in: {printed}"));
-}
 
 /// A checkpoint with the tensor names of the authors, from the tests of the crate that reads it.
 fn authors(name: &str) -> String {
@@ -63,10 +45,13 @@ fn a_file_and_a_hub_folder_give_the_features_of_their_run() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_images(at);
-    succeeded(&portolan(at, &format!("reproduce simclr {TINY} --out run")));
-    succeeded(&portolan(at, "export run --out hub"));
+    succeeded_printed(&portolan(at, &format!("reproduce simclr {TINY} --out run")));
+    succeeded_printed(&portolan(at, "export run --out hub"));
     let features = |from: &str, out: &str| {
-        succeeded(&portolan(at, &format!("embed {from} --data images --split test --out {out}")));
+        succeeded_printed(&portolan(
+            at,
+            &format!("embed {from} --data images --split test --out {out}"),
+        ));
         weights(&at.join(out)).remove("features").unwrap()
     };
     let of_run = features("run", "a.safetensors");
@@ -74,7 +59,8 @@ fn a_file_and_a_hub_folder_give_the_features_of_their_run() {
     for from in ["run/encoder.safetensors", "hub"] {
         assert_eq!(features(from, "b.safetensors"), of_run, "{from}");
     }
-    let evaluated = succeeded(&portolan(at, "evaluate hub --data images --protocol knn,linear"));
+    let evaluated =
+        succeeded_printed(&portolan(at, "evaluate hub --data images --protocol knn,linear"));
     assert!(
         evaluated.contains("24 images for training") && evaluated.contains("linear probe"),
         "{evaluated}"
@@ -87,10 +73,10 @@ fn a_file_and_a_hub_folder_give_the_features_of_their_run() {
 fn init_also_sets_the_momentum_encoder() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    succeeded(&portolan(at, &format!("reproduce simclr {TINY} --out first")));
+    succeeded_printed(&portolan(at, &format!("reproduce simclr {TINY} --out first")));
     // At this learning rate, the initial weights hardly change.
     let still = "--set learning_rate=1e-9";
-    let printed = succeeded(&portolan(
+    let printed = succeeded_printed(&portolan(
         at,
         &format!("reproduce byol {TINY} {still} --init first --out second"),
     ));
@@ -117,8 +103,10 @@ fn init_also_sets_the_momentum_encoder() {
 fn checkpoints_of_authors_are_recognized_and_harmful_files_refused() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
-    let printed =
-        succeeded(&portolan(at, &format!("inspect {}", authors("moco_v2_800ep_pretrain.pth.tar"))));
+    let printed = succeeded_printed(&portolan(
+        at,
+        &format!("inspect {}", authors("moco_v2_800ep_pretrain.pth.tar")),
+    ));
     assert!(
         printed.contains("resnet50")
             && printed.contains("encoder_q")

@@ -1,25 +1,12 @@
 //! `portolan organize` with correct and incorrect arguments, on a handful of tiny images.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/program.rs"]
+mod common;
+
+use common::{portolan, refused, succeeded};
 use image::{Rgb, RgbImage};
 use std::path::Path;
-use std::process::{Command, Output};
-
-fn portolan(folder: &Path, line: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portolan"));
-    command.args(line.split_whitespace()).current_dir(folder).output().unwrap()
-}
-
-fn succeeded(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn refused(output: &Output, words: &str) {
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && !complaint.contains("panicked"), "{complaint}");
-    assert!(complaint.contains(words), "`{words}` is not in: {complaint}");
-}
 
 /// Twelve images in nested folders, one of them twice, and a file that is not an image.
 fn write_images(root: &Path) {
@@ -38,14 +25,14 @@ fn images_are_organized_and_nothing_is_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     write_images(&here.join("photos"));
-    refused(&portolan(here, "organize photos"), "--encoder FILE");
+    refused(&portolan(here, "organize photos"), &["--encoder FILE"]);
     succeeded(&portolan(
         here,
         "pretrain moco --recipe shapes --limit 32 --limit-test 16 --epochs 1 --batch-size 16 \
          --encoder resnet18-w4 --set queue=32 --set k=5 --device cpu --threads 1 --out run",
     ));
-    refused(&portolan(here, "organize nowhere --run run"), "cannot list the folder nowhere");
-    refused(&portolan(here, "organize photos --run run --groups 99"), "ask for fewer");
+    refused(&portolan(here, "organize nowhere --run run"), &["cannot list the folder nowhere"]);
+    refused(&portolan(here, "organize photos --run run --groups 99"), &["ask for fewer"]);
 
     succeeded(&portolan(here, "export run --out encoder.safetensors"));
     let printed =
@@ -56,9 +43,9 @@ fn images_are_organized_and_nothing_is_overwritten() {
     assert!(page.contains("2024/summer/07.png") && page.contains("torn.jpg"));
     assert!(here.join("organized/groups.parquet").exists());
 
-    refused(&portolan(here, "organize photos --run run"), "already exists");
+    refused(&portolan(here, "organize photos --run run"), &["already exists"]);
     refused(
         &portolan(&here.join("photos"), "organize . --run ../run"),
-        "inside the folder of images",
+        &["inside the folder of images"],
     );
 }

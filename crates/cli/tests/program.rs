@@ -1,6 +1,10 @@
 //! The program with correct and incorrect arguments, on a handful of tiny images.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/program.rs"]
+mod common;
+
+use common::{portolan_with, refused, succeeded};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -29,34 +33,13 @@ const TINY: &[&str] = &[
     "1",
 ];
 
-fn portolan(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_portolan")).args(args).current_dir(folder).output().unwrap()
-}
-
 fn tiny(folder: &Path, command: &str, more: &[&str]) -> Output {
     let args: Vec<&str> = [command, "moco"].iter().chain(TINY).chain(more).copied().collect();
-    portolan(folder, &args)
+    portolan_with(folder, &args)
 }
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Asserts that the command failed with an error that contains all of these words. (Clap prints
-/// possible values on a second line.)
-fn refused(output: &Output, words: &[&str]) {
-    let complaint = text(&output.stderr);
-    assert!(!output.status.success(), "it went through: {complaint}");
-    let error = complaint.find("error: ").map_or("", |at| &complaint[at..]);
-    for word in words {
-        assert!(error.contains(word), "`{word}` is not in: {complaint}");
-    }
-    assert!(!complaint.contains("panicked"), "{complaint}");
-}
-
-fn succeeded(output: &Output) -> String {
-    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-    text(&output.stdout)
 }
 
 /// Creates a folder with `n` small images of each of two classes in `root`.
@@ -85,7 +68,7 @@ fn a_folder_with_too_many_unreadable_images_stops_the_run() {
             ["pretrain", "moco"].iter().chain(TINY).chain(&size).chain(more).copied().collect();
         // Clap refuses flags that are given twice.
         let args: Vec<&str> = dedup(args);
-        portolan(folder.path(), &args)
+        portolan_with(folder.path(), &args)
     };
     let stopped = train(&["--out", "first"]);
     refused(&stopped, &["11 of 51 images", "--max-bad", "bad-"]);
@@ -122,20 +105,20 @@ fn a_run_writes_its_files_and_commands_can_use_them() {
     assert_eq!(json["dataset"]["train"], 64);
     assert_eq!(json["published"][0]["comparable"], false);
 
-    let again = succeeded(&portolan(folder.path(), &["evaluate", "run"]));
+    let again = succeeded(&portolan_with(folder.path(), &["evaluate", "run"]));
     let percent = 100.0 * json["knn"]["top1"].as_f64().unwrap();
     assert!(again.contains(&format!("{percent:.1} %")), "{again} has not {percent}");
     for out in ["x.csv", "x.npy", "x.parquet", "x.safetensors"] {
         let args = ["embed", "run", "--split", "test", "--out", out];
-        assert!(succeeded(&portolan(folder.path(), &args)).contains("32 images, 32 features"));
+        assert!(succeeded(&portolan_with(folder.path(), &args)).contains("32 images, 32 features"));
     }
-    succeeded(&portolan(folder.path(), &["export", "run", "--out", "encoder.safetensors"]));
+    succeeded(&portolan_with(folder.path(), &["export", "run", "--out", "encoder.safetensors"]));
     let bytes = |path: PathBuf| std::fs::read(path).unwrap().len();
     assert_eq!(
         bytes(run.join("encoder.safetensors")),
         bytes(folder.path().join("encoder.safetensors"))
     );
-    succeeded(&portolan(folder.path(), &["export", "run", "--out", "hub"]));
+    succeeded(&portolan_with(folder.path(), &["export", "run", "--out", "hub"]));
     let card = std::fs::read_to_string(folder.path().join("hub/README.md")).unwrap();
     assert!(card.contains("pretrained by moco") && card.contains("kNN, k = 5"), "{card}");
     let hub = std::fs::read_to_string(folder.path().join("hub/config.json")).unwrap();
@@ -143,10 +126,15 @@ fn a_run_writes_its_files_and_commands_can_use_them() {
         hub.contains("\"num_features\": 32")
             && folder.path().join("hub/model.safetensors").exists()
     );
-    refused(&portolan(folder.path(), &["export", "run", "--out", "hub"]), &["hub", "not empty"]);
-    assert!(succeeded(&portolan(folder.path(), &["inspect", "run"])).contains("moco"));
-    assert!(succeeded(&portolan(folder.path(), &["inspect", "shapes"])).contains("10 classes"));
-    let doctor = succeeded(&portolan(folder.path(), &["doctor", "run"]));
+    refused(
+        &portolan_with(folder.path(), &["export", "run", "--out", "hub"]),
+        &["hub", "not empty"],
+    );
+    assert!(succeeded(&portolan_with(folder.path(), &["inspect", "run"])).contains("moco"));
+    assert!(
+        succeeded(&portolan_with(folder.path(), &["inspect", "shapes"])).contains("10 classes")
+    );
+    let doctor = succeeded(&portolan_with(folder.path(), &["doctor", "run"]));
     assert!(doctor.contains("normal here") && doctor.contains("best checkpoint"), "{doctor}");
 
     refused(
@@ -157,7 +145,7 @@ fn a_run_writes_its_files_and_commands_can_use_them() {
     // The config.toml of a run reproduces it bit for bit.
     let repeat =
         ["reproduce", "moco", "--config", "run/config.toml", "--threads", "1", "--out", "again"];
-    succeeded(&portolan(folder.path(), &repeat));
+    succeeded(&portolan_with(folder.path(), &repeat));
     let encoder = |run: &str| {
         portolan_tensor::io::load(&folder.path().join(run).join("encoder.safetensors")).unwrap().0
     };
@@ -177,9 +165,9 @@ fn unreadable_images_are_skipped_and_reported() {
     assert!(printed.contains("2 images could not be read"), "{printed}");
     let report = std::fs::read_to_string(folder.path().join("run/report.json")).unwrap();
     assert!(report.contains("03.jpg") && report.contains("05.jpg"), "{report}");
-    let embedded = succeeded(&portolan(folder.path(), &["embed", "run", "--out", "x.npy"]));
+    let embedded = succeeded(&portolan_with(folder.path(), &["embed", "run", "--out", "x.npy"]));
     assert!(embedded.contains("22 images"), "{embedded}");
-    refused(&portolan(folder.path(), &["evaluate", "run"]), &["no labeled test split"]);
+    refused(&portolan_with(folder.path(), &["evaluate", "run"]), &["no labeled test split"]);
 }
 
 #[test]
@@ -190,7 +178,7 @@ fn images_without_a_recipe_train_within_the_time_limit() {
     let small = ["--encoder", "resnet18-w4", "--device", "cpu", "--threads", "1"];
     let args = ["pretrain", "simclr", "--data", "photos", "--time", "8s", "--out", "run"];
     let started = Instant::now();
-    let output = portolan(here, &[&args[..], &small].concat());
+    let output = portolan_with(here, &[&args[..], &small].concat());
     succeeded(&output);
     // The limit is generous, because other tests may be running on the machine.
     assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
@@ -208,7 +196,7 @@ fn images_without_a_recipe_train_within_the_time_limit() {
     let again =
         ["pretrain", "simclr", "--config", "run/config.toml", "--epochs", "2", "--threads", "1"];
     for out in ["again", "once-more"] {
-        succeeded(&portolan(here, &[&again[..], &["--out", out]].concat()));
+        succeeded(&portolan_with(here, &[&again[..], &["--out", out]].concat()));
     }
     let encoder = |run: &str| {
         portolan_tensor::io::load(&here.join(run).join("encoder.safetensors")).unwrap().0
@@ -225,12 +213,15 @@ fn incorrect_arguments_give_one_clear_error() {
     let pretrain = |more: &[&str]| tiny(here, "pretrain", more);
     refused(&pretrain(&["--data", "nowhere"]), &["nowhere"]);
     refused(&pretrain(&["--data", "empty"]), &["empty", "image"]);
-    refused(&portolan(here, &["pretrain", "moco"]), &["--data"]);
-    refused(&portolan(here, &["reproduce", "mocco"]), &["mocco", "moco"]);
-    refused(&portolan(here, &["reproduce", "moco", "--recipe", "mnist"]), &["mnist", "shapes"]);
+    refused(&portolan_with(here, &["pretrain", "moco"]), &["--data"]);
+    refused(&portolan_with(here, &["reproduce", "mocco"]), &["mocco", "moco"]);
+    refused(
+        &portolan_with(here, &["reproduce", "moco", "--recipe", "mnist"]),
+        &["mnist", "shapes"],
+    );
     let reproduce = |more: &[&str]| {
         let args: Vec<&str> = ["reproduce", "moco"].iter().chain(more).copied().collect();
-        portolan(here, &args)
+        portolan_with(here, &args)
     };
     refused(&reproduce(&["--encoder", "resnet99"]), &["resnet99", "resnet18"]);
     refused(&reproduce(&["--set", "temprature=0.1"]), &["temprature", "temperature"]);
@@ -247,9 +238,9 @@ fn incorrect_arguments_give_one_clear_error() {
     refused(&reproduce(&["--out", "file/run"]), &["file/run", "writable"]);
     refused(&reproduce(&["--config", "no.toml"]), &["no.toml"]);
     refused(&reproduce(&["--resume", "empty"]), &["empty", "not a run"]);
-    refused(&portolan(here, &["pretrain", "--resume", "empty"]), &["empty", "not a run"]);
-    refused(&portolan(here, &["embed", "empty", "--out", "x.xlsx"]), &["x.xlsx", ".csv"]);
-    refused(&portolan(here, &["doctor", "empty"]), &["empty", "config.toml"]);
+    refused(&portolan_with(here, &["pretrain", "--resume", "empty"]), &["empty", "not a run"]);
+    refused(&portolan_with(here, &["embed", "empty", "--out", "x.xlsx"]), &["x.xlsx", ".csv"]);
+    refused(&portolan_with(here, &["doctor", "empty"]), &["empty", "config.toml"]);
     assert!(!here.join("runs").exists(), "a refused run leaves nothing behind");
 }
 
@@ -284,13 +275,13 @@ fn a_signal_leaves_a_checkpoint_and_its_exit_code() {
     let printed = text(&stopped.stderr);
     assert_eq!(stopped.status.code(), Some(130), "{printed}");
     assert!(printed.contains("--resume run"), "{printed}");
-    assert!(succeeded(&portolan(folder.path(), &["inspect", "run"])).contains("not finished"));
+    assert!(succeeded(&portolan_with(folder.path(), &["inspect", "run"])).contains("not finished"));
     let resume = ["pretrain", "--resume", "run"];
     let lines =
         std::fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap().lines().count();
     let stopped = interrupted(folder.path(), &resume, lines + 1, "-TERM");
     assert_eq!(stopped.status.code(), Some(143), "{}", text(&stopped.stderr));
-    succeeded(&portolan(folder.path(), &resume));
+    succeeded(&portolan_with(folder.path(), &resume));
     assert!(folder.path().join("run/report.json").exists());
 }
 
@@ -303,7 +294,7 @@ fn other(folder: &Path, method: &str, encoder: &str, more: &[&str]) -> Output {
         .chain(tiny.split(' '))
         .chain(more.iter().copied())
         .collect();
-    portolan(folder, &args)
+    portolan_with(folder, &args)
 }
 
 #[test]
@@ -321,7 +312,10 @@ fn unsupported_settings_are_refused_by_name() {
     refused(&other("byol", "vit_w8d1h1_patch5_32", &[]), &["patches of 5 pixels", "32"]);
     refused(&other("vicreg", resnet, &["--set", "batch_size=1"]), &["batch_size is 1"]);
     refused(&other("simclrr", resnet, &[]), &["no method `simclrr`", "simclr, moco"]);
-    refused(&portolan(folder.path(), &["pretrain", "--all"]), &["unexpected argument '--all'"]);
+    refused(
+        &portolan_with(folder.path(), &["pretrain", "--all"]),
+        &["unexpected argument '--all'"],
+    );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
 }
 
@@ -340,7 +334,7 @@ fn all_methods_end_in_one_table_and_only_those_without_a_report_are_run() {
     }
     let args: Vec<&str> =
         ["reproduce", "--all", "--out", "all"].iter().chain(TINY).copied().collect();
-    let output = portolan(folder.path(), &args);
+    let output = portolan_with(folder.path(), &args);
     let printed = succeeded(&output);
     let run = text(&output.stderr);
     assert_eq!(run.matches("== ").count(), 2, "SimCLR goes on and MoCo is run: {run}");
@@ -377,7 +371,7 @@ fn the_benchmark_prints_its_rows_and_writes_them() {
     let small = ["--set", "width=4", "--set", "training.batch_size=8", "--set", "data.limit=64"];
     let more = ["--set", "limit_test=32", "--set", "k=5", "--threads", "1", "--json", "rows.json"];
     let args: Vec<&str> = args.iter().chain(&small).chain(&more).copied().collect();
-    let table = succeeded(&portolan(folder.path(), &args));
+    let table = succeeded(&portolan_with(folder.path(), &args));
     assert!(table.contains("moco-shapes") && table.contains("simclr-224"), "{table}");
     let json = std::fs::read_to_string(folder.path().join("rows.json")).unwrap();
     let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -390,5 +384,5 @@ fn the_benchmark_prints_its_rows_and_writes_them() {
     }
     assert!(rows[0]["evaluation_seconds"].as_f64().unwrap() > 0.0);
     assert!(rows[1]["evaluation_seconds"].is_null());
-    refused(&portolan(folder.path(), &["bench", "resnet"]), &["resnet", "simclr-32"]);
+    refused(&portolan_with(folder.path(), &["bench", "resnet"]), &["resnet", "simclr-32"]);
 }

@@ -1,29 +1,11 @@
 //! The commands that draw what an encoder has learned, on tiny runs.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/program.rs"]
+mod common;
+
+use common::{portolan, refused, succeeded};
 use std::path::Path;
-use std::process::{Command, Output};
-
-fn portolan(folder: &Path, args: &str) -> Output {
-    let args = args.split_whitespace();
-    Command::new(env!("CARGO_BIN_EXE_portolan")).args(args).current_dir(folder).output().unwrap()
-}
-
-fn succeeded(output: &Output) -> String {
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
-    printed
-}
-
-/// Asserts that the command failed with one sentence that contains all of these words.
-fn refused(output: &Output, words: &[&str]) {
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "it went through: {complaint}");
-    assert!(complaint.starts_with("error: ") && !complaint.contains("panicked"), "{complaint}");
-    for word in words {
-        assert!(complaint.contains(word), "`{word}` is not in: {complaint}");
-    }
-}
 
 /// A run of about a second, in a folder with the name of its method.
 fn train(folder: &Path, method: &str, encoder: &str) {

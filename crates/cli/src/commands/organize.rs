@@ -1,11 +1,6 @@
 //! `portolan organize`: groups a folder of images and finds near-duplicates, as a page and a table.
 
 use anyhow::{Context, Result, bail, ensure};
-use parquet::basic::{LogicalType, Repetition, Type as Physical};
-use parquet::column::writer::ColumnWriter;
-use parquet::data_type::ByteArray;
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::Type;
 use portolan_data::Source;
 use portolan_evaluate::{features, pca};
 use portolan_organize::{
@@ -17,11 +12,11 @@ use portolan_tensor::{Kind, Precision, Tensor, device, io};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use crate::args::OrganizeArgs;
 use crate::data::print_notes;
 use crate::encoder_source::EncoderSource;
+use crate::output::table::{self, Column};
 
 /// The number of principal components used for grouping. With more, distances are less informative
 /// and slower to compute.
@@ -169,58 +164,13 @@ fn table(
 ) -> Result<Vec<u8>> {
     let groups_of: Vec<i32> =
         groups.of.iter().map(|&group| i32::try_from(group)).collect::<Result<_, _>>()?;
-    let bytes_of = |name: &String| ByteArray::from(name.as_str());
-    let mut bytes = Vec::new();
-    let mut file = SerializedFileWriter::new(&mut bytes, Arc::new(schema()?), Arc::default())?;
-    let mut rows = file.next_row_group()?;
-    // Columns are written in the order of the schema.
-    for name in ["path", "group", "cluster", "duplicate_of", "typicality"] {
-        let mut column = rows.next_column()?.context("the Parquet schema lacks a column")?;
-        match (name, column.untyped()) {
-            ("path", ColumnWriter::ByteArrayColumnWriter(writer)) => {
-                let paths: Vec<ByteArray> = names.iter().map(bytes_of).collect();
-                writer.write_batch(&paths, None, None)?;
-            }
-            ("group", ColumnWriter::Int32ColumnWriter(writer)) => {
-                writer.write_batch(&groups_of, None, None)?;
-            }
-            ("cluster", ColumnWriter::Int32ColumnWriter(writer)) => {
-                writer.write_batch(clusters, None, None)?;
-            }
-            ("duplicate_of", ColumnWriter::ByteArrayColumnWriter(writer)) => {
-                let paths: Vec<ByteArray> =
-                    duplicate_of.iter().flatten().map(|&first| bytes_of(&names[first])).collect();
-                let present: Vec<i16> =
-                    duplicate_of.iter().map(|first| i16::from(first.is_some())).collect();
-                writer.write_batch(&paths, Some(&present), None)?;
-            }
-            ("typicality", ColumnWriter::FloatColumnWriter(writer)) => {
-                writer.write_batch(&groups.typicality, None, None)?;
-            }
-            (name, _) => bail!("the Parquet column {name} has another type than its schema"),
-        }
-        column.close()?;
-    }
-    rows.close()?;
-    file.close().context("cannot finish the Parquet file")?;
-    Ok(bytes)
-}
-
-fn schema() -> Result<Type> {
-    let field = |name: &str, physical, repetition| {
-        let text = (physical == Physical::BYTE_ARRAY).then_some(LogicalType::String);
-        Type::primitive_type_builder(name, physical)
-            .with_repetition(repetition)
-            .with_logical_type(text)
-            .build()
-            .map(Arc::new)
-    };
-    let fields = vec![
-        field("path", Physical::BYTE_ARRAY, Repetition::REQUIRED)?,
-        field("group", Physical::INT32, Repetition::REQUIRED)?,
-        field("cluster", Physical::INT32, Repetition::REQUIRED)?,
-        field("duplicate_of", Physical::BYTE_ARRAY, Repetition::OPTIONAL)?,
-        field("typicality", Physical::FLOAT, Repetition::REQUIRED)?,
+    let path = |i: usize| names[i].as_str();
+    let columns = [
+        ("path", Column::Text((0..names.len()).map(|i| Some(path(i))).collect())),
+        ("group", Column::Int32(&groups_of)),
+        ("cluster", Column::Int32(clusters)),
+        ("duplicate_of", Column::Text(duplicate_of.iter().map(|first| first.map(path)).collect())),
+        ("typicality", Column::Float(&groups.typicality)),
     ];
-    Ok(Type::group_type_builder("photographs").with_fields(fields).build()?)
+    table::parquet("images", &columns)
 }

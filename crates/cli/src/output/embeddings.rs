@@ -1,20 +1,15 @@
 //! Writes features to files that other tools can read.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ndarray::Array2;
 use ndarray_npy::WriteNpyExt;
-use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
-use parquet::column::writer::ColumnWriter;
-use parquet::data_type::ByteArray;
-use parquet::file::properties::WriterProperties;
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::Type;
 use portolan_data::Source;
 use portolan_tensor::{Tensor, io};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::Arc;
+
+use super::table::{self, Column};
 
 /// A file format for embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,76 +134,12 @@ fn safetensors(path: &Path, features: &Tensor, images: &Images) -> Result<()> {
 }
 
 fn parquet(features: &Tensor, images: &Images) -> Result<Vec<u8>> {
-    let (flat, n, width) = values(features)?;
-    let Images { items, names, labels } = images;
-    let mut bytes = Vec::new();
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-    let mut file = SerializedFileWriter::new(
-        &mut bytes,
-        Arc::new(schema(labels.is_some())?),
-        Arc::new(properties),
-    )?;
-    let mut group = file.next_row_group()?;
-    // Columns are written in the order of the schema.
-    for name in ["item", "name", "label", "embedding"] {
-        if name == "label" && labels.is_none() {
-            continue;
-        }
-        let mut column = group.next_column()?.context("the Parquet schema lacks a column")?;
-        match (name, column.untyped()) {
-            ("item", ColumnWriter::Int64ColumnWriter(writer)) => {
-                writer.write_batch(items, None, None)?;
-            }
-            ("name", ColumnWriter::ByteArrayColumnWriter(writer)) => {
-                let names: Vec<ByteArray> = names.iter().map(|name| name.as_str().into()).collect();
-                writer.write_batch(&names, None, None)?;
-            }
-            ("label", ColumnWriter::Int64ColumnWriter(writer)) => {
-                writer.write_batch(labels.as_deref().unwrap_or_default(), None, None)?;
-            }
-            ("embedding", ColumnWriter::FloatColumnWriter(writer)) => {
-                // Repetition level 0 starts a new list and 1 continues it. No list is empty.
-                let repetition: Vec<i16> =
-                    (0..n * width).map(|i| i16::from(i % width != 0)).collect();
-                writer.write_batch(&flat, Some(&vec![1; n * width]), Some(&repetition))?;
-            }
-            (name, _) => bail!("the Parquet column {name} has another type than its schema"),
-        }
-        column.close()?;
-    }
-    group.close()?;
-    file.close().context("cannot finish the Parquet file")?;
-    Ok(bytes)
-}
-
-fn schema(labeled: bool) -> Result<Type> {
-    let plain = |name: &str, physical, logical| {
-        Type::primitive_type_builder(name, physical)
-            .with_repetition(Repetition::REQUIRED)
-            .with_logical_type(logical)
-            .build()
-    };
-    let mut fields = vec![
-        plain("item", Physical::INT64, None)?,
-        plain("name", Physical::BYTE_ARRAY, Some(LogicalType::String))?,
-    ];
-    if labeled {
-        fields.push(plain("label", Physical::INT64, None)?);
-    }
-    // The three levels that the Parquet specification requires for lists.
-    let element = plain("element", Physical::FLOAT, None)?;
-    let list = Type::group_type_builder("list")
-        .with_repetition(Repetition::REPEATED)
-        .with_fields(vec![Arc::new(element)])
-        .build()?;
-    let embedding = Type::group_type_builder("embedding")
-        .with_repetition(Repetition::REQUIRED)
-        .with_logical_type(Some(LogicalType::List))
-        .with_fields(vec![Arc::new(list)])
-        .build()?;
-    fields.push(embedding);
-    let fields = fields.into_iter().map(Arc::new).collect();
-    Ok(Type::group_type_builder("embeddings").with_fields(fields).build()?)
+    let (flat, _, width) = values(features)?;
+    let names = images.names.iter().map(|name| Some(name.as_str())).collect();
+    let mut columns = vec![("item", Column::Int64(&images.items)), ("name", Column::Text(names))];
+    columns.extend(images.labels.as_deref().map(|labels| ("label", Column::Int64(labels))));
+    columns.push(("embedding", Column::Lists(&flat, width)));
+    table::parquet("embeddings", &columns)
 }
 
 #[cfg(test)]
