@@ -1,7 +1,6 @@
 //! Barlow Twins' settings.
 
-use anyhow::{Result, ensure};
-use portolan_method::validate_loss_scale;
+use portolan_method::{Result, ensure_setting, validate_loss_scale};
 use serde::{Deserialize, Serialize};
 
 /// What Barlow Twins can be set to. The defaults are the paper's for ImageNet.
@@ -45,14 +44,16 @@ impl BarlowConfig {
     /// # Errors
     /// When one does not; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(
-            (1..=8).contains(&self.layers),
-            "layers is {}; a head has from 1 to 8 (3 in the paper)",
-            self.layers
-        );
-        ensure!(self.hidden >= 1 && self.dim >= 2, "hidden must be at least 1, dim at least 2");
+        ensure_setting((1..=8).contains(&self.layers), || {
+            format!("layers is {}; a head has from 1 to 8 (3 in the paper)", self.layers)
+        })?;
+        ensure_setting(self.hidden >= 1 && self.dim >= 2, || {
+            "hidden must be at least 1, dim at least 2".to_owned()
+        })?;
         for (name, value) in [("lambda", self.lambda), ("bias_rate", self.bias_rate)] {
-            ensure!(value >= 0.0 && value.is_finite(), "{name} is {value}; it cannot be negative");
+            ensure_setting(value >= 0.0 && value.is_finite(), || {
+                format!("{name} is {value}; it cannot be negative")
+            })?;
         }
         validate_loss_scale(self.loss_scale)
     }

@@ -26,12 +26,11 @@ mod entry;
 pub use config::BarlowConfig;
 pub use entry::METHOD;
 
-use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::barlow_twins;
 use portolan_method::{
-    Batch, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+    Batch, EncoderWithHead, ImageMethod, Method, Result, StepContext, StepLoss, validate_views,
 };
 use portolan_optim::{LrRule, ParamGroup};
 use portolan_tensor::{Device, Tensor, prefixed};

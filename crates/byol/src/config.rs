@@ -1,7 +1,6 @@
 //! BYOL's settings.
 
-use anyhow::{Result, ensure};
-use portolan_method::validate_loss_scale;
+use portolan_method::{Result, ensure_setting, validate_loss_scale};
 use serde::{Deserialize, Serialize};
 
 /// What BYOL can be set to. The defaults are the paper's for ImageNet.
@@ -53,12 +52,12 @@ impl ByolConfig {
     /// # Errors
     /// When one does not; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(self.hidden >= 1 && self.dim >= 1, "hidden and dim must be at least 1");
-        ensure!(
-            (0.0..=1.0).contains(&self.momentum),
-            "momentum is {}; it must be from 0 to 1 (0.996 in the paper)",
-            self.momentum
-        );
+        ensure_setting(self.hidden >= 1 && self.dim >= 1, || {
+            "hidden and dim must be at least 1".to_owned()
+        })?;
+        ensure_setting((0.0..=1.0).contains(&self.momentum), || {
+            format!("momentum is {}; it must be from 0 to 1 (0.996 in the paper)", self.momentum)
+        })?;
         validate_loss_scale(self.loss_scale)
     }
 }

@@ -26,12 +26,12 @@ mod entry;
 pub use config::ByolConfig;
 pub use entry::METHOD;
 
-use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::byol;
 use portolan_method::{
-    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, Result, StepContext, StepLoss,
+    validate_views,
 };
 use portolan_optim::{ParamGroup, schedule::momentum_cosine};
 use portolan_tensor::{Device, Tensor, Vars, no_grad, prefixed};

@@ -1,6 +1,6 @@
 //! DINO's settings.
 
-use anyhow::{Result, ensure};
+use portolan_method::{Result, ensure_setting};
 use serde::{Deserialize, Serialize};
 
 /// What DINO can be set to. The defaults are the paper's for ImageNet and a ViT-S/16 or, where a flag is named, those
@@ -77,28 +77,31 @@ impl DinoConfig {
     /// # Errors
     /// When one does not; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(
-            (1..=8).contains(&self.layers),
-            "layers is {}; a head has from 1 to 8 (3 in the paper)",
-            self.layers
-        );
-        ensure!(
-            self.hidden >= 1 && self.bottleneck >= 1 && self.dim >= 2,
-            "hidden and bottleneck must be at least 1, dim at least 2"
-        );
+        ensure_setting((1..=8).contains(&self.layers), || {
+            format!("layers is {}; a head has from 1 to 8 (3 in the paper)", self.layers)
+        })?;
+        ensure_setting(self.hidden >= 1 && self.bottleneck >= 1 && self.dim >= 2, || {
+            "hidden and bottleneck must be at least 1, dim at least 2".to_owned()
+        })?;
         for (name, value) in [
             ("student_temperature", self.student_temperature),
             ("teacher_temperature", self.teacher_temperature),
             ("teacher_temperature_start", self.teacher_temperature_start),
         ] {
-            ensure!(value > 0.0 && value.is_finite(), "{name} is {value}; it must be above 0");
+            ensure_setting(value > 0.0 && value.is_finite(), || {
+                format!("{name} is {value}; it must be above 0")
+            })?;
         }
         for (name, value) in
             [("momentum", self.momentum), ("center_momentum", self.center_momentum)]
         {
-            ensure!((0.0..=1.0).contains(&value), "{name} is {value}; it must be from 0 to 1");
+            ensure_setting((0.0..=1.0).contains(&value), || {
+                format!("{name} is {value}; it must be from 0 to 1")
+            })?;
         }
-        ensure!(self.clip >= 0.0 && self.clip.is_finite(), "clip is {}; 0 is none", self.clip);
+        ensure_setting(self.clip >= 0.0 && self.clip.is_finite(), || {
+            format!("clip is {}; 0 is none", self.clip)
+        })?;
         Ok(())
     }
 }

@@ -30,12 +30,13 @@ mod head;
 pub use config::DinoConfig;
 pub use entry::METHOD;
 
-use anyhow::{Result, ensure};
 use head::DinoHead;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_losses::dino;
-use portolan_method::{Batch, EmaUpdater, ImageMethod, Method, StepContext, StepLoss};
+use portolan_method::{
+    Batch, EmaUpdater, Error, ImageMethod, Method, Result, StepContext, StepLoss,
+};
 use portolan_metrics::names;
 use portolan_optim::{ParamGroup, clip_each_grad, schedule::momentum_cosine};
 use portolan_tensor::{Device, Kind, Tensor, Vars, at_least_f32, no_grad, prefixed};
@@ -118,22 +119,28 @@ fn without_drop_path(encoder: &EncoderConfig) -> EncoderConfig {
 }
 
 fn validate_views(views: &[ViewSpec], encoder: &EncoderConfig) -> Result<()> {
-    ensure!(
-        views.len() >= GLOBAL,
-        "DINO wants two global views of an image and any number of local ones, not {} in all",
-        views.len()
-    );
+    if views.len() < GLOBAL {
+        return Err(Error::Views(format!(
+            "DINO wants two global views of an image and any number of local ones, not \
+             {} in all",
+            views.len()
+        )));
+    }
     let (global, other) = (views[0].size(), views[1].size());
-    ensure!(
-        global == other,
-        "DINO's first two views are the global ones and must be of one size, not {global} and {other} pixels"
-    );
+    if global != other {
+        return Err(Error::Views(format!(
+            "DINO's first two views are the global ones and must be of one size, not \
+             {global} and {other} pixels"
+        )));
+    }
     for local in &views[GLOBAL..] {
-        ensure!(
-            local.size() <= global,
-            "a local view of {} pixels is larger than the global ones of {global}; make it smaller",
-            local.size()
-        );
+        if local.size() > global {
+            return Err(Error::Views(format!(
+                "a local view of {} pixels is larger than the global ones of {global}; make \
+                 it smaller",
+                local.size()
+            )));
+        }
     }
     Ok(views.iter().try_for_each(|view| encoder.validate_size(i64::from(view.size())))?)
 }
@@ -161,12 +168,13 @@ impl Method for Dino {
         if cx.micro_batch == 0 {
             self.outputs.clear(); // of a step that came to nothing
         }
-        ensure!(
-            batch.inputs.len() == self.views.len(),
-            "DINO was set up for {} views of an image, and was handed {}",
-            self.views.len(),
-            batch.inputs.len()
-        );
+        if batch.inputs.len() != self.views.len() {
+            return Err(Error::Batch(format!(
+                "DINO was set up for {} views of an image, and was handed {}",
+                self.views.len(),
+                batch.inputs.len()
+            )));
+        }
         let (teacher, features) = no_grad(|| self.teacher.forward(&batch.inputs[..GLOBAL]));
         let (student, _) = self.student.forward(&batch.inputs);
         let config = self.config.clone();

@@ -1,6 +1,6 @@
 //! MAE's settings.
 
-use anyhow::{Result, ensure};
+use portolan_method::{Result, ensure_setting};
 use serde::{Deserialize, Serialize};
 
 /// What MAE can be set to. The defaults are the paper's.
@@ -39,12 +39,13 @@ impl MaeConfig {
     /// When that is none, or all.
     pub fn visible(&self, patches: i64) -> Result<i64> {
         let visible = (patches as f64 * (1.0 - self.mask_ratio)) as i64;
-        ensure!(
-            self.mask_ratio.is_finite() && visible >= 1 && visible < patches,
-            "a mask_ratio of {} leaves {visible} of {patches} patches visible; at least one must be visible and \
-             one hidden (0.75 in the paper)",
-            self.mask_ratio
-        );
+        ensure_setting(self.mask_ratio.is_finite() && visible >= 1 && visible < patches, || {
+            format!(
+                "a mask_ratio of {} leaves {visible} of {patches} patches visible; at least \
+                 one must be visible and one hidden (0.75 in the paper)",
+                self.mask_ratio
+            )
+        })?;
         Ok(visible)
     }
 
@@ -53,17 +54,22 @@ impl MaeConfig {
     /// # Errors
     /// When one does not; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(
-            (0.0..1.0).contains(&self.mask_ratio),
-            "mask_ratio is {}; it must be from 0 to below 1 (0.75 in the paper)",
-            self.mask_ratio
-        );
-        ensure!((1..=100).contains(&self.decoder_depth), "decoder_depth must be from 1 to 100");
+        ensure_setting((0.0..1.0).contains(&self.mask_ratio), || {
+            format!(
+                "mask_ratio is {}; it must be from 0 to below 1 (0.75 in the paper)",
+                self.mask_ratio
+            )
+        })?;
+        ensure_setting((1..=100).contains(&self.decoder_depth), || {
+            "decoder_depth must be from 1 to 100".to_owned()
+        })?;
         let (width, heads) = (self.decoder_width, self.decoder_heads);
-        ensure!(
-            heads >= 1 && width >= 4 && width % 4 == 0 && width % heads == 0,
-            "decoder_width is {width} and decoder_heads {heads}; the width must be a multiple of 4 and of the heads"
-        );
+        ensure_setting(heads >= 1 && width >= 4 && width % 4 == 0 && width % heads == 0, || {
+            format!(
+                "decoder_width is {width} and decoder_heads {heads}; the width must be a \
+                 multiple of 4 and of the heads"
+            )
+        })?;
         Ok(())
     }
 }

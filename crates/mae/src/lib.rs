@@ -33,12 +33,13 @@ pub use config::MaeConfig;
 pub use entry::METHOD;
 pub use reconstruction::{Errors, Reconstruction};
 
-use anyhow::{Result, bail, ensure};
 use decoder::Decoder;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, Vit};
 use portolan_losses::{mae, mae::normalize_patches, mae::patchify};
-use portolan_method::{Batch, ImageMethod, Method, StepContext, StepLoss, validate_views};
+use portolan_method::{
+    Batch, Error, ImageMethod, Method, Result, StepContext, StepLoss, validate_views,
+};
 use portolan_metrics::names;
 use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
@@ -90,19 +91,19 @@ impl Mae {
     ) -> Result<Self> {
         config.validate()?;
         let EncoderConfig::Vit(vit) = encoder else {
-            bail!(
-                "MAE hides the patches of a vision transformer, and {} has none; choose --encoder \
-                 vit_tiny_patch4_32, for instance",
+            return Err(Error::Setting(format!(
+                "MAE hides the patches of a vision transformer, and {} has none; choose \
+                 --encoder vit_tiny_patch4_32, for instance",
                 encoder.name()
-            )
+            )));
         };
         validate_views("MAE", &views, 1, encoder)?;
         let size = i64::from(views[0].size());
         if size != vit.image {
-            bail!(
+            return Err(Error::Views(format!(
                 "MAE's view is of {size} pixels and its encoder for {}; make them equal",
                 vit.image
-            );
+            )));
         }
         config.visible((vit.image / vit.patch).pow(2))?;
         let encoder = Vit::new(vit, &Vars::new(device))?;
@@ -142,11 +143,12 @@ impl Mae {
     /// When the images are not of the encoder's size.
     pub fn paint(&self, images: &Tensor, cx: &StepContext, train: bool) -> Result<Painted> {
         let size = self.encoder.config().image;
-        ensure!(
-            images.size()[2..] == [size, size],
-            "MAE paints images of {size} pixels, and these have the shape {:?}",
-            images.size()
-        );
+        if images.size()[2..] != [size, size] {
+            return Err(Error::Batch(format!(
+                "MAE paints images of {size} pixels, and these have the shape {:?}",
+                images.size()
+            )));
+        }
         let patches = self.encoder.patches(images)?;
         let mask = self.mask(patches.size()[0], patches.size()[1], cx)?;
         let index = mask.keep.unsqueeze(-1).expand([-1, -1, patches.size()[2]], false);

@@ -1,8 +1,7 @@
 //! What MAE paints, as images to look at and as an error to hold against a plain fill.
 
-use anyhow::Result;
 use portolan_losses::{mae, mae::patchify, mae::unpatchify};
-use portolan_method::StepContext;
+use portolan_method::{Result, StepContext};
 use portolan_tensor::{Kind, Tensor, no_grad};
 
 use crate::{Mae, MaeConfig, Painted};

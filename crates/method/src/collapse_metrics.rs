@@ -1,8 +1,9 @@
 //! Whether a method's outputs still tell images apart.
 
-use anyhow::Result;
 use portolan_losses::{effective_rank, l2_normalize};
 use portolan_tensor::{Kind, Tensor, no_grad};
+
+use crate::Result;
 
 /// What the outputs of one batch show.
 #[derive(Clone, Copy, Debug, PartialEq)]

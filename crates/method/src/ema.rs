@@ -1,7 +1,8 @@
 //! The exponential moving average (EMA) of a network: the momentum encoder, or teacher.
 
-use anyhow::{Result, ensure};
 use portolan_tensor::{Tensor, Vars, foreach, io};
+
+use crate::{Error, Result};
 
 /// Keeps another network's parameters at an exponential moving average of the online network's. It gets no
 /// gradients. Its buffers are its own: as in MoCo's code, its batch norms record the statistics of the
@@ -21,10 +22,11 @@ impl EmaUpdater {
         let tensors = |vars: &Vars| -> Vec<Tensor> {
             vars.parameters().into_iter().map(|(_, tensor)| tensor).collect()
         };
-        ensure!(
-            online.state().len() == average.state().len(),
-            "a momentum encoder must be built as the network that it follows"
-        );
+        if online.state().len() != average.state().len() {
+            return Err(Error::Mismatch(
+                "a momentum encoder must be built as the network that it follows".to_owned(),
+            ));
+        }
         io::copy_into(&average.state(), &online.state().into_iter().collect())?;
         let average = tensors(average);
         for tensor in &average {

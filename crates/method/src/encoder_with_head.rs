@@ -1,9 +1,10 @@
 //! An encoder and its projection head, which most methods train together.
 
-use anyhow::{Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead, build};
 use portolan_tensor::{Device, Tensor, Vars};
+
+use crate::{Error, Result, ensure_setting};
 
 /// An encoder f and a projection head g: z = g(f(x)).
 #[derive(Debug)]
@@ -35,11 +36,13 @@ impl EncoderWithHead {
         let encoder = build(encoder, &(&vars / "encoder"))?;
         let mut all = vec![encoder.width()];
         all.extend(widths(encoder.width()));
-        ensure!(
-            all.len() >= 2 && all.iter().all(|width| *width >= 1),
-            "the head's layers are {:?} wide; there must be one at least, each of one number or more",
-            &all[1..]
-        );
+        ensure_setting(all.len() >= 2 && all.iter().all(|width| *width >= 1), || {
+            format!(
+                "the head's layers are {:?} wide; there must be one at least, each of one \
+                 number or more",
+                &all[1..]
+            )
+        })?;
         let head = ProjectionHead::new(&(&vars / "head"), &all, norm, last_bias, splits);
         Ok(EncoderWithHead { vars, encoder, head })
     }
@@ -66,6 +69,8 @@ pub fn validate_views(
     encoder: &EncoderConfig,
 ) -> Result<()> {
     let (n, s) = (views.len(), if wanted == 1 { "" } else { "s" });
-    ensure!(n == wanted, "{method} wants {wanted} view{s} of an image, not {n}");
+    if n != wanted {
+        return Err(Error::Views(format!("{method} wants {wanted} view{s} of an image, not {n}")));
+    }
     Ok(views.iter().try_for_each(|view| encoder.validate_size(i64::from(view.size())))?)
 }

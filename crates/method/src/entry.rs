@@ -1,13 +1,12 @@
 //! How a method introduces itself to programs: once, in its own crate.
 
-use anyhow::{Context, Result, bail};
 use portolan_augment::ViewSpec;
 use portolan_encoders::EncoderConfig;
 use portolan_metrics::MethodTraits;
 use portolan_tensor::Device;
 use serde::de::DeserializeOwned;
 
-use crate::ImageMethod;
+use crate::{Error, ImageMethod, Result};
 
 /// What a program needs in order to list, configure and build an image method.
 ///
@@ -45,7 +44,7 @@ pub struct Recipe {
 /// # Errors
 /// When a setting is missing, unknown or of the wrong type.
 pub fn parse_settings<T: DeserializeOwned>(settings: toml::Table) -> Result<T> {
-    toml::Value::Table(settings).try_into().context("in the method's settings")
+    toml::Value::Table(settings).try_into().map_err(Error::Settings)
 }
 
 impl MethodEntry {
@@ -56,8 +55,16 @@ impl MethodEntry {
     pub fn recipe(&self, name: &str) -> Result<toml::Table> {
         let Some(recipe) = self.recipes.iter().find(|recipe| recipe.name == name) else {
             let names: Vec<_> = self.recipes.iter().map(|recipe| recipe.name).collect();
-            bail!("{} has no recipe `{name}`; it has {}", self.name, names.join(", "))
+            return Err(Error::UnknownRecipe {
+                method: self.name,
+                name: name.to_owned(),
+                known: names.join(", "),
+            });
         };
-        recipe.toml.parse().with_context(|| format!("the recipe {name} of {}", self.name))
+        recipe.toml.parse().map_err(|source| Error::Recipe {
+            method: self.name,
+            name: name.to_owned(),
+            source,
+        })
     }
 }

@@ -28,6 +28,7 @@ mod collapse_metrics;
 mod ema;
 mod encoder_with_head;
 mod entry;
+mod error;
 mod loss_scale;
 mod queue;
 mod step;
@@ -36,12 +37,12 @@ pub use collapse_metrics::{CollapseMetrics, collapse_metrics, output_deviation, 
 pub use ema::EmaUpdater;
 pub use encoder_with_head::{EncoderWithHead, validate_views};
 pub use entry::{BoxedMethod, MethodEntry, Recipe, parse_settings};
+pub use error::{Error, Result, ensure_setting};
 pub use loss_scale::validate_loss_scale;
 pub use portolan_metrics::{Family, MethodTraits};
 pub use queue::Queue;
 pub use step::{Batch, StepContext, StepInputs, StepLoss};
 
-use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::Encoder;
 use portolan_optim::ParamGroup;

@@ -1,6 +1,6 @@
 //! What a loss is multiplied by.
 
-use anyhow::{Result, ensure};
+use crate::{Result, ensure_setting};
 
 /// Refuses a `loss_scale` that is not a positive number.
 ///
@@ -16,9 +16,7 @@ use anyhow::{Result, ensure};
 /// # Errors
 /// When it is not above 0.
 pub fn validate_loss_scale(loss_scale: f64) -> Result<()> {
-    ensure!(
-        loss_scale > 0.0 && loss_scale.is_finite(),
-        "loss_scale is {loss_scale}; it must be a number above 0"
-    );
-    Ok(())
+    ensure_setting(loss_scale > 0.0 && loss_scale.is_finite(), || {
+        format!("loss_scale is {loss_scale}; it must be a number above 0")
+    })
 }

@@ -2,7 +2,6 @@
 
 mod inputs;
 
-use anyhow::{Result, ensure};
 use portolan_losses::l2_normalize;
 use portolan_random::{Purpose, Stream, stream};
 use portolan_tensor::{Device, Kind, Tensor, distributed, no_grad, scalar, upload};
@@ -10,6 +9,7 @@ use rand::seq::SliceRandom;
 
 use self::inputs::Make;
 pub use self::inputs::StepInputs;
+use crate::{Error, Result};
 
 /// One batch, on the device.
 #[derive(Debug)]
@@ -28,10 +28,10 @@ impl Batch {
     /// When there are not two, or fewer than two images, of which batch statistics and most losses make nothing.
     pub fn pair(&self) -> Result<(&Tensor, &Tensor)> {
         let [a, b] = &self.inputs[..] else {
-            anyhow::bail!(
+            return Err(Error::Batch(format!(
                 "the method wants two views of an image, and was handed {}",
                 self.inputs.len()
-            )
+            )));
         };
         self.validate()?;
         Ok((a, b))
@@ -43,10 +43,10 @@ impl Batch {
     /// As [`Batch::pair`].
     pub fn single(&self) -> Result<&Tensor> {
         let [view] = &self.inputs[..] else {
-            anyhow::bail!(
+            return Err(Error::Batch(format!(
                 "the method wants one view of an image, and was handed {}",
                 self.inputs.len()
-            )
+            )));
         };
         self.validate()?;
         Ok(view)
@@ -58,10 +58,11 @@ impl Batch {
     /// When there are fewer than two.
     pub fn validate(&self) -> Result<()> {
         let images = self.inputs.first().map_or(0, |view| view.size()[0]);
-        ensure!(
-            images >= 2,
-            "a batch of {images} is too small: training needs at least two images"
-        );
+        if images < 2 {
+            return Err(Error::Batch(format!(
+                "a batch of {images} is too small: training needs at least two images"
+            )));
+        }
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! MoCo's settings.
 
-use anyhow::{Result, ensure};
+use portolan_method::{Result, ensure_setting};
 use serde::{Deserialize, Serialize};
 
 /// The projection head.
@@ -55,18 +55,18 @@ impl MocoConfig {
     /// # Errors
     /// When one does not; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(self.dim >= 1, "dim is {}; a key needs at least one number", self.dim);
-        ensure!(self.queue >= 1, "queue is {}; it must hold at least one key", self.queue);
-        ensure!(
-            (0.0..=1.0).contains(&self.momentum),
-            "momentum is {}; it must be from 0 to 1 (0.999 in the paper)",
-            self.momentum
-        );
-        ensure!(
-            self.temperature > 0.0 && self.temperature.is_finite(),
-            "temperature is {}; it must be above 0 (0.2 in MoCo v2)",
-            self.temperature
-        );
+        ensure_setting(self.dim >= 1, || {
+            format!("dim is {}; a key needs at least one number", self.dim)
+        })?;
+        ensure_setting(self.queue >= 1, || {
+            format!("queue is {}; it must hold at least one key", self.queue)
+        })?;
+        ensure_setting((0.0..=1.0).contains(&self.momentum), || {
+            format!("momentum is {}; it must be from 0 to 1 (0.999 in the paper)", self.momentum)
+        })?;
+        ensure_setting(self.temperature > 0.0 && self.temperature.is_finite(), || {
+            format!("temperature is {}; it must be above 0 (0.2 in MoCo v2)", self.temperature)
+        })?;
         Ok(())
     }
 }

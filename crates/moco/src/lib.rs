@@ -34,12 +34,11 @@ pub use config::{Head, MocoConfig};
 pub use entry::{METHOD, METHOD_V3};
 pub use v3::{MocoV3, MocoV3Config};
 
-use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm};
 use portolan_losses::{info_nce, l2_normalize};
 use portolan_method::{
-    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, Queue, StepContext, StepLoss,
+    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, Queue, Result, StepContext, StepLoss,
     validate_views,
 };
 use portolan_optim::ParamGroup;

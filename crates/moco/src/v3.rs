@@ -1,12 +1,12 @@
 //! MoCo v3: Chen, Xie, He 2021, *An Empirical Study of Training Self-Supervised Vision Transformers*, arXiv
 //! 2104.02057. No queue: the keys of the batch are the negatives, and a predictor follows the head, as in BYOL.
 
-use anyhow::{Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::moco_v3;
 use portolan_method::{
-    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, Result, StepContext, StepLoss,
+    ensure_setting, validate_views,
 };
 use portolan_optim::{ParamGroup, schedule::momentum_cosine};
 use portolan_tensor::{Device, Tensor, Vars, no_grad, prefixed};
@@ -61,22 +61,18 @@ impl MocoV3Config {
     /// # Errors
     /// When one does not; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(
-            (1..=8).contains(&self.layers),
-            "layers is {}; a head has from 1 to 8 (3 in the paper)",
-            self.layers
-        );
-        ensure!(self.hidden >= 1 && self.dim >= 1, "hidden and dim must be at least 1");
-        ensure!(
-            self.temperature > 0.0 && self.temperature.is_finite(),
-            "temperature is {}; it must be above 0 (0.2 for a ViT)",
-            self.temperature
-        );
-        ensure!(
-            (0.0..=1.0).contains(&self.momentum),
-            "momentum is {}; it must be from 0 to 1 (0.99 in the paper)",
-            self.momentum
-        );
+        ensure_setting((1..=8).contains(&self.layers), || {
+            format!("layers is {}; a head has from 1 to 8 (3 in the paper)", self.layers)
+        })?;
+        ensure_setting(self.hidden >= 1 && self.dim >= 1, || {
+            "hidden and dim must be at least 1".to_owned()
+        })?;
+        ensure_setting(self.temperature > 0.0 && self.temperature.is_finite(), || {
+            format!("temperature is {}; it must be above 0 (0.2 for a ViT)", self.temperature)
+        })?;
+        ensure_setting((0.0..=1.0).contains(&self.momentum), || {
+            format!("momentum is {}; it must be from 0 to 1 (0.99 in the paper)", self.momentum)
+        })?;
         Ok(())
     }
 }

@@ -1,10 +1,12 @@
 //! Colorization: Zhang, Isola, Efros 2016, *Colorful Image Colorization*, arXiv 1603.08511, in its form as a
 //! classification of quantized colors with rebalancing.
 
-use anyhow::{Context, Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
-use portolan_method::{Batch, ImageMethod, Method, StepContext, StepLoss, validate_views};
+use portolan_method::{
+    Batch, Error, ImageMethod, Method, Result, StepContext, StepLoss, ensure_setting,
+    validate_views,
+};
 use portolan_optim::ParamGroup;
 use portolan_tensor::{
     Device, Kind, Tensor, Vars, at_least_f32, full_precision, no_grad, prefixed,
@@ -76,30 +78,36 @@ impl Colorization {
         device: Device,
     ) -> Result<Self> {
         validate_views("colorization", &views, 1, encoder)?;
-        ensure!(
-            config.cell >= 2.0 && config.cell <= 100.0,
-            "cell is {}; it must be from 2 to 100 (10 in the paper)",
-            config.cell
-        );
-        ensure!(config.hidden >= 1, "hidden must be at least 1");
+        ensure_setting(config.cell >= 2.0 && config.cell <= 100.0, || {
+            format!("cell is {}; it must be from 2 to 100 (10 in the paper)", config.cell)
+        })?;
+        ensure_setting(config.hidden >= 1, || "hidden must be at least 1".to_owned())?;
         for (name, value) in
             [("uniform", config.uniform), ("prior_momentum", config.prior_momentum)]
         {
-            ensure!((0.0..=1.0).contains(&value), "{name} is {value}; it must be from 0 to 1");
+            ensure_setting((0.0..=1.0).contains(&value), || {
+                format!("{name} is {value}; it must be from 0 to 1")
+            })?;
         }
-        let (mean, std) = views[0].normalization().context("the view has no normalization")?;
+        let (mean, std) = views[0]
+            .normalization()
+            .ok_or_else(|| Error::Views("the view has no normalization".to_owned()))?;
         let channels =
             |values: [f32; 3]| Tensor::from_slice(&values).view([1, 3, 1, 1]).to_device(device);
         let size = i64::from(views[0].size());
         let encoder = build(encoder, &Vars::new(device))?;
         let probe = Tensor::zeros([1, 3, size, size], (Kind::Float, device));
         let map = no_grad(|| encoder.feature_map(&probe, false)).size()[2];
-        ensure!(
+        ensure_setting(
             config.grid >= map && config.grid % map == 0 && size % config.grid == 0,
-            "a grid of {} places fits neither the encoder's map of {map} nor the view of {size} pixels; choose a \
-             multiple of {map} that divides {size}",
-            config.grid
-        );
+            || {
+                format!(
+                    "a grid of {} places fits neither the encoder's map of {map} nor the view of \
+                     {size} pixels; choose a multiple of {map} that divides {size}",
+                    config.grid
+                )
+            },
+        )?;
         let cells = cells(config.cell).to_device(device);
         let classes = cells.size()[0];
         let head_vars = Vars::new(device);

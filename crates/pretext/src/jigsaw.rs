@@ -1,10 +1,11 @@
 //! Jigsaw puzzles: Noroozi, Favaro 2016, *Unsupervised Learning of Visual Representations by Solving Jigsaw
 //! Puzzles*, arXiv 1603.09246.
 
-use anyhow::{Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
-use portolan_method::{Batch, ImageMethod, Method, StepContext, StepLoss, validate_views};
+use portolan_method::{
+    Batch, ImageMethod, Method, Result, StepContext, StepLoss, ensure_setting, validate_views,
+};
 use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
 use portolan_tensor::{
@@ -68,20 +69,21 @@ impl Jigsaw {
         validate_views("the jigsaw puzzle", &views, 1, encoder)?;
         encoder.validate_size(config.tile)?;
         let cell = i64::from(views[0].size()) / GRID;
-        ensure!(
-            config.tile >= 1 && config.tile <= cell,
-            "a tile of {} pixels is larger than a cell of {cell}, a third of the view",
-            config.tile
-        );
-        ensure!(
-            (2..=2000).contains(&config.permutations),
-            "permutations is {}; it must be from 2 to 2000 (1000 in the paper)",
-            config.permutations
-        );
-        ensure!(
-            config.tile_dim >= 1 && config.hidden >= 1,
-            "tile_dim and hidden must be at least 1"
-        );
+        ensure_setting(config.tile >= 1 && config.tile <= cell, || {
+            format!(
+                "a tile of {} pixels is larger than a cell of {cell}, a third of the view",
+                config.tile
+            )
+        })?;
+        ensure_setting((2..=2000).contains(&config.permutations), || {
+            format!(
+                "permutations is {}; it must be from 2 to 2000 (1000 in the paper)",
+                config.permutations
+            )
+        })?;
+        ensure_setting(config.tile_dim >= 1 && config.hidden >= 1, || {
+            "tile_dim and hidden must be at least 1".to_owned()
+        })?;
         let orders: Vec<i64> =
             permutations(config.permutations).iter().flatten().map(|&tile| tile.into()).collect();
         let orders = Tensor::from_slice(&orders).view([-1, TILES as i64]).to_device(device);

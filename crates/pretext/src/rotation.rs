@@ -1,10 +1,9 @@
 //! Rotation prediction: Gidaris, Singh, Komodakis 2018, *Unsupervised Representation Learning by Predicting Image
 //! Rotations*, arXiv 1803.07728.
 
-use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
-use portolan_method::{Batch, ImageMethod, Method, StepContext, StepLoss, validate_views};
+use portolan_method::{Batch, ImageMethod, Method, Result, StepContext, StepLoss, validate_views};
 use portolan_optim::ParamGroup;
 use portolan_tensor::{
     Device, Kind, Reduction, Tensor, Vars, at_least_f32, full_precision, no_grad, prefixed,

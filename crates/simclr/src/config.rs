@@ -1,8 +1,7 @@
 //! SimCLR's settings.
 
-use anyhow::{Result, ensure};
 use portolan_encoders::HeadNorm;
-use portolan_method::validate_loss_scale;
+use portolan_method::{Result, ensure_setting, validate_loss_scale};
 use serde::{Deserialize, Serialize};
 
 /// What SimCLR can be set to. The defaults are the paper's for ImageNet and a ResNet-50.
@@ -49,17 +48,15 @@ impl SimclrConfig {
     /// # Errors
     /// When one does not; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(
-            (1..=8).contains(&self.layers),
-            "layers is {}; a head has from 1 to 8 (2 in the paper)",
-            self.layers
-        );
-        ensure!(self.hidden >= 1 && self.dim >= 1, "hidden and dim must be at least 1");
-        ensure!(
-            self.temperature > 0.0 && self.temperature.is_finite(),
-            "temperature is {}; it must be above 0 (0.1 in the paper)",
-            self.temperature
-        );
+        ensure_setting((1..=8).contains(&self.layers), || {
+            format!("layers is {}; a head has from 1 to 8 (2 in the paper)", self.layers)
+        })?;
+        ensure_setting(self.hidden >= 1 && self.dim >= 1, || {
+            "hidden and dim must be at least 1".to_owned()
+        })?;
+        ensure_setting(self.temperature > 0.0 && self.temperature.is_finite(), || {
+            format!("temperature is {}; it must be above 0 (0.1 in the paper)", self.temperature)
+        })?;
         validate_loss_scale(self.loss_scale)
     }
 }

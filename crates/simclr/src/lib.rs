@@ -29,12 +29,11 @@ mod entry;
 pub use config::SimclrConfig;
 pub use entry::METHOD;
 
-use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, ProjectionHead};
 use portolan_losses::nt_xent;
 use portolan_method::{
-    Batch, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+    Batch, EncoderWithHead, ImageMethod, Method, Result, StepContext, StepLoss, validate_views,
 };
 use portolan_optim::ParamGroup;
 use portolan_tensor::{Device, Tensor, prefixed};

@@ -1,7 +1,7 @@
 //! SimSiam's settings.
 
-use anyhow::{Result, ensure};
 use portolan_encoders::HeadNorm;
+use portolan_method::{Result, ensure_setting};
 use serde::{Deserialize, Serialize};
 
 /// What SimSiam can be set to. The defaults are the paper's for ImageNet.
@@ -42,15 +42,12 @@ impl SimsiamConfig {
     /// # Errors
     /// When one does not; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(
-            (1..=8).contains(&self.layers),
-            "layers is {}; a head has from 1 to 8 (3 in the paper)",
-            self.layers
-        );
-        ensure!(
-            self.dim >= 1 && self.predictor_hidden >= 1,
-            "dim and predictor_hidden must be at least 1"
-        );
+        ensure_setting((1..=8).contains(&self.layers), || {
+            format!("layers is {}; a head has from 1 to 8 (3 in the paper)", self.layers)
+        })?;
+        ensure_setting(self.dim >= 1 && self.predictor_hidden >= 1, || {
+            "dim and predictor_hidden must be at least 1".to_owned()
+        })?;
         Ok(())
     }
 }

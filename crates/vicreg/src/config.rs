@@ -1,7 +1,7 @@
 //! VICReg's settings.
 
-use anyhow::{Result, ensure};
 use portolan_losses::vicreg::Weights;
+use portolan_method::{Result, ensure_setting};
 use serde::{Deserialize, Serialize};
 
 /// What VICReg can be set to. The defaults are the paper's for ImageNet.
@@ -46,18 +46,20 @@ impl VicregConfig {
     /// # Errors
     /// When one does not; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(
-            (1..=8).contains(&self.layers),
-            "layers is {}; an expander has from 1 to 8 (3 in the paper)",
-            self.layers
-        );
-        ensure!(self.hidden >= 1 && self.dim >= 2, "hidden must be at least 1, dim at least 2");
+        ensure_setting((1..=8).contains(&self.layers), || {
+            format!("layers is {}; an expander has from 1 to 8 (3 in the paper)", self.layers)
+        })?;
+        ensure_setting(self.hidden >= 1 && self.dim >= 2, || {
+            "hidden must be at least 1, dim at least 2".to_owned()
+        })?;
         for (name, value) in [
             ("invariance", self.invariance),
             ("variance", self.variance),
             ("covariance", self.covariance),
         ] {
-            ensure!(value >= 0.0 && value.is_finite(), "{name} is {value}; it cannot be negative");
+            ensure_setting(value >= 0.0 && value.is_finite(), || {
+                format!("{name} is {value}; it cannot be negative")
+            })?;
         }
         Ok(())
     }
