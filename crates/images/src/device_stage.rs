@@ -1,9 +1,9 @@
 //! The loader's second stage: the device finishes a batch's views.
 
-use anyhow::{Context, Result};
 use portolan_augment::device as on_device;
 use portolan_tensor::{Device, Tensor, channels_last, upload};
 
+use crate::error::{Error, Result};
 use crate::host_stage::{HostBatch, View};
 
 /// Finishes what the host stage began.
@@ -31,7 +31,7 @@ impl DeviceStage {
                 Ok(on_device::views_of_cropped(&upload(cropped, self.device), draws))
             }
             View::Drawn(draws) => {
-                let images = images.as_ref().context("the images are not on the device")?;
+                let images = images.as_ref().ok_or(Error::NotResident)?;
                 Ok(on_device::views(images, draws))
             }
         };

@@ -1,7 +1,6 @@
 //! The loader's first stage: threads read images, and make their views or draw what the device will
 //! make of them.
 
-use anyhow::{Result, anyhow};
 use image::RgbImage;
 use portolan_augment::{Draws, ViewSpec, cpu};
 use portolan_data::Source;
@@ -12,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
+
+use crate::error::{Error, Result};
 
 /// Where views are made of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -217,9 +218,6 @@ impl HostStage {
                 }
             }
         }
-        Err(anyhow!(
-            "none of the {n} images can be read; the first that was tried: {}",
-            first.unwrap_or_default()
-        ))
+        Err(Error::Unreadable { images: n, first: first.unwrap_or_default() })
     }
 }

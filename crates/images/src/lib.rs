@@ -31,11 +31,13 @@
 //! alone, not on the number of threads, so a run that resumes needs no replay.
 
 mod device_stage;
+mod error;
 mod host_stage;
 mod loader;
 mod sampler;
 mod task;
 
+pub use error::{Error, Result};
 pub use host_stage::Augment;
 pub use loader::{Loader, LoaderConfig};
 pub use task::{EpochKnn, ImageTask};

@@ -1,6 +1,5 @@
 //! Batches, prepared in the background.
 
-use anyhow::{Context, Result, anyhow, ensure};
 use portolan_augment::{Op, ViewSpec};
 use portolan_data::Source;
 use portolan_method::Batch;
@@ -12,6 +11,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use crate::device_stage::DeviceStage;
+use crate::error::{Error, Result};
 use crate::host_stage::{Augment, BatchIndex, HostBatch, HostStage, Skipped};
 use crate::sampler;
 
@@ -77,7 +77,7 @@ impl Loader {
             // They page-lock batches. An absent device is reported where the network is put there.
             .start_handler(move |_| drop(use_gpu(device)))
             .build()
-            .context("cannot start the loader's threads")?;
+            .map_err(Error::Threads)?;
         let (host_stage, device_stage) =
             pool.install(|| stages(images, views, seed, augment, device))?;
         let skipped = Arc::clone(&host_stage.skipped);
@@ -113,26 +113,26 @@ impl Loader {
         let worker = std::thread::Builder::new()
             .name("loader".to_owned())
             .spawn(work)
-            .context("cannot start the loader's thread")?;
+            .map_err(Error::Thread)?;
         Ok(Loader { batches, worker: Some(worker), device_stage, skipped })
     }
 
     /// Why the loader's thread ended before the run did.
-    fn cause(&mut self) -> anyhow::Error {
+    fn cause(&mut self) -> Error {
         let panic = self.worker.take().and_then(|worker| worker.join().err());
         let text = panic.as_ref().and_then(|panic| {
             let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
             text.or_else(|| panic.downcast_ref::<String>().cloned())
         });
-        anyhow!("the loader stopped: {}", text.as_deref().unwrap_or("no batch is left"))
+        Error::Stopped(text.unwrap_or_else(|| "no batch is left".to_owned()))
     }
 }
 
 impl BatchSource for Loader {
-    fn next_batch(&mut self, clock: &mut Clock) -> Result<Batch> {
+    fn next_batch(&mut self, clock: &mut Clock) -> anyhow::Result<Batch> {
         let batch = match self.batches.recv() {
             Ok(batch) => batch?,
-            Err(_) => return Err(self.cause()),
+            Err(_) => return Err(self.cause().into()),
         };
         clock.end(Stage::Data);
         let inputs = self.device_stage.finish(&batch)?;
@@ -165,14 +165,11 @@ fn stages(
     if host_stage.augment == Augment::Cpu {
         return Ok((host_stage, device_stage));
     }
-    ensure!(
-        !host_stage
-            .specs
-            .iter()
-            .flat_map(|spec| &spec.ops)
-            .any(|op| matches!(op, Op::RandAugment(_))),
-        "`rand_augment` is made by the CPU alone; set `augment` to \"cpu\""
-    );
+    let mut ops = host_stage.specs.iter().flat_map(|spec| &spec.ops);
+    if ops.any(|op| matches!(op, Op::RandAugment(_))) {
+        let message = "`rand_augment` is made by the CPU alone; set `augment` to \"cpu\"";
+        return Err(Error::Setting(message.to_owned()));
+    }
     let resident = host_stage.one_tensor()?;
     let size_of = |images: &Tensor| (images.size()[2] as u32, images.size()[1] as u32);
     Ok((
@@ -340,7 +337,9 @@ mod tests {
     fn no_readable_image_is_an_error_with_a_reason() {
         for augment in [Augment::Cpu, Augment::Device] {
             let started = Loader::start(config(gray(4, &[0, 1, 2, 3]), augment), 0, 1);
-            let failed = started.and_then(|mut loader| loader.next_batch(&mut Clock::stopped()));
+            let failed = started
+                .map_err(anyhow::Error::from)
+                .and_then(|mut loader| loader.next_batch(&mut Clock::stopped()));
             let error = failed.unwrap_err().to_string();
             assert!(
                 error.contains("none of the 4 images") && error.contains("cut short"),

@@ -203,7 +203,7 @@ pub fn newest(run: &Path) -> Result<PathBuf> {
         match io::load(path) {
             Ok(_) => return Ok(path.clone()),
             Err(error) if distributed::rank() == 0 => {
-                tracing::warn!("a damaged checkpoint is passed over: {error:#}");
+                tracing::warn!("a damaged checkpoint is passed over: {}", error.with_causes());
             }
             Err(_) => {}
         }
