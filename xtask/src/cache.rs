@@ -33,8 +33,8 @@ pub(crate) fn place(cache: &Path, flavor: Flavor) -> PathBuf {
     cache.join(format!("libtorch-{LIBTORCH_VERSION}-{flavor}"))
 }
 
-/// Makes the flavor's folder unless it is there, from the wheels which `fetch` downloads into the folder
-/// given to it.
+/// Makes the flavor's folder unless it is there, from the wheels which `fetch` downloads into the
+/// folder given to it.
 pub(crate) fn provide(
     cache: &Path,
     flavor: Flavor,
@@ -62,7 +62,8 @@ pub(crate) fn provide(
     Ok(place)
 }
 
-/// Waits until no other set-up is at work in this cache. Ends with the returned file, or the process.
+/// Waits until no other set-up is at work in this cache. Ends with the returned file, or the
+/// process.
 fn lock(cache: &Path) -> Result<File> {
     let path = cache.join("setup.lock");
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;

@@ -1,8 +1,10 @@
-//! `cargo xtask chaos`: a small run of two processes to which everything happens, and which must end as if nothing had.
+//! `cargo xtask chaos`: a small run of two processes to which everything happens, and which must
+//! end as if nothing had.
 //!
-//! Processes are killed, asked to stop, and held still at random moments; once the disk is full, and once the newest checkpoint is cut
-//! short. The run is started again each time, and in the end its parameters, and the losses in its metrics file, must be those of a run that
-//! was left alone, to the bit. docs/results/faults.md has what came of it.
+//! Processes are killed, asked to stop, and held still at random moments; once the disk is full,
+//! and once the newest checkpoint is cut short. The run is started again each time, and in the end
+//! its parameters, and the losses in its metrics file, must be those of a run that was left alone,
+//! to the bit. docs/results/faults.md has what came of it.
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -26,7 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Room for the run; the rest is filled to make the disk full.
 const DISK: &str = "size=256m";
 
-/// The run: small, with batch statistics, a momentum encoder and a queue to lose, and a checkpoint about every second.
+/// The run: small, with batch statistics, a momentum encoder and a queue to lose, and a checkpoint
+/// about every second.
 const RUN: &[&str] = &[
     "reproduce",
     "moco",
@@ -101,7 +104,9 @@ pub(crate) fn chaos(root: &Path, args: &ChaosArgs) -> Result<ExitCode> {
     chaos.say("left alone from here");
     chaos.finish(&run)?;
     let (tensors, steps) = compare(&alone, &run)?;
-    chaos.say(&format!("{tensors} tensors and the losses of {steps} lines are those of the run left alone, to the bit"));
+    chaos.say(&format!(
+        "{tensors} tensors and the losses of {steps} lines are those of the run left alone, to the bit"
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -240,8 +245,8 @@ impl Chaos<'_> {
         Ok(())
     }
 
-    /// Waits until the others have ended too, when one has. One that has not met the others yet cannot miss them: it is killed, as
-    /// torchrun and `cargo xtask launch` do.
+    /// Waits until the others have ended too, when one has. One that has not met the others yet
+    /// cannot miss them: it is killed, as torchrun and `cargo xtask launch` do.
     fn follow(&self, job: &mut Vec<Child>, met: bool) -> Result<()> {
         if self.wait(job, GRACE).is_err() {
             ensure!(
@@ -311,7 +316,8 @@ fn newest(run: &Path) -> Option<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|end| end == "safetensors")).max()
 }
 
-/// How many tensors and lines of the metrics file were compared; an error names the first that differs.
+/// How many tensors and lines of the metrics file were compared; an error names the first that
+/// differs.
 fn compare(alone: &Path, run: &Path) -> Result<(usize, usize)> {
     let mut tensors = 0;
     let last = |run: &Path| newest(run).context("there is no checkpoint");

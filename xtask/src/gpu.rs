@@ -1,4 +1,5 @@
-//! `cargo xtask gpu`: everything that only a GPU can show, here or packed for a machine without Rust.
+//! `cargo xtask gpu`: everything that only a GPU can show, here or packed for a machine without
+//! Rust.
 //!
 //! Which stages there are, and how long each may take, is `portolan gpu-check`'s to know.
 

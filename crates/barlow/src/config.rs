@@ -13,15 +13,17 @@ pub struct BarlowConfig {
     pub hidden: i64,
     /// Numbers of an output: 8,192 (section 2.2).
     pub dim: i64,
-    /// λ, what redundancy weighs against invariance: 0.005 (section 2.2), 0.0051 in the authors' code.
+    /// λ, what redundancy weighs against invariance: 0.005 (section 2.2), 0.0051 in the authors'
+    /// code.
     pub lambda: f64,
-    /// What the loss is multiplied by ([`validate_loss_scale`] says what it changes): 1/W for the gradient of the authors'
-    /// code on W GPUs, 16 in their README. It sums the correlations over the GPUs by an all-reduce that autograd does not
-    /// see, so that each GPU's gradient is that of its own images' part, and then averages the W parts. 1 is the gradient
-    /// of the loss as written; solo-learn has 0.1 for CIFAR-10.
+    /// What the loss is multiplied by ([`validate_loss_scale`] says what it changes): 1/W for the
+    /// gradient of the authors' code on W GPUs, 16 in their README. It sums the correlations over
+    /// the GPUs by an all-reduce that autograd does not see, so that each GPU's gradient is that of
+    /// its own images' part, and then averages the W parts. 1 is the gradient of the loss as
+    /// written; solo-learn has 0.1 for CIFAR-10.
     pub loss_scale: f64,
-    /// The learning rate of biases and batch norms against that of the weights: 0.024, rates of 0.0048 and 0.2
-    /// (section 2.2).
+    /// The learning rate of biases and batch norms against that of the weights: 0.024, rates of
+    /// 0.0048 and 0.2 (section 2.2).
     pub bias_rate: f64,
 }
 

@@ -1,6 +1,7 @@
 //! Barlow Twins: features that agree between views and not among themselves.
 //!
-//! Zbontar et al. 2021, *Barlow Twins: Self-Supervised Learning via Redundancy Reduction*, arXiv 2103.03230.
+//! Zbontar et al. 2021, *Barlow Twins: Self-Supervised Learning via Redundancy Reduction*, arXiv
+//! 2103.03230.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -16,9 +17,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! The cross-correlation matrix of both views' outputs over a batch is drawn to the identity: its diagonal to one, so
-//! that a feature is the same in both views, the rest to zero, so that no feature repeats another. One network, no
-//! negatives, nothing that is held still: the matrix alone keeps outputs from collapsing.
+//! The cross-correlation matrix of both views' outputs over a batch is drawn to the identity: its
+//! diagonal to one, so that a feature is the same in both views, the rest to zero, so that no
+//! feature repeats another. One network, no negatives, nothing that is held still: the matrix alone
+//! keeps outputs from collapsing.
 
 mod config;
 mod entry;

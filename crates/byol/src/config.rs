@@ -11,20 +11,22 @@ pub struct ByolConfig {
     pub hidden: i64,
     /// Numbers of a projection: 256 (section 3.3).
     pub dim: i64,
-    /// τ, how much of the target stays at the first update; it rises to 1 along a cosine: 0.996 (section 3.3).
+    /// τ, how much of the target stays at the first update; it rises to 1 along a cosine: 0.996
+    /// (section 3.3).
     pub momentum: f64,
     /// Whether the last layers of projector and predictor have a bias: not in the authors' code
     /// (`utils/networks.py`), in lightly's. Runs from before there was a choice have one.
     #[serde(default = "yes")]
     pub last_bias: bool,
-    /// What the loss is multiplied by ([`validate_loss_scale`] says what it changes). 1 is the paper's sum of both
-    /// directions' 2 − 2 cos (equation 2); 0.25 is the mean of both directions' −cos that lightly minimizes, whose
-    /// gradient is a quarter as large.
+    /// What the loss is multiplied by ([`validate_loss_scale`] says what it changes). 1 is the
+    /// paper's sum of both directions' 2 − 2 cos (equation 2); 0.25 is the mean of both directions'
+    /// −cos that lightly minimizes, whose gradient is a quarter as large.
     pub loss_scale: f64,
-    /// Whether there is a predictor. Without it, and without the next, outputs collapse to a point (table 5).
+    /// Whether there is a predictor. Without it, and without the next, outputs collapse to a point
+    /// (table 5).
     pub predictor: bool,
-    /// Whether the target is a momentum encoder outside the gradient; otherwise the online network is its own target,
-    /// and the gradient flows into both sides.
+    /// Whether the target is a momentum encoder outside the gradient; otherwise the online network
+    /// is its own target, and the gradient flows into both sides.
     pub target: bool,
 }
 

@@ -1,6 +1,7 @@
 //! BYOL: predicting what a momentum encoder sees, without negatives.
 //!
-//! Grill et al. 2020, *Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning*, arXiv 2006.07733.
+//! Grill et al. 2020, *Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning*,
+//! arXiv 2006.07733.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -15,10 +16,11 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! The online network predicts, from one view, the target network's projection of the other; the target follows
-//! the online network slowly. Nothing pushes different images apart: predictor and slow target together keep
-//! the outputs from collapsing, which can be tried by leaving both out ([`ByolConfig::predictor`],
-//! [`ByolConfig::target`]). Views go through the networks one at a time, so that batch statistics are each view's own.
+//! The online network predicts, from one view, the target network's projection of the other; the
+//! target follows the online network slowly. Nothing pushes different images apart: predictor and
+//! slow target together keep the outputs from collapsing, which can be tried by leaving both out
+//! ([`ByolConfig::predictor`], [`ByolConfig::target`]). Views go through the networks one at a
+//! time, so that batch statistics are each view's own.
 
 mod config;
 mod entry;
@@ -107,7 +109,8 @@ impl Method for Byol {
     /// Equation 2, both directions.
     fn loss(&mut self, batch: &Batch, _cx: &StepContext) -> Result<StepLoss> {
         let (v, w) = batch.pair()?;
-        let targets = self.config.target.then(|| (self.target(v), self.target(w))); // z′_ξ of each view
+        // z′_ξ of each view.
+        let targets = self.config.target.then(|| (self.target(v), self.target(w)));
         let (z_v, z_w) = (self.online.forward(v), self.online.forward(w));
         let predict = |z: &Tensor| {
             if self.config.predictor { self.predictor.forward(z, true) } else { z.shallow_clone() }
@@ -115,7 +118,8 @@ impl Method for Byol {
         let (q_v, q_w) = (predict(&z_v), predict(&z_w));
         let loss = match &targets {
             Some((t_v, t_w)) => byol(&q_v, t_w)? + byol(&q_w, t_v)?,
-            // Each term carries half of the gradient: into the prediction, and into what it is compared with.
+            // Each term carries half of the gradient: into the prediction, and into what it is
+            // compared with.
             None => {
                 let value = byol(&q_v, &z_w)? + byol(&q_w, &z_v)?;
                 let other = byol(&z_w, &q_v)? + byol(&z_v, &q_w)?;

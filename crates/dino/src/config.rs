@@ -3,8 +3,8 @@
 use portolan_method::{Result, ensure_setting};
 use serde::{Deserialize, Serialize};
 
-/// What DINO can be set to. The defaults are the paper's for ImageNet and a ViT-S/16 or, where a flag is named, those
-/// of `main_dino.py`.
+/// What DINO can be set to. The defaults are the paper's for ImageNet and a ViT-S/16 or, where a
+/// flag is named, those of `main_dino.py`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DinoConfig {
@@ -16,27 +16,31 @@ pub struct DinoConfig {
     pub bottleneck: i64,
     /// K, numbers of an output: 65,536 (appendix C).
     pub dim: i64,
-    /// Whether the head has batch norms: not with a ViT, whose system is then free of them (section 3.1).
+    /// Whether the head has batch norms: not with a ViT, whose system is then free of them (section
+    /// 3.1).
     pub batch_norm: bool,
-    /// Whether the rows of the last layer keep length one: true (`--norm_last_layer`); false learns better features
-    /// where training stays stable, as for the published ViT-S/16.
+    /// Whether the rows of the last layer keep length one: true (`--norm_last_layer`); false learns
+    /// better features where training stays stable, as for the published ViT-S/16.
     pub norm_last_layer: bool,
     /// τ_s: 0.1 (section 3.2).
     pub student_temperature: f64,
-    /// τ_t after its warm-up: 0.04 in the code's default, 0.07 for the published ViT-S (section 3.2, appendix D).
-    /// The lower, the sharper; at 1 outputs become uniform.
+    /// τ_t after its warm-up: 0.04 in the code's default, 0.07 for the published ViT-S (section
+    /// 3.2, appendix D). The lower, the sharper; at 1 outputs become uniform.
     pub teacher_temperature: f64,
     /// τ_t in the first epoch: 0.04 (section 3.2).
     pub teacher_temperature_start: f64,
     /// Epochs over which τ_t rises: 30 (section 3.2).
     pub teacher_temperature_epochs: u64,
-    /// m of the center: 0.9 (appendix D). 1 leaves the center at zero: without centering one output takes all.
+    /// m of the center: 0.9 (appendix D). 1 leaves the center at zero: without centering one output
+    /// takes all.
     pub center_momentum: f64,
-    /// λ, how much of the teacher stays at the first update; it rises to 1 along a cosine: 0.996 (section 3.1).
+    /// λ, how much of the teacher stays at the first update; it rises to 1 along a cosine: 0.996
+    /// (section 3.1).
     pub momentum: f64,
     /// Epochs during which the last layer keeps still: 1 (`--freeze_last_layer`).
     pub freeze_last_layer: u64,
-    /// Greatest norm of each parameter's gradient, 0 for none: 3 (`--clip_grad`; the published ViT-S/16 has 0).
+    /// Greatest norm of each parameter's gradient, 0 for none: 3 (`--clip_grad`; the published
+    /// ViT-S/16 has 0).
     pub clip: f64,
 }
 

@@ -7,9 +7,9 @@ use portolan_tensor::{Kind, Tensor, Vars};
 
 use crate::DinoConfig;
 
-/// Layers with GELU between them, a bottleneck brought to length one, and a last layer without bias whose rows are
-/// normalized by weights of their own (Salimans, Kingma 2016, arXiv 1602.07868). Named as in the authors' code:
-/// `mlp.0` …, `last_layer.weight_g`, `last_layer.weight_v`.
+/// Layers with GELU between them, a bottleneck brought to length one, and a last layer without bias
+/// whose rows are normalized by weights of their own (Salimans, Kingma 2016, arXiv 1602.07868).
+/// Named as in the authors' code: `mlp.0` …, `last_layer.weight_g`, `last_layer.weight_v`.
 #[derive(Debug)]
 pub(crate) struct DinoHead {
     layers: Vec<(Linear, Option<BatchNorm>)>,

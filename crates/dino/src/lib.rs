@@ -1,6 +1,7 @@
 //! DINO: self-distillation without labels.
 //!
-//! Caron et al. 2021, *Emerging Properties in Self-Supervised Vision Transformers*, arXiv 2104.14294.
+//! Caron et al. 2021, *Emerging Properties in Self-Supervised Vision Transformers*, arXiv
+//! 2104.14294.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -17,11 +18,12 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! A student learns to give the output that a teacher, its own slow average, gives of another view; the teacher sees
-//! the large views only, the student the small ones too, and so learns to tell the whole from its parts. The outputs
-//! are distributions over K prototypes that nobody named. Two opposite forces on the teacher keep them from
-//! collapsing: subtracting a running center spreads them, a low temperature sharpens them. The teacher is what is
-//! evaluated, since it is the better of the two throughout training (section 5.2).
+//! A student learns to give the output that a teacher, its own slow average, gives of another view;
+//! the teacher sees the large views only, the student the small ones too, and so learns to tell the
+//! whole from its parts. The outputs are distributions over K prototypes that nobody named. Two
+//! opposite forces on the teacher keep them from collapsing: subtracting a running center spreads
+//! them, a low temperature sharpens them. The teacher is what is evaluated, since it is the better
+//! of the two throughout training (section 5.2).
 
 mod config;
 mod entry;
@@ -57,8 +59,8 @@ impl Network {
         Ok(Network { vars, encoder, head })
     }
 
-    /// The outputs of views, one forward pass for all of a size: `[views, batch, dim]`; and the encoder's features
-    /// that they were made of, `[views · batch, width]`.
+    /// The outputs of views, one forward pass for all of a size: `[views, batch, dim]`; and the
+    /// encoder's features that they were made of, `[views · batch, width]`.
     fn forward(&self, views: &[Tensor]) -> (Tensor, Tensor) {
         let mut features = Vec::new();
         for group in views.chunk_by(|a, b| a.size() == b.size()) {
@@ -88,8 +90,8 @@ pub struct Dino {
 const GLOBAL: usize = 2;
 
 impl Dino {
-    /// Builds student and teacher with initial values from libtorch's generator. `views` are two global views of one
-    /// size, then any number of local ones, at most as large.
+    /// Builds student and teacher with initial values from libtorch's generator. `views` are two
+    /// global views of one size, then any number of local ones, at most as large.
     ///
     /// # Errors
     /// When the settings contradict each other; the message says which.
@@ -204,8 +206,8 @@ impl Method for Dino {
         Ok(clip_each_grad(params.iter().map(|(_, param)| param), self.config.clip)?)
     }
 
-    /// The teacher follows the student, λ rising from its base to 1 (section 3.1), and the center the teacher's
-    /// outputs (equation 4).
+    /// The teacher follows the student, λ rising from its base to 1 (section 3.1), and the center
+    /// the teacher's outputs (equation 4).
     fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let first = self.config.momentum;
         let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
@@ -234,8 +236,8 @@ impl ImageMethod for Dino {
     }
 }
 
-/// The mean entropy of the teacher's distributions, in nats: 0 when each is a single prototype, ln K when each is
-/// uniform.
+/// The mean entropy of the teacher's distributions, in nats: 0 when each is a single prototype, ln
+/// K when each is uniform.
 fn entropy(teacher: &Tensor, center: &Tensor, temperature: &Tensor) -> Tensor {
     let logits = (teacher.to_kind(Kind::Float) - center) / temperature;
     let log_p = logits.log_softmax(-1, Kind::Float);

@@ -22,8 +22,8 @@ pub enum Augment {
     Auto,
     /// By the loader's threads, each view from a random stream of its own.
     Cpu,
-    /// On the network's device, by operations on whole batches. Images of one size that fit stay there; of others the
-    /// crop is made by the loader's threads.
+    /// On the network's device, by operations on whole batches. Images of one size that fit stay
+    /// there; of others the crop is made by the loader's threads.
     Device,
 }
 
@@ -173,7 +173,8 @@ impl HostStage {
     ) -> View {
         let sizes: Vec<_> = images.iter().map(|image| image.dimensions()).collect();
         let mut draws = self.draws(index, v, spec, &sizes);
-        // By the item and not by the batch, as on the CPU: what is looked at has to be known before an image is decoded.
+        // By the item and not by the batch, as on the CPU: what is looked at has to be known before
+        // an image is decoded.
         let region =
             |(&id, &size)| cpu::crop_region(spec, size, &mut self.stream(index.epoch, id, v));
         draws.set_regions(ids.iter().zip(&sizes).map(region).collect());
@@ -194,8 +195,9 @@ impl HostStage {
         Draws::new(spec, sizes, &mut stream(self.seed, Purpose::BatchViews, &numbers))
     }
 
-    /// The item's image or, where it cannot be read, the next readable item's: batches keep their size, and
-    /// the choice depends on the data alone. `wanted` says of what part of an image the pixels are needed.
+    /// The item's image or, where it cannot be read, the next readable item's: batches keep their
+    /// size, and the choice depends on the data alone. `wanted` says of what part of an image the
+    /// pixels are needed.
     fn readable(
         &self,
         id: usize,

@@ -47,9 +47,9 @@ impl fmt::Debug for LoaderConfig {
     }
 }
 
-/// Hands out the batches of a run from a given step on, in an order that depends on the seed alone. Images
-/// are read, decoded and augmented on threads of its own while the loop trains; what is left for the device is done
-/// when a batch is asked for.
+/// Hands out the batches of a run from a given step on, in an order that depends on the seed alone.
+/// Images are read, decoded and augmented on threads of its own while the loop trains; what is left
+/// for the device is done when a batch is asked for.
 pub struct Loader {
     batches: Receiver<Result<HostBatch>>,
     worker: Option<JoinHandle<()>>,
@@ -187,7 +187,8 @@ mod tests {
     use portolan_data::ImageData;
     use portolan_tensor::tch;
 
-    /// Gray images whose level is their number; `bad` cannot be read, `fatal` panics, `growing` are of different sizes.
+    /// Gray images whose level is their number; `bad` cannot be read, `fatal` panics, `growing` are
+    /// of different sizes.
     struct Gray {
         n: usize,
         bad: Vec<usize>,

@@ -10,9 +10,10 @@ const BUFFER: usize = 1_000;
 
 /// The order of `items` images in this epoch: a permutation of `0..items`, by the seed alone.
 ///
-/// Where images lie in shards (one after another in large files), every batch of `batch_size` has lanes: equal parts, each of which goes
-/// through shards of its own, one at a time and from front to back but for a buffer that is drawn from. As a
-/// process takes the same part of every batch, it reads the shards of its lanes and no others, wherever processes divide lanes.
+/// Where images lie in shards (one after another in large files), every batch of `batch_size` has
+/// lanes: equal parts, each of which goes through shards of its own, one at a time and from front
+/// to back but for a buffer that is drawn from. As a process takes the same part of every batch, it
+/// reads the shards of its lanes and no others, wherever processes divide lanes.
 pub(crate) fn order(
     items: usize,
     shards: Vec<Range<usize>>,
@@ -32,7 +33,8 @@ pub(crate) fn order(
     merge(lanes, batch_size)
 }
 
-/// Every lane's items, shard after shard: shards in random order go to the lane that has the least so far.
+/// Every lane's items, shard after shard: shards in random order go to the lane that has the least
+/// so far.
 fn deal(mut shards: Vec<Range<usize>>, lanes: usize, random: &mut Stream) -> Vec<Vec<usize>> {
     shards.shuffle(random);
     let mut dealt = vec![Vec::new(); lanes];
@@ -59,7 +61,8 @@ fn draw_from_buffer(items: Vec<usize>, random: &mut Stream) -> Vec<usize> {
     drawn
 }
 
-/// Batches of equal parts of all lanes; a lane that is at its end is filled from the one that has most left.
+/// Batches of equal parts of all lanes; a lane that is at its end is filled from the one that has
+/// most left.
 fn merge(lanes: Vec<Vec<usize>>, batch_size: usize) -> Vec<usize> {
     let (part, items) = (batch_size / lanes.len(), lanes.iter().map(Vec::len).sum());
     let mut lanes: Vec<_> = lanes.into_iter().map(Vec::into_iter).collect();

@@ -15,7 +15,8 @@ pub struct MaeConfig {
     pub decoder_depth: i64,
     /// The decoder's heads of attention: 16 (`models_mae.py`).
     pub decoder_heads: i64,
-    /// Whether the target's patches are normalized, each for itself, which learns better features (table 1d).
+    /// Whether the target's patches are normalized, each for itself, which learns better features
+    /// (table 1d).
     #[serde(alias = "normalise_patches")] // its name up to 0.1
     pub normalize_patches: bool,
 }

@@ -19,10 +19,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! Most of an image's patches are hidden, and a transformer is to paint them from the few that are left. The encoder
-//! sees the visible patches only, a quarter of them, which is what makes it cheap; mask tokens enter in the decoder,
-//! which is small and thrown away. One view of an image suffices, and hardly any augmentation: the mask is new each
-//! time.
+//! Most of an image's patches are hidden, and a transformer is to paint them from the few that are
+//! left. The encoder sees the visible patches only, a quarter of them, which is what makes it
+//! cheap; mask tokens enter in the decoder, which is small and thrown away. One view of an image
+//! suffices, and hardly any augmentation: the mask is new each time.
 
 mod config;
 mod decoder;
@@ -82,7 +82,8 @@ impl Mae {
     /// Builds encoder and decoder with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the encoder is no vision transformer or the settings contradict each other; the message says which.
+    /// When the encoder is no vision transformer or the settings contradict each other; the message
+    /// says which.
     pub fn new(
         config: MaeConfig,
         encoder: &EncoderConfig,
@@ -112,7 +113,8 @@ impl Mae {
         Ok(Mae { config, views, encoder, decoder, decoder_vars })
     }
 
-    /// A random mask for each image: its patches shuffled, the first ones kept (section 3, "Simple implementation").
+    /// A random mask for each image: its patches shuffled, the first ones kept (section 3, "Simple
+    /// implementation").
     ///
     /// # Errors
     /// When the mask ratio leaves no patch visible, or none hidden.

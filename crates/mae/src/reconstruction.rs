@@ -6,12 +6,14 @@ use portolan_tensor::{Kind, Tensor, no_grad};
 
 use crate::{Mae, MaeConfig, Painted};
 
-/// Images with patches hidden and painted: each `[batch, 3, size, size]`, normalized as the images are.
+/// Images with patches hidden and painted: each `[batch, 3, size, size]`, normalized as the images
+/// are.
 #[derive(Debug)]
 pub struct Reconstruction {
     /// What the encoder saw; hidden patches have the data set's mean color (zero).
     pub masked: Tensor,
-    /// The decoder's painting of every patch, seen ones included: those cost nothing in training, and look it.
+    /// The decoder's painting of every patch, seen ones included: those cost nothing in training,
+    /// and look it.
     pub painted: Tensor,
     /// The painting with the visible patches put back.
     pub pasted: Tensor,
@@ -32,10 +34,12 @@ impl Mae {
         &self.config
     }
 
-    /// Hides patches of `images`, `[batch, 3, size, size]`, normalized, and paints them, without training.
+    /// Hides patches of `images`, `[batch, 3, size, size]`, normalized, and paints them, without
+    /// training.
     ///
-    /// A network that was trained on normalized patches says nothing of a patch's mean and deviation: these are taken
-    /// from the true patch. (The authors' demo shows networks that were trained on plain pixels.)
+    /// A network that was trained on normalized patches says nothing of a patch's mean and
+    /// deviation: these are taken from the true patch. (The authors' demo shows networks that were
+    /// trained on plain pixels.)
     ///
     /// # Errors
     /// When the images are not of the encoder's size.
@@ -65,8 +69,9 @@ impl Mae {
 }
 
 impl Painted {
-    /// The prediction's error on the hidden patches beside that of a plain fill. Both are measured in the space of the
-    /// targets: where those are normalized patches, so is the fill made of normalized patches.
+    /// The prediction's error on the hidden patches beside that of a plain fill. Both are measured
+    /// in the space of the targets: where those are normalized patches, so is the fill made of
+    /// normalized patches.
     ///
     /// # Errors
     /// When the shapes do not fit one another.
@@ -78,7 +83,8 @@ impl Painted {
         })
     }
 
-    /// Every patch in the mean color of the image's visible ones: `[batch, patches, patch · patch · 3]`.
+    /// Every patch in the mean color of the image's visible ones: `[batch, patches, patch · patch ·
+    /// 3]`.
     fn mean_of_visible(&self) -> Tensor {
         let size = self.target.size();
         let colors = self.target.view([size[0], size[1], -1, 3]);

@@ -8,12 +8,12 @@ use crate::Result;
 /// What the outputs of one batch show.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CollapseMetrics {
-    /// The standard deviation of each number of the outputs, brought to length one, over the batch; its mean, times
-    /// √dim. About 1 where outputs fill the sphere, 0 where all are the same point: complete collapse
-    /// (SimSiam, arXiv 2011.10566, section 4.1).
+    /// The standard deviation of each number of the outputs, brought to length one, over the batch;
+    /// its mean, times √dim. About 1 where outputs fill the sphere, 0 where all are the same point:
+    /// complete collapse (SimSiam, arXiv 2011.10566, section 4.1).
     pub deviation: f64,
-    /// How many directions the outputs use (RankMe, arXiv 2210.02885). Far under min(batch, dim): dimensional
-    /// collapse.
+    /// How many directions the outputs use (RankMe, arXiv 2210.02885). Far under min(batch, dim):
+    /// dimensional collapse.
     pub effective_rank: f64,
 }
 

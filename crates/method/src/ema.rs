@@ -4,9 +4,9 @@ use portolan_tensor::{Tensor, Vars, foreach, io};
 
 use crate::{Error, Result};
 
-/// Keeps another network's parameters at an exponential moving average of the online network's. It gets no
-/// gradients. Its buffers are its own: as in MoCo's code, its batch norms record the statistics of the
-/// batches that it sees itself.
+/// Keeps another network's parameters at an exponential moving average of the online network's. It
+/// gets no gradients. Its buffers are its own: as in MoCo's code, its batch norms record the
+/// statistics of the batches that it sees itself.
 #[derive(Debug)]
 pub struct EmaUpdater {
     online: Vec<Tensor>,
@@ -14,7 +14,8 @@ pub struct EmaUpdater {
 }
 
 impl EmaUpdater {
-    /// Makes `average`, a second build of the same network, equal to `online` and takes it out of autograd.
+    /// Makes `average`, a second build of the same network, equal to `online` and takes it out of
+    /// autograd.
     ///
     /// # Errors
     /// When the two are not builds of the same network.
@@ -36,7 +37,8 @@ impl EmaUpdater {
     }
 
     /// θ_twin ← m θ_twin + (1 − m) θ_online, all tensors at once. The momentum m is a
-    /// [`scalar`](portolan_tensor::scalar) on their device, as [`StepContext::scalar_input`](crate::StepContext::scalar_input) gives it.
+    /// [`scalar`](portolan_tensor::scalar) on their device, as
+    /// [`StepContext::scalar_input`](crate::StepContext::scalar_input) gives it.
     ///
     /// # Errors
     /// When libtorch fails.

@@ -18,9 +18,9 @@ pub struct EncoderWithHead {
 }
 
 impl EncoderWithHead {
-    /// Builds both with initial values from libtorch's generator. `widths` are those of the head's layers, given the
-    /// encoder's: `|width| vec![width, 128]` is a hidden layer as wide as the features and 128 outputs. `norm` and
-    /// `last_bias` as in [`ProjectionHead::new`].
+    /// Builds both with initial values from libtorch's generator. `widths` are those of the head's
+    /// layers, given the encoder's: `|width| vec![width, 128]` is a hidden layer as wide as the
+    /// features and 128 outputs. `norm` and `last_bias` as in [`ProjectionHead::new`].
     ///
     /// # Errors
     /// When the config describes no encoder, or a layer of the head has no width.

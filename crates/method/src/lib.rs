@@ -18,11 +18,13 @@
 //! let keys = Tensor::ones([3, 4], (Kind::Float, Device::Cpu));
 //! queue.enqueue(&keys);
 //! queue.enqueue(&(&keys * 2.0));
-//! assert_eq!(queue.keys().get(0).double_value(&[0]), 2.0); // the sixth key took the first one's place
+//! // The sixth key took the first one's place.
+//! assert_eq!(queue.keys().get(0).double_value(&[0]), 2.0);
 //! ```
 //!
-//! A method is an object with state that is updated in place, and not a function of its state, because
-//! libtorch's tensors are: a checkpoint is the list of them ([`Method::state`]), loaded by copying.
+//! A method is an object with state that is updated in place, and not a function of its state,
+//! because libtorch's tensors are: a checkpoint is the list of them ([`Method::state`]), loaded by
+//! copying.
 
 mod collapse_metrics;
 mod ema;

@@ -4,12 +4,14 @@ use portolan_tensor::{Device, Kind, Tensor, no_grad};
 
 /// The last keys that were enqueued, as a ring.
 ///
-/// It begins full of random directions, as MoCo's code does (`torch.randn`, each of length one): they are
-/// negatives like any others, and real keys replace them within the first `size / batch` steps.
+/// It begins full of random directions, as MoCo's code does (`torch.randn`, each of length one):
+/// they are negatives like any others, and real keys replace them within the first `size / batch`
+/// steps.
 #[derive(Debug)]
 pub struct Queue {
     keys: Tensor,
-    /// Where the next key goes. It lies beside the keys and is moved there, so that nothing waits for it.
+    /// Where the next key goes. It lies beside the keys and is moved there, so that nothing waits
+    /// for it.
     pointer: Tensor,
 }
 
@@ -21,8 +23,8 @@ impl Queue {
         Queue { keys: random / length, pointer: Tensor::zeros([1], (Kind::Int64, device)) }
     }
 
-    /// The keys, `[size, dim]`, without gradients, where the queue itself has them: enqueue once the backward pass of
-    /// what was made of them is over. libtorch refuses the pass otherwise.
+    /// The keys, `[size, dim]`, without gradients, where the queue itself has them: enqueue once
+    /// the backward pass of what was made of them is over. libtorch refuses the pass otherwise.
     pub fn keys(&self) -> Tensor {
         self.keys.shallow_clone()
     }

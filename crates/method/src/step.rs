@@ -14,8 +14,8 @@ use crate::{Error, Result};
 /// One batch, on the device.
 #[derive(Debug)]
 pub struct Batch {
-    /// Tensors whose first dimension is the batch. For an image method: one per view, in the order of
-    /// [`crate::ImageMethod::views`], `[batch, 3, size, size]`, float32, normalized.
+    /// Tensors whose first dimension is the batch. For an image method: one per view, in the order
+    /// of [`crate::ImageMethod::views`], `[batch, 3, size, size]`, float32, normalized.
     pub inputs: Vec<Tensor>,
     /// Which items of the data set these are.
     pub ids: Vec<usize>,
@@ -25,7 +25,8 @@ impl Batch {
     /// The two views of a method that wants two.
     ///
     /// # Errors
-    /// When there are not two, or fewer than two images, of which batch statistics and most losses make nothing.
+    /// When there are not two, or fewer than two images, of which batch statistics and most losses
+    /// make nothing.
     pub fn pair(&self) -> Result<(&Tensor, &Tensor)> {
         let [a, b] = &self.inputs[..] else {
             return Err(Error::Batch(format!(
@@ -67,7 +68,8 @@ impl Batch {
     }
 }
 
-/// Where training stands, and what belongs to this very moment: the numbers of schedules, and draws.
+/// Where training stands, and what belongs to this very moment: the numbers of schedules, and
+/// draws.
 ///
 /// ```
 /// use portolan_method::StepContext;
@@ -91,12 +93,14 @@ pub struct StepContext<'a> {
     pub seed: u64,
     /// Where the batch lies.
     pub device: Device,
-    /// Where what the step is given is kept for the steps to come; nowhere, where each is run by itself.
+    /// Where what the step is given is kept for the steps to come; nowhere, where each is run by
+    /// itself.
     pub inputs: Option<&'a StepInputs>,
 }
 
 impl<'a> StepContext<'a> {
-    /// Step `step` of `total_steps`, both counted in optimizer steps: epoch 0, micro-batch 0 and seed 0.
+    /// Step `step` of `total_steps`, both counted in optimizer steps: epoch 0, micro-batch 0 and
+    /// seed 0.
     #[must_use]
     pub const fn new(step: u64, total_steps: u64, device: Device) -> Self {
         StepContext { step, total_steps, epoch: 0, micro_batch: 0, seed: 0, device, inputs: None }
@@ -134,10 +138,11 @@ impl<'a> StepContext<'a> {
 }
 
 impl StepContext<'_> {
-    /// What the CPU makes for this step, on the device. Whatever differs from step to step comes to a method by this or
-    /// by [`StepContext::scalar_input`], so that a step can be captured in a graph, which is handed new values without the method
-    /// being run again: `make` may depend on the context and on what it owns, and on nothing else. What it makes is of
-    /// one shape and kind at every step.
+    /// What the CPU makes for this step, on the device. Whatever differs from step to step comes to
+    /// a method by this or by [`StepContext::scalar_input`], so that a step can be captured in a
+    /// graph, which is handed new values without the method being run again: `make` may depend on
+    /// the context and on what it owns, and on nothing else. What it makes is of one shape and kind
+    /// at every step.
     pub fn tensor_input(&self, make: impl Fn(&StepContext) -> Tensor + 'static) -> Tensor {
         match self.inputs {
             Some(inputs) => inputs.next(self, Make::Tensor(Box::new(make))),
@@ -153,7 +158,8 @@ impl StepContext<'_> {
         }
     }
 
-    /// A stream for the `draw`-th draw of this purpose in this micro-batch: no draw repeats another.
+    /// A stream for the `draw`-th draw of this purpose in this micro-batch: no draw repeats
+    /// another.
     pub fn rng(&self, purpose: Purpose, draw: u64) -> Stream {
         stream(self.seed, purpose, &[self.step, self.micro_batch, draw])
     }
@@ -167,7 +173,8 @@ impl StepContext<'_> {
         })
     }
 
-    /// How many processes train together: each is handed as large a part of a batch, in the order of their ranks.
+    /// How many processes train together: each is handed as large a part of a batch, in the order
+    /// of their ranks.
     pub fn processes(&self) -> i64 {
         distributed::world_size() as i64
     }
@@ -178,7 +185,8 @@ impl StepContext<'_> {
         whole.narrow(dim, distributed::rank() as i64 * size, size)
     }
 
-    /// The rows of every process's tensor, `[batch, …]`, one after the other: those of the whole batch. Carries gradients.
+    /// The rows of every process's tensor, `[batch, …]`, one after the other: those of the whole
+    /// batch. Carries gradients.
     ///
     /// # Errors
     /// When another process is gone.
@@ -202,8 +210,8 @@ pub struct StepLoss {
     pub loss: Tensor,
     /// Scalars to log by name, left on the device so that no step waits for them.
     pub metrics: Vec<(&'static str, Tensor)>,
-    /// What a joint-embedding method compares, without gradients, `[n, dim]`: [`crate::collapse_metrics`] are
-    /// read off it now and then.
+    /// What a joint-embedding method compares, without gradients, `[n, dim]`:
+    /// [`crate::collapse_metrics`] are read off it now and then.
     pub outputs: Option<Tensor>,
 }
 
@@ -213,8 +221,9 @@ impl StepLoss {
         hits.to_kind(Kind::Float).mean(Kind::Float)
     }
 
-    /// How often the most similar of the rows `b` to a row of `a` is the row of the same number: the accuracy of
-    /// finding a view's other view in the batch. Both `[batch, dim]`; a scalar figure.
+    /// How often the most similar of the rows `b` to a row of `a` is the row of the same number:
+    /// the accuracy of finding a view's other view in the batch. Both `[batch, dim]`; a scalar
+    /// figure.
     pub fn match_top1(a: &Tensor, b: &Tensor) -> Tensor {
         no_grad(|| {
             let nearest = l2_normalize(a).matmul(&l2_normalize(b).tr()).argmax(1, false);

@@ -27,8 +27,8 @@ pub struct MocoConfig {
     pub momentum: f64,
     /// τ: 0.07 (v1, section 3.3), 0.2 (v2, section 3).
     pub temperature: f64,
-    /// Whether each view is query and key once, as in the authors' CIFAR-10 demonstration, or the first
-    /// is the query and the second the key, as in the papers.
+    /// Whether each view is query and key once, as in the authors' CIFAR-10 demonstration, or the
+    /// first is the query and the second the key, as in the papers.
     pub symmetric: bool,
 }
 

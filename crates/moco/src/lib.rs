@@ -2,10 +2,12 @@
 //!
 //! - v1: He et al. 2019, *Momentum Contrast for Unsupervised Visual Representation Learning*, arXiv
 //!   1911.05722 (a linear head, the views of [`portolan_augment::presets::moco_v1`]).
-//! - v2: Chen et al. 2020, *Improved Baselines with Momentum Contrastive Learning*, arXiv 2003.04297 (an
-//!   MLP head, stronger views, a cosine schedule).
-//! - The symmetric form of the authors' CIFAR-10 demonstration, in which each view is query and key once.
-//! - v3: Chen et al. 2021, arXiv 2104.02057 ([`MocoV3`]), which keeps the momentum encoder and drops the queue.
+//! - v2: Chen et al. 2020, *Improved Baselines with Momentum Contrastive Learning*, arXiv
+//!   2003.04297 (an MLP head, stronger views, a cosine schedule).
+//! - The symmetric form of the authors' CIFAR-10 demonstration, in which each view is query and key
+//!   once.
+//! - v3: Chen et al. 2021, arXiv 2104.02057 ([`MocoV3`]), which keeps the momentum encoder and
+//!   drops the queue.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -22,9 +24,9 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! A query is to be found among many keys. The keys come from a slowly moving copy of the encoder, so
-//! that those computed many batches ago still fit: the queue is then a dictionary far larger than a batch,
-//! which is why MoCo needs no large batches.
+//! A query is to be found among many keys. The keys come from a slowly moving copy of the encoder,
+//! so that those computed many batches ago still fit: the queue is then a dictionary far larger
+//! than a batch, which is why MoCo needs no large batches.
 
 mod config;
 mod entry;
@@ -85,14 +87,16 @@ impl Moco {
         Ok(Moco { config, views, query, key, ema, queue, split_batch_norm, fresh_keys })
     }
 
-    /// k = f_k(x), of length one and without gradients. Shuffled batch norm (v1, section 3.3): each group of
-    /// keys is normalized among other images than its queries, or the statistics would give the pairs away.
+    /// k = f_k(x), of length one and without gradients. Shuffled batch norm (v1, section 3.3): each
+    /// group of keys is normalized among other images than its queries, or the statistics would
+    /// give the pairs away.
     fn keys(&self, x: &Tensor, cx: &StepContext, draw: u64) -> Result<Tensor> {
         no_grad(|| -> Result<Tensor> {
             if !self.split_batch_norm {
                 return Ok(l2_normalize(&at_least_f32(&self.key.forward(x))));
             }
-            // Over all processes: each encodes its part of the shuffled batch, and gets back the keys of its own images.
+            // Over all processes: each encodes its part of the shuffled batch, and gets back the
+            // keys of its own images.
             let images = cx.all_gather(x)?;
             let shuffle = cx.permutation(images.size()[0], draw);
             let keys = self.key.forward(&images.index_select(0, &cx.shard(&shuffle, 0)));
@@ -110,8 +114,8 @@ impl Moco {
         })
     }
 
-    /// The logits of one direction: queries of `x_q` against their keys from `x_k` and the queue. The keys
-    /// are kept for the queue.
+    /// The logits of one direction: queries of `x_q` against their keys from `x_k` and the queue.
+    /// The keys are kept for the queue.
     fn contrast(
         &mut self,
         x_q: &Tensor,
@@ -140,7 +144,8 @@ impl Method for Moco {
         state
     }
 
-    /// Algorithm 1 of v1; in the symmetric form the sum of both directions, as the demonstration has it.
+    /// Algorithm 1 of v1; in the symmetric form the sum of both directions, as the demonstration
+    /// has it.
     fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let (x_1, x_2) = batch.pair()?;
         if cx.micro_batch == 0 {

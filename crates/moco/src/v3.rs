@@ -1,5 +1,6 @@
-//! MoCo v3: Chen, Xie, He 2021, *An Empirical Study of Training Self-Supervised Vision Transformers*, arXiv
-//! 2104.02057. No queue: the keys of the batch are the negatives, and a predictor follows the head, as in BYOL.
+//! MoCo v3: Chen, Xie, He 2021, *An Empirical Study of Training Self-Supervised Vision
+//! Transformers*, arXiv 2104.02057. No queue: the keys of the batch are the negatives, and a
+//! predictor follows the head, as in BYOL.
 
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
@@ -12,8 +13,9 @@ use portolan_optim::{ParamGroup, schedule::momentum_cosine};
 use portolan_tensor::{Device, Tensor, Vars, no_grad, prefixed};
 use serde::{Deserialize, Serialize};
 
-/// What MoCo v3 can be set to. The defaults are the paper's for vision transformers, whose config should have fixed
-/// positions ([`portolan_encoders::Positions::SineCosine`]) and a frozen projection of patches (sections 5 and 4.2).
+/// What MoCo v3 can be set to. The defaults are the paper's for vision transformers, whose config
+/// should have fixed positions ([`portolan_encoders::Positions::SineCosine`]) and a frozen
+/// projection of patches (sections 5 and 4.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MocoV3Config {
@@ -23,17 +25,18 @@ pub struct MocoV3Config {
     pub hidden: i64,
     /// Numbers of a query or key: 256 (section 5).
     pub dim: i64,
-    /// Batch norms of the two-layer predictor: after every layer with a ViT (section 5), after the hidden one with a
-    /// ResNet (authors' code).
+    /// Batch norms of the two-layer predictor: after every layer with a ViT (section 5), after the
+    /// hidden one with a ResNet (authors' code).
     pub predictor_norm: HeadNorm,
-    /// Whether the predictor's last layer has a bias where no batch norm follows it: not in the authors' code
-    /// (`moco/builder.py`, `_build_mlp`). Runs from before there was a choice have one.
+    /// Whether the predictor's last layer has a bias where no batch norm follows it: not in the
+    /// authors' code (`moco/builder.py`, `_build_mlp`). Runs from before there was a choice have
+    /// one.
     #[serde(default = "yes")]
     pub last_bias: bool,
     /// τ: 0.2 for a ViT (section 5), 1 for a ResNet (appendix A).
     pub temperature: f64,
-    /// m, how much of the key network stays at the first update: 0.99 (section 6.2). It rises to 1 along a cosine
-    /// (`--moco-m-cos`).
+    /// m, how much of the key network stays at the first update: 0.99 (section 6.2). It rises to 1
+    /// along a cosine (`--moco-m-cos`).
     pub momentum: f64,
 }
 

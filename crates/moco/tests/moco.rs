@@ -76,7 +76,8 @@ fn the_loss_is_info_nce_of_queries_keys_and_queue() {
     let queue = trial::state(&moco)["queue.keys"].copy();
     let loss = moco.loss(&batch, &CX).unwrap().loss.double_value(&[]);
     moco.after_update(&CX).unwrap();
-    // The keys that joined are those of the second view; the first view's queries are found again by hand.
+    // The keys that joined are those of the second view; the first view's queries are found again
+    // by hand.
     let keys = trial::state(&moco)["queue.keys"].narrow(0, 0, 8);
     let logits = |q: &Tensor| info_nce::logits(q, &keys, &queue, 0.2).unwrap();
     let features = no_grad(|| moco.encoder().forward(&batch.inputs[0], true));

@@ -1,5 +1,5 @@
-//! Colorization: Zhang, Isola, Efros 2016, *Colorful Image Colorization*, arXiv 1603.08511, in its form as a
-//! classification of quantized colors with rebalancing.
+//! Colorization: Zhang, Isola, Efros 2016, *Colorful Image Colorization*, arXiv 1603.08511, in its
+//! form as a classification of quantized colors with rebalancing.
 
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
@@ -19,18 +19,22 @@ use crate::lab::{cells, lab, xyz_of_rgb};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColorizationConfig {
-    /// Places of a side for which a color is guessed: a quarter of the image's side (authors' `train_val.prototxt`), 56
-    /// of 224. At least as many as the encoder's last map has, and a multiple of that.
+    /// Places of a side for which a color is guessed: a quarter of the image's side (authors'
+    /// `train_val.prototxt`), 56 of 224. At least as many as the encoder's last map has, and a
+    /// multiple of that.
     pub grid: i64,
-    /// Side of a cell of the grid over a* and b*: 10 (section 2.1), which makes 261 classes here and 313 there.
+    /// Side of a cell of the grid over a* and b*: 10 (section 2.1), which makes 261 classes here
+    /// and 313 there.
     pub cell: f64,
     /// Width of the layer between the encoder's map and the guesses.
     pub hidden: i64,
-    /// λ, how far rare colors are *not* given more weight: 0.5 (section 2.2); 1 weighs all colors alike.
+    /// λ, how far rare colors are *not* given more weight: 0.5 (section 2.2); 1 weighs all colors
+    /// alike.
     pub uniform: f64,
-    /// How much of the running share of each color stays at a step: 0.99, about the last 100 steps. At first the share
-    /// is the plain mean over the steps so far, so that it describes the images from the first step on. The paper counts
-    /// colors on ImageNet beforehand (section 2.2); counting as training goes needs no pass over the data of its own.
+    /// How much of the running share of each color stays at a step: 0.99, about the last 100 steps.
+    /// At first the share is the plain mean over the steps so far, so that it describes the images
+    /// from the first step on. The paper counts colors on ImageNet beforehand (section 2.2);
+    /// counting as training goes needs no pass over the data of its own.
     pub prior_momentum: f64,
 }
 
@@ -54,7 +58,8 @@ pub struct Colorization {
     xyz_of_rgb: Tensor,
     /// The middle of every class's cell, `[classes, 2]`.
     cells: Tensor,
-    /// p, how common each class has been of late, `[classes]`; all alike until the first step is counted.
+    /// p, how common each class has been of late, `[classes]`; all alike until the first step is
+    /// counted.
     prior: Tensor,
     encoder: Box<dyn Encoder>,
     /// Places of the encoder's last map, a side.
@@ -135,16 +140,16 @@ impl Colorization {
         })
     }
 
-    /// The view in gray, normalized as the view is: all that the encoder sees. As `grayscale` of a view makes it, so
-    /// that evaluation can show the same (`evaluation.grayscale`).
+    /// The view in gray, normalized as the view is: all that the encoder sees. As `grayscale` of a
+    /// view makes it, so that evaluation can show the same (`evaluation.grayscale`).
     fn gray(&self, rgb: &Tensor) -> Tensor {
         let luminance =
             (rgb * &self.luminance).sum_dim_intlist([1i64].as_slice(), true, None::<Kind>);
         (luminance - &self.mean) / &self.std
     }
 
-    /// The class of every place's mean color, `[batch · grid · grid]`: the nearest cell. (The paper spreads each over
-    /// its five nearest.)
+    /// The class of every place's mean color, `[batch · grid · grid]`: the nearest cell. (The paper
+    /// spreads each over its five nearest.)
     fn classes(&self, rgb: &Tensor) -> Tensor {
         let grid = self.config.grid;
         let ab = lab(&rgb.clamp(0.0, 1.0).to_kind(Kind::Float), &self.xyz_of_rgb)
@@ -163,10 +168,11 @@ impl Colorization {
         weights / mean
     }
 
-    /// Guesses for every place, `[batch · grid · grid, classes]`. Each place of the map spreads over the finer places
-    /// that it covers.
+    /// Guesses for every place, `[batch · grid · grid, classes]`. Each place of the map spreads
+    /// over the finer places that it covers.
     fn guesses(&self, images: &Tensor) -> Tensor {
-        let map = self.encoder.feature_map(images, true).permute([0, 2, 3, 1]); // [batch, map, map, width]
+        // [batch, map, map, width]
+        let map = self.encoder.feature_map(images, true).permute([0, 2, 3, 1]);
         let fine = self.config.grid / self.map;
         let (batch, side, grid) = (map.size()[0], self.map, self.config.grid);
         let spread = self
@@ -222,8 +228,9 @@ impl Method for Colorization {
         })
     }
 
-    /// p moves towards this step's shares: the mean over all steps so far, then a running one. A running mean alone
-    /// would keep some of its uniform start for hundreds of steps, and the weights would drift with it.
+    /// p moves towards this step's shares: the mean over all steps so far, then a running one. A
+    /// running mean alone would keep some of its uniform start for hundreds of steps, and the
+    /// weights would drift with it.
     fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let micro_batches = self.counted.len() as f64;
         let Some(sum) = self.counted.drain(..).reduce(|a, b| a + b) else { return Ok(()) };

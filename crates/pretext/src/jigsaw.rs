@@ -1,5 +1,5 @@
-//! Jigsaw puzzles: Noroozi, Favaro 2016, *Unsupervised Learning of Visual Representations by Solving Jigsaw
-//! Puzzles*, arXiv 1603.09246.
+//! Jigsaw puzzles: Noroozi, Favaro 2016, *Unsupervised Learning of Visual Representations by
+//! Solving Jigsaw Puzzles*, arXiv 1603.09246.
 
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
@@ -26,8 +26,9 @@ const TILES: usize = 9;
 pub struct JigsawConfig {
     /// How many permutations to tell apart: up to 1,000 (table 4); 100 in the authors' code.
     pub permutations: usize,
-    /// Side of a tile in pixels: 64 of a cell of 75 (figure 3). What is left of the cell is the gap to the next
-    /// tile, and room to move the tile at random, so that edges do not give the order away.
+    /// Side of a tile in pixels: 64 of a cell of 75 (figure 3). What is left of the cell is the gap
+    /// to the next tile, and room to move the tile at random, so that edges do not give the order
+    /// away.
     pub tile: i64,
     /// Numbers that stand for a tile: 512 (figure 3, fc6).
     pub tile_dim: i64,
@@ -41,7 +42,8 @@ impl Default for JigsawConfig {
     }
 }
 
-/// The puzzle, ready to train: every tile through the encoder by itself, as the context-free network of the paper.
+/// The puzzle, ready to train: every tile through the encoder by itself, as the context-free
+/// network of the paper.
 #[derive(Debug)]
 pub struct Jigsaw {
     config: JigsawConfig,
@@ -56,7 +58,8 @@ pub struct Jigsaw {
 }
 
 impl Jigsaw {
-    /// Chooses the permutations and builds the networks with initial values from libtorch's generator.
+    /// Chooses the permutations and builds the networks with initial values from libtorch's
+    /// generator.
     ///
     /// # Errors
     /// When the settings contradict each other; the message says which.
@@ -103,9 +106,9 @@ impl Jigsaw {
         })
     }
 
-    /// The tiles of every image, `[batch, 9, 3, tile, tile]`, in their order. Each lies somewhere in its cell, at a place
-    /// drawn for each image and tile, and is normalized by itself, so that neither touching edges nor a common
-    /// shade tell where it was (section 4.2).
+    /// The tiles of every image, `[batch, 9, 3, tile, tile]`, in their order. Each lies somewhere
+    /// in its cell, at a place drawn for each image and tile, and is normalized by itself, so that
+    /// neither touching edges nor a common shade tell where it was (section 4.2).
     fn tiles(&self, images: &Tensor, cx: &StepContext) -> Tensor {
         let (batch, cell) = (images.size()[0], images.size()[2] / GRID);
         let tile = self.config.tile;
@@ -158,7 +161,8 @@ impl Method for Jigsaw {
         state
     }
 
-    /// Figure 3: the encoder sees one tile at a time, the layers above see all of them in the order they have now.
+    /// Figure 3: the encoder sees one tile at a time, the layers above see all of them in the order
+    /// they have now.
     fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let images = batch.single()?;
         let n = images.size()[0];

@@ -1,6 +1,7 @@
 //! The pretext tasks that came before contrast: tasks whose answers an image brings with it.
 //!
-//! - [`Rotation`]: by how many quarter turns was it turned? Gidaris, Singh, Komodakis 2018, arXiv 1803.07728.
+//! - [`Rotation`]: by how many quarter turns was it turned? Gidaris, Singh, Komodakis 2018, arXiv
+//!   1803.07728.
 //! - [`Jigsaw`]: in which order were its tiles? Noroozi, Favaro 2016, arXiv 1603.09246.
 //! - [`Colorization`]: which colors had it? Zhang, Isola, Efros 2016, arXiv 1603.08511.
 //!
@@ -17,10 +18,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! They are in one crate because each is small and the three are read together: each trades labels for an answer that
-//! costs nothing, and each has shortcuts that its paper takes care to close (seams between tiles, chromatic
-//! aberration, gray as the safe guess). The answers are made of the view on the device, so that the loader knows
-//! nothing of them.
+//! They are in one crate because each is small and the three are read together: each trades labels
+//! for an answer that costs nothing, and each has shortcuts that its paper takes care to close
+//! (seams between tiles, chromatic aberration, gray as the safe guess). The answers are made of the
+//! view on the device, so that the loader knows nothing of them.
 
 mod colorization;
 mod entry;

@@ -2,9 +2,10 @@
 
 /// `count` permutations of nine tiles, each as far as can be from those before it.
 ///
-/// The algorithm of Noroozi and Favaro (section 4.2): each next one has the greatest Hamming distance (places that
-/// differ) to those chosen, here the greatest least distance, of equals the greatest sum, of equals the first in
-/// lexicographic order. Permutations that are too alike make the task ambiguous; too few make it easy.
+/// The algorithm of Noroozi and Favaro (section 4.2): each next one has the greatest Hamming
+/// distance (places that differ) to those chosen, here the greatest least distance, of equals the
+/// greatest sum, of equals the first in lexicographic order. Permutations that are too alike make
+/// the task ambiguous; too few make it easy.
 pub fn permutations(count: usize) -> Vec<[u8; 9]> {
     let all = all_permutations();
     let count = count.min(all.len());

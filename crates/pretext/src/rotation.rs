@@ -1,5 +1,5 @@
-//! Rotation prediction: Gidaris, Singh, Komodakis 2018, *Unsupervised Representation Learning by Predicting Image
-//! Rotations*, arXiv 1803.07728.
+//! Rotation prediction: Gidaris, Singh, Komodakis 2018, *Unsupervised Representation Learning by
+//! Predicting Image Rotations*, arXiv 1803.07728.
 
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
@@ -35,8 +35,8 @@ impl Rotation {
     }
 }
 
-/// All four rotations of every image, `[4 · batch, 3, size, size]`, and the quarter turns of each: in one batch, since
-/// the paper found that to matter (section 3.1, "Implementation details").
+/// All four rotations of every image, `[4 · batch, 3, size, size]`, and the quarter turns of each:
+/// in one batch, since the paper found that to matter (section 3.1, "Implementation details").
 fn all_turns(images: &Tensor) -> (Tensor, Tensor) {
     let turned: Vec<Tensor> = (0..TURNS).map(|k| images.rot90(k, [2, 3])).collect();
     let turns = Tensor::arange(TURNS, (Kind::Int64, images.device()));

@@ -18,9 +18,10 @@ pub struct SimclrConfig {
     pub norm: HeadNorm,
     /// τ: 0.1 (section 5.1), 0.5 for CIFAR-10 (appendix B.9).
     pub temperature: f64,
-    /// What the loss is multiplied by ([`validate_loss_scale`] says what it changes): 2 in the authors' code, which adds the
-    /// means over either view's queries (`objective.py`); 1 is the mean over all of them (algorithm 1), and lightly's.
-    /// Runs from before there was a choice have 1.
+    /// What the loss is multiplied by ([`validate_loss_scale`] says what it changes): 2 in the
+    /// authors' code, which adds the means over either view's queries (`objective.py`); 1 is the
+    /// mean over all of them (algorithm 1), and lightly's. Runs from before there was a choice have
+    /// 1.
     #[serde(default = "one")]
     pub loss_scale: f64,
 }

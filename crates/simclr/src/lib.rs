@@ -1,8 +1,8 @@
 //! SimCLR: contrast within a batch.
 //!
-//! Chen et al. 2020, *A Simple Framework for Contrastive Learning of Visual Representations*, arXiv 2002.05709;
-//! the head of three layers is of v2 (*Big Self-Supervised Models are Strong Semi-Supervised Learners*, arXiv
-//! 2006.10029).
+//! Chen et al. 2020, *A Simple Framework for Contrastive Learning of Visual Representations*, arXiv
+//! 2002.05709; the head of three layers is of v2 (*Big Self-Supervised Models are Strong
+//! Semi-Supervised Learners*, arXiv 2006.10029).
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -18,10 +18,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! Each view of an image is to be found among all other views of the batch. There is no second network and no
-//! memory: what the others of a batch are is all that a view is told apart from, which is why the paper's
-//! batches are large. Both views go through the network in one pass, as in the authors' code, so that batch
-//! statistics span both and cannot give a pair away.
+//! Each view of an image is to be found among all other views of the batch. There is no second
+//! network and no memory: what the others of a batch are is all that a view is told apart from,
+//! which is why the paper's batches are large. Both views go through the network in one pass, as in
+//! the authors' code, so that batch statistics span both and cannot give a pair away.
 
 mod config;
 mod entry;

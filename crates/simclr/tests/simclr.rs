@@ -63,7 +63,8 @@ fn both_views_go_through_the_network_in_one_pass() {
     assert!((loss - apart).abs() > 1e-3, "a pass a view would not be told apart");
 }
 
-/// `objective.py`, add_contrastive_loss: cross-entropies over [ab | aa] and [ba | bb], either averaged over its rows.
+/// `objective.py`, add_contrastive_loss: cross-entropies over [ab | aa] and [ba | bb], either
+/// averaged over its rows.
 #[test]
 fn twice_the_mean_is_the_authors_sum() {
     let z = |shift: f64| {

@@ -10,16 +10,18 @@ use serde::{Deserialize, Serialize};
 pub struct SimsiamConfig {
     /// Layers of the projection head: 3 (section 3), 2 for CIFAR-10 (appendix D).
     pub layers: usize,
-    /// Where it has batch norms: after every layer (section 3); after hidden ones alone it does nearly as well (table 3).
+    /// Where it has batch norms: after every layer (section 3); after hidden ones alone it does
+    /// nearly as well (table 3).
     pub norm: HeadNorm,
     /// Width of all of its layers: 2,048 (section 3).
     pub dim: i64,
     /// Width of the predictor's hidden layer, a bottleneck: 512 (section 3).
     pub predictor_hidden: i64,
-    /// Whether the predictor keeps the base learning rate while the rest decays (section 4.2); so in the
-    /// authors' code.
+    /// Whether the predictor keeps the base learning rate while the rest decays (section 4.2); so
+    /// in the authors' code.
     pub predictor_base_rate: bool,
-    /// Whether the gradient stops at the side that is predicted. Without it outputs collapse to a point (section 4.1).
+    /// Whether the gradient stops at the side that is predicted. Without it outputs collapse to a
+    /// point (section 4.1).
     pub stop_gradient: bool,
 }
 

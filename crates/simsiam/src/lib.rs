@@ -16,9 +16,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! The predictor maps one view's projection to the other's, which is held still: neither negatives, nor a momentum
-//! encoder, nor large batches. Held still means that the loss detaches it; [`SimsiamConfig::stop_gradient`] shows
-//! what happens otherwise. Views go through the network one at a time, as in the paper's pseudo-code.
+//! The predictor maps one view's projection to the other's, which is held still: neither negatives,
+//! nor a momentum encoder, nor large batches. Held still means that the loss detaches it;
+//! [`SimsiamConfig::stop_gradient`] shows what happens otherwise. Views go through the network one
+//! at a time, as in the paper's pseudo-code.
 
 mod config;
 mod entry;

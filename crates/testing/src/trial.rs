@@ -44,7 +44,8 @@ pub struct TrialResult {
     pub collapse: Option<CollapseMetrics>,
 }
 
-/// How a method is tried: on 64 images of smooth color fields, of which a view is the image at its size with noise.
+/// How a method is tried: on 64 images of smooth color fields, of which a view is the image at its
+/// size with noise.
 #[derive(Clone, Debug)]
 pub struct Trial {
     /// Steps, one epoch as schedules see it.

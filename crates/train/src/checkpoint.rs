@@ -58,7 +58,8 @@ impl Checkpoint {
         let (folder, path) = (run.join("checkpoints"), Self::path(run, self.step));
         let mut tensors = tensors(method, optimizer);
         for (name, device) in generators(device) {
-            // Networks are the same in every process of a job, generators are not: [processes, bytes].
+            // Networks are the same in every process of a job, generators are not: [processes,
+            // bytes].
             let states = distributed::all_gather(&generator_state(device)?.unsqueeze(0))?;
             tensors.push((name.to_owned(), states));
         }
@@ -73,8 +74,8 @@ impl Checkpoint {
         Ok(path)
     }
 
-    /// Reads the checkpoint at `path` into the method, the optimizer and libtorch's generators. Nothing is
-    /// changed unless all of it fits.
+    /// Reads the checkpoint at `path` into the method, the optimizer and libtorch's generators.
+    /// Nothing is changed unless all of it fits.
     ///
     /// # Errors
     /// When the file is damaged, or was written by another method or for another network.
@@ -100,10 +101,12 @@ impl Checkpoint {
         );
         let mut states = Vec::new();
         for (name, device) in generators(device) {
-            // A run that moved from the CPU to a GPU has no state for it: that generator starts anew.
+            // A run that moved from the CPU to a GPU has no state for it: that generator starts
+            // anew.
             states.extend(found.remove(name).map(|state| (device, state)));
         }
-        // Those of another number of processes would be others' states: all but their draws goes on as it was.
+        // Those of another number of processes would be others' states: all but their draws goes on
+        // as it was.
         let same = checkpoint.processes == distributed::world_size();
         if !same && distributed::rank() == 0 {
             tracing::warn!(
@@ -188,7 +191,8 @@ pub(crate) fn prune(run: &Path, kept: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// The newest whole checkpoint of the run in this folder. One that is damaged is passed over for the one before, and that is said.
+/// The newest whole checkpoint of the run in this folder. One that is damaged is passed over for
+/// the one before, and that is said.
 ///
 /// # Errors
 /// When there is none; the message says so and names the folder.

@@ -32,8 +32,8 @@ impl Stage {
     ];
 }
 
-/// Seconds by stage. A clock that runs waits for the device at the end of each, which slows training down: it is for
-/// measuring; training goes by a stopped one.
+/// Seconds by stage. A clock that runs waits for the device at the end of each, which slows
+/// training down: it is for measuring; training goes by a stopped one.
 #[derive(Debug)]
 pub struct Clock {
     device: Option<Device>,

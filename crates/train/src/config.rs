@@ -20,15 +20,16 @@ pub struct TrainConfig {
     pub accumulate: usize,
     /// Arithmetic of the networks' passes.
     pub precision: Precision,
-    /// Whether a GPU is handed each step as one graph (`--cuda-graph`), captured in the first steps.
+    /// Whether a GPU is handed each step as one graph (`--cuda-graph`), captured in the first
+    /// steps.
     #[serde(default)]
     pub cuda_graph: bool,
     /// Largest norm of all gradients together; 0 leaves them as they are.
     pub clip_gradients: f64,
     /// Which parameters decay and are adapted by LARS.
     pub decay: Decay,
-    /// What the optimizer's weight decay becomes by the end, along a cosine (DINO, section 3.2); it stays as it is
-    /// where this is left out.
+    /// What the optimizer's weight decay becomes by the end, along a cosine (DINO, section 3.2); it
+    /// stays as it is where this is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_weight_decay: Option<f64>,
     /// The learning rate that the schedule starts from, before scaling.
@@ -43,7 +44,8 @@ pub struct TrainConfig {
     pub knn_every: u64,
     /// A checkpoint every so many minutes, besides the one of every epoch; 0 for none.
     pub checkpoint_minutes: f64,
-    /// The share of the training images that may be unreadable (beyond ten of them): with more the run stops.
+    /// The share of the training images that may be unreadable (beyond ten of them): with more the
+    /// run stops.
     #[serde(default = "one_percent")]
     pub max_bad: f64,
     /// What to do when the loss is no longer a number, or the representation has collapsed.
@@ -102,8 +104,8 @@ impl TrainConfig {
         let parts = self.accumulate * distributed::world_size();
         ensure!(
             self.batch_size.is_multiple_of(parts) && self.batch_size / parts >= 2,
-            "batch_size is {}, of all processes together; it must be a multiple of their number times accumulate, {parts}, \
-             and leave at least two images to each",
+            "batch_size is {}, of all processes together; it must be a multiple of their \
+             number times accumulate, {parts}, and leave at least two images to each",
             self.batch_size
         );
         ensure!(
@@ -134,7 +136,8 @@ impl TrainConfig {
         let adamw = matches!(self.optimizer, OptimizerConfig::Adamw { .. });
         ensure!(
             adamw || !self.cuda_graph || self.final_weight_decay.is_none(),
-            "with cuda_graph the weight decay can change (final_weight_decay) for AdamW alone; leave one out"
+            "with cuda_graph the weight decay can change (final_weight_decay) for AdamW \
+             alone; leave one out"
         );
         ensure!(
             (0.0..=1.0).contains(&self.max_bad),

@@ -8,15 +8,17 @@ use std::fmt;
 use crate::step::{Training, schedule, step, work};
 use crate::{Clock, Stage, TrainConfig};
 
-/// Steps that are done one by one before one is captured: memory is taken, and cuDNN tries its algorithms.
+/// Steps that are done one by one before one is captured: memory is taken, and cuDNN tries its
+/// algorithms.
 const WARM_UP: u32 = 3;
 
 /// Does the steps of a run: each by itself, or, with `cuda_graph`, captured once and replayed.
 ///
-/// A replay starts all kernels of a step at once, where the CPU would otherwise start thousands one by one and small
-/// networks wait for it. It computes what the step would: new views and what the method is given
-/// ([`StepContext::tensor_input`]) are copied to where the graph reads them. When a group of parameters is no longer frozen, a new
-/// graph is captured; when capture fails, the run goes on without.
+/// A replay starts all kernels of a step at once, where the CPU would otherwise start thousands one
+/// by one and small networks wait for it. It computes what the step would: new views and what the
+/// method is given ([`StepContext::tensor_input`]) are copied to where the graph reads them. When a
+/// group of parameters is no longer frozen, a new graph is captured; when capture fails, the run
+/// goes on without.
 pub struct Steps {
     wanted: bool,
     done: u32,
@@ -76,7 +78,8 @@ impl Steps {
             return losses;
         }
         self.captured = None; // its memory goes before more is taken
-        // One more step by itself, on the tensors that the graph will read, notes what the method is given.
+        // One more step by itself, on the tensors that the graph will read, notes what the method
+        // is given.
         let accumulate = training.config.accumulate;
         let batches: Vec<Batch> =
             (0..accumulate).map(|_| Ok(held(&next_batch(clock)?))).collect::<Result<_>>()?;
@@ -120,8 +123,8 @@ impl Captured {
         Ok(Captured { frozen: training.optimizer.frozen(), graph, inputs, batches, losses })
     }
 
-    /// The step of `cx` on the views that were copied in. The next replay writes over what the graph returns, so that
-    /// copies are handed out.
+    /// The step of `cx` on the views that were copied in. The next replay writes over what the
+    /// graph returns, so that copies are handed out.
     fn replay(&self, cx: &StepContext) -> Result<Vec<StepLoss>> {
         self.inputs.refresh(cx);
         self.graph.replay()?;

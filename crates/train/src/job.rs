@@ -28,8 +28,8 @@ pub struct Job<'a> {
     pub resume: Option<PathBuf>,
     /// Set from outside to end the run after the step in progress.
     pub stop: &'a AtomicBool,
-    /// Seconds that the work after training will take, for the remaining time that is shown; 0 where
-    /// unknown.
+    /// Seconds that the work after training will take, for the remaining time that is shown; 0
+    /// where unknown.
     pub afterwards: f64,
     /// Whether the metrics are written for TensorBoard too, as an event file in the run's folder.
     pub tensorboard: bool,
@@ -40,7 +40,8 @@ pub struct Job<'a> {
 pub struct Outcome {
     /// Whether all epochs are done; otherwise the run was asked to stop.
     pub complete: bool,
-    /// Seconds of training, with the evaluations at the end of epochs and those before a resumption.
+    /// Seconds of training, with the evaluations at the end of epochs and those before a
+    /// resumption.
     pub seconds: f64,
     /// Training items per second over all of that time.
     pub images_per_second: f64,

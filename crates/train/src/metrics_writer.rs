@@ -19,8 +19,9 @@ pub(crate) struct MetricsWriter {
 }
 
 impl MetricsWriter {
-    /// Opens the run's metrics file and drops what was written after `step`: a resumed run writes that anew. With
-    /// `tensorboard` what it keeps is written as events too, and so is all that follows.
+    /// Opens the run's metrics file and drops what was written after `step`: a resumed run writes
+    /// that anew. With `tensorboard` what it keeps is written as events too, and so is all that
+    /// follows.
     pub(crate) fn open(run: &Path, step: u64, tensorboard: bool) -> Result<Self> {
         let path = run.join(FILE);
         if distributed::rank() > 0 {

@@ -32,10 +32,11 @@ impl fmt::Debug for Training<'_> {
     }
 }
 
-/// One optimizer step: forward and backward for each micro-batch that `next_batch` hands out, then the update. Nothing
-/// in it waits for the device.
+/// One optimizer step: forward and backward for each micro-batch that `next_batch` hands out, then
+/// the update. Nothing in it waits for the device.
 ///
-/// Losses come back in the order of the micro-batches, without gradients, and with the last one's outputs alone.
+/// Losses come back in the order of the micro-batches, without gradients, and with the last one's
+/// outputs alone.
 ///
 /// # Errors
 /// When no batch can be had, or the method refuses.

@@ -5,8 +5,8 @@ use portolan_method::{Batch, Method};
 
 use crate::{Clock, StepPlan};
 
-/// What a run trains, on what, and how it is evaluated. The loop knows no more of its data, which may
-/// be images, text or anything else.
+/// What a run trains, on what, and how it is evaluated. The loop knows no more of its data, which
+/// may be images, text or anything else.
 pub trait Task {
     /// The method that is trained.
     fn method(&self) -> &dyn Method;

@@ -1,8 +1,8 @@
 //! The metrics file once more as an event file, which TensorBoard draws while a run goes on.
 //!
-//! The file is a list of records (TensorFlow's TFRecord): a length, its checksum, that many bytes, their checksum. The
-//! bytes are a protocol buffer, `Event` of TensorFlow's `event.proto`, of which scalars need five fields; so both are
-//! written here rather than by a generated library.
+//! The file is a list of records (TensorFlow's TFRecord): a length, its checksum, that many bytes,
+//! their checksum. The bytes are a protocol buffer, `Event` of TensorFlow's `event.proto`, of which
+//! scalars need five fields; so both are written here rather than by a generated library.
 
 use anyhow::{Context, Result};
 use portolan_metrics::MetricsRow;

@@ -1,7 +1,7 @@
 //! VICReg: variance, invariance, covariance.
 //!
-//! Bardes, Ponce, LeCun 2021, *VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised
-//! Learning*, arXiv 2105.04906.
+//! Bardes, Ponce, LeCun 2021, *VICReg: Variance-Invariance-Covariance Regularization for
+//! Self-Supervised Learning*, arXiv 2105.04906.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -17,9 +17,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! Three plain terms, each doing one thing: both views' outputs are alike (invariance), every number of an output
-//! varies over the batch (variance, which alone prevents a collapse), no two vary together (covariance). They are
-//! logged apart, because a run that goes wrong shows in one of them first.
+//! Three plain terms, each doing one thing: both views' outputs are alike (invariance), every
+//! number of an output varies over the batch (variance, which alone prevents a collapse), no two
+//! vary together (covariance). They are logged apart, because a run that goes wrong shows in one of
+//! them first.
 
 mod config;
 mod entry;

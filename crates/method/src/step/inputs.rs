@@ -29,8 +29,9 @@ impl Slot {
     }
 }
 
-/// The values that a method asked for in a step ([`StepContext::tensor_input`], [`StepContext::scalar_input`]) in their order, each in a tensor
-/// that stays, with what makes it for another step.
+/// The values that a method asked for in a step ([`StepContext::tensor_input`],
+/// [`StepContext::scalar_input`]) in their order, each in a tensor that stays, with what makes it
+/// for another step.
 #[derive(Default)]
 pub struct StepInputs {
     slots: RefCell<Vec<Slot>>,

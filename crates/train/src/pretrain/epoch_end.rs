@@ -35,8 +35,8 @@ impl Run<'_> {
         self.check_health()
     }
 
-    /// Prints what the metrics show to be wrong. Not in the first quarter of a run, in which healthy
-    /// runs look like ill ones.
+    /// Prints what the metrics show to be wrong. Not in the first quarter of a run, in which
+    /// healthy runs look like ill ones.
     ///
     /// # Errors
     /// When the representation has collapsed and the run is not to go on then.
