@@ -9,21 +9,22 @@ use crate::{Error, Result, ensure_setting};
 /// An encoder f and a projection head g: z = g(f(x)).
 #[derive(Debug)]
 pub struct EncoderWithHead {
-    /// All tensors of both: `encoder.…` and `head.…`.
+    /// The tensors of both: `encoder.…` and `head.…`.
     pub vars: Vars,
-    /// f, which is kept.
+    /// The encoder f, which is kept after training.
     pub encoder: Box<dyn Encoder>,
-    /// g, which is thrown away after training.
+    /// The projection head g, which is dropped after training.
     pub head: ProjectionHead,
 }
 
 impl EncoderWithHead {
-    /// Builds both with initial values from libtorch's generator. `widths` are those of the head's
-    /// layers, given the encoder's: `|width| vec![width, 128]` is a hidden layer as wide as the
-    /// features and 128 outputs. `norm` and `last_bias` as in [`ProjectionHead::new`].
+    /// Builds both with initial values from libtorch's generator. `widths` maps the width of the
+    /// encoder's features to the widths of the head's layers: `|width| vec![width, 128]` is a
+    /// hidden layer as wide as the features, then 128 outputs. For `norm` and `last_bias` see
+    /// [`ProjectionHead::new`].
     ///
     /// # Errors
-    /// When the config describes no encoder, or a layer of the head has no width.
+    /// When `encoder` is invalid, or a layer of the head has no width.
     pub fn new(
         encoder: &EncoderConfig,
         widths: impl Fn(i64) -> Vec<i64>,
@@ -47,21 +48,21 @@ impl EncoderWithHead {
         Ok(EncoderWithHead { vars, encoder, head })
     }
 
-    /// z of a training batch: `[batch, 3, h, w]` to `[batch, dim]`, not normalized.
+    /// The projections z of a training batch, not normalized: `[batch, 3, h, w]` to `[batch, dim]`.
     pub fn forward(&self, images: &Tensor) -> Tensor {
         self.head.forward(&self.encoder.forward(images, true), true)
     }
 
-    /// What the head makes of features in evaluation mode, without gradients.
+    /// The head's outputs for features `[n, width]`, in evaluation mode and without gradients.
     pub fn project(&self, features: &Tensor) -> Tensor {
         portolan_tensor::no_grad(|| self.head.forward(features, false))
     }
 }
 
-/// Refuses other than `wanted` views, each of a size that the encoder can take.
+/// Checks that there are `wanted` views, each of a size that the encoder accepts.
 ///
 /// # Errors
-/// When the number is another, or a transformer's patch does not divide a view.
+/// When the number differs, or a transformer's patches do not divide a view.
 pub fn validate_views(
     method: &str,
     views: &[ViewSpec],

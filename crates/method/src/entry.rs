@@ -1,4 +1,4 @@
-//! How a method introduces itself to programs: once, in its own crate.
+//! The registry entry of a method, which programs use to list, configure and build it.
 
 use portolan_augment::ViewSpec;
 use portolan_encoders::EncoderConfig;
@@ -10,27 +10,27 @@ use crate::{Error, ImageMethod, Result};
 
 /// What a program needs in order to list, configure and build an image method.
 ///
-/// Help texts, tables, tests and `portolan doctor` use it; nothing else repeats a method's name.
+/// Each method's crate defines one. Help texts, tables, tests and `portolan doctor` read it.
 #[derive(Clone, Copy, Debug)]
 pub struct MethodEntry {
     /// The name on the command line and in settings: `moco-v3`.
     pub name: &'static str,
     /// The name in running text: `MoCo v3`.
     pub title: &'static str,
-    /// What the doctor needs to know of it.
+    /// What the doctor needs to know about the method.
     pub traits: MethodTraits,
-    /// Complete settings for a data set, the default first.
+    /// Complete settings for each data set, the default first.
     pub recipes: &'static [Recipe],
     /// Builds the method from its settings, the encoder, the views and the device.
     pub build: fn(toml::Table, &EncoderConfig, Vec<ViewSpec>, Device) -> Result<BoxedMethod>,
-    /// Whether gray images have nothing to teach it.
+    /// Whether the method cannot learn from gray images.
     pub needs_color: bool,
 }
 
-/// An image method of any kind.
+/// A boxed image method.
 pub type BoxedMethod = Box<dyn ImageMethod>;
 
-/// Complete settings of a method for a data set: TOML, each value with its source.
+/// Complete settings of a method for one data set, as TOML. Each value names its source.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe {
     /// The name after `--recipe`: `imagenet`.

@@ -3,7 +3,7 @@
 /// The result of an operation of a method.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Settings that make no method, or a batch that a method cannot learn from.
+/// An invalid setting, a batch that a method cannot learn from, or an error of a crate below.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

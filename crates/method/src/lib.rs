@@ -1,11 +1,11 @@
-//! What a self-supervised method is to the training loop, and what methods share.
+//! The trait of a self-supervised method, and the parts that methods share.
 //!
-//! A [`Method`] defines which tensors the optimizer moves, what the loss of a batch is, and what
-//! happens after an update. The training loop in `portolan-train` uses nothing else, and neither
-//! needs a loop of your own. An [`ImageMethod`] adds what images need: the views, and the encoder
-//! that is kept. A [`MethodEntry`] registers a method with programs.
+//! A [`Method`] defines which tensors the optimizer updates, the loss of a batch, and what happens
+//! after an update. The training loop in `portolan-train` needs nothing else, and neither does a
+//! loop of your own. An [`ImageMethod`] adds the views and the encoder that is kept after training.
+//! A [`MethodEntry`] registers a method with programs.
 //!
-//! What several methods share is here too: an encoder with its projection head
+//! This crate also has what several methods share: an encoder with its projection head
 //! ([`EncoderWithHead`]), the momentum encoder ([`EmaUpdater`]), the queue of negatives ([`Queue`])
 //! and the metrics of collapse ([`CollapseMetrics`]).
 //!
@@ -22,9 +22,9 @@
 //! assert_eq!(queue.keys().get(0).double_value(&[0]), 2.0);
 //! ```
 //!
-//! A method is an object with state that is updated in place, and not a function of its state,
-//! because libtorch's tensors are: a checkpoint is the list of them ([`Method::state`]), loaded by
-//! copying.
+//! A method is an object whose state is updated in place, because libtorch's tensors are updated in
+//! place: a checkpoint is the list of these tensors ([`Method::state`]), and loading copies into
+//! them.
 
 mod collapse_metrics;
 mod ema;
@@ -50,14 +50,14 @@ use portolan_encoders::Encoder;
 use portolan_optim::ParamGroup;
 use portolan_tensor::Tensor;
 
-/// A self-supervised method, as the training loop sees it: whatever its batches hold.
+/// A self-supervised method for any kind of data.
 pub trait Method {
-    /// What the optimizer moves.
+    /// The parameters that the optimizer updates.
     fn params(&self) -> Vec<ParamGroup>;
 
     /// Every named tensor that a checkpoint must hold, as shallow clones: networks, momentum
-    /// encoder, queue and its pointer. They are only ever updated in place, and loaded by copying
-    /// into them.
+    /// encoder, queue and its pointer. They are always updated in place; loading a checkpoint
+    /// copies into them.
     fn state(&self) -> Vec<(String, Tensor)>;
 
     /// The training loss of one batch, with metrics to log. Called once per micro-batch.
@@ -83,16 +83,16 @@ pub trait Method {
     }
 }
 
-/// A method that learns an encoder of images from views of them.
+/// A method that learns an image encoder from views of images.
 pub trait ImageMethod: Method {
-    /// The views it wants of every image: two for most methods.
+    /// The views of every image that the method needs: two for most methods.
     fn views(&self) -> &[ViewSpec];
 
-    /// The encoder, without its heads: what pretraining is for.
+    /// The encoder without its heads, which is the result of pretraining.
     fn encoder(&self) -> &dyn Encoder;
 
     /// The projection head's outputs for features (`[n, encoder width]`) in evaluation mode, for
-    /// methods that have a head: some papers report accuracies on it.
+    /// methods that have a head. Some papers report accuracies on these outputs.
     fn project(&self, _features: &Tensor) -> Option<Tensor> {
         None
     }
