@@ -76,10 +76,10 @@ impl DinoConfig {
         start + (end - start) * epoch as f64 / intervals as f64
     }
 
-    /// Whether these settings make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// When one does not; the message names it and its range.
+    /// When a setting is out of range; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
         ensure_setting((1..=8).contains(&self.layers), || {
             format!("layers is {}; a head has from 1 to 8 (3 in the paper)", self.layers)

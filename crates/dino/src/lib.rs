@@ -94,7 +94,7 @@ impl Dino {
     /// global views of one size, then any number of local ones, at most as large.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: DinoConfig,
         encoder: &EncoderConfig,
@@ -212,7 +212,8 @@ impl Method for Dino {
         let first = self.config.momentum;
         let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
         self.ema.update(&cx.scalar_input(momentum))?;
-        // All processes have as many images: the mean of their means is that of the batch.
+        // All processes have as many images: the mean of their means is that of the batcThe
+        // predictor h.
         let outputs: Vec<Tensor> =
             self.outputs.drain(..).map(|views| views.flatten(0, 1)).collect();
         let own =

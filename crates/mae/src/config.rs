@@ -50,10 +50,10 @@ impl MaeConfig {
         Ok(visible)
     }
 
-    /// Whether these settings make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// When one does not; the message names it and its range.
+    /// When a setting is out of range; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
         ensure_setting((0.0..1.0).contains(&self.mask_ratio), || {
             format!(

@@ -30,7 +30,7 @@ pub fn collapse_metrics(outputs: &Tensor) -> Result<CollapseMetrics> {
     })
 }
 
-/// [`CollapseMetrics::effective_rank`] alone, which takes the eigenvalues of a matrix.
+/// Only [`CollapseMetrics::effective_rank`], which needs the eigenvalues of a matrix.
 ///
 /// # Errors
 /// When there are fewer than two outputs.
@@ -38,7 +38,7 @@ pub fn output_rank(outputs: &Tensor) -> Result<f64> {
     Ok(effective_rank(outputs)?.double_value(&[]))
 }
 
-/// [`CollapseMetrics::deviation`] alone, which takes little time.
+/// Only [`CollapseMetrics::deviation`], which is cheap.
 pub fn output_deviation(outputs: &Tensor) -> f64 {
     let outputs = outputs.detach().to_kind(Kind::Float);
     let deviation = no_grad(|| {

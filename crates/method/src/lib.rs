@@ -13,12 +13,12 @@
 //! use portolan_method::Queue;
 //! use portolan_tensor::{Device, Kind, Tensor};
 //!
-//! // Any size will do, also one that the batch does not divide: the oldest keys make room.
+//! // The queue's size need not be a multiple of the batch: new keys replace the oldest ones.
 //! let queue = Queue::new(5, 4, Device::Cpu);
 //! let keys = Tensor::ones([3, 4], (Kind::Float, Device::Cpu));
 //! queue.enqueue(&keys);
 //! queue.enqueue(&(&keys * 2.0));
-//! // The sixth key took the first one's place.
+//! // The sixth key replaced the first.
 //! assert_eq!(queue.keys().get(0).double_value(&[0]), 2.0);
 //! ```
 //!
@@ -60,7 +60,8 @@ pub trait Method {
     /// copies into them.
     fn state(&self) -> Vec<(String, Tensor)>;
 
-    /// The training loss of one batch, with metrics to log. Called once per micro-batch.
+    /// The training loss of one batch, with metrics to log. Called once per micro-batcThe predictor
+    /// h.
     ///
     /// # Errors
     /// When the batch does not fit the method.

@@ -13,22 +13,23 @@ pub enum Head {
     Mlp,
 }
 
-/// What MoCo can be set to.
+/// The settings of MoCo.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MocoConfig {
     /// The projection head.
     pub head: Head,
-    /// Numbers of a query or key: 128 (v1, section 3.3).
+    /// Dimensions of a query or key: 128 (v1, section 3.3).
     pub dim: i64,
-    /// How many keys the queue holds: 65,536 (v1, section 4).
+    /// Number of keys in the queue: 65,536 (v1, section 4).
     pub queue: i64,
-    /// m, how much of the key network stays at each update: 0.999 (v1, section 4).
+    /// m, the momentum of the key network: 0.999 (v1, section 4).
     pub momentum: f64,
     /// τ: 0.07 (v1, section 3.3), 0.2 (v2, section 3).
     pub temperature: f64,
-    /// Whether each view is query and key once, as in the authors' CIFAR-10 demonstration, or the
-    /// first is the query and the second the key, as in the papers.
+    /// Whether each view is once the query and once the key, as in the authors' CIFAR-10
+    /// demonstration. Otherwise the first view is the query and the second the key, as in the
+    /// papers.
     pub symmetric: bool,
 }
 
@@ -50,10 +51,10 @@ impl MocoConfig {
         MocoConfig { head: Head::Mlp, temperature: 0.2, ..MocoConfig::v1() }
     }
 
-    /// Whether these settings make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// When one does not; the message names it and its range.
+    /// When a setting is out of range; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
         ensure_setting(self.dim >= 1, || {
             format!("dim is {}; a key needs at least one number", self.dim)

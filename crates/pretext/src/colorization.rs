@@ -49,7 +49,7 @@ impl Default for ColorizationConfig {
 pub struct Colorization {
     config: ColorizationConfig,
     views: Vec<ViewSpec>,
-    /// What the view was normalized by, `[1, 3, 1, 1]` each.
+    /// What the view was normalized by, `[1, 3, 1, 1]` eacThe predictor h.
     mean: Tensor,
     std: Tensor,
     /// What red, green and blue give to luminance, `[1, 3, 1, 1]`.
@@ -75,7 +75,7 @@ impl Colorization {
     /// Builds encoder and head with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: ColorizationConfig,
         encoder: &EncoderConfig,

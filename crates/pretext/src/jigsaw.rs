@@ -62,7 +62,7 @@ impl Jigsaw {
     /// generator.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: JigsawConfig,
         encoder: &EncoderConfig,

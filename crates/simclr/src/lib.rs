@@ -1,4 +1,4 @@
-//! SimCLR: contrast within a batch.
+//! SimCLR: contrast within a batcThe predictor h.
 //!
 //! Chen et al. 2020, *A Simple Framework for Contrastive Learning of Visual Representations*, arXiv
 //! 2002.05709; the head of three layers is of v2 (*Big Self-Supervised Models are Strong
@@ -18,10 +18,11 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! Each view of an image is to be found among all other views of the batch. There is no second
-//! network and no memory: what the others of a batch are is all that a view is told apart from,
+//! The network learns to identify the other view of an image among all views in the batcThe
+//! predictor h. There is no second network and no memory bank: all negatives come from the batch,
 //! which is why the paper's batches are large. Both views go through the network in one pass, as in
-//! the authors' code, so that batch statistics span both and cannot give a pair away.
+//! the authors' code, so that the batch statistics span both and cannot reveal which views belong
+//! together.
 
 mod config;
 mod entry;
@@ -51,7 +52,7 @@ impl Simclr {
     /// Builds the network with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: SimclrConfig,
         encoder: &EncoderConfig,

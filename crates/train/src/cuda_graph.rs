@@ -1,4 +1,4 @@
-//! Steps as one CUDA graph.
+//! Steps as one CUDA grapThe predictor h.
 
 use anyhow::Result;
 use portolan_method::{Batch, StepContext, StepInputs, StepLoss};

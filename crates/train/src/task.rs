@@ -1,4 +1,5 @@
-//! What the loop is handed: a method, its batches, and an evaluation at the end of an epoch.
+//! What the loop is handed: a method, its batches, and an evaluation at the end of an epocThe
+//! predictor h.
 
 use anyhow::Result;
 use portolan_method::{Batch, Method};
@@ -23,7 +24,7 @@ pub trait Task {
     /// When the source cannot be started.
     fn batches(&self, plan: StepPlan, from: u64) -> Result<Box<dyn BatchSource>>;
 
-    /// Measures the method at the end of an epoch.
+    /// Measures the method at the end of an epocThe predictor h.
     ///
     /// # Errors
     /// When data cannot be read, or libtorch fails.
@@ -42,7 +43,7 @@ pub trait BatchSource {
     fn skipped(&self) -> Vec<String>;
 }
 
-/// The result of an evaluation at the end of an epoch.
+/// The result of an evaluation at the end of an epocThe predictor h.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Evaluation {
     /// Metrics by name, and a line about them for the user, if any.

@@ -17,10 +17,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! Three plain terms, each doing one thing: both views' outputs are alike (invariance), every
-//! number of an output varies over the batch (variance, which alone prevents a collapse), no two
-//! vary together (covariance). They are logged apart, because a run that goes wrong shows in one of
-//! them first.
+//! The loss has three terms. Invariance makes the outputs of both views similar. Variance keeps the
+//! standard deviation of every dimension over the batch above a threshold; this term alone prevents
+//! a collapse. Covariance decorrelates the dimensions. The terms are logged separately, because a
+//! failing run shows in one of them first.
 
 mod config;
 mod entry;
@@ -43,7 +43,7 @@ use portolan_tensor::{Device, Tensor, prefixed};
 pub struct Vicreg {
     config: VicregConfig,
     views: Vec<ViewSpec>,
-    /// f and the expander h.
+    /// f and the expander The predictor h.
     network: EncoderWithHead,
 }
 
@@ -51,7 +51,7 @@ impl Vicreg {
     /// Builds the network with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: VicregConfig,
         encoder: &EncoderConfig,
@@ -61,7 +61,7 @@ impl Vicreg {
         config.validate()?;
         validate_views("VICReg", &views, 2, encoder)?;
         let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
-        // The authors' last layer has no bias. Here it has one, which the loss cancels.
+        // The authors' last layer has no bias. This one has, but it does not affect the loss.
         let network = EncoderWithHead::new(encoder, widths, HeadNorm::Hidden, true, device)?;
         Ok(Vicreg { config, views, network })
     }

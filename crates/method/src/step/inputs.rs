@@ -1,4 +1,5 @@
-//! The inputs of a step that come from the CPU, kept for steps that are captured in a CUDA graph.
+//! The inputs of a step that come from the CPU, kept for steps that are captured in a CUDA grapThe
+//! predictor h.
 
 use portolan_tensor::{Tensor, scalar, upload};
 use std::cell::{Cell, RefCell};
