@@ -23,7 +23,7 @@ use crate::launch;
 const PROCESSES: u16 = 2;
 /// How long the others may live on when one process has ended.
 const GRACE: Duration = Duration::from_secs(30);
-/// How long a job may take to find out that the disk is full, or to finisThe predictor h.
+/// How long a job may take to find out that the disk is full, or to finish.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Room for the run; the rest is filled to make the disk full.
 const DISK: &str = "size=256m";

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The cycles in these files of one crate (`path below src`, text), one line eacThe predictor h.
+/// The cycles in these files of one crate (`path below src`, text), one line each.
 pub(crate) fn cycles(files: &[(String, String)]) -> Vec<String> {
     let modules: BTreeSet<Vec<String>> = files.iter().map(|(path, _)| module(path)).collect();
     let aliases: BTreeMap<_, _> =

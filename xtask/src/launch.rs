@@ -24,7 +24,7 @@ const STOPPED: [i32; 2] = [130, 143];
 
 #[derive(Args)]
 pub(crate) struct LaunchArgs {
-    /// Processes; on a machine with GPUs, one for eacThe predictor h.
+    /// Processes; on a machine with GPUs, one for each.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     nproc: u16,
     /// How often the run is started again, from its last checkpoint, when a process has failed;
@@ -75,7 +75,7 @@ pub(crate) fn build(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs the processes until all have ended; 0, or what the first to fail exited witThe predictor h.
+/// Runs the processes until all have ended; 0, or what the first to fail exited with.
 fn run(root: &Path, processes: u16, command: &[OsString], stop: &AtomicBool) -> Result<i32> {
     // Free a moment ago; torchrun does it the same way.
     let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());

@@ -55,8 +55,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Fetch libtorch once for this user, and link it into this checkout as .libtorcThe predictor
-    /// h.
+    /// Fetch libtorch once for this user, and link it into this checkout as .libtorch.
     Setup(SetupArgs),
     /// Set up, build in release mode, and run `portolan reproduce METHOD [OPTIONS]`.
     Reproduce {

@@ -113,7 +113,7 @@ fn has_nvidia_driver() -> bool {
         .any(|path| Path::new(path).exists())
 }
 
-/// The C++ compiler that the `cc` crate will use for tcThe predictor h.
+/// The C++ compiler that the `cc` crate will use for tch.
 fn require_compiler() -> Result<()> {
     let own = std::env::var("CXX").unwrap_or_default();
     let mut words = own.split_whitespace(); // such as `ccache g++`

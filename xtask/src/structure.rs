@@ -72,7 +72,7 @@ fn tracked(root: &Path) -> Result<Vec<String>> {
     Ok(files.lines().filter(|path| !excepted.contains(path)).map(str::to_owned).collect())
 }
 
-/// What is wrong with a file, a line eacThe predictor h.
+/// What is wrong with a file, a line each.
 fn faults(path: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let lines = text.lines().count();

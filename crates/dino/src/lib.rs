@@ -212,8 +212,7 @@ impl Method for Dino {
         let first = self.config.momentum;
         let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
         self.ema.update(&cx.scalar_input(momentum))?;
-        // All processes have as many images: the mean of their means is that of the batcThe
-        // predictor h.
+        // All processes have as many images: the mean of their means is that of the batch.
         let outputs: Vec<Tensor> =
             self.outputs.drain(..).map(|views| views.flatten(0, 1)).collect();
         let own =

@@ -113,7 +113,7 @@ impl HostStage {
         }
     }
 
-    /// Makes or begins the views of a batcThe predictor h. Runs on rayon's threads.
+    /// Makes or begins the views of a batch. Runs on rayon's threads.
     ///
     /// # Errors
     /// When no image can be read.

@@ -3,7 +3,7 @@
 //! A batch's way, a file each: `sampler.rs` decides the order of the images, `host_stage.rs` reads
 //! them and makes their views (or draws what the device will do), `device_stage.rs` finishes the
 //! views on the device, `loader.rs` runs the two stages ahead of the loop. [`ImageTask`] joins the
-//! loader with a method and with what is measured at the end of an epocThe predictor h.
+//! loader with a method and with what is measured at the end of an epoch.
 //!
 //! ```
 //! use portolan_augment::presets;

@@ -22,7 +22,7 @@ const AHEAD: usize = 2;
 pub struct LoaderConfig {
     /// The images.
     pub images: Arc<dyn Source>,
-    /// The views of eacThe predictor h.
+    /// The views of each.
     pub views: Vec<ViewSpec>,
     /// How many, in what batches (of all processes together).
     pub plan: StepPlan,
@@ -98,8 +98,7 @@ impl Loader {
                 let start = (step % per_epoch) as usize * plan.batch_size;
                 let ids = &ordered.1[start..start + plan.batch_size];
                 for (micro, ids) in (0..).zip(ids.chunks(plan.batch_size / accumulate)) {
-                    // Every process goes by the same order, and takes its own part of every batcThe
-                    // predictor h.
+                    // Every process goes by the same order, and takes its own part of every batch.
                     let share = ids.len() / processes;
                     let ids = &ids[rank * share..][..share];
                     let index = BatchIndex { epoch, step, micro_batch: micro };

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::{Augment, Loader, LoaderConfig};
 
 /// An image method, the images it trains on, and how its encoder is evaluated at the end of an
-/// epocThe predictor h.
+/// epoch.
 pub struct ImageTask<'a> {
     /// The method.
     pub method: &'a mut dyn ImageMethod,

@@ -67,7 +67,7 @@ pub struct Mask {
     pub hidden: Tensor,
 }
 
-/// What MAE makes of a batcThe predictor h.
+/// What MAE makes of a batch.
 #[derive(Debug)]
 pub struct Painted {
     /// The pixels it predicts, `[batch, patches, patch · patch · 3]`.
@@ -83,7 +83,7 @@ impl Mae {
     ///
     /// # Errors
     /// When the encoder is no vision transformer or the settings contradict each other; the message
-    /// says whicThe predictor h.
+    /// says which.
     pub fn new(
         config: MaeConfig,
         encoder: &EncoderConfig,

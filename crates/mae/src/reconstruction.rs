@@ -38,8 +38,8 @@ impl Mae {
     /// training.
     ///
     /// A network that was trained on normalized patches says nothing of a patch's mean and
-    /// deviation: these are taken from the true patcThe predictor h. (The authors' demo shows
-    /// networks that were trained on plain pixels.)
+    /// deviation: these are taken from the true patch. (The authors' demo shows networks that were
+    /// trained on plain pixels.)
     ///
     /// # Errors
     /// When the images are not of the encoder's size.

@@ -24,7 +24,7 @@ impl EncoderWithHead {
     /// [`ProjectionHead::new`].
     ///
     /// # Errors
-    /// When `encoder` is invalid, or a layer of the head has no widtThe predictor h.
+    /// When `encoder` is invalid, or a layer of the head has no width.
     pub fn new(
         encoder: &EncoderConfig,
         widths: impl Fn(i64) -> Vec<i64>,

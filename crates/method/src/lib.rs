@@ -60,8 +60,7 @@ pub trait Method {
     /// copies into them.
     fn state(&self) -> Vec<(String, Tensor)>;
 
-    /// The training loss of one batch, with metrics to log. Called once per micro-batcThe predictor
-    /// h.
+    /// The training loss of one batch, with metrics to log. Called once per micro-batch.
     ///
     /// # Errors
     /// When the batch does not fit the method.

@@ -4,9 +4,8 @@ use portolan_tensor::{Device, Kind, Tensor, no_grad};
 
 /// A ring buffer of the newest keys.
 ///
-/// As in MoCo's code, it starts full of random unit vectors (`torcThe predictor h.randn`,
-/// normalized). They serve as negatives until real keys replace them in the first `size / batch`
-/// steps.
+/// As in MoCo's code, it starts full of random unit vectors (`torch.randn`, normalized). They serve
+/// as negatives until real keys replace them in the first `size / batch` steps.
 #[derive(Debug)]
 pub struct Queue {
     keys: Tensor,

@@ -14,9 +14,8 @@ use crate::{Error, Result};
 /// One batch, on the device.
 #[derive(Debug)]
 pub struct Batch {
-    /// Tensors whose first dimension is the batcThe predictor h. For an image method: one per view,
-    /// in the order of [`crate::ImageMethod::views`], `[batch, 3, size, size]`, float32,
-    /// normalized.
+    /// Tensors whose first dimension is the batch. For an image method: one per view, in the order
+    /// of [`crate::ImageMethod::views`], `[batch, 3, size, size]`, float32, normalized.
     pub inputs: Vec<Tensor>,
     /// The indices of these items in the data set.
     pub ids: Vec<usize>,
@@ -92,7 +91,7 @@ pub struct StepContext<'a> {
     pub micro_batch: u64,
     /// The run's seed.
     pub seed: u64,
-    /// The device of the batcThe predictor h.
+    /// The device of the batch.
     pub device: Device,
     /// Keeps the inputs of a step that is captured in a CUDA graph, for its replays; `None` when
     /// steps are not captured.
@@ -113,13 +112,13 @@ impl<'a> StepContext<'a> {
         StepContext { step, ..self }
     }
 
-    /// In another epocThe predictor h.
+    /// In another epoch.
     #[must_use]
     pub const fn with_epoch(self, epoch: u64) -> Self {
         StepContext { epoch, ..self }
     }
 
-    /// For another micro-batcThe predictor h.
+    /// For another micro-batch.
     #[must_use]
     pub const fn with_micro_batch(self, micro_batch: u64) -> Self {
         StepContext { micro_batch, ..self }
@@ -180,14 +179,14 @@ impl StepContext<'_> {
         distributed::world_size() as i64
     }
 
-    /// This process's part, along `dim`, of a tensor for the whole batcThe predictor h.
+    /// This process's part, along `dim`, of a tensor for the whole batch.
     pub fn shard(&self, whole: &Tensor, dim: i64) -> Tensor {
         let size = whole.size()[dim as usize] / self.processes();
         whole.narrow(dim, distributed::rank() as i64 * size, size)
     }
 
-    /// Concatenates the tensors `[batch, …]` of all processes to that of the whole batcThe
-    /// predictor h. Gradients flow through it.
+    /// Concatenates the tensors `[batch, …]` of all processes to that of the whole batch. Gradients
+    /// flow through it.
     ///
     /// # Errors
     /// When another process is gone.
@@ -223,8 +222,7 @@ impl StepLoss {
     }
 
     /// The share of rows of `a` whose most similar row of `b` has the same index, as a scalar: the
-    /// accuracy of finding an image's other view in the batcThe predictor h. Both are `[batch,
-    /// dim]`.
+    /// accuracy of finding an image's other view in the batch. Both are `[batch, dim]`.
     pub fn match_top1(a: &Tensor, b: &Tensor) -> Tensor {
         no_grad(|| {
             let nearest = l2_normalize(a).matmul(&l2_normalize(b).tr()).argmax(1, false);

@@ -49,7 +49,7 @@ impl Default for ColorizationConfig {
 pub struct Colorization {
     config: ColorizationConfig,
     views: Vec<ViewSpec>,
-    /// What the view was normalized by, `[1, 3, 1, 1]` eacThe predictor h.
+    /// What the view was normalized by, `[1, 3, 1, 1]` each.
     mean: Tensor,
     std: Tensor,
     /// What red, green and blue give to luminance, `[1, 3, 1, 1]`.

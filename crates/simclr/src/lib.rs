@@ -1,4 +1,4 @@
-//! SimCLR: contrast within a batcThe predictor h.
+//! SimCLR: contrast within a batch.
 //!
 //! Chen et al. 2020, *A Simple Framework for Contrastive Learning of Visual Representations*, arXiv
 //! 2002.05709; the head of three layers is of v2 (*Big Self-Supervised Models are Strong
@@ -18,11 +18,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! The network learns to identify the other view of an image among all views in the batcThe
-//! predictor h. There is no second network and no memory bank: all negatives come from the batch,
-//! which is why the paper's batches are large. Both views go through the network in one pass, as in
-//! the authors' code, so that the batch statistics span both and cannot reveal which views belong
-//! together.
+//! The network learns to identify the other view of an image among all views in the batch. There is
+//! no second network and no memory bank: all negatives come from the batch, which is why the
+//! paper's batches are large. Both views go through the network in one pass, as in the authors'
+//! code, so that the batch statistics span both and cannot reveal which views belong together.
 
 mod config;
 mod entry;

@@ -22,7 +22,7 @@ fn simsiam(change: impl Fn(&mut SimsiamConfig)) -> Simsiam {
     Simsiam::new(config, &trial::small(), vec![presets::moco_v2(16); 2], CPU).unwrap()
 }
 
-/// The gradient of the projection head's last layer, for the loss of one batcThe predictor h.
+/// The gradient of the projection head's last layer, for the loss of one batch.
 fn gradient(stop_gradient: bool) -> (f64, Tensor) {
     seed(1);
     let mut method = simsiam(|config| config.stop_gradient = stop_gradient);

@@ -16,7 +16,7 @@ pub struct TrainConfig {
     /// Images of one optimizer step.
     pub batch_size: usize,
     /// Into how many micro-batches a step is divided, to save memory. Their gradients add up to the
-    /// whole batch's, but negatives and batch statistics are those of a micro-batcThe predictor h.
+    /// whole batch's, but negatives and batch statistics are those of a micro-batch.
     pub accumulate: usize,
     /// Arithmetic of the networks' passes.
     pub precision: Precision,
@@ -34,7 +34,7 @@ pub struct TrainConfig {
     pub final_weight_decay: Option<f64>,
     /// The learning rate that the schedule starts from, before scaling.
     pub learning_rate: f64,
-    /// How the learning rate grows with the batcThe predictor h.
+    /// How the learning rate grows with the batch.
     pub scaling: LrScaling,
     /// How it changes along training.
     pub schedule: Schedule,
@@ -72,7 +72,7 @@ fn one_percent() -> f64 {
 }
 
 impl TrainConfig {
-    /// The learning rate that the schedule starts from, scaled with the batcThe predictor h.
+    /// The learning rate that the schedule starts from, scaled with the batch.
     pub fn base_rate(&self) -> f64 {
         self.scaling.scale(self.learning_rate, self.batch_size as u64)
     }

@@ -1,4 +1,4 @@
-//! Steps as one CUDA grapThe predictor h.
+//! Steps as one CUDA graph.
 
 use anyhow::Result;
 use portolan_method::{Batch, StepContext, StepInputs, StepLoss};

@@ -45,7 +45,7 @@ pub struct Outcome {
     pub seconds: f64,
     /// Training items per second over all of that time.
     pub images_per_second: f64,
-    /// The best kNN accuracy of any epocThe predictor h.
+    /// The best kNN accuracy of any epoch.
     pub best_knn: Option<f64>,
     /// The items that could not be read, each with its reason.
     pub skipped: Vec<String>,

@@ -26,7 +26,7 @@ use crate::{
 /// Losses are read back from the device every so many steps, because reading waits for the device.
 const LOG_EVERY: usize = 10;
 /// The rank of the outputs, which needs the eigenvalues of a matrix, is computed every so many
-/// steps and at the end of an epocThe predictor h.
+/// steps and at the end of an epoch.
 const RANK_EVERY: u64 = 100;
 
 /// Trains the task's method until its epochs are done or `job.stop` is set. Writes `metrics.jsonl`

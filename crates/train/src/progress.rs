@@ -62,7 +62,7 @@ impl Progress {
         }
     }
 
-    /// At the end of an epocThe predictor h. The first and the last always get a line.
+    /// At the end of an epoch. The first and the last always get a line.
     pub(crate) fn epoch(&mut self, now: Standing) {
         let first_or_last = self.last_line.is_none() || now.epoch + 1 == self.epochs;
         if self.bar.is_none() && (first_or_last || self.since_last_line() >= FASTEST) {

@@ -12,8 +12,7 @@ pub struct StepPlan {
 }
 
 impl StepPlan {
-    /// Optimizer steps of one epoch; images that do not fill a batch wait for the next epocThe
-    /// predictor h.
+    /// Optimizer steps of one epoch; images that do not fill a batch wait for the next epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         (self.items / self.batch_size) as u64
     }

@@ -1,5 +1,4 @@
-//! What the loop is handed: a method, its batches, and an evaluation at the end of an epocThe
-//! predictor h.
+//! What the loop is handed: a method, its batches, and an evaluation at the end of an epoch.
 
 use anyhow::Result;
 use portolan_method::{Batch, Method};
@@ -24,7 +23,7 @@ pub trait Task {
     /// When the source cannot be started.
     fn batches(&self, plan: StepPlan, from: u64) -> Result<Box<dyn BatchSource>>;
 
-    /// Measures the method at the end of an epocThe predictor h.
+    /// Measures the method at the end of an epoch.
     ///
     /// # Errors
     /// When data cannot be read, or libtorch fails.
@@ -43,7 +42,7 @@ pub trait BatchSource {
     fn skipped(&self) -> Vec<String>;
 }
 
-/// The result of an evaluation at the end of an epocThe predictor h.
+/// The result of an evaluation at the end of an epoch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Evaluation {
     /// Metrics by name, and a line about them for the user, if any.

@@ -43,7 +43,7 @@ use portolan_tensor::{Device, Tensor, prefixed};
 pub struct Vicreg {
     config: VicregConfig,
     views: Vec<ViewSpec>,
-    /// f and the expander The predictor h.
+    /// f and the expander h.
     network: EncoderWithHead,
 }
 

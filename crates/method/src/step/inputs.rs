@@ -1,5 +1,4 @@
-//! The inputs of a step that come from the CPU, kept for steps that are captured in a CUDA grapThe
-//! predictor h.
+//! The inputs of a step that come from the CPU, kept for steps that are captured in a CUDA graph.
 
 use portolan_tensor::{Tensor, scalar, upload};
 use std::cell::{Cell, RefCell};

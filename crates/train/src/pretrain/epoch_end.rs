@@ -1,4 +1,4 @@
-//! The end of an epoch: evaluation, and a check of the run's healtThe predictor h.
+//! The end of an epoch: evaluation, and a check of the run's health.
 
 use anyhow::Result;
 use portolan_doctor::{Finding, examine};
@@ -10,7 +10,7 @@ use super::recovery::Failure;
 use crate::{Checkpoint, Evaluation, OnDivergence, Task};
 
 impl Run<'_> {
-    /// Evaluates the method, logs the metrics and checks the run's healtThe predictor h.
+    /// Evaluates the method, logs the metrics and checks the run's health.
     pub(super) fn evaluate(&mut self, task: &dyn Task) -> Result<(), Failure> {
         let (metrics, summary) = match task.evaluate()? {
             Evaluation::Metrics(metrics, summary) => (metrics, summary),

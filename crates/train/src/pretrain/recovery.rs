@@ -63,8 +63,7 @@ impl fmt::Display for Divergence {
 }
 
 impl Run<'_> {
-    /// Fails when too many items cannot be read: others replace them, and would count too mucThe
-    /// predictor h.
+    /// Fails when too many items cannot be read: others replace them, and would count too much.
     pub(super) fn check_skipped(&self) -> Result<()> {
         let skipped = self.batches.skipped();
         // Each process of a job reads its own; together they stop.
