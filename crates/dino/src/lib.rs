@@ -18,12 +18,13 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! A student learns to give the output that a teacher, its own slow average, gives of another view;
-//! the teacher sees the large views only, the student the small ones too, and so learns to tell the
-//! whole from its parts. The outputs are distributions over K prototypes that nobody named. Two
-//! opposite forces on the teacher keep them from collapsing: subtracting a running center spreads
-//! them, a low temperature sharpens them. The teacher is what is evaluated, since it is the better
-//! of the two throughout training (section 5.2).
+//! A student learns to match the output of a teacher for another view of the image. The teacher is
+//! an exponential moving average of the student. It sees only the large (global) views, while the
+//! student also sees small (local) ones, which encourages local-to-global correspondence. The
+//! outputs are distributions over K prototypes that are learned without labels. Two opposite
+//! operations on the teacher's outputs prevent a collapse: centering spreads them, and a low
+//! temperature sharpens them. The encoder that is evaluated is the teacher's, because it is better
+//! than the student's throughout training (section 5.2).
 
 mod config;
 mod entry;
@@ -59,8 +60,8 @@ impl Network {
         Ok(Network { vars, encoder, head })
     }
 
-    /// The outputs of views, one forward pass for all of a size: `[views, batch, dim]`; and the
-    /// encoder's features that they were made of, `[views · batch, width]`.
+    /// The outputs of the views, `[views, batch, dim]`, and the encoder's features, `[views ·
+    /// batch, width]`. Consecutive views of one size share a forward pass of the encoder.
     fn forward(&self, views: &[Tensor]) -> (Tensor, Tensor) {
         let mut features = Vec::new();
         for group in views.chunk_by(|a, b| a.size() == b.size()) {
@@ -80,13 +81,13 @@ pub struct Dino {
     student: Network,
     teacher: Network,
     ema: EmaUpdater,
-    /// C, `[dim]`.
+    /// The center C, `[dim]`.
     center: Tensor,
-    /// The teacher's outputs of this step, which move the center once the step is done.
+    /// The teacher's outputs of this step, which update the center after the step.
     outputs: Vec<Tensor>,
 }
 
-/// Views that the teacher sees: the first two, global ones.
+/// The number of views that the teacher sees: the two global ones, which come first.
 const GLOBAL: usize = 2;
 
 impl Dino {
@@ -111,7 +112,7 @@ impl Dino {
     }
 }
 
-/// Stochastic depth is the student's alone, as in the authors' code.
+/// Only the student has stochastic depth, as in the authors' code.
 fn without_drop_path(encoder: &EncoderConfig) -> EncoderConfig {
     let mut encoder = encoder.clone();
     if let EncoderConfig::Vit(config) = &mut encoder {
@@ -148,7 +149,8 @@ fn validate_views(views: &[ViewSpec], encoder: &EncoderConfig) -> Result<()> {
 }
 
 impl Method for Dino {
-    /// The last layer keeps still at first, "which stabilizes training" (authors' code).
+    /// The last layer is frozen at first, which "helps during training" according to the authors'
+    /// code.
     fn params(&self) -> Vec<ParamGroup> {
         let all = prefixed("student", self.student.vars.parameters()).into_iter();
         let (last, rest): (Vec<_>, Vec<_>) = all.partition(|(name, _)| name.contains("last_layer"));
@@ -197,7 +199,7 @@ impl Method for Dino {
         })
     }
 
-    /// Clipping, each parameter's gradient for itself.
+    /// Clips the gradient of each parameter by its own norm.
     fn before_update(&mut self, _cx: &StepContext) -> Result<()> {
         if self.config.clip == 0.0 {
             return Ok(());
@@ -206,13 +208,13 @@ impl Method for Dino {
         Ok(clip_each_grad(params.iter().map(|(_, param)| param), self.config.clip)?)
     }
 
-    /// The teacher follows the student, λ rising from its base to 1 (section 3.1), and the center
-    /// the teacher's outputs (equation 4).
+    /// Updates the teacher, where λ rises from its initial value to 1 (section 3.1), then the
+    /// center (equation 4).
     fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let first = self.config.momentum;
         let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
         self.ema.update(&cx.scalar_input(momentum))?;
-        // All processes have as many images: the mean of their means is that of the batch.
+        // All processes have equally many images, so the mean of their means is the batch's mean.
         let outputs: Vec<Tensor> =
             self.outputs.drain(..).map(|views| views.flatten(0, 1)).collect();
         let own =

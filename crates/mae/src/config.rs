@@ -3,20 +3,20 @@
 use portolan_method::{Result, ensure_setting};
 use serde::{Deserialize, Serialize};
 
-/// What MAE can be set to. The defaults are the paper's.
+/// The settings of MAE. The defaults are the paper's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaeConfig {
     /// The share of patches that is hidden: 0.75 (section 4.1, figure 5).
     pub mask_ratio: f64,
-    /// Numbers of a token in the decoder: 512 (section 4.1, table 1b).
+    /// Dimensions of a token in the decoder: 512 (section 4.1, table 1b).
     pub decoder_width: i64,
-    /// The decoder's blocks: 8 (table 1a).
+    /// Blocks of the decoder: 8 (table 1a).
     pub decoder_depth: i64,
-    /// The decoder's heads of attention: 16 (`models_mae.py`).
+    /// Attention heads of the decoder: 16 (`models_mae.py`).
     pub decoder_heads: i64,
-    /// Whether the target's patches are normalized, each for itself, which learns better features
-    /// (table 1d).
+    /// Whether each target patch is normalized by its own mean and deviation, which gives better
+    /// features (table 1d).
     #[serde(alias = "normalise_patches")] // its name up to 0.1
     pub normalize_patches: bool,
 }
@@ -34,10 +34,10 @@ impl Default for MaeConfig {
 }
 
 impl MaeConfig {
-    /// How many of these patches stay visible.
+    /// The number of visible patches among `patches`.
     ///
     /// # Errors
-    /// When that is none, or all.
+    /// When no patch would be visible, or all.
     pub fn visible(&self, patches: i64) -> Result<i64> {
         let visible = (patches as f64 * (1.0 - self.mask_ratio)) as i64;
         ensure_setting(self.mask_ratio.is_finite() && visible >= 1 && visible < patches, || {

@@ -19,10 +19,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! Most of an image's patches are hidden, and a transformer is to paint them from the few that are
-//! left. The encoder sees the visible patches only, a quarter of them, which is what makes it
-//! cheap; mask tokens enter in the decoder, which is small and thrown away. One view of an image
-//! suffices, and hardly any augmentation: the mask is new each time.
+//! A transformer learns to reconstruct an image from a small part of its patches. The encoder sees
+//! only the visible patches, a quarter of them, which makes it cheap. Mask tokens are added in the
+//! decoder, which is small and is dropped after training. One view of each image is enough, with
+//! hardly any augmentation, because the random mask differs each time.
 
 mod config;
 mod decoder;
@@ -61,20 +61,21 @@ pub struct Mae {
 pub struct Mask {
     /// The visible patches of each image, `[batch, visible]`.
     pub keep: Tensor,
-    /// Where each patch is among the visible ones followed by the hidden ones, `[batch, patches]`.
+    /// The index of each patch in the list of visible patches followed by hidden ones, `[batch,
+    /// patches]`.
     pub restore: Tensor,
     /// 1 where a patch is hidden, `[batch, patches]`.
     pub hidden: Tensor,
 }
 
-/// What MAE makes of a batch.
+/// The result of [`Mae::paint`] for a batch.
 #[derive(Debug)]
 pub struct Painted {
-    /// The pixels it predicts, `[batch, patches, patch · patch · 3]`.
+    /// The predicted pixels of each patch, `[batch, patches, patch · patch · 3]`.
     pub pred: Tensor,
-    /// Those it is to predict, of the same shape.
+    /// The target, of the same shape.
     pub target: Tensor,
-    /// What was hidden.
+    /// The mask.
     pub mask: Mask,
 }
 
@@ -82,8 +83,8 @@ impl Mae {
     /// Builds encoder and decoder with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the encoder is no vision transformer or the settings contradict each other; the message
-    /// says which.
+    /// When the encoder is not a vision transformer, or a setting is out of range or contradicts
+    /// another; the message names it.
     pub fn new(
         config: MaeConfig,
         encoder: &EncoderConfig,
@@ -113,8 +114,8 @@ impl Mae {
         Ok(Mae { config, views, encoder, decoder, decoder_vars })
     }
 
-    /// A random mask for each image: its patches shuffled, the first ones kept (section 3, "Simple
-    /// implementation").
+    /// A random mask for each image: the first patches of a random permutation stay visible
+    /// (section 3, "Simple implementation").
     ///
     /// # Errors
     /// When the mask ratio leaves no patch visible, or none hidden.
@@ -139,7 +140,7 @@ impl Mae {
         })
     }
 
-    /// Hides patches of `images`, `[batch, 3, size, size]`, and paints them.
+    /// Masks patches of `images`, `[batch, 3, size, size]`, and reconstructs them.
     ///
     /// # Errors
     /// When the images are not of the encoder's size.
@@ -181,7 +182,8 @@ impl Method for Mae {
     fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let Painted { pred, target, mask } = self.paint(batch.single()?, cx, true)?;
         let loss = mae(&pred, &target, &mask.hidden)?;
-        // What painting the mean color (zero, as images and patches are normalized) would cost.
+        // The loss of predicting the mean color, which is zero because images and patches are
+        // normalized.
         let plain = no_grad(|| mae(&target.zeros_like(), &target, &mask.hidden))?;
         let explained: Tensor = 1.0 - loss.detach() / plain;
         Ok(StepLoss { loss, metrics: vec![(names::EXPLAINED, explained)], outputs: None })

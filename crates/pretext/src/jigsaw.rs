@@ -20,17 +20,18 @@ use crate::permutations;
 const GRID: i64 = 3;
 const TILES: usize = 9;
 
-/// What the puzzle can be set to.
+/// The settings of the jigsaw puzzle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JigsawConfig {
-    /// How many permutations to tell apart: up to 1,000 (table 4); 100 in the authors' code.
+    /// Number of permutations, which are the classes: up to 1,000 (table 4); 100 in the authors'
+    /// code.
     pub permutations: usize,
-    /// Side of a tile in pixels: 64 of a cell of 75 (figure 3). What is left of the cell is the gap
-    /// to the next tile, and room to move the tile at random, so that edges do not give the order
-    /// away.
+    /// Side of a tile in pixels: 64, in a cell of 75 (figure 3). The tile moves at random within
+    /// its cell, and the rest of the cell is a gap between tiles, so that edges do not reveal the
+    /// order.
     pub tile: i64,
-    /// Numbers that stand for a tile: 512 (figure 3, fc6).
+    /// Dimensions of a tile's features: 512 (figure 3, fc6).
     pub tile_dim: i64,
     /// Width of the hidden layer over all tiles: 4,096 (figure 3, fc7).
     pub hidden: i64,
@@ -42,13 +43,13 @@ impl Default for JigsawConfig {
     }
 }
 
-/// The puzzle, ready to train: every tile through the encoder by itself, as the context-free
-/// network of the paper.
+/// The jigsaw puzzle, ready to train. As in the paper's context-free network, each tile goes
+/// through the encoder separately.
 #[derive(Debug)]
 pub struct Jigsaw {
     config: JigsawConfig,
     views: Vec<ViewSpec>,
-    /// `[permutations, 9]`: which tile comes to each place.
+    /// `[permutations, 9]`: which tile each position gets.
     orders: Tensor,
     encoder: Box<dyn Encoder>,
     head_vars: Vars,
@@ -106,9 +107,9 @@ impl Jigsaw {
         })
     }
 
-    /// The tiles of every image, `[batch, 9, 3, tile, tile]`, in their order. Each lies somewhere
-    /// in its cell, at a place drawn for each image and tile, and is normalized by itself, so that
-    /// neither touching edges nor a common shade tell where it was (section 4.2).
+    /// The tiles of every image in their original order, `[batch, 9, 3, tile, tile]`. Each has a
+    /// random position in its cell and is normalized separately, so that neither adjacent edges nor
+    /// a common brightness reveal its place (section 4.2).
     fn tiles(&self, images: &Tensor, cx: &StepContext) -> Tensor {
         let (batch, cell) = (images.size()[0], images.size()[2] / GRID);
         let tile = self.config.tile;
@@ -161,8 +162,8 @@ impl Method for Jigsaw {
         state
     }
 
-    /// Figure 3: the encoder sees one tile at a time, the layers above see all of them in the order
-    /// they have now.
+    /// Figure 3: the encoder sees one tile at a time; the layers above see all tiles in their
+    /// shuffled order.
     fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let images = batch.single()?;
         let n = images.size()[0];
