@@ -169,8 +169,9 @@ fn cargo(root: &Path) -> Command {
     if let Ok(path) = std::env::join_paths(folders) {
         command.env("LD_LIBRARY_PATH", path);
     }
-    // What `cargo run` says of xtask itself: build scripts that look at it (ring's) would run anew
-    // whenever plain cargo and xtask take turns, and all that depends on them be built again.
+    // Variables that `cargo run` sets for xtask. Build scripts that read them (ring's) would
+    // otherwise run again whenever plain cargo and xtask alternate, and their dependents would be
+    // rebuilt.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {

@@ -73,7 +73,7 @@ fn platforms() -> Vec<String> {
     tags
 }
 
-/// What pip's error messages come to, with what to do about it.
+/// Explains pip's error messages and what to do about them.
 fn explain(errors: &str) -> Error {
     if errors.contains("Errno 28") {
         io::Error::from(io::ErrorKind::StorageFull).into()

@@ -149,8 +149,7 @@ fn validate_views(views: &[ViewSpec], encoder: &EncoderConfig) -> Result<()> {
 }
 
 impl Method for Dino {
-    /// The last layer is frozen at first, which "helps during training" according to the authors'
-    /// code.
+    /// The last layer is frozen at first, which "helps training" (authors' code).
     fn params(&self) -> Vec<ParamGroup> {
         let all = prefixed("student", self.student.vars.parameters()).into_iter();
         let (last, rest): (Vec<_>, Vec<_>) = all.partition(|(name, _)| name.contains("last_layer"));

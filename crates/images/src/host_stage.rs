@@ -1,5 +1,5 @@
-//! The loader's first stage: threads read images, and make their views or draw what the device will
-//! make of them.
+//! The loader's first stage: threads read images and compute their views, or draw the parameters
+//! for the device.
 
 use image::RgbImage;
 use portolan_augment::{Draws, ViewSpec, cpu};
@@ -14,21 +14,21 @@ use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Result};
 
-/// Where views are made of images.
+/// Where the views of images are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Augment {
-    /// On a GPU if the network is there, by the CPU otherwise.
+    /// On the GPU if the network is there, otherwise on the CPU.
     Auto,
-    /// By the loader's threads, each view from a random stream of its own.
+    /// On the loader's threads; each view has its own random stream.
     Cpu,
-    /// On the network's device, by operations on whole batches. Images of one size that fit stay
-    /// there; of others the crop is made by the loader's threads.
+    /// On the network's device, with operations on whole batches. If all images have one size and
+    /// fit in its memory, they stay there; otherwise the loader's threads crop them.
     Device,
 }
 
 impl Augment {
-    /// What `Auto` means for this device of the network.
+    /// Resolves `Auto` for the device of the network.
     #[must_use]
     pub fn on(self, device: Device) -> Augment {
         match self {
@@ -45,7 +45,7 @@ const RESIDENT: u64 = 2 << 30;
 /// The items that could not be read, with the reason: `describe: why`.
 pub(crate) type Skipped = Arc<Mutex<BTreeMap<usize, String>>>;
 
-/// Which micro-batch: its random streams are named by it.
+/// The position of a micro-batch in the run, which names its random streams.
 #[derive(Clone, Copy)]
 pub(crate) struct BatchIndex {
     pub(crate) epoch: u64,
@@ -63,22 +63,22 @@ pub(crate) struct HostBatch {
 pub(crate) enum View {
     /// `[batch, 3, size, size]`, float32, normalized.
     Made(Tensor),
-    /// Cropped images, `[batch, size, size, 3]`, uint8, and what is to be done with them.
+    /// Cropped images, `[batch, size, size, 3]`, uint8, and the remaining operations.
     Cropped(Tensor, Draws),
-    /// What is to be done with images that are on the device.
+    /// The operations on images that are on the device.
     Drawn(Draws),
 }
 
-/// Reads images, and makes or begins their views.
+/// Reads images, and computes or begins their views.
 pub(crate) struct HostStage {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) specs: Vec<ViewSpec>,
     pub(crate) seed: u64,
-    /// Which process of the job this is.
+    /// The rank of this process.
     pub(crate) rank: usize,
     pub(crate) augment: Augment,
     pub(crate) device: Device,
-    /// Width and height of all images, where they are on the device.
+    /// Width and height of all images, if they are on the device.
     pub(crate) resident: Option<(u32, u32)>,
     pub(crate) skipped: Skipped,
 }
@@ -113,7 +113,7 @@ impl HostStage {
         }
     }
 
-    /// Makes or begins the views of a batch. Runs on rayon's threads.
+    /// Computes or begins the views of a batch. Runs on rayon's threads.
     ///
     /// # Errors
     /// When no image can be read.
@@ -152,7 +152,7 @@ impl HostStage {
         View::Made(pin_memory(&made, self.device))
     }
 
-    /// What a view of the item is drawn from.
+    /// The random stream of one view of an item.
     fn stream(&self, epoch: u64, id: usize, v: usize) -> Stream {
         stream(self.seed, Purpose::View, &[epoch, id as u64, v as u64])
     }
@@ -173,8 +173,8 @@ impl HostStage {
     ) -> View {
         let sizes: Vec<_> = images.iter().map(|image| image.dimensions()).collect();
         let mut draws = self.draws(index, v, spec, &sizes);
-        // By the item and not by the batch, as on the CPU: what is looked at has to be known before
-        // an image is decoded.
+        // The crop is drawn for each item, not for the batch, as on the CPU: it must be known
+        // before an image is decoded.
         let region =
             |(&id, &size)| cpu::crop_region(spec, size, &mut self.stream(index.epoch, id, v));
         draws.set_regions(ids.iter().zip(&sizes).map(region).collect());
@@ -190,14 +190,15 @@ impl HostStage {
 
     fn draws(&self, index: BatchIndex, v: usize, spec: &ViewSpec, sizes: &[(u32, u32)]) -> Draws {
         let mut numbers = vec![index.step, index.micro_batch, v as u64];
-        // One stream a batch: other processes' parts of it need others.
+        // There is one stream for each batch, so other processes need other streams for their
+        // parts.
         numbers.extend((self.rank > 0).then_some(self.rank as u64));
         Draws::new(spec, sizes, &mut stream(self.seed, Purpose::BatchViews, &numbers))
     }
 
-    /// The item's image or, where it cannot be read, the next readable item's: batches keep their
-    /// size, and the choice depends on the data alone. `wanted` says of what part of an image the
-    /// pixels are needed.
+    /// The item's image, or the next readable item's if it cannot be read. Batches thus keep their
+    /// size, and the choice depends only on the data. `wanted` returns the columns and rows that
+    /// are needed of an image of the given size.
     fn readable(
         &self,
         id: usize,

@@ -1,4 +1,4 @@
-//! Batches, prepared in the background.
+//! The loader, which prepares batches in the background.
 
 use portolan_augment::{Op, ViewSpec};
 use portolan_data::Source;
@@ -15,24 +15,24 @@ use crate::error::{Error, Result};
 use crate::host_stage::{Augment, BatchIndex, HostBatch, HostStage, Skipped};
 use crate::sampler;
 
-/// Batches that wait for the loop: enough to smooth a slow image, few enough to cost no memory.
+/// Number of prepared batches: enough to hide a slow image, few enough to save memory.
 const AHEAD: usize = 2;
 
-/// What a run's batches are made of.
+/// The settings of a loader.
 pub struct LoaderConfig {
     /// The images.
     pub images: Arc<dyn Source>,
     /// The views of each.
     pub views: Vec<ViewSpec>,
-    /// How many, in what batches (of all processes together).
+    /// The number of images, the batch size (of all processes together) and the epochs.
     pub plan: StepPlan,
-    /// In how many micro-batches a step's batch comes.
+    /// The number of micro-batches of a step.
     pub accumulate: usize,
-    /// What the order and the views are drawn from.
+    /// The seed of the order and the views.
     pub seed: u64,
-    /// Where views are made.
+    /// Where views are computed.
     pub augment: Augment,
-    /// Where batches are wanted.
+    /// The device of the batches.
     pub device: Device,
 }
 
@@ -47,9 +47,9 @@ impl fmt::Debug for LoaderConfig {
     }
 }
 
-/// Hands out the batches of a run from a given step on, in an order that depends on the seed alone.
-/// Images are read, decoded and augmented on threads of its own while the loop trains; what is left
-/// for the device is done when a batch is asked for.
+/// Yields the batches of a run, starting at a given step, in an order that depends only on the
+/// seed. Its threads read, decode and augment images while the loop trains; the device's part is
+/// done when a batch is requested.
 pub struct Loader {
     batches: Receiver<Result<HostBatch>>,
     worker: Option<JoinHandle<()>>,
@@ -67,14 +67,15 @@ impl Loader {
     /// Starts at micro-batch 0 of step `from`, on `threads` threads.
     ///
     /// # Errors
-    /// When threads cannot be started, or images are wanted on the device and none can be read.
+    /// When threads cannot be started, or when images belong on the device and none can be read.
     pub fn start(config: LoaderConfig, from: u64, threads: usize) -> Result<Self> {
         let LoaderConfig { images, views, plan, accumulate, seed, augment, device } = config;
         let shards = images.shards();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("views-{i}"))
-            // They page-lock batches. An absent device is reported where the network is put there.
+            // The threads page-lock batches. An absent device is reported when the network is
+            // built.
             .start_handler(move |_| drop(use_gpu(device)))
             .build()
             .map_err(Error::Threads)?;
@@ -98,12 +99,12 @@ impl Loader {
                 let start = (step % per_epoch) as usize * plan.batch_size;
                 let ids = &ordered.1[start..start + plan.batch_size];
                 for (micro, ids) in (0..).zip(ids.chunks(plan.batch_size / accumulate)) {
-                    // Every process goes by the same order, and takes its own part of every batch.
+                    // All processes use the same order, and each takes its own part of every batch.
                     let share = ids.len() / processes;
                     let ids = &ids[rank * share..][..share];
                     let index = BatchIndex { epoch, step, micro_batch: micro };
                     let batch = pool.install(|| host_stage.prepare(index, ids));
-                    // The loop is gone when it no longer listens: nothing is left to do.
+                    // The receiver is gone: the loop has ended.
                     if sender.send(batch).is_err() {
                         return;
                     }
@@ -145,11 +146,11 @@ impl BatchSource for Loader {
     }
 }
 
-/// Both stages. Where views are made on the device, images that fit are uploaded to it. Runs on
-/// rayon's threads.
+/// Builds both stages. If views are computed on the device, images that fit are uploaded to it.
+/// Runs on rayon's threads.
 ///
 /// # Errors
-/// When images are wanted on the device and none can be read.
+/// When images belong on the device and none can be read.
 fn stages(
     source: Arc<dyn Source>,
     specs: Vec<ViewSpec>,

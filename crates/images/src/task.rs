@@ -1,4 +1,4 @@
-//! Pretraining of an image method as the training loop sees it.
+//! The training loop's task for an image method.
 
 use anyhow::Context;
 use portolan_augment::ViewSpec;
@@ -26,7 +26,7 @@ pub struct ImageTask<'a> {
     pub device: Device,
     /// The arithmetic of the encoder in evaluation.
     pub precision: Precision,
-    /// Where views are made.
+    /// Where views are computed.
     pub augment: Augment,
     /// Threads of the loader.
     pub threads: usize,

@@ -1,4 +1,4 @@
-//! What a run works with, and how it ended.
+//! The inputs of a run, and its outcome.
 
 use portolan_metrics::MethodTraits;
 use portolan_tensor::Device;
@@ -26,10 +26,10 @@ pub struct Job<'a> {
     pub folder: &'a Path,
     /// The checkpoint to resume from.
     pub resume: Option<PathBuf>,
-    /// Set from outside to end the run after the step in progress.
+    /// The caller sets it to end the run after the current step.
     pub stop: &'a AtomicBool,
-    /// Seconds that the work after training will take, for the remaining time that is shown; 0
-    /// where unknown.
+    /// Expected seconds of work after training, added to the displayed remaining time; 0 if
+    /// unknown.
     pub afterwards: f64,
     /// Whether the metrics are written for TensorBoard too, as an event file in the run's folder.
     pub tensorboard: bool,

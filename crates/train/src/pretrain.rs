@@ -154,8 +154,8 @@ impl<'a> Run<'a> {
             shown: (f64::NAN, 0.0),
             warned: None,
         };
-        // A rollback needs a checkpoint, and one that records the rollback before anything else
-        // fails.
+        // A rollback needs a checkpoint. After a rollback, write one that records it before
+        // anything else fails.
         if run.config.on_divergence == OnDivergence::Rollback
             && (run.checkpoint.is_none() || rollbacks > 0)
         {
@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
         row.insert(names::IMAGES_PER_SECOND, speed);
         for (i, (name, _)) in pending[0].metrics.iter().enumerate() {
             let values = over_all(&pending.iter().map(|p| &p.metrics[i].1).collect::<Vec<_>>())?;
-            // Such gradients have spoilt the parameters: the next loss would not be finite.
+            // Such gradients have ruined the parameters: the next loss would not be finite.
             let bad = values.iter().position(|value| !value.is_finite());
             if let Some(bad) = bad.filter(|_| *name == names::GRADIENT_NORM) {
                 let step = first + (bad / per_step) as u64;
@@ -282,7 +282,7 @@ impl<'a> Run<'a> {
         MetricsRow::new(last + 1, (last + 1) as f64 / self.plan.steps_per_epoch() as f64, &[])
     }
 
-    /// Prints the epoch's line, and evaluates where that is due.
+    /// Prints the epoch's line, and evaluates if that is due.
     fn end_epoch(&mut self, task: &dyn Task) -> Result<(), Failure> {
         self.read_back()?;
         let (done, total) = (self.state.step, self.plan.total_steps());
