@@ -124,7 +124,7 @@ impl HostStage {
             specs.map(|(v, spec)| View::Drawn(self.draws(index, v, spec, &sizes))).collect()
         } else {
             let read =
-                |&id: &usize| self.readable(id, |size| self.looked_at(index.epoch, id, size));
+                |&id: &usize| self.readable(id, |size| self.needed_area(index.epoch, id, size));
             let images: Vec<RgbImage> = ids.par_iter().map(read).collect::<Result<_>>()?;
             let images: Vec<&RgbImage> = images.iter().collect();
             let view = |(v, spec)| match self.augment {
@@ -158,7 +158,7 @@ impl HostStage {
     }
 
     /// The columns and rows of an image of this size that the item's views need.
-    fn looked_at(&self, epoch: u64, id: usize, size: (u32, u32)) -> (Range<u32>, Range<u32>) {
+    fn needed_area(&self, epoch: u64, id: usize, size: (u32, u32)) -> (Range<u32>, Range<u32>) {
         let views = self.specs.iter().enumerate();
         cpu::needed_area(size, views.map(|(v, spec)| (spec, self.stream(epoch, id, v))))
     }

@@ -44,7 +44,7 @@ pub struct Recipe {
 /// # Errors
 /// When a setting is missing, unknown or of the wrong type.
 pub fn parse_settings<T: DeserializeOwned>(settings: toml::Table) -> Result<T> {
-    toml::Value::Table(settings).try_into().map_err(Error::Settings)
+    toml::Value::Table(settings).try_into().map_err(|error| Error::Settings(Box::new(error)))
 }
 
 impl MethodEntry {
@@ -64,7 +64,7 @@ impl MethodEntry {
         recipe.toml.parse().map_err(|source| Error::Recipe {
             method: self.name,
             name: name.to_owned(),
-            source,
+            source: Box::new(source),
         })
     }
 }

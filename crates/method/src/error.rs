@@ -12,7 +12,7 @@ pub enum Error {
     Setting(String),
     /// The settings do not have the form that the method expects.
     #[error("in the method's settings")]
-    Settings(#[source] toml::de::Error),
+    Settings(#[source] Box<toml::de::Error>),
     /// The method has no recipe of this name.
     #[error("{method} has no recipe `{name}`; it has {known}")]
     UnknownRecipe {
@@ -31,7 +31,7 @@ pub enum Error {
         /// The recipe.
         name: String,
         /// Where and why parsing failed.
-        source: toml::de::Error,
+        source: Box<toml::de::Error>,
     },
     /// The method cannot train on these views: their number or a size is wrong.
     #[error("{0}")]

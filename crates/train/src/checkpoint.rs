@@ -102,7 +102,7 @@ impl Checkpoint {
         let mut states = Vec::new();
         for (name, device) in generators(device) {
             // A run that moved from the CPU to a GPU has no state for the GPU's generator, which
-            // starts from its seed.
+            // keeps its initial state.
             states.extend(found.remove(name).map(|state| (device, state)));
         }
         // With another number of processes, the generators' states would belong to other processes.

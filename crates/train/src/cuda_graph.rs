@@ -67,8 +67,8 @@ impl Steps {
         }
         schedule(training, cx)?;
         let frozen = training.optimizer.frozen();
-        if self.captured.as_ref().is_some_and(|captured| captured.frozen == frozen) {
-            let captured = self.captured.as_ref().expect("looked at above");
+        if let Some(captured) = self.captured.as_ref().filter(|captured| captured.frozen == frozen)
+        {
             for held in &captured.batches {
                 copy_views(held, &next_batch(clock)?);
             }
