@@ -1,7 +1,7 @@
 //! The user's cache of libtorch: one folder a version and flavor, shared by all checkouts.
 //!
-//! A folder is made under another name beside its place and renamed once it is whole: what has the
-//! right name is complete, whenever the power or the network failed. One set-up runs at a time.
+//! A folder is created under a temporary name and renamed when it is complete. A folder with the
+//! final name is therefore complete, even after a crash. Only one set-up runs at a time.
 
 use anyhow::{Context, Result};
 use std::fs::{self, File, TryLockError};
@@ -33,8 +33,8 @@ pub(crate) fn place(cache: &Path, flavor: Flavor) -> PathBuf {
     cache.join(format!("libtorch-{LIBTORCH_VERSION}-{flavor}"))
 }
 
-/// Makes the flavor's folder unless it is there, from the wheels which `fetch` downloads into the folder
-/// given to it.
+/// Makes the flavor's folder unless it is there, from the wheels which `fetch` downloads into the
+/// folder given to it.
 pub(crate) fn provide(
     cache: &Path,
     flavor: Flavor,
@@ -62,7 +62,8 @@ pub(crate) fn provide(
     Ok(place)
 }
 
-/// Waits until no other set-up is at work in this cache. Ends with the returned file, or the process.
+/// Waits until no other set-up is at work in this cache. Ends with the returned file, or the
+/// process.
 fn lock(cache: &Path) -> Result<File> {
     let path = cache.join("setup.lock");
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -73,7 +74,8 @@ fn lock(cache: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Removes what failed and killed set-ups have left. Needs the lock: another one's may be alive.
+/// Removes the leftovers of failed set-ups. Call it with the lock held, since another set-up may be
+/// running otherwise.
 fn remove_unfinished(cache: &Path) -> Result<()> {
     for entry in fs::read_dir(cache)? {
         let entry = entry?;

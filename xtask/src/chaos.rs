@@ -1,8 +1,9 @@
-//! `cargo xtask chaos`: a small run of two processes to which everything happens, and which must end as if nothing had.
+//! `cargo xtask chaos`: tests that a small run of two processes survives all kinds of faults.
 //!
-//! Processes are killed, asked to stop, and held still at random moments; once the disk is full, and once the newest checkpoint is cut
-//! short. The run is started again each time, and in the end its parameters, and the losses in its metrics file, must be those of a run that
-//! was left alone, to the bit. docs/results/faults.md has what came of it.
+//! At random moments it kills, stops or suspends processes; once it fills the disk, and once it
+//! truncates the newest checkpoint. The run is restarted each time. In the end its parameters and
+//! the losses in its metrics file must be bitwise equal to those of an undisturbed run.
+//! docs/results/faults.md has the results.
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -19,14 +20,15 @@ use std::time::{Duration, Instant};
 use crate::launch;
 
 const PROCESSES: u16 = 2;
-/// How long the others may live on when one process has ended.
+/// How long the other processes may run after one has ended.
 const GRACE: Duration = Duration::from_secs(30);
 /// How long a job may take to find out that the disk is full, or to finish.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Room for the run; the rest is filled to make the disk full.
 const DISK: &str = "size=256m";
 
-/// The run: small, with batch statistics, a momentum encoder and a queue to lose, and a checkpoint about every second.
+/// The run: small, with batch statistics, a momentum encoder and a queue to lose, and a checkpoint
+/// about every second.
 const RUN: &[&str] = &[
     "reproduce",
     "moco",
@@ -64,7 +66,7 @@ pub(crate) struct ChaosArgs {
     out: PathBuf,
 }
 
-/// Runs it all; an error says what was lost.
+/// Runs the whole test; the error names what differs.
 pub(crate) fn chaos(root: &Path, args: &ChaosArgs) -> Result<ExitCode> {
     launch::build(root)?;
     let _ = fs::remove_dir_all(&args.out);
@@ -101,7 +103,9 @@ pub(crate) fn chaos(root: &Path, args: &ChaosArgs) -> Result<ExitCode> {
     chaos.say("left alone from here");
     chaos.finish(&run)?;
     let (tensors, steps) = compare(&alone, &run)?;
-    chaos.say(&format!("{tensors} tensors and the losses of {steps} lines are those of the run left alone, to the bit"));
+    chaos.say(&format!(
+        "{tensors} tensors and the losses of {steps} lines are those of the run left alone, to the bit"
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -154,14 +158,14 @@ impl Chaos<'_> {
             .collect()
     }
 
-    /// Does something bad to a process of the job, drawn at random.
+    /// Inflicts a random fault on a random process of the job.
     fn hurt(&mut self, job: &mut Vec<Child>, run: &Path, kill: u32) -> Result<()> {
         let victim = self.random.usize(0..job.len());
         let fault = self.random.u8(0..4);
         let at = newest(run).map_or("before the first checkpoint".to_owned(), |path| {
             format!("after {}", path.file_stem().unwrap_or_default().display())
         });
-        // Processes that have said what they are about to do have met.
+        // Processes that have printed their plan have joined the group.
         let met = fs::read_to_string(&self.log)?.split_off(self.began_at).contains("\njob ");
         let what = match fault {
             0 => "kill -9 of one",
@@ -218,7 +222,7 @@ impl Chaos<'_> {
         self.wait(job, GRACE)
     }
 
-    /// Waits until all processes have ended, at most so long.
+    /// Waits until all processes have ended, for at most this long.
     fn wait(&self, job: &mut Vec<Child>, patience: Duration) -> Result<()> {
         let since = Instant::now();
         while !job.is_empty() {
@@ -240,8 +244,8 @@ impl Chaos<'_> {
         Ok(())
     }
 
-    /// Waits until the others have ended too, when one has. One that has not met the others yet cannot miss them: it is killed, as
-    /// torchrun and `cargo xtask launch` do.
+    /// Waits until the others have ended too, when one has. One that has not met the others yet
+    /// cannot miss them: it is killed, as torchrun and `cargo xtask launch` do.
     fn follow(&self, job: &mut Vec<Child>, met: bool) -> Result<()> {
         if self.wait(job, GRACE).is_err() {
             ensure!(
@@ -256,7 +260,7 @@ impl Chaos<'_> {
         Ok(())
     }
 
-    /// Runs to the end in peace.
+    /// Runs to the end without faults.
     fn finish(&self, run: &Path) -> Result<()> {
         if !run.join("report.json").exists() {
             let mut job = self.start(run)?;
@@ -311,7 +315,8 @@ fn newest(run: &Path) -> Option<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|end| end == "safetensors")).max()
 }
 
-/// How many tensors and lines of the metrics file were compared; an error names the first that differs.
+/// How many tensors and lines of the metrics file were compared; an error names the first that
+/// differs.
 fn compare(alone: &Path, run: &Path) -> Result<(usize, usize)> {
     let mut tensors = 0;
     let last = |run: &Path| newest(run).context("there is no checkpoint");

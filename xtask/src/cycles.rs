@@ -1,7 +1,7 @@
 //! Import cycles between the modules of a crate: knowledge flows one way.
 //!
-//! Modules are compared with their siblings: `use crate::a::…` in `b` is an edge from `b` to `a`, and
-//! so is `super::a` in a sibling of `a`. A module and its own children may use each other.
+//! Modules are compared with their siblings: `use crate::a::…` in `b` is an edge from `b` to `a`,
+//! and so is `super::a` in a sibling of `a`. A module and its own children may use each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,8 +64,8 @@ fn reexports(path: &str, text: &str) -> Vec<(Vec<String>, Vec<String>)> {
     found
 }
 
-/// The paths below `crate` that a module's text names, from imports and from code. Tests, which may use
-/// anything, are left out.
+/// The paths below `crate` that a module's text names, from imports and from code. Tests, which may
+/// use anything, are left out.
 fn used(from: &[String], text: &str) -> BTreeSet<Vec<String>> {
     let code = without_tests(text);
     let mut found = BTreeSet::new();

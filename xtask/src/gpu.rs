@@ -1,6 +1,7 @@
-//! `cargo xtask gpu`: everything that only a GPU can show, here or packed for a machine without Rust.
+//! `cargo xtask gpu`: everything that only a GPU can show, here or packed for a machine without
+//! Rust.
 //!
-//! Which stages there are, and how long each may take, is `portolan gpu-check`'s to know.
+//! `portolan gpu-check` defines the stages and their time limits.
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -14,7 +15,7 @@ use crate::{become_cargo, launch};
 
 /// The most bytes that a packed folder may have.
 const LARGEST: u64 = 60_000_000;
-/// What starts it there.
+/// The script that starts it there.
 const SCRIPT: &str = include_str!("gpu/run.sh");
 
 #[derive(Args)]
@@ -48,7 +49,7 @@ pub(crate) fn gpu(root: &Path, args: &GpuArgs) -> Result<ExitCode> {
     become_cargo(root, &run, &options(args))
 }
 
-/// What `portolan gpu-check` is told.
+/// The arguments of `portolan gpu-check`.
 fn options(args: &GpuArgs) -> Vec<OsString> {
     let mut options: Vec<OsString> = vec!["--out".into(), args.out.clone().into()];
     if args.toy {
@@ -97,7 +98,7 @@ fn copy(from: &Path, ending: &str, to: &Path) -> Result<u64> {
         {
             let target = to.join(name);
             fs::copy(&path, &target).with_context(|| format!("cannot copy {}", path.display()))?;
-            // What is copied from a folder that is only read is to be removable.
+            // Copies from a read-only folder must be removable.
             fs::set_permissions(&target, fs::Permissions::from_mode(0o644))?;
             bytes += fs::metadata(&target)?.len();
         }

@@ -1,4 +1,5 @@
-//! `cargo xtask launch`: one run in several processes of this machine, as torchrun would start them, without Python.
+//! `cargo xtask launch`: one run in several processes of this machine, as torchrun would start
+//! them, without Python.
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -17,7 +18,7 @@ use crate::cargo;
 /// How long the others may take to end, once one process has.
 const GRACE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
-/// What portolan exits with when it was asked to stop, by Ctrl-C or SIGTERM, and has left a checkpoint.
+/// portolan's exit code after it was stopped by Ctrl-C or SIGTERM and wrote a checkpoint.
 const STOPPED: [i32; 2] = [130, 143];
 
 #[derive(Args)]
@@ -25,7 +26,8 @@ pub(crate) struct LaunchArgs {
     /// Processes; on a machine with GPUs, one for each.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     nproc: u16,
-    /// How often the run is started again, from its last checkpoint, when a process has failed; wants --out.
+    /// How often the run is started again, from its last checkpoint, when a process has failed;
+    /// wants --out.
     #[arg(long, value_name = "N", default_value_t = 0)]
     restarts: u32,
     /// What portolan is to do: `reproduce simclr`, with any options.
@@ -72,9 +74,9 @@ pub(crate) fn build(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs the processes until all have ended; 0, or what the first to fail exited with.
+/// Runs the processes until all have ended. Returns 0, or the exit code of the first that failed.
 fn run(root: &Path, processes: u16, command: &[OsString], stop: &AtomicBool) -> Result<i32> {
-    // Free a moment ago; torchrun does it the same way.
+    // The port was free a moment ago; torchrun chooses it in the same way.
     let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let port = port.context("no port is free")?.port();
     let mut running: Vec<(u16, Child)> = (0..processes)

@@ -37,7 +37,8 @@ use crate::wheels::Flavor;
 /// The version that tch 0.24 is made for.
 const LIBTORCH_VERSION: &str = "2.11.0";
 
-/// The benchmarks hold no tests, and what they need would change features of crates that `reproduce` has built.
+/// The benchmarks hold no tests, and what they need would change features of crates that
+/// `reproduce` has built.
 const TESTS: [&str; 5] = ["test", "--release", "--workspace", "--exclude", "portolan-benches"];
 
 /// The end of each message about something that the download of libtorch lacks.
@@ -65,9 +66,11 @@ enum Task {
     },
     /// Set up, build in release mode, and run portolan in several processes of this machine.
     Launch(launch::LaunchArgs),
-    /// Set up, build in release mode, and kill, stop and resume a small run at random; it must end as one left alone.
+    /// Set up, build in release mode, and kill, stop and resume a small run at random; it must end
+    /// as one left alone.
     Chaos(chaos::ChaosArgs),
-    /// Set up with CUDA, build in release mode, and run everything that only a GPU can show, within twelve minutes.
+    /// Set up with CUDA, build in release mode, and run everything that only a GPU can show, within
+    /// twelve minutes.
     Gpu(gpu::GpuArgs),
     /// Set up, and run all tests, doc tests included.
     Test(CargoArgs),
@@ -157,8 +160,8 @@ fn workspace_root() -> Result<PathBuf> {
 /// Cargo, with libtorch found by whatever it runs.
 fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // `.cargo/config.toml` sees to this, unless CARGO_TARGET_DIR or RUSTFLAGS are set: the first moves
-    // the binaries away from `.libtorch`, the second replaces the flags that lead there.
+    // `.cargo/config.toml` sees to this, unless CARGO_TARGET_DIR or RUSTFLAGS are set: the first
+    // moves the binaries away from `.libtorch`, the second replaces the flags that lead there.
     let mut folders = vec![root.join(".libtorch/lib")];
     if let Some(own) = std::env::var_os("LD_LIBRARY_PATH") {
         folders.extend(std::env::split_paths(&own));
@@ -166,8 +169,9 @@ fn cargo(root: &Path) -> Command {
     if let Ok(path) = std::env::join_paths(folders) {
         command.env("LD_LIBRARY_PATH", path);
     }
-    // What `cargo run` says of xtask itself: build scripts that look at it (ring's) would run anew whenever plain cargo and xtask
-    // take turns, and all that depends on them be built again.
+    // Variables that `cargo run` sets for xtask. Build scripts that read them (ring's) would
+    // otherwise run again whenever plain cargo and xtask alternate, and their dependents would be
+    // rebuilt.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -177,9 +181,9 @@ fn cargo(root: &Path) -> Command {
     command
 }
 
-/// Cargo for tests: in the release profile with checks on (`.cargo/tests.toml`), so that crates of others, and libtorch's
-/// C++, are those that `reproduce` has built. The programs go to a folder of their own: `target/release/portolan` stays
-/// the one without checks.
+/// Cargo for tests: in the release profile with checks on (`.cargo/tests.toml`), so that crates of
+/// others, and libtorch's C++, are those that `reproduce` has built. The programs go to a folder of
+/// their own: `target/release/portolan` stays the one without checks.
 fn cargo_for_tests(root: &Path) -> Command {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root.join("target"), |own| root.join(own));

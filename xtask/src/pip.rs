@@ -34,7 +34,8 @@ fn command(pip: &[&str]) -> Command {
 pub(crate) fn download(pip: &[&str], wheels: &[&str], into: &Path) -> Result<()> {
     let mut child = command(pip)
         .args(["download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"])
-        // Some versions of pip read a whole wheel into memory to cache it, and all would keep it twice.
+        // Some versions of pip read a whole wheel into memory to cache it, and all would keep it
+        // twice.
         .arg("--no-cache-dir")
         // Whatever Python runs pip: of each wheel only the parts without Python are used.
         .args(["--python-version", "3.11", "--implementation", "cp"])
@@ -72,7 +73,7 @@ fn platforms() -> Vec<String> {
     tags
 }
 
-/// What pip's error messages come to, with what to do about it.
+/// Explains pip's error messages and what to do about them.
 fn explain(errors: &str) -> Error {
     if errors.contains("Errno 28") {
         io::Error::from(io::ErrorKind::StorageFull).into()
@@ -83,7 +84,8 @@ fn explain(errors: &str) -> Error {
         ))
     } else {
         Error::msg(format!(
-            "pip could not fetch libtorch, for the reason it gives above: remedy that, {WAYS_AROUND}"
+            "pip could not fetch libtorch, for the reason it gives above: remedy \
+             that, {WAYS_AROUND}"
         ))
     }
 }

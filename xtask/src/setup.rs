@@ -14,8 +14,8 @@ use crate::wheels::Flavor;
 use crate::{LIBTORCH_VERSION, WAYS_AROUND, cache, pip};
 
 /// Makes `.libtorch` in the checkout `root` lead to a libtorch: the user's own if LIBTORCH or
-/// LIBTORCH_USE_PYTORCH names one, else the wished flavor from the cache, else the one that is linked
-/// already, else what suits this machine.
+/// LIBTORCH_USE_PYTORCH names one, else the wished flavor from the cache, else the one that is
+/// linked already, else what suits this machine.
 pub(crate) fn setup(root: &Path, wish: Option<Flavor>) -> Result<()> {
     require_compiler()?;
     let link = root.join(".libtorch");
@@ -56,7 +56,8 @@ fn users_own(link: &Path) -> Result<Option<PathBuf>> {
     Ok(Some(own.canonicalize()?))
 }
 
-/// The folder of the PyTorch that torch-sys would find: the active virtual environment's, or python3's.
+/// The folder of the PyTorch that torch-sys would find: the active virtual environment's, or
+/// python3's.
 fn pytorch_of_python() -> Result<PathBuf> {
     let python = if std::env::var_os("VIRTUAL_ENV").is_some() { "python" } else { "python3" };
     let program =

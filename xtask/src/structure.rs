@@ -25,8 +25,8 @@ const BRITISH: [&str; 10] = [
 /// Words that begin so and are right: of HTML, and American ones.
 const RIGHT: [&str; 2] = ["labelledby", "optimistic"];
 
-/// Checks the length of every Rust file, the spelling of every Rust file and page, and that no crate
-/// has import cycles.
+/// Checks the length of every Rust file, the spelling of every Rust file and page, and that no
+/// crate has import cycles.
 ///
 /// # Errors
 /// When there is a fault: all of them are named.

@@ -1,8 +1,9 @@
 //! Which of PyTorch's and NVIDIA's wheels make up libtorch, and which of their files are kept.
 //!
 //! Wheels, because they are what every mirror and every air-gapped site already has, and because
-//! pip checks their checksums. `libtorch_cpu.so` of the one wheel there is for Linux needs two small
-//! libraries of CUDA's even where there is no GPU; everything else of CUDA is left out of the CPU set.
+//! pip checks their checksums. `libtorch_cpu.so` of the one wheel there is for Linux needs two
+//! small libraries of CUDA's even where there is no GPU; everything else of CUDA is left out of the
+//! CPU set.
 
 use anyhow::{Context, Result, ensure};
 use std::fmt;

@@ -1,10 +1,9 @@
 //! Barlow Twins' settings.
 
-use anyhow::{Result, ensure};
-use portolan_method::validate_loss_scale;
+use portolan_method::{Result, ensure_setting, validate_loss_scale};
 use serde::{Deserialize, Serialize};
 
-/// What Barlow Twins can be set to. The defaults are the paper's for ImageNet.
+/// The settings of Barlow Twins. The defaults are the paper's for ImageNet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BarlowConfig {
@@ -12,17 +11,19 @@ pub struct BarlowConfig {
     pub layers: usize,
     /// Width of its hidden layers: 8,192 (section 2.2).
     pub hidden: i64,
-    /// Numbers of an output: 8,192 (section 2.2).
+    /// Dimensions of an output: 8,192 (section 2.2).
     pub dim: i64,
-    /// λ, what redundancy weighs against invariance: 0.005 (section 2.2), 0.0051 in the authors' code.
+    /// λ, the weight of the redundancy term relative to the invariance term: 0.005 (section 2.2),
+    /// 0.0051 in the authors' code.
     pub lambda: f64,
-    /// What the loss is multiplied by ([`validate_loss_scale`] says what it changes): 1/W for the gradient of the authors'
-    /// code on W GPUs, 16 in their README. It sums the correlations over the GPUs by an all-reduce that autograd does not
-    /// see, so that each GPU's gradient is that of its own images' part, and then averages the W parts. 1 is the gradient
-    /// of the loss as written; solo-learn has 0.1 for CIFAR-10.
+    /// The factor that scales the loss ([`validate_loss_scale`] describes its effect): 1/W gives
+    /// the gradient of the authors' code on W GPUs (16 in their README). That code sums the
+    /// correlations over the GPUs with an all-reduce that autograd does not track. Each GPU's
+    /// gradient is therefore that of its own images only, and the W gradients are averaged. 1 is
+    /// the gradient of the loss as written; solo-learn uses 0.1 for CIFAR-10.
     pub loss_scale: f64,
-    /// The learning rate of biases and batch norms against that of the weights: 0.024, rates of 0.0048 and 0.2
-    /// (section 2.2).
+    /// The learning rate of biases and batch norms relative to that of the weights: 0.024, from
+    /// rates of 0.0048 and 0.2 (section 2.2).
     pub bias_rate: f64,
 }
 
@@ -40,19 +41,21 @@ impl Default for BarlowConfig {
 }
 
 impl BarlowConfig {
-    /// Whether these settings make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// When one does not; the message names it and its range.
+    /// When a setting is out of range; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(
-            (1..=8).contains(&self.layers),
-            "layers is {}; a head has from 1 to 8 (3 in the paper)",
-            self.layers
-        );
-        ensure!(self.hidden >= 1 && self.dim >= 2, "hidden must be at least 1, dim at least 2");
+        ensure_setting((1..=8).contains(&self.layers), || {
+            format!("layers is {}; a head has from 1 to 8 (3 in the paper)", self.layers)
+        })?;
+        ensure_setting(self.hidden >= 1 && self.dim >= 2, || {
+            "hidden must be at least 1, dim at least 2".to_owned()
+        })?;
         for (name, value) in [("lambda", self.lambda), ("bias_rate", self.bias_rate)] {
-            ensure!(value >= 0.0 && value.is_finite(), "{name} is {value}; it cannot be negative");
+            ensure_setting(value >= 0.0 && value.is_finite(), || {
+                format!("{name} is {value}; it cannot be negative")
+            })?;
         }
         validate_loss_scale(self.loss_scale)
     }

@@ -1,10 +1,10 @@
-//! Barlow Twins's registry entry and recipes.
+//! Barlow Twins' registry entry and recipes.
 
 use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings};
 
 use crate::Barlow;
 
-/// Barlow Twins, as programs list and build it.
+/// Barlow Twins, for programs that list and build it.
 pub const METHOD: MethodEntry = MethodEntry {
     name: "barlow",
     title: "Barlow Twins",

@@ -1,6 +1,7 @@
-//! Barlow Twins: features that agree between views and not among themselves.
+//! Barlow Twins: redundancy reduction between the features of two views.
 //!
-//! Zbontar et al. 2021, *Barlow Twins: Self-Supervised Learning via Redundancy Reduction*, arXiv 2103.03230.
+//! Zbontar et al. 2021, *Barlow Twins: Self-Supervised Learning via Redundancy Reduction*, arXiv
+//! 2103.03230.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -16,9 +17,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! The cross-correlation matrix of both views' outputs over a batch is drawn to the identity: its diagonal to one, so
-//! that a feature is the same in both views, the rest to zero, so that no feature repeats another. One network, no
-//! negatives, nothing that is held still: the matrix alone keeps outputs from collapsing.
+//! The loss pulls the cross-correlation matrix of the two views' outputs over a batch towards the
+//! identity. A diagonal of one makes each feature invariant to the augmentations; zeros elsewhere
+//! make the features non-redundant. There is one network, with no negatives and no stop-gradient:
+//! the off-diagonal terms keep the outputs from collapsing.
 
 mod config;
 mod entry;
@@ -26,12 +28,11 @@ mod entry;
 pub use config::BarlowConfig;
 pub use entry::METHOD;
 
-use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::barlow_twins;
 use portolan_method::{
-    Batch, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+    Batch, EncoderWithHead, ImageMethod, Method, Result, StepContext, StepLoss, validate_views,
 };
 use portolan_optim::{LrRule, ParamGroup};
 use portolan_tensor::{Device, Tensor, prefixed};
@@ -48,7 +49,7 @@ impl Barlow {
     /// Builds the network with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: BarlowConfig,
         encoder: &EncoderConfig,
@@ -58,14 +59,15 @@ impl Barlow {
         config.validate()?;
         validate_views("Barlow Twins", &views, 2, encoder)?;
         let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
-        // The authors' last layer has no bias. Here it has one, which the loss cancels.
+        // The authors' last layer has no bias. This one has, but it does not affect the loss.
         let network = EncoderWithHead::new(encoder, widths, HeadNorm::Hidden, true, device)?;
         Ok(Barlow { config, views, network })
     }
 }
 
 impl Method for Barlow {
-    /// Weights, and biases with batch norms at a rate of their own (section 2.2).
+    /// Two groups: weights, and biases with batch norms, which have their own learning rate
+    /// (section 2.2).
     fn params(&self) -> Vec<ParamGroup> {
         let all = self.network.vars.parameters().into_iter();
         let (biases, weights): (Vec<_>, Vec<_>) = all.partition(|(_, p)| p.dim() <= 1);

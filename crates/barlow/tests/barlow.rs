@@ -50,8 +50,9 @@ fn the_loss_grows_with_its_scale() {
     assert!((loss(0.5) / loss(0.1) - 5.0).abs() < 1e-4);
 }
 
-/// `main.py` on W GPUs: each sums the correlations of all (an all-reduce), but its gradient is of its own images' part;
-/// DistributedDataParallel then averages the W gradients. Its batch norm spans the GPUs, gradient included.
+/// `main.py` on W GPUs: each sums the correlations of all (an all-reduce), but its gradient is of
+/// its own images' part; DistributedDataParallel then averages the W gradients. Its batch norm
+/// spans the GPUs, gradient included.
 #[test]
 fn the_default_scale_is_the_authors_gradient_on_sixteen_gpus() {
     let (gpus, each, dim, lambda) = (16, 2, 3, 0.0051);

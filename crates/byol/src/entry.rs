@@ -4,7 +4,7 @@ use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings}
 
 use crate::Byol;
 
-/// BYOL, as programs list and build it.
+/// BYOL, for programs that list and build it.
 pub const METHOD: MethodEntry = MethodEntry {
     name: "byol",
     title: "BYOL",

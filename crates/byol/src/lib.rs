@@ -1,6 +1,7 @@
-//! BYOL: predicting what a momentum encoder sees, without negatives.
+//! BYOL: predicting the projections of a momentum encoder, without negatives.
 //!
-//! Grill et al. 2020, *Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning*, arXiv 2006.07733.
+//! Grill et al. 2020, *Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning*,
+//! arXiv 2006.07733.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -15,10 +16,11 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! The online network predicts, from one view, the target network's projection of the other; the target follows
-//! the online network slowly. Nothing pushes different images apart: predictor and slow target together keep
-//! the outputs from collapsing, which can be tried by leaving both out ([`ByolConfig::predictor`],
-//! [`ByolConfig::target`]). Views go through the networks one at a time, so that batch statistics are each view's own.
+//! From one view, the online network predicts the target network's projection of the other view.
+//! The target is an exponential moving average of the online network. There are no negatives that
+//! push different images apart: the predictor and the slow target together keep the outputs from
+//! collapsing. [`ByolConfig::predictor`] and [`ByolConfig::target`] can turn both off to show this.
+//! Views go through the networks one at a time, so that each view has its own batch statistics.
 
 mod config;
 mod entry;
@@ -26,12 +28,12 @@ mod entry;
 pub use config::ByolConfig;
 pub use entry::METHOD;
 
-use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::byol;
 use portolan_method::{
-    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, Result, StepContext, StepLoss,
+    validate_views,
 };
 use portolan_optim::{ParamGroup, schedule::momentum_cosine};
 use portolan_tensor::{Device, Tensor, Vars, no_grad, prefixed};
@@ -41,9 +43,9 @@ use portolan_tensor::{Device, Tensor, Vars, no_grad, prefixed};
 pub struct Byol {
     config: ByolConfig,
     views: Vec<ViewSpec>,
-    /// f_θ and g_θ.
+    /// The online network: f_θ and g_θ.
     online: EncoderWithHead,
-    /// f_ξ and g_ξ.
+    /// The target network: f_ξ and g_ξ.
     target: EncoderWithHead,
     ema: EmaUpdater,
     /// q_θ.
@@ -55,7 +57,7 @@ impl Byol {
     /// Builds online and target network with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: ByolConfig,
         encoder: &EncoderConfig,
@@ -82,7 +84,7 @@ impl Byol {
         Ok(Byol { config, views, online, target, ema, predictor, predictor_vars })
     }
 
-    /// What the target network makes of a view, without gradients.
+    /// The target network's projection of a view, without gradients.
     fn target(&self, x: &Tensor) -> Tensor {
         no_grad(|| self.target.forward(x))
     }
@@ -107,7 +109,8 @@ impl Method for Byol {
     /// Equation 2, both directions.
     fn loss(&mut self, batch: &Batch, _cx: &StepContext) -> Result<StepLoss> {
         let (v, w) = batch.pair()?;
-        let targets = self.config.target.then(|| (self.target(v), self.target(w))); // z′_ξ of each view
+        // z′_ξ of each view.
+        let targets = self.config.target.then(|| (self.target(v), self.target(w)));
         let (z_v, z_w) = (self.online.forward(v), self.online.forward(w));
         let predict = |z: &Tensor| {
             if self.config.predictor { self.predictor.forward(z, true) } else { z.shallow_clone() }
@@ -115,7 +118,8 @@ impl Method for Byol {
         let (q_v, q_w) = (predict(&z_v), predict(&z_w));
         let loss = match &targets {
             Some((t_v, t_w)) => byol(&q_v, t_w)? + byol(&q_w, t_v)?,
-            // Each term carries half of the gradient: into the prediction, and into what it is compared with.
+            // Gradients flow into both sides: into the predictions through `value`, and into the
+            // projections through `other`.
             None => {
                 let value = byol(&q_v, &z_w)? + byol(&q_w, &z_v)?;
                 let other = byol(&z_w, &q_v)? + byol(&z_v, &q_w)?;
@@ -129,7 +133,8 @@ impl Method for Byol {
         })
     }
 
-    /// ξ ← τ ξ + (1 − τ) θ (equation 1), τ rising from its base to 1 over training (section 3.3).
+    /// ξ ← τ ξ + (1 − τ) θ (equation 1), where τ rises from its initial value to 1 over training
+    /// (section 3.3).
     fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let first = self.config.momentum;
         let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);

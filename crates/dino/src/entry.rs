@@ -4,7 +4,7 @@ use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings}
 
 use crate::Dino;
 
-/// DINO, as programs list and build it.
+/// DINO, for programs that list and build it.
 pub const METHOD: MethodEntry = MethodEntry {
     name: "dino",
     title: "DINO",

@@ -7,9 +7,9 @@ use portolan_tensor::{Kind, Tensor, Vars};
 
 use crate::DinoConfig;
 
-/// Layers with GELU between them, a bottleneck brought to length one, and a last layer without bias whose rows are
-/// normalized by weights of their own (Salimans, Kingma 2016, arXiv 1602.07868). Named as in the authors' code:
-/// `mlp.0` …, `last_layer.weight_g`, `last_layer.weight_v`.
+/// Layers with GELU between them, an l2-normalized bottleneck, and a last layer without bias and
+/// with weight normalization (Salimans, Kingma 2016, arXiv 1602.07868). The tensors are named as in
+/// the authors' code: `mlp.0` …, `last_layer.weight_g`, `last_layer.weight_v`.
 #[derive(Debug)]
 pub(crate) struct DinoHead {
     layers: Vec<(Linear, Option<BatchNorm>)>,
@@ -27,7 +27,7 @@ impl DinoHead {
         widths.extend(vec![config.hidden; config.layers - 1]);
         widths.push(config.bottleneck);
         let mlp = vars / "mlp";
-        // Places in PyTorch's Sequential: a layer, perhaps a batch norm, a GELU.
+        // Indices in PyTorch's Sequential: a layer, an optional batch norm, a GELU.
         let stride = if config.batch_norm { 3 } else { 2 };
         let layer = |(i, pair): (usize, &[i64])| {
             let hidden = i + 2 < widths.len();

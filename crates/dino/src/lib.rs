@@ -1,6 +1,7 @@
 //! DINO: self-distillation without labels.
 //!
-//! Caron et al. 2021, *Emerging Properties in Self-Supervised Vision Transformers*, arXiv 2104.14294.
+//! Caron et al. 2021, *Emerging Properties in Self-Supervised Vision Transformers*, arXiv
+//! 2104.14294.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -17,11 +18,13 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! A student learns to give the output that a teacher, its own slow average, gives of another view; the teacher sees
-//! the large views only, the student the small ones too, and so learns to tell the whole from its parts. The outputs
-//! are distributions over K prototypes that nobody named. Two opposite forces on the teacher keep them from
-//! collapsing: subtracting a running center spreads them, a low temperature sharpens them. The teacher is what is
-//! evaluated, since it is the better of the two throughout training (section 5.2).
+//! A student learns to match the output of a teacher for another view of the image. The teacher is
+//! an exponential moving average of the student. It sees only the large (global) views, while the
+//! student also sees small (local) ones, which encourages local-to-global correspondence. The
+//! outputs are distributions over K prototypes that are learned without labels. Two opposite
+//! operations on the teacher's outputs prevent a collapse: centering spreads them, and a low
+//! temperature sharpens them. The encoder that is evaluated is the teacher's, because it is better
+//! than the student's throughout training (section 5.2).
 
 mod config;
 mod entry;
@@ -30,12 +33,13 @@ mod head;
 pub use config::DinoConfig;
 pub use entry::METHOD;
 
-use anyhow::{Result, ensure};
 use head::DinoHead;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_losses::dino;
-use portolan_method::{Batch, EmaUpdater, ImageMethod, Method, StepContext, StepLoss};
+use portolan_method::{
+    Batch, EmaUpdater, Error, ImageMethod, Method, Result, StepContext, StepLoss,
+};
 use portolan_metrics::names;
 use portolan_optim::{ParamGroup, clip_each_grad, schedule::momentum_cosine};
 use portolan_tensor::{Device, Kind, Tensor, Vars, at_least_f32, no_grad, prefixed};
@@ -56,8 +60,8 @@ impl Network {
         Ok(Network { vars, encoder, head })
     }
 
-    /// The outputs of views, one forward pass for all of a size: `[views, batch, dim]`; and the encoder's features
-    /// that they were made of, `[views · batch, width]`.
+    /// The outputs of the views, `[views, batch, dim]`, and the encoder's features, `[views ·
+    /// batch, width]`. Consecutive views of one size share a forward pass of the encoder.
     fn forward(&self, views: &[Tensor]) -> (Tensor, Tensor) {
         let mut features = Vec::new();
         for group in views.chunk_by(|a, b| a.size() == b.size()) {
@@ -77,21 +81,21 @@ pub struct Dino {
     student: Network,
     teacher: Network,
     ema: EmaUpdater,
-    /// C, `[dim]`.
+    /// The center C, `[dim]`.
     center: Tensor,
-    /// The teacher's outputs of this step, which move the center once the step is done.
+    /// The teacher's outputs of this step, which update the center after the step.
     outputs: Vec<Tensor>,
 }
 
-/// Views that the teacher sees: the first two, global ones.
+/// The number of views that the teacher sees: the two global ones, which come first.
 const GLOBAL: usize = 2;
 
 impl Dino {
-    /// Builds student and teacher with initial values from libtorch's generator. `views` are two global views of one
-    /// size, then any number of local ones, at most as large.
+    /// Builds student and teacher with initial values from libtorch's generator. `views` are two
+    /// global views of one size, then any number of local ones, at most as large.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: DinoConfig,
         encoder: &EncoderConfig,
@@ -108,7 +112,7 @@ impl Dino {
     }
 }
 
-/// Stochastic depth is the student's alone, as in the authors' code.
+/// Only the student has stochastic depth, as in the authors' code.
 fn without_drop_path(encoder: &EncoderConfig) -> EncoderConfig {
     let mut encoder = encoder.clone();
     if let EncoderConfig::Vit(config) = &mut encoder {
@@ -118,28 +122,34 @@ fn without_drop_path(encoder: &EncoderConfig) -> EncoderConfig {
 }
 
 fn validate_views(views: &[ViewSpec], encoder: &EncoderConfig) -> Result<()> {
-    ensure!(
-        views.len() >= GLOBAL,
-        "DINO wants two global views of an image and any number of local ones, not {} in all",
-        views.len()
-    );
+    if views.len() < GLOBAL {
+        return Err(Error::Views(format!(
+            "DINO wants two global views of an image and any number of local ones, not \
+             {} in all",
+            views.len()
+        )));
+    }
     let (global, other) = (views[0].size(), views[1].size());
-    ensure!(
-        global == other,
-        "DINO's first two views are the global ones and must be of one size, not {global} and {other} pixels"
-    );
+    if global != other {
+        return Err(Error::Views(format!(
+            "DINO's first two views are the global ones and must be of one size, not \
+             {global} and {other} pixels"
+        )));
+    }
     for local in &views[GLOBAL..] {
-        ensure!(
-            local.size() <= global,
-            "a local view of {} pixels is larger than the global ones of {global}; make it smaller",
-            local.size()
-        );
+        if local.size() > global {
+            return Err(Error::Views(format!(
+                "a local view of {} pixels is larger than the global ones of {global}; make \
+                 it smaller",
+                local.size()
+            )));
+        }
     }
     Ok(views.iter().try_for_each(|view| encoder.validate_size(i64::from(view.size())))?)
 }
 
 impl Method for Dino {
-    /// The last layer keeps still at first, "which stabilizes training" (authors' code).
+    /// The last layer is frozen at first, which "helps training" (authors' code).
     fn params(&self) -> Vec<ParamGroup> {
         let all = prefixed("student", self.student.vars.parameters()).into_iter();
         let (last, rest): (Vec<_>, Vec<_>) = all.partition(|(name, _)| name.contains("last_layer"));
@@ -161,12 +171,13 @@ impl Method for Dino {
         if cx.micro_batch == 0 {
             self.outputs.clear(); // of a step that came to nothing
         }
-        ensure!(
-            batch.inputs.len() == self.views.len(),
-            "DINO was set up for {} views of an image, and was handed {}",
-            self.views.len(),
-            batch.inputs.len()
-        );
+        if batch.inputs.len() != self.views.len() {
+            return Err(Error::Batch(format!(
+                "DINO was set up for {} views of an image, and was handed {}",
+                self.views.len(),
+                batch.inputs.len()
+            )));
+        }
         let (teacher, features) = no_grad(|| self.teacher.forward(&batch.inputs[..GLOBAL]));
         let (student, _) = self.student.forward(&batch.inputs);
         let config = self.config.clone();
@@ -187,7 +198,7 @@ impl Method for Dino {
         })
     }
 
-    /// Clipping, each parameter's gradient for itself.
+    /// Clips the gradient of each parameter by its own norm.
     fn before_update(&mut self, _cx: &StepContext) -> Result<()> {
         if self.config.clip == 0.0 {
             return Ok(());
@@ -196,13 +207,13 @@ impl Method for Dino {
         Ok(clip_each_grad(params.iter().map(|(_, param)| param), self.config.clip)?)
     }
 
-    /// The teacher follows the student, λ rising from its base to 1 (section 3.1), and the center the teacher's
-    /// outputs (equation 4).
+    /// Updates the teacher, where λ rises from its initial value to 1 (section 3.1), then the
+    /// center (equation 4).
     fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let first = self.config.momentum;
         let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);
         self.ema.update(&cx.scalar_input(momentum))?;
-        // All processes have as many images: the mean of their means is that of the batch.
+        // All processes have equally many images, so the mean of their means is the batch's mean.
         let outputs: Vec<Tensor> =
             self.outputs.drain(..).map(|views| views.flatten(0, 1)).collect();
         let own =
@@ -226,8 +237,8 @@ impl ImageMethod for Dino {
     }
 }
 
-/// The mean entropy of the teacher's distributions, in nats: 0 when each is a single prototype, ln K when each is
-/// uniform.
+/// The mean entropy of the teacher's distributions, in nats: 0 when each is a single prototype, ln
+/// K when each is uniform.
 fn entropy(teacher: &Tensor, center: &Tensor, temperature: &Tensor) -> Tensor {
     let logits = (teacher.to_kind(Kind::Float) - center) / temperature;
     let log_p = logits.log_softmax(-1, Kind::Float);

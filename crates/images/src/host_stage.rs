@@ -1,7 +1,6 @@
-//! The loader's first stage: threads read images, and make their views or draw what the device will
-//! make of them.
+//! The loader's first stage: threads read images and compute their views, or draw the parameters
+//! for the device.
 
-use anyhow::{Result, anyhow};
 use image::RgbImage;
 use portolan_augment::{Draws, ViewSpec, cpu};
 use portolan_data::Source;
@@ -13,21 +12,23 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-/// Where views are made of images.
+use crate::error::{Error, Result};
+
+/// Where the views of images are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Augment {
-    /// On a GPU if the network is there, by the CPU otherwise.
+    /// On the GPU if the network is there, otherwise on the CPU.
     Auto,
-    /// By the loader's threads, each view from a random stream of its own.
+    /// On the loader's threads; each view has its own random stream.
     Cpu,
-    /// On the network's device, by operations on whole batches. Images of one size that fit stay there; of others the
-    /// crop is made by the loader's threads.
+    /// On the network's device, with operations on whole batches. If all images have one size and
+    /// fit in its memory, they stay there; otherwise the loader's threads crop them.
     Device,
 }
 
 impl Augment {
-    /// What `Auto` means for this device of the network.
+    /// Resolves `Auto` for the device of the network.
     #[must_use]
     pub fn on(self, device: Device) -> Augment {
         match self {
@@ -44,7 +45,7 @@ const RESIDENT: u64 = 2 << 30;
 /// The items that could not be read, with the reason: `describe: why`.
 pub(crate) type Skipped = Arc<Mutex<BTreeMap<usize, String>>>;
 
-/// Which micro-batch: its random streams are named by it.
+/// The position of a micro-batch in the run, which names its random streams.
 #[derive(Clone, Copy)]
 pub(crate) struct BatchIndex {
     pub(crate) epoch: u64,
@@ -62,22 +63,22 @@ pub(crate) struct HostBatch {
 pub(crate) enum View {
     /// `[batch, 3, size, size]`, float32, normalized.
     Made(Tensor),
-    /// Cropped images, `[batch, size, size, 3]`, uint8, and what is to be done with them.
+    /// Cropped images, `[batch, size, size, 3]`, uint8, and the remaining operations.
     Cropped(Tensor, Draws),
-    /// What is to be done with images that are on the device.
+    /// The operations on images that are on the device.
     Drawn(Draws),
 }
 
-/// Reads images, and makes or begins their views.
+/// Reads images, and computes or begins their views.
 pub(crate) struct HostStage {
     pub(crate) source: Arc<dyn Source>,
     pub(crate) specs: Vec<ViewSpec>,
     pub(crate) seed: u64,
-    /// Which process of the job this is.
+    /// The rank of this process.
     pub(crate) rank: usize,
     pub(crate) augment: Augment,
     pub(crate) device: Device,
-    /// Width and height of all images, where they are on the device.
+    /// Width and height of all images, if they are on the device.
     pub(crate) resident: Option<(u32, u32)>,
     pub(crate) skipped: Skipped,
 }
@@ -112,7 +113,7 @@ impl HostStage {
         }
     }
 
-    /// Makes or begins the views of a batch. Runs on rayon's threads.
+    /// Computes or begins the views of a batch. Runs on rayon's threads.
     ///
     /// # Errors
     /// When no image can be read.
@@ -123,7 +124,7 @@ impl HostStage {
             specs.map(|(v, spec)| View::Drawn(self.draws(index, v, spec, &sizes))).collect()
         } else {
             let read =
-                |&id: &usize| self.readable(id, |size| self.looked_at(index.epoch, id, size));
+                |&id: &usize| self.readable(id, |size| self.needed_area(index.epoch, id, size));
             let images: Vec<RgbImage> = ids.par_iter().map(read).collect::<Result<_>>()?;
             let images: Vec<&RgbImage> = images.iter().collect();
             let view = |(v, spec)| match self.augment {
@@ -151,13 +152,13 @@ impl HostStage {
         View::Made(pin_memory(&made, self.device))
     }
 
-    /// What a view of the item is drawn from.
+    /// The random stream of one view of an item.
     fn stream(&self, epoch: u64, id: usize, v: usize) -> Stream {
         stream(self.seed, Purpose::View, &[epoch, id as u64, v as u64])
     }
 
     /// The columns and rows of an image of this size that the item's views need.
-    fn looked_at(&self, epoch: u64, id: usize, size: (u32, u32)) -> (Range<u32>, Range<u32>) {
+    fn needed_area(&self, epoch: u64, id: usize, size: (u32, u32)) -> (Range<u32>, Range<u32>) {
         let views = self.specs.iter().enumerate();
         cpu::needed_area(size, views.map(|(v, spec)| (spec, self.stream(epoch, id, v))))
     }
@@ -172,7 +173,8 @@ impl HostStage {
     ) -> View {
         let sizes: Vec<_> = images.iter().map(|image| image.dimensions()).collect();
         let mut draws = self.draws(index, v, spec, &sizes);
-        // By the item and not by the batch, as on the CPU: what is looked at has to be known before an image is decoded.
+        // The crop is drawn for each item, not for the batch, as on the CPU: it must be known
+        // before an image is decoded.
         let region =
             |(&id, &size)| cpu::crop_region(spec, size, &mut self.stream(index.epoch, id, v));
         draws.set_regions(ids.iter().zip(&sizes).map(region).collect());
@@ -188,13 +190,15 @@ impl HostStage {
 
     fn draws(&self, index: BatchIndex, v: usize, spec: &ViewSpec, sizes: &[(u32, u32)]) -> Draws {
         let mut numbers = vec![index.step, index.micro_batch, v as u64];
-        // One stream a batch: other processes' parts of it need others.
+        // There is one stream for each batch, so other processes need other streams for their
+        // parts.
         numbers.extend((self.rank > 0).then_some(self.rank as u64));
         Draws::new(spec, sizes, &mut stream(self.seed, Purpose::BatchViews, &numbers))
     }
 
-    /// The item's image or, where it cannot be read, the next readable item's: batches keep their size, and
-    /// the choice depends on the data alone. `wanted` says of what part of an image the pixels are needed.
+    /// The item's image, or the next readable item's if it cannot be read. Batches thus keep their
+    /// size, and the choice depends only on the data. `wanted` returns the columns and rows that
+    /// are needed of an image of the given size.
     fn readable(
         &self,
         id: usize,
@@ -217,9 +221,6 @@ impl HostStage {
                 }
             }
         }
-        Err(anyhow!(
-            "none of the {n} images can be read; the first that was tried: {}",
-            first.unwrap_or_default()
-        ))
+        Err(Error::Unreadable { images: n, first: first.unwrap_or_default() })
     }
 }

@@ -1,9 +1,9 @@
-//! Pretraining on images: what the training loop of `portolan-train` is handed.
+//! Pretraining on images: the loader, and the task for the training loop of `portolan-train`.
 //!
-//! A batch's way, a file each: `sampler.rs` decides the order of the images, `host_stage.rs` reads
-//! them and makes their views (or draws what the device will do), `device_stage.rs` finishes the
-//! views on the device, `loader.rs` runs the two stages ahead of the loop. [`ImageTask`] joins the
-//! loader with a method and with what is measured at the end of an epoch.
+//! A batch passes through these files: `sampler.rs` decides the order of the images,
+//! `host_stage.rs` reads them and computes their views (or draws the parameters for the device),
+//! `device_stage.rs` finishes the views on the device, and `loader.rs` runs both stages ahead of
+//! the loop. [`ImageTask`] combines the loader, a method and the evaluation at the end of an epoch.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -26,16 +26,18 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! Two stages, because a GPU makes views of a whole batch at once, but cannot read files: the host
-//! stage does as little or as much as [`Augment`] says. The order and every view depend on the seed
-//! alone, not on the number of threads, so a run that resumes needs no replay.
+//! There are two stages because a GPU computes the views of a whole batch at once but cannot read
+//! files; [`Augment`] decides how much the host stage does. The order and every view depend only on
+//! the seed, not on the number of threads, so a resumed run needs no replay.
 
 mod device_stage;
+mod error;
 mod host_stage;
 mod loader;
 mod sampler;
 mod task;
 
+pub use error::{Error, Result};
 pub use host_stage::Augment;
 pub use loader::{Loader, LoaderConfig};
 pub use task::{EpochKnn, ImageTask};

@@ -1,6 +1,5 @@
-//! Batches, prepared in the background.
+//! The loader, which prepares batches in the background.
 
-use anyhow::{Context, Result, anyhow, ensure};
 use portolan_augment::{Op, ViewSpec};
 use portolan_data::Source;
 use portolan_method::Batch;
@@ -12,27 +11,28 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
 use crate::device_stage::DeviceStage;
+use crate::error::{Error, Result};
 use crate::host_stage::{Augment, BatchIndex, HostBatch, HostStage, Skipped};
 use crate::sampler;
 
-/// Batches that wait for the loop: enough to smooth a slow image, few enough to cost no memory.
+/// Number of prepared batches: enough to hide a slow image, few enough to save memory.
 const AHEAD: usize = 2;
 
-/// What a run's batches are made of.
+/// The settings of a loader.
 pub struct LoaderConfig {
     /// The images.
     pub images: Arc<dyn Source>,
     /// The views of each.
     pub views: Vec<ViewSpec>,
-    /// How many, in what batches (of all processes together).
+    /// The number of images, the batch size (of all processes together) and the epochs.
     pub plan: StepPlan,
-    /// In how many micro-batches a step's batch comes.
+    /// The number of micro-batches of a step.
     pub accumulate: usize,
-    /// What the order and the views are drawn from.
+    /// The seed of the order and the views.
     pub seed: u64,
-    /// Where views are made.
+    /// Where views are computed.
     pub augment: Augment,
-    /// Where batches are wanted.
+    /// The device of the batches.
     pub device: Device,
 }
 
@@ -47,9 +47,9 @@ impl fmt::Debug for LoaderConfig {
     }
 }
 
-/// Hands out the batches of a run from a given step on, in an order that depends on the seed alone. Images
-/// are read, decoded and augmented on threads of its own while the loop trains; what is left for the device is done
-/// when a batch is asked for.
+/// Yields the batches of a run, starting at a given step, in an order that depends only on the
+/// seed. Its threads read, decode and augment images while the loop trains; the device's part is
+/// done when a batch is requested.
 pub struct Loader {
     batches: Receiver<Result<HostBatch>>,
     worker: Option<JoinHandle<()>>,
@@ -67,17 +67,18 @@ impl Loader {
     /// Starts at micro-batch 0 of step `from`, on `threads` threads.
     ///
     /// # Errors
-    /// When threads cannot be started, or images are wanted on the device and none can be read.
+    /// When threads cannot be started, or when images belong on the device and none can be read.
     pub fn start(config: LoaderConfig, from: u64, threads: usize) -> Result<Self> {
         let LoaderConfig { images, views, plan, accumulate, seed, augment, device } = config;
         let shards = images.shards();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("views-{i}"))
-            // They page-lock batches. An absent device is reported where the network is put there.
+            // The threads page-lock batches. An absent device is reported when the network is
+            // built.
             .start_handler(move |_| drop(use_gpu(device)))
             .build()
-            .context("cannot start the loader's threads")?;
+            .map_err(Error::Threads)?;
         let (host_stage, device_stage) =
             pool.install(|| stages(images, views, seed, augment, device))?;
         let skipped = Arc::clone(&host_stage.skipped);
@@ -98,12 +99,12 @@ impl Loader {
                 let start = (step % per_epoch) as usize * plan.batch_size;
                 let ids = &ordered.1[start..start + plan.batch_size];
                 for (micro, ids) in (0..).zip(ids.chunks(plan.batch_size / accumulate)) {
-                    // Every process goes by the same order, and takes its own part of every batch.
+                    // All processes use the same order, and each takes its own part of every batch.
                     let share = ids.len() / processes;
                     let ids = &ids[rank * share..][..share];
                     let index = BatchIndex { epoch, step, micro_batch: micro };
                     let batch = pool.install(|| host_stage.prepare(index, ids));
-                    // The loop is gone when it no longer listens: nothing is left to do.
+                    // The receiver is gone: the loop has ended.
                     if sender.send(batch).is_err() {
                         return;
                     }
@@ -113,26 +114,26 @@ impl Loader {
         let worker = std::thread::Builder::new()
             .name("loader".to_owned())
             .spawn(work)
-            .context("cannot start the loader's thread")?;
+            .map_err(Error::Thread)?;
         Ok(Loader { batches, worker: Some(worker), device_stage, skipped })
     }
 
     /// Why the loader's thread ended before the run did.
-    fn cause(&mut self) -> anyhow::Error {
+    fn cause(&mut self) -> Error {
         let panic = self.worker.take().and_then(|worker| worker.join().err());
         let text = panic.as_ref().and_then(|panic| {
             let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
             text.or_else(|| panic.downcast_ref::<String>().cloned())
         });
-        anyhow!("the loader stopped: {}", text.as_deref().unwrap_or("no batch is left"))
+        Error::Stopped(text.unwrap_or_else(|| "no batch is left".to_owned()))
     }
 }
 
 impl BatchSource for Loader {
-    fn next_batch(&mut self, clock: &mut Clock) -> Result<Batch> {
+    fn next_batch(&mut self, clock: &mut Clock) -> anyhow::Result<Batch> {
         let batch = match self.batches.recv() {
             Ok(batch) => batch?,
-            Err(_) => return Err(self.cause()),
+            Err(_) => return Err(self.cause().into()),
         };
         clock.end(Stage::Data);
         let inputs = self.device_stage.finish(&batch)?;
@@ -145,11 +146,11 @@ impl BatchSource for Loader {
     }
 }
 
-/// Both stages. Where views are made on the device, images that fit are uploaded to it. Runs on
-/// rayon's threads.
+/// Builds both stages. If views are computed on the device, images that fit are uploaded to it.
+/// Runs on rayon's threads.
 ///
 /// # Errors
-/// When images are wanted on the device and none can be read.
+/// When images belong on the device and none can be read.
 fn stages(
     source: Arc<dyn Source>,
     specs: Vec<ViewSpec>,
@@ -165,14 +166,11 @@ fn stages(
     if host_stage.augment == Augment::Cpu {
         return Ok((host_stage, device_stage));
     }
-    ensure!(
-        !host_stage
-            .specs
-            .iter()
-            .flat_map(|spec| &spec.ops)
-            .any(|op| matches!(op, Op::RandAugment(_))),
-        "`rand_augment` is made by the CPU alone; set `augment` to \"cpu\""
-    );
+    let mut ops = host_stage.specs.iter().flat_map(|spec| &spec.ops);
+    if ops.any(|op| matches!(op, Op::RandAugment(_))) {
+        let message = "`rand_augment` is made by the CPU alone; set `augment` to \"cpu\"";
+        return Err(Error::Setting(message.to_owned()));
+    }
     let resident = host_stage.one_tensor()?;
     let size_of = |images: &Tensor| (images.size()[2] as u32, images.size()[1] as u32);
     Ok((
@@ -190,7 +188,8 @@ mod tests {
     use portolan_data::ImageData;
     use portolan_tensor::tch;
 
-    /// Gray images whose level is their number; `bad` cannot be read, `fatal` panics, `growing` are of different sizes.
+    /// Gray images whose level is their number; `bad` cannot be read, `fatal` panics, `growing` are
+    /// of different sizes.
     struct Gray {
         n: usize,
         bad: Vec<usize>,
@@ -340,7 +339,9 @@ mod tests {
     fn no_readable_image_is_an_error_with_a_reason() {
         for augment in [Augment::Cpu, Augment::Device] {
             let started = Loader::start(config(gray(4, &[0, 1, 2, 3]), augment), 0, 1);
-            let failed = started.and_then(|mut loader| loader.next_batch(&mut Clock::stopped()));
+            let failed = started
+                .map_err(anyhow::Error::from)
+                .and_then(|mut loader| loader.next_batch(&mut Clock::stopped()));
             let error = failed.unwrap_err().to_string();
             assert!(
                 error.contains("none of the 4 images") && error.contains("cut short"),

@@ -1,18 +1,20 @@
-//! In which order an epoch goes through the images.
+//! The order of the images in an epoch.
 
 use portolan_random::{Purpose, Stream, stream};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use std::ops::Range;
 
-/// Images of a shard that wait to be drawn from, as many as WebDataset's users usually choose.
+/// Size of the shuffle buffer in images, a usual choice with WebDataset.
 const BUFFER: usize = 1_000;
 
-/// The order of `items` images in this epoch: a permutation of `0..items`, by the seed alone.
+/// The order of `items` images in this epoch: a permutation of `0..items` that depends only on the
+/// seed.
 ///
-/// Where images lie in shards (one after another in large files), every batch of `batch_size` has lanes: equal parts, each of which goes
-/// through shards of its own, one at a time and from front to back but for a buffer that is drawn from. As a
-/// process takes the same part of every batch, it reads the shards of its lanes and no others, wherever processes divide lanes.
+/// If images are stored in shards (large files of consecutive images), each batch of `batch_size`
+/// is divided into lanes, which are equal parts. Each lane reads its own shards one after another,
+/// from front to back, through a shuffle buffer. A process takes the same part of every batch, so
+/// if the number of processes divides that of lanes, it reads only the shards of its lanes.
 pub(crate) fn order(
     items: usize,
     shards: Vec<Range<usize>>,
@@ -32,7 +34,8 @@ pub(crate) fn order(
     merge(lanes, batch_size)
 }
 
-/// Every lane's items, shard after shard: shards in random order go to the lane that has the least so far.
+/// The items of each lane, shard by shard. Shards in random order go to the lane with the fewest
+/// items so far.
 fn deal(mut shards: Vec<Range<usize>>, lanes: usize, random: &mut Stream) -> Vec<Vec<usize>> {
     shards.shuffle(random);
     let mut dealt = vec![Vec::new(); lanes];
@@ -44,7 +47,7 @@ fn deal(mut shards: Vec<Range<usize>>, lanes: usize, random: &mut Stream) -> Vec
     dealt
 }
 
-/// Items drawn at random from the next `BUFFER` of them.
+/// Shuffles items through a buffer of `BUFFER` items.
 fn draw_from_buffer(items: Vec<usize>, random: &mut Stream) -> Vec<usize> {
     let mut rest = items.into_iter();
     let mut buffer: Vec<usize> = rest.by_ref().take(BUFFER).collect();
@@ -59,7 +62,8 @@ fn draw_from_buffer(items: Vec<usize>, random: &mut Stream) -> Vec<usize> {
     drawn
 }
 
-/// Batches of equal parts of all lanes; a lane that is at its end is filled from the one that has most left.
+/// Joins equal parts of all lanes into batches. An exhausted lane takes items from the one with the
+/// most left.
 fn merge(lanes: Vec<Vec<usize>>, batch_size: usize) -> Vec<usize> {
     let (part, items) = (batch_size / lanes.len(), lanes.iter().map(Vec::len).sum());
     let mut lanes: Vec<_> = lanes.into_iter().map(Vec::into_iter).collect();

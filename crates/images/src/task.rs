@@ -1,4 +1,4 @@
-//! Pretraining of an image method as the training loop sees it.
+//! The training loop's task for an image method.
 
 use anyhow::Context;
 use portolan_augment::ViewSpec;
@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use crate::{Augment, Loader, LoaderConfig};
 
-/// An image method, the images it trains on, and how its encoder is evaluated at the end of an epoch.
+/// An image method, the images it trains on, and how its encoder is evaluated at the end of an
+/// epoch.
 pub struct ImageTask<'a> {
     /// The method.
     pub method: &'a mut dyn ImageMethod,
@@ -25,7 +26,7 @@ pub struct ImageTask<'a> {
     pub device: Device,
     /// The arithmetic of the encoder in evaluation.
     pub precision: Precision,
-    /// Where views are made.
+    /// Where views are computed.
     pub augment: Augment,
     /// Threads of the loader.
     pub threads: usize,

@@ -1,4 +1,4 @@
-//! MAE's decoder (section 3, "MAE decoder"), which is thrown away after training.
+//! MAE's decoder (section 3, "MAE decoder"), which is dropped after training.
 
 use portolan_encoders::layers::{LayerNorm, Linear};
 use portolan_encoders::positions::sine_cosine;
@@ -7,8 +7,8 @@ use portolan_tensor::{Kind, Tensor, Vars};
 
 use crate::MaeConfig;
 
-/// A light transformer over all patches: the encoded ones in their places, a mask token in all others. Named as in the
-/// authors' code.
+/// A small transformer over all patches: the encoded visible patches at their positions, and a mask
+/// token at each hidden one. The tensors are named as in the authors' code.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     embed: Linear,
@@ -42,8 +42,8 @@ impl Decoder {
     }
 
     /// The pixels of every patch, `[batch, patches, patch · patch · 3]`, from the encoded tokens
-    /// `[batch, 1 + visible, width]`. `restore`, `[batch, patches]`, says of each patch where it is among the
-    /// visible ones followed by the hidden ones.
+    /// `[batch, 1 + visible, width]`. `restore`, `[batch, patches]`, is the index of each patch in
+    /// the list of visible patches followed by hidden ones.
     pub(crate) fn forward(&self, tokens: &Tensor, restore: &Tensor, train: bool) -> Tensor {
         let x = self.embed.forward(tokens);
         let (batch, seen) = (x.size()[0], x.size()[1] - 1);

@@ -4,7 +4,7 @@ use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings}
 
 use crate::Mae;
 
-/// MAE, as programs list and build it.
+/// MAE, for programs that list and build it.
 pub const METHOD: MethodEntry = MethodEntry {
     name: "mae",
     title: "MAE",

@@ -19,10 +19,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! Most of an image's patches are hidden, and a transformer is to paint them from the few that are left. The encoder
-//! sees the visible patches only, a quarter of them, which is what makes it cheap; mask tokens enter in the decoder,
-//! which is small and thrown away. One view of an image suffices, and hardly any augmentation: the mask is new each
-//! time.
+//! A transformer learns to reconstruct an image from a small part of its patches. The encoder sees
+//! only the visible patches, a quarter of them, which makes it cheap. Mask tokens are added in the
+//! decoder, which is small and is dropped after training. One view of each image is enough, with
+//! hardly any augmentation, because the random mask differs each time.
 
 mod config;
 mod decoder;
@@ -33,12 +33,13 @@ pub use config::MaeConfig;
 pub use entry::METHOD;
 pub use reconstruction::{Errors, Reconstruction};
 
-use anyhow::{Result, bail, ensure};
 use decoder::Decoder;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, Vit};
 use portolan_losses::{mae, mae::normalize_patches, mae::patchify};
-use portolan_method::{Batch, ImageMethod, Method, StepContext, StepLoss, validate_views};
+use portolan_method::{
+    Batch, Error, ImageMethod, Method, Result, StepContext, StepLoss, validate_views,
+};
 use portolan_metrics::names;
 use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
@@ -60,20 +61,21 @@ pub struct Mae {
 pub struct Mask {
     /// The visible patches of each image, `[batch, visible]`.
     pub keep: Tensor,
-    /// Where each patch is among the visible ones followed by the hidden ones, `[batch, patches]`.
+    /// The index of each patch in the list of visible patches followed by hidden ones, `[batch,
+    /// patches]`.
     pub restore: Tensor,
     /// 1 where a patch is hidden, `[batch, patches]`.
     pub hidden: Tensor,
 }
 
-/// What MAE makes of a batch.
+/// The result of [`Mae::paint`] for a batch.
 #[derive(Debug)]
 pub struct Painted {
-    /// The pixels it predicts, `[batch, patches, patch · patch · 3]`.
+    /// The predicted pixels of each patch, `[batch, patches, patch · patch · 3]`.
     pub pred: Tensor,
-    /// Those it is to predict, of the same shape.
+    /// The target, of the same shape.
     pub target: Tensor,
-    /// What was hidden.
+    /// The mask.
     pub mask: Mask,
 }
 
@@ -81,7 +83,8 @@ impl Mae {
     /// Builds encoder and decoder with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the encoder is no vision transformer or the settings contradict each other; the message says which.
+    /// When the encoder is not a vision transformer, or a setting is out of range or contradicts
+    /// another; the message names it.
     pub fn new(
         config: MaeConfig,
         encoder: &EncoderConfig,
@@ -90,19 +93,19 @@ impl Mae {
     ) -> Result<Self> {
         config.validate()?;
         let EncoderConfig::Vit(vit) = encoder else {
-            bail!(
-                "MAE hides the patches of a vision transformer, and {} has none; choose --encoder \
-                 vit_tiny_patch4_32, for instance",
+            return Err(Error::Setting(format!(
+                "MAE hides the patches of a vision transformer, and {} has none; choose \
+                 --encoder vit_tiny_patch4_32, for instance",
                 encoder.name()
-            )
+            )));
         };
         validate_views("MAE", &views, 1, encoder)?;
         let size = i64::from(views[0].size());
         if size != vit.image {
-            bail!(
+            return Err(Error::Views(format!(
                 "MAE's view is of {size} pixels and its encoder for {}; make them equal",
                 vit.image
-            );
+            )));
         }
         config.visible((vit.image / vit.patch).pow(2))?;
         let encoder = Vit::new(vit, &Vars::new(device))?;
@@ -111,7 +114,8 @@ impl Mae {
         Ok(Mae { config, views, encoder, decoder, decoder_vars })
     }
 
-    /// A random mask for each image: its patches shuffled, the first ones kept (section 3, "Simple implementation").
+    /// A random mask for each image: the first patches of a random permutation stay visible
+    /// (section 3, "Simple implementation").
     ///
     /// # Errors
     /// When the mask ratio leaves no patch visible, or none hidden.
@@ -136,17 +140,18 @@ impl Mae {
         })
     }
 
-    /// Hides patches of `images`, `[batch, 3, size, size]`, and paints them.
+    /// Masks patches of `images`, `[batch, 3, size, size]`, and reconstructs them.
     ///
     /// # Errors
     /// When the images are not of the encoder's size.
     pub fn paint(&self, images: &Tensor, cx: &StepContext, train: bool) -> Result<Painted> {
         let size = self.encoder.config().image;
-        ensure!(
-            images.size()[2..] == [size, size],
-            "MAE paints images of {size} pixels, and these have the shape {:?}",
-            images.size()
-        );
+        if images.size()[2..] != [size, size] {
+            return Err(Error::Batch(format!(
+                "MAE paints images of {size} pixels, and these have the shape {:?}",
+                images.size()
+            )));
+        }
         let patches = self.encoder.patches(images)?;
         let mask = self.mask(patches.size()[0], patches.size()[1], cx)?;
         let index = mask.keep.unsqueeze(-1).expand([-1, -1, patches.size()[2]], false);
@@ -177,7 +182,8 @@ impl Method for Mae {
     fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let Painted { pred, target, mask } = self.paint(batch.single()?, cx, true)?;
         let loss = mae(&pred, &target, &mask.hidden)?;
-        // What painting the mean color (zero, as images and patches are normalized) would cost.
+        // The loss of predicting the mean color, which is zero because images and patches are
+        // normalized.
         let plain = no_grad(|| mae(&target.zeros_like(), &target, &mask.hidden))?;
         let explained: Tensor = 1.0 - loss.detach() / plain;
         Ok(StepLoss { loss, metrics: vec![(names::EXPLAINED, explained)], outputs: None })

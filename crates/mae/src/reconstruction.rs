@@ -1,42 +1,44 @@
-//! What MAE paints, as images to look at and as an error to hold against a plain fill.
+//! MAE's reconstructions as images, and their error compared with that of a plain fill.
 
-use anyhow::Result;
 use portolan_losses::{mae, mae::patchify, mae::unpatchify};
-use portolan_method::StepContext;
+use portolan_method::{Result, StepContext};
 use portolan_tensor::{Kind, Tensor, no_grad};
 
 use crate::{Mae, MaeConfig, Painted};
 
-/// Images with patches hidden and painted: each `[batch, 3, size, size]`, normalized as the images are.
+/// Masked and reconstructed images: each `[batch, 3, size, size]`, normalized like the input.
 #[derive(Debug)]
 pub struct Reconstruction {
-    /// What the encoder saw; hidden patches have the data set's mean color (zero).
+    /// The input of the encoder; hidden patches have the data set's mean color (zero).
     pub masked: Tensor,
-    /// The decoder's painting of every patch, seen ones included: those cost nothing in training, and look it.
+    /// The decoder's prediction for all patches. Predictions for visible patches are poor, since
+    /// the loss leaves them out.
     pub painted: Tensor,
-    /// The painting with the visible patches put back.
+    /// The prediction for the hidden patches, with the original visible patches.
     pub pasted: Tensor,
 }
 
 /// Mean squared errors on the hidden patches, in the space of the targets: scalars.
 #[derive(Debug)]
 pub struct Errors {
-    /// Of what MAE paints.
+    /// The error of MAE's prediction.
     pub painted: Tensor,
-    /// Of painting all hidden patches of an image in the mean color of its visible ones.
+    /// The error of filling all hidden patches of an image with the mean color of its visible ones.
     pub filled: Tensor,
 }
 
 impl Mae {
-    /// What it was set to.
+    /// The settings.
     pub fn config(&self) -> &MaeConfig {
         &self.config
     }
 
-    /// Hides patches of `images`, `[batch, 3, size, size]`, normalized, and paints them, without training.
+    /// Hides patches of `images`, `[batch, 3, size, size]`, normalized, and reconstructs them, in
+    /// evaluation mode and without gradients.
     ///
-    /// A network that was trained on normalized patches says nothing of a patch's mean and deviation: these are taken
-    /// from the true patch. (The authors' demo shows networks that were trained on plain pixels.)
+    /// A network that was trained on normalized patches does not predict a patch's mean and
+    /// deviation; these are taken from the original patch. (The authors' demo uses networks that
+    /// were trained on plain pixels.)
     ///
     /// # Errors
     /// When the images are not of the encoder's size.
@@ -66,11 +68,12 @@ impl Mae {
 }
 
 impl Painted {
-    /// The prediction's error on the hidden patches beside that of a plain fill. Both are measured in the space of the
-    /// targets: where those are normalized patches, so is the fill made of normalized patches.
+    /// The error of the prediction on the hidden patches, and that of a plain fill. Both are
+    /// measured in the space of the targets: if these are normalized patches, the fill is computed
+    /// from normalized patches too.
     ///
     /// # Errors
-    /// When the shapes do not fit one another.
+    /// When the shapes do not match.
     pub fn errors(&self) -> Result<Errors> {
         let hidden = &self.mask.hidden;
         Ok(Errors {
@@ -79,7 +82,8 @@ impl Painted {
         })
     }
 
-    /// Every patch in the mean color of the image's visible ones: `[batch, patches, patch · patch · 3]`.
+    /// Every patch filled with the mean color of the image's visible patches: `[batch, patches,
+    /// patch · patch · 3]`.
     fn mean_of_visible(&self) -> Tensor {
         let size = self.target.size();
         let colors = self.target.view([size[0], size[1], -1, 3]);

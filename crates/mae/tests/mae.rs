@@ -109,7 +109,8 @@ fn what_was_seen_is_pasted_as_it_was_and_hidden_patches_are_painted() {
 #[test]
 fn the_plain_fill_is_the_mean_color_of_what_is_visible() {
     let method = mae(|config| config.normalize_patches = false);
-    // Every visible patch is (1, 2, 3) and every hidden one two more: whatever is filled in is off by two.
+    // Every visible patch is (1, 2, 3) and every hidden one two more: whatever is filled in is off
+    // by two.
     let cx = trial::step(0, 1);
     let hidden = method.mask(2, 16, &cx).unwrap().hidden;
     let hidden = hidden.view([2, 1, 4, 4]).upsample_nearest2d([16, 16], None, None);

@@ -1,22 +1,25 @@
-//! Whether a method's outputs still tell images apart.
+//! Metrics of collapse: whether a method's outputs still differ between images.
 
-use anyhow::Result;
 use portolan_losses::{effective_rank, l2_normalize};
 use portolan_tensor::{Kind, Tensor, no_grad};
 
-/// What the outputs of one batch show.
+use crate::Result;
+
+/// The metrics of collapse of one batch's outputs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CollapseMetrics {
-    /// The standard deviation of each number of the outputs, brought to length one, over the batch; its mean, times
-    /// √dim. About 1 where outputs fill the sphere, 0 where all are the same point: complete collapse
-    /// (SimSiam, arXiv 2011.10566, section 4.1).
+    /// The standard deviation over the batch of each dimension of the l2-normalized outputs,
+    /// averaged over the dimensions and multiplied by √dim. It is about 1 when the outputs fill the
+    /// sphere, and 0 when all are the same point: complete collapse (SimSiam, arXiv 2011.10566,
+    /// section 4.1).
     pub deviation: f64,
-    /// How many directions the outputs use (RankMe, arXiv 2210.02885). Far under min(batch, dim): dimensional
-    /// collapse.
+    /// The effective number of directions that the outputs use (RankMe, arXiv 2210.02885). A value
+    /// far below min(batch, dim) means dimensional collapse.
     pub effective_rank: f64,
 }
 
-/// Reads the signs off outputs `[batch, dim]`. Waits for the device: to be called now and then.
+/// Computes both metrics of outputs `[batch, dim]`. It waits for the device, so call it only now
+/// and then.
 ///
 /// # Errors
 /// When there are fewer than two outputs.
@@ -27,7 +30,7 @@ pub fn collapse_metrics(outputs: &Tensor) -> Result<CollapseMetrics> {
     })
 }
 
-/// [`CollapseMetrics::effective_rank`] alone, which takes the eigenvalues of a matrix.
+/// Only [`CollapseMetrics::effective_rank`], which needs the eigenvalues of a matrix.
 ///
 /// # Errors
 /// When there are fewer than two outputs.
@@ -35,7 +38,7 @@ pub fn output_rank(outputs: &Tensor) -> Result<f64> {
     Ok(effective_rank(outputs)?.double_value(&[]))
 }
 
-/// [`CollapseMetrics::deviation`] alone, which takes little time.
+/// Only [`CollapseMetrics::deviation`], which is cheap.
 pub fn output_deviation(outputs: &Tensor) -> f64 {
     let outputs = outputs.detach().to_kind(Kind::Float);
     let deviation = no_grad(|| {

@@ -1,11 +1,12 @@
 //! The exponential moving average (EMA) of a network: the momentum encoder, or teacher.
 
-use anyhow::{Result, ensure};
 use portolan_tensor::{Tensor, Vars, foreach, io};
 
-/// Keeps another network's parameters at an exponential moving average of the online network's. It gets no
-/// gradients. Its buffers are its own: as in MoCo's code, its batch norms record the statistics of the
-/// batches that it sees itself.
+use crate::{Error, Result};
+
+/// Keeps the parameters of a second network at an exponential moving average of the online
+/// network's. The second network gets no gradients. Its buffers are not averaged: as in MoCo's
+/// code, its batch norms record the statistics of the batches that it sees itself.
 #[derive(Debug)]
 pub struct EmaUpdater {
     online: Vec<Tensor>,
@@ -13,18 +14,20 @@ pub struct EmaUpdater {
 }
 
 impl EmaUpdater {
-    /// Makes `average`, a second build of the same network, equal to `online` and takes it out of autograd.
+    /// Copies `online` into `average`, a second build of the same network, and turns off gradients
+    /// for `average`.
     ///
     /// # Errors
-    /// When the two are not builds of the same network.
+    /// When the two networks differ in their tensors.
     pub fn new(online: &Vars, average: &Vars) -> Result<Self> {
         let tensors = |vars: &Vars| -> Vec<Tensor> {
             vars.parameters().into_iter().map(|(_, tensor)| tensor).collect()
         };
-        ensure!(
-            online.state().len() == average.state().len(),
-            "a momentum encoder must be built as the network that it follows"
-        );
+        if online.state().len() != average.state().len() {
+            return Err(Error::Mismatch(
+                "a momentum encoder must be built as the network that it follows".to_owned(),
+            ));
+        }
         io::copy_into(&average.state(), &online.state().into_iter().collect())?;
         let average = tensors(average);
         for tensor in &average {
@@ -33,8 +36,9 @@ impl EmaUpdater {
         Ok(EmaUpdater { online: tensors(online), average })
     }
 
-    /// θ_twin ← m θ_twin + (1 − m) θ_online, all tensors at once. The momentum m is a
-    /// [`scalar`](portolan_tensor::scalar) on their device, as [`StepContext::scalar_input`](crate::StepContext::scalar_input) gives it.
+    /// θ_ema ← m θ_ema + (1 − m) θ_online, for all tensors at once. The momentum m is a
+    /// [`scalar`](portolan_tensor::scalar) on their device, for instance from
+    /// [`StepContext::scalar_input`](crate::StepContext::scalar_input).
     ///
     /// # Errors
     /// When libtorch fails.
@@ -61,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn the_twin_starts_equal_and_follows() {
+    fn the_average_starts_equal_and_follows() {
         let (online, follower) = (network(1.0), network(5.0));
         let average = EmaUpdater::new(&online, &follower).unwrap();
         assert_eq!(first(&follower), 1.0);

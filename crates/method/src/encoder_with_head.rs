@@ -1,28 +1,30 @@
 //! An encoder and its projection head, which most methods train together.
 
-use anyhow::{Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead, build};
 use portolan_tensor::{Device, Tensor, Vars};
 
+use crate::{Error, Result, ensure_setting};
+
 /// An encoder f and a projection head g: z = g(f(x)).
 #[derive(Debug)]
 pub struct EncoderWithHead {
-    /// All tensors of both: `encoder.…` and `head.…`.
+    /// The tensors of both: `encoder.…` and `head.…`.
     pub vars: Vars,
-    /// f, which is kept.
+    /// The encoder f, which is kept after training.
     pub encoder: Box<dyn Encoder>,
-    /// g, which is thrown away after training.
+    /// The projection head g, which is dropped after training.
     pub head: ProjectionHead,
 }
 
 impl EncoderWithHead {
-    /// Builds both with initial values from libtorch's generator. `widths` are those of the head's layers, given the
-    /// encoder's: `|width| vec![width, 128]` is a hidden layer as wide as the features and 128 outputs. `norm` and
-    /// `last_bias` as in [`ProjectionHead::new`].
+    /// Builds both with initial values from libtorch's generator. `widths` maps the width of the
+    /// encoder's features to the widths of the head's layers: `|width| vec![width, 128]` is a
+    /// hidden layer as wide as the features, then 128 outputs. For `norm` and `last_bias` see
+    /// [`ProjectionHead::new`].
     ///
     /// # Errors
-    /// When the config describes no encoder, or a layer of the head has no width.
+    /// When `encoder` is invalid, or a layer of the head has no width.
     pub fn new(
         encoder: &EncoderConfig,
         widths: impl Fn(i64) -> Vec<i64>,
@@ -35,30 +37,32 @@ impl EncoderWithHead {
         let encoder = build(encoder, &(&vars / "encoder"))?;
         let mut all = vec![encoder.width()];
         all.extend(widths(encoder.width()));
-        ensure!(
-            all.len() >= 2 && all.iter().all(|width| *width >= 1),
-            "the head's layers are {:?} wide; there must be one at least, each of one number or more",
-            &all[1..]
-        );
+        ensure_setting(all.len() >= 2 && all.iter().all(|width| *width >= 1), || {
+            format!(
+                "the head's layers are {:?} wide; there must be one at least, each of one \
+                 number or more",
+                &all[1..]
+            )
+        })?;
         let head = ProjectionHead::new(&(&vars / "head"), &all, norm, last_bias, splits);
         Ok(EncoderWithHead { vars, encoder, head })
     }
 
-    /// z of a training batch: `[batch, 3, h, w]` to `[batch, dim]`, not normalized.
+    /// The projections z of a training batch, not normalized: `[batch, 3, h, w]` to `[batch, dim]`.
     pub fn forward(&self, images: &Tensor) -> Tensor {
         self.head.forward(&self.encoder.forward(images, true), true)
     }
 
-    /// What the head makes of features in evaluation mode, without gradients.
+    /// The head's outputs for features `[n, width]`, in evaluation mode and without gradients.
     pub fn project(&self, features: &Tensor) -> Tensor {
         portolan_tensor::no_grad(|| self.head.forward(features, false))
     }
 }
 
-/// Refuses other than `wanted` views, each of a size that the encoder can take.
+/// Checks that there are `wanted` views, each of a size that the encoder accepts.
 ///
 /// # Errors
-/// When the number is another, or a transformer's patch does not divide a view.
+/// When the number differs, or a transformer's patches do not divide a view.
 pub fn validate_views(
     method: &str,
     views: &[ViewSpec],
@@ -66,6 +70,8 @@ pub fn validate_views(
     encoder: &EncoderConfig,
 ) -> Result<()> {
     let (n, s) = (views.len(), if wanted == 1 { "" } else { "s" });
-    ensure!(n == wanted, "{method} wants {wanted} view{s} of an image, not {n}");
+    if n != wanted {
+        return Err(Error::Views(format!("{method} wants {wanted} view{s} of an image, not {n}")));
+    }
     Ok(views.iter().try_for_each(|view| encoder.validate_size(i64::from(view.size())))?)
 }

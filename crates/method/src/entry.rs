@@ -1,37 +1,36 @@
-//! How a method introduces itself to programs: once, in its own crate.
+//! The registry entry of a method, which programs use to list, configure and build it.
 
-use anyhow::{Context, Result, bail};
 use portolan_augment::ViewSpec;
 use portolan_encoders::EncoderConfig;
 use portolan_metrics::MethodTraits;
 use portolan_tensor::Device;
 use serde::de::DeserializeOwned;
 
-use crate::ImageMethod;
+use crate::{Error, ImageMethod, Result};
 
 /// What a program needs in order to list, configure and build an image method.
 ///
-/// Help texts, tables, tests and `portolan doctor` use it; nothing else repeats a method's name.
+/// Each method's crate defines one. Help texts, tables, tests and `portolan doctor` read it.
 #[derive(Clone, Copy, Debug)]
 pub struct MethodEntry {
     /// The name on the command line and in settings: `moco-v3`.
     pub name: &'static str,
     /// The name in running text: `MoCo v3`.
     pub title: &'static str,
-    /// What the doctor needs to know of it.
+    /// What the doctor needs to know about the method.
     pub traits: MethodTraits,
-    /// Complete settings for a data set, the default first.
+    /// Complete settings for each data set, the default first.
     pub recipes: &'static [Recipe],
     /// Builds the method from its settings, the encoder, the views and the device.
     pub build: fn(toml::Table, &EncoderConfig, Vec<ViewSpec>, Device) -> Result<BoxedMethod>,
-    /// Whether gray images have nothing to teach it.
+    /// Whether the method cannot learn from gray images.
     pub needs_color: bool,
 }
 
-/// An image method of any kind.
+/// A boxed image method.
 pub type BoxedMethod = Box<dyn ImageMethod>;
 
-/// Complete settings of a method for a data set: TOML, each value with its source.
+/// Complete settings of a method for one data set, as TOML. Each value names its source.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe {
     /// The name after `--recipe`: `imagenet`.
@@ -45,7 +44,7 @@ pub struct Recipe {
 /// # Errors
 /// When a setting is missing, unknown or of the wrong type.
 pub fn parse_settings<T: DeserializeOwned>(settings: toml::Table) -> Result<T> {
-    toml::Value::Table(settings).try_into().context("in the method's settings")
+    toml::Value::Table(settings).try_into().map_err(|error| Error::Settings(Box::new(error)))
 }
 
 impl MethodEntry {
@@ -56,8 +55,16 @@ impl MethodEntry {
     pub fn recipe(&self, name: &str) -> Result<toml::Table> {
         let Some(recipe) = self.recipes.iter().find(|recipe| recipe.name == name) else {
             let names: Vec<_> = self.recipes.iter().map(|recipe| recipe.name).collect();
-            bail!("{} has no recipe `{name}`; it has {}", self.name, names.join(", "))
+            return Err(Error::UnknownRecipe {
+                method: self.name,
+                name: name.to_owned(),
+                known: names.join(", "),
+            });
         };
-        recipe.toml.parse().with_context(|| format!("the recipe {name} of {}", self.name))
+        recipe.toml.parse().map_err(|source| Error::Recipe {
+            method: self.name,
+            name: name.to_owned(),
+            source: Box::new(source),
+        })
     }
 }

@@ -1,11 +1,11 @@
-//! What a self-supervised method is to the training loop, and what methods share.
+//! The trait of a self-supervised method, and the parts that methods share.
 //!
-//! A [`Method`] defines which tensors the optimizer moves, what the loss of a batch is, and what
-//! happens after an update. The training loop in `portolan-train` uses nothing else, and neither
-//! needs a loop of your own. An [`ImageMethod`] adds what images need: the views, and the encoder
-//! that is kept. A [`MethodEntry`] registers a method with programs.
+//! A [`Method`] defines which tensors the optimizer updates, the loss of a batch, and what happens
+//! after an update. The training loop in `portolan-train` needs nothing else, and neither does a
+//! loop of your own. An [`ImageMethod`] adds the views and the encoder that is kept after training.
+//! A [`MethodEntry`] registers a method with programs.
 //!
-//! What several methods share is here too: an encoder with its projection head
+//! This crate also has what several methods share: an encoder with its projection head
 //! ([`EncoderWithHead`]), the momentum encoder ([`EmaUpdater`]), the queue of negatives ([`Queue`])
 //! and the metrics of collapse ([`CollapseMetrics`]).
 //!
@@ -13,21 +13,24 @@
 //! use portolan_method::Queue;
 //! use portolan_tensor::{Device, Kind, Tensor};
 //!
-//! // Any size will do, also one that the batch does not divide: the oldest keys make room.
+//! // The queue's size need not be a multiple of the batch: new keys replace the oldest ones.
 //! let queue = Queue::new(5, 4, Device::Cpu);
 //! let keys = Tensor::ones([3, 4], (Kind::Float, Device::Cpu));
 //! queue.enqueue(&keys);
 //! queue.enqueue(&(&keys * 2.0));
-//! assert_eq!(queue.keys().get(0).double_value(&[0]), 2.0); // the sixth key took the first one's place
+//! // The sixth key replaced the first.
+//! assert_eq!(queue.keys().get(0).double_value(&[0]), 2.0);
 //! ```
 //!
-//! A method is an object with state that is updated in place, and not a function of its state, because
-//! libtorch's tensors are: a checkpoint is the list of them ([`Method::state`]), loaded by copying.
+//! A method is an object whose state is updated in place, because libtorch's tensors are updated in
+//! place: a checkpoint is the list of these tensors ([`Method::state`]), and loading copies into
+//! them.
 
 mod collapse_metrics;
 mod ema;
 mod encoder_with_head;
 mod entry;
+mod error;
 mod loss_scale;
 mod queue;
 mod step;
@@ -36,25 +39,25 @@ pub use collapse_metrics::{CollapseMetrics, collapse_metrics, output_deviation, 
 pub use ema::EmaUpdater;
 pub use encoder_with_head::{EncoderWithHead, validate_views};
 pub use entry::{BoxedMethod, MethodEntry, Recipe, parse_settings};
+pub use error::{Error, Result, ensure_setting};
 pub use loss_scale::validate_loss_scale;
 pub use portolan_metrics::{Family, MethodTraits};
 pub use queue::Queue;
 pub use step::{Batch, StepContext, StepInputs, StepLoss};
 
-use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::Encoder;
 use portolan_optim::ParamGroup;
 use portolan_tensor::Tensor;
 
-/// A self-supervised method, as the training loop sees it: whatever its batches hold.
+/// A self-supervised method for any kind of data.
 pub trait Method {
-    /// What the optimizer moves.
+    /// The parameters that the optimizer updates.
     fn params(&self) -> Vec<ParamGroup>;
 
     /// Every named tensor that a checkpoint must hold, as shallow clones: networks, momentum
-    /// encoder, queue and its pointer. They are only ever updated in place, and loaded by copying
-    /// into them.
+    /// encoder, queue and its pointer. They are always updated in place; loading a checkpoint
+    /// copies into them.
     fn state(&self) -> Vec<(String, Tensor)>;
 
     /// The training loss of one batch, with metrics to log. Called once per micro-batch.
@@ -80,16 +83,16 @@ pub trait Method {
     }
 }
 
-/// A method that learns an encoder of images from views of them.
+/// A method that learns an image encoder from views of images.
 pub trait ImageMethod: Method {
-    /// The views it wants of every image: two for most methods.
+    /// The views of every image that the method needs: two for most methods.
     fn views(&self) -> &[ViewSpec];
 
-    /// The encoder, without its heads: what pretraining is for.
+    /// The encoder without its heads, which is the result of pretraining.
     fn encoder(&self) -> &dyn Encoder;
 
     /// The projection head's outputs for features (`[n, encoder width]`) in evaluation mode, for
-    /// methods that have a head: some papers report accuracies on it.
+    /// methods that have a head. Some papers report accuracies on these outputs.
     fn project(&self, _features: &Tensor) -> Option<Tensor> {
         None
     }

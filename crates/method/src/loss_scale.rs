@@ -1,24 +1,24 @@
-//! What a loss is multiplied by.
+//! The factor that scales a loss.
 
-use anyhow::{Result, ensure};
+use crate::{Result, ensure_setting};
 
-/// Refuses a `loss_scale` that is not a positive number.
+/// Checks that `loss_scale` is a positive number.
 ///
-/// Authors write the same objective at different scales: a sum or a mean, both directions added or averaged, a gradient
-/// that reaches one process in W. A method's setting `loss_scale` restores the scale of the code that gave a figure.
-/// What it changes depends on the optimizer:
+/// Authors write the same objective at different scales: as a sum or a mean, with both directions
+/// added or averaged, or with a gradient that reaches only one of W processes. The setting
+/// `loss_scale` restores the scale of the code that produced a published result. Its effect depends
+/// on the optimizer:
 ///
 /// - SGD: every step is proportional to it.
-/// - LARS: an adapted parameter's step keeps its length, but the direction g + λp holds more or less weight decay.
-///   Parameters left out of the adaptation (biases and batch norms in most recipes) move in proportion to it.
-/// - AdamW: next to nothing, since it divides by the gradient's own size and decays apart from it.
+/// - LARS: the step of an adapted parameter keeps its length, but its direction g + λp contains
+///   more or less weight decay. The steps of parameters without adaptation (biases and batch norms
+///   in most recipes) are proportional to it.
+/// - AdamW: almost no effect, because it divides by the gradient's size and decays separately.
 ///
 /// # Errors
-/// When it is not above 0.
+/// When it is not a finite number above 0.
 pub fn validate_loss_scale(loss_scale: f64) -> Result<()> {
-    ensure!(
-        loss_scale > 0.0 && loss_scale.is_finite(),
-        "loss_scale is {loss_scale}; it must be a number above 0"
-    );
-    Ok(())
+    ensure_setting(loss_scale > 0.0 && loss_scale.is_finite(), || {
+        format!("loss_scale is {loss_scale}; it must be a number above 0")
+    })
 }

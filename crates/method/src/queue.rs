@@ -2,32 +2,35 @@
 
 use portolan_tensor::{Device, Kind, Tensor, no_grad};
 
-/// The last keys that were enqueued, as a ring.
+/// A ring buffer of the newest keys.
 ///
-/// It begins full of random directions, as MoCo's code does (`torch.randn`, each of length one): they are
-/// negatives like any others, and real keys replace them within the first `size / batch` steps.
+/// As in MoCo's code, it starts full of random unit vectors (`torch.randn`, normalized). They serve
+/// as negatives until real keys replace them in the first `size / batch` steps.
 #[derive(Debug)]
 pub struct Queue {
     keys: Tensor,
-    /// Where the next key goes. It lies beside the keys and is moved there, so that nothing waits for it.
+    /// The index of the next key to replace. It is a tensor on the keys' device, so that no step
+    /// waits to read it.
     pointer: Tensor,
 }
 
 impl Queue {
-    /// Room for `size` keys of `dim` numbers, drawn from libtorch's generator.
+    /// A queue of `size` random keys of `dim` dimensions, drawn from libtorch's generator.
     pub fn new(size: i64, dim: i64, device: Device) -> Self {
         let random = Tensor::randn([size, dim], (Kind::Float, device));
         let length = random.square().sum_dim_intlist(1, true, Kind::Float).sqrt();
         Queue { keys: random / length, pointer: Tensor::zeros([1], (Kind::Int64, device)) }
     }
 
-    /// The keys, `[size, dim]`, without gradients, where the queue itself has them: enqueue once the backward pass of
-    /// what was made of them is over. libtorch refuses the pass otherwise.
+    /// The keys, `[size, dim]`, without gradients. The tensor shares the queue's memory: call
+    /// [`Queue::enqueue`] only after the backward pass of a loss that uses it, or libtorch reports
+    /// an error in that pass.
     pub fn keys(&self) -> Tensor {
         self.keys.shallow_clone()
     }
 
-    /// Replaces the oldest keys by these, `[n, dim]`; of more than fit, the last ones are kept.
+    /// Replaces the oldest keys by these, `[n, dim]`. If `n` exceeds the queue's size, the last
+    /// keys are kept.
     pub fn enqueue(&self, keys: &Tensor) {
         no_grad(|| {
             let (size, n) = (self.keys.size()[0], keys.size()[0]);
@@ -43,7 +46,7 @@ impl Queue {
         });
     }
 
-    /// What a checkpoint must hold of it.
+    /// The named tensors for a checkpoint.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         vec![
             ("keys".to_owned(), self.keys.shallow_clone()),

@@ -1,8 +1,7 @@
-//! What a method is handed at each step, and what it hands back.
+//! The inputs and the result of one training step of a method.
 
 mod inputs;
 
-use anyhow::{Result, ensure};
 use portolan_losses::l2_normalize;
 use portolan_random::{Purpose, Stream, stream};
 use portolan_tensor::{Device, Kind, Tensor, distributed, no_grad, scalar, upload};
@@ -10,63 +9,67 @@ use rand::seq::SliceRandom;
 
 use self::inputs::Make;
 pub use self::inputs::StepInputs;
+use crate::{Error, Result};
 
 /// One batch, on the device.
 #[derive(Debug)]
 pub struct Batch {
-    /// Tensors whose first dimension is the batch. For an image method: one per view, in the order of
-    /// [`crate::ImageMethod::views`], `[batch, 3, size, size]`, float32, normalized.
+    /// Tensors whose first dimension is the batch. For an image method: one per view, in the order
+    /// of [`crate::ImageMethod::views`], `[batch, 3, size, size]`, float32, normalized.
     pub inputs: Vec<Tensor>,
-    /// Which items of the data set these are.
+    /// The indices of these items in the data set.
     pub ids: Vec<usize>,
 }
 
 impl Batch {
-    /// The two views of a method that wants two.
+    /// The two views, for a method that needs two.
     ///
     /// # Errors
-    /// When there are not two, or fewer than two images, of which batch statistics and most losses make nothing.
+    /// When there are not two views, or when there are fewer than two images: batch statistics and
+    /// most losses need two.
     pub fn pair(&self) -> Result<(&Tensor, &Tensor)> {
         let [a, b] = &self.inputs[..] else {
-            anyhow::bail!(
+            return Err(Error::Batch(format!(
                 "the method wants two views of an image, and was handed {}",
                 self.inputs.len()
-            )
+            )));
         };
         self.validate()?;
         Ok((a, b))
     }
 
-    /// The view of a method that wants one.
+    /// The view, for a method that needs one.
     ///
     /// # Errors
     /// As [`Batch::pair`].
     pub fn single(&self) -> Result<&Tensor> {
         let [view] = &self.inputs[..] else {
-            anyhow::bail!(
+            return Err(Error::Batch(format!(
                 "the method wants one view of an image, and was handed {}",
                 self.inputs.len()
-            )
+            )));
         };
         self.validate()?;
         Ok(view)
     }
 
-    /// Whether there are images enough to learn from.
+    /// Checks that there are at least two images.
     ///
     /// # Errors
     /// When there are fewer than two.
     pub fn validate(&self) -> Result<()> {
         let images = self.inputs.first().map_or(0, |view| view.size()[0]);
-        ensure!(
-            images >= 2,
-            "a batch of {images} is too small: training needs at least two images"
-        );
+        if images < 2 {
+            return Err(Error::Batch(format!(
+                "a batch of {images} is too small: training needs at least two images"
+            )));
+        }
         Ok(())
     }
 }
 
-/// Where training stands, and what belongs to this very moment: the numbers of schedules, and draws.
+/// The position in the run, from which a method derives the values of its schedules and its random
+/// draws.
 ///
 /// ```
 /// use portolan_method::StepContext;
@@ -82,20 +85,22 @@ pub struct StepContext<'a> {
     pub step: u64,
     /// Optimizer steps of the whole run.
     pub total_steps: u64,
-    /// The epoch that the step lies in, counted from 0.
+    /// The epoch of this step, counted from 0.
     pub epoch: u64,
-    /// Which micro-batch of this step, where gradients are accumulated.
+    /// The index of the micro-batch in this step, when gradients are accumulated.
     pub micro_batch: u64,
     /// The run's seed.
     pub seed: u64,
-    /// Where the batch lies.
+    /// The device of the batch.
     pub device: Device,
-    /// Where what the step is given is kept for the steps to come; nowhere, where each is run by itself.
+    /// Keeps the inputs of a step that is captured in a CUDA graph, for its replays; `None` when
+    /// steps are not captured.
     pub inputs: Option<&'a StepInputs>,
 }
 
 impl<'a> StepContext<'a> {
-    /// Step `step` of `total_steps`, both counted in optimizer steps: epoch 0, micro-batch 0 and seed 0.
+    /// Step `step` of `total_steps`, both counted in optimizer steps: epoch 0, micro-batch 0 and
+    /// seed 0.
     #[must_use]
     pub const fn new(step: u64, total_steps: u64, device: Device) -> Self {
         StepContext { step, total_steps, epoch: 0, micro_batch: 0, seed: 0, device, inputs: None }
@@ -125,7 +130,7 @@ impl<'a> StepContext<'a> {
         StepContext { seed, ..self }
     }
 
-    /// With a place that keeps the step's inputs for later steps, or without.
+    /// With these [`StepInputs`], or without.
     #[must_use]
     pub const fn with_inputs(self, inputs: Option<&'a StepInputs>) -> Self {
         StepContext { inputs, ..self }
@@ -133,10 +138,11 @@ impl<'a> StepContext<'a> {
 }
 
 impl StepContext<'_> {
-    /// What the CPU makes for this step, on the device. Whatever differs from step to step comes to a method by this or
-    /// by [`StepContext::scalar_input`], so that a step can be captured in a graph, which is handed new values without the method
-    /// being run again: `make` may depend on the context and on what it owns, and on nothing else. What it makes is of
-    /// one shape and kind at every step.
+    /// A tensor that the CPU computes for this step, on the device. A method must get every value
+    /// that differs between steps from this function or [`StepContext::scalar_input`]. A step can
+    /// then be captured in a CUDA graph, and a replay gets new values without running the method
+    /// again. `make` may depend only on the context and on what it owns, and must return the same
+    /// shape and kind at every step.
     pub fn tensor_input(&self, make: impl Fn(&StepContext) -> Tensor + 'static) -> Tensor {
         match self.inputs {
             Some(inputs) => inputs.next(self, Make::Tensor(Box::new(make))),
@@ -144,7 +150,7 @@ impl StepContext<'_> {
         }
     }
 
-    /// A number of this step, as a schedule has it: a scalar tensor on the device.
+    /// A number for this step, such as the value of a schedule, as a scalar tensor on the device.
     pub fn scalar_input(&self, of: impl Fn(&StepContext) -> f64 + 'static) -> Tensor {
         match self.inputs {
             Some(inputs) => inputs.next(self, Make::Number(Box::new(of))),
@@ -152,7 +158,8 @@ impl StepContext<'_> {
         }
     }
 
-    /// A stream for the `draw`-th draw of this purpose in this micro-batch: no draw repeats another.
+    /// A stream for the `draw`-th draw of this purpose in this micro-batch: no draw repeats
+    /// another.
     pub fn rng(&self, purpose: Purpose, draw: u64) -> Stream {
         stream(self.seed, purpose, &[self.step, self.micro_batch, draw])
     }
@@ -166,18 +173,20 @@ impl StepContext<'_> {
         })
     }
 
-    /// How many processes train together: each is handed as large a part of a batch, in the order of their ranks.
+    /// The number of processes that train together. Each gets an equal part of a batch, in the
+    /// order of their ranks.
     pub fn processes(&self) -> i64 {
         distributed::world_size() as i64
     }
 
-    /// This process's part of what was made for the whole batch, along `dim`.
+    /// This process's part, along `dim`, of a tensor for the whole batch.
     pub fn shard(&self, whole: &Tensor, dim: i64) -> Tensor {
         let size = whole.size()[dim as usize] / self.processes();
         whole.narrow(dim, distributed::rank() as i64 * size, size)
     }
 
-    /// The rows of every process's tensor, `[batch, …]`, one after the other: those of the whole batch. Carries gradients.
+    /// Concatenates the tensors `[batch, …]` of all processes to that of the whole batch. Gradients
+    /// flow through it.
     ///
     /// # Errors
     /// When another process is gone.
@@ -185,7 +194,7 @@ impl StepContext<'_> {
         Ok(distributed::all_gather(rows)?)
     }
 
-    /// The mean of every process's tensor.
+    /// The mean of the tensor over all processes.
     ///
     /// # Errors
     /// As [`StepContext::all_gather`].
@@ -194,26 +203,26 @@ impl StepContext<'_> {
     }
 }
 
-/// A loss, and what says how training goes.
+/// A loss, and metrics of the step.
 #[derive(Debug)]
 pub struct StepLoss {
     /// A scalar that carries gradients.
     pub loss: Tensor,
     /// Scalars to log by name, left on the device so that no step waits for them.
     pub metrics: Vec<(&'static str, Tensor)>,
-    /// What a joint-embedding method compares, without gradients, `[n, dim]`: [`crate::collapse_metrics`] are
-    /// read off it now and then.
+    /// The outputs `[n, dim]` that a joint-embedding method compares, without gradients, for
+    /// [`crate::collapse_metrics`].
     pub outputs: Option<Tensor>,
 }
 
 impl StepLoss {
-    /// The mean of a boolean tensor, such as an accuracy: a scalar figure.
+    /// The mean of a boolean tensor, such as an accuracy, as a scalar.
     pub fn fraction(hits: &Tensor) -> Tensor {
         hits.to_kind(Kind::Float).mean(Kind::Float)
     }
 
-    /// How often the most similar of the rows `b` to a row of `a` is the row of the same number: the accuracy of
-    /// finding a view's other view in the batch. Both `[batch, dim]`; a scalar figure.
+    /// The share of rows of `a` whose most similar row of `b` has the same index, as a scalar: the
+    /// accuracy of finding an image's other view in the batch. Both are `[batch, dim]`.
     pub fn match_top1(a: &Tensor, b: &Tensor) -> Tensor {
         no_grad(|| {
             let nearest = l2_normalize(a).matmul(&l2_normalize(b).tr()).argmax(1, false);

@@ -1,6 +1,6 @@
 //! MoCo's settings.
 
-use anyhow::{Result, ensure};
+use portolan_method::{Result, ensure_setting};
 use serde::{Deserialize, Serialize};
 
 /// The projection head.
@@ -13,22 +13,23 @@ pub enum Head {
     Mlp,
 }
 
-/// What MoCo can be set to.
+/// The settings of MoCo.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MocoConfig {
     /// The projection head.
     pub head: Head,
-    /// Numbers of a query or key: 128 (v1, section 3.3).
+    /// Dimensions of a query or key: 128 (v1, section 3.3).
     pub dim: i64,
-    /// How many keys the queue holds: 65,536 (v1, section 4).
+    /// Number of keys in the queue: 65,536 (v1, section 4).
     pub queue: i64,
-    /// m, how much of the key network stays at each update: 0.999 (v1, section 4).
+    /// m, the momentum of the key network: 0.999 (v1, section 4).
     pub momentum: f64,
     /// τ: 0.07 (v1, section 3.3), 0.2 (v2, section 3).
     pub temperature: f64,
-    /// Whether each view is query and key once, as in the authors' CIFAR-10 demonstration, or the first
-    /// is the query and the second the key, as in the papers.
+    /// Whether each view is once the query and once the key, as in the authors' CIFAR-10
+    /// demonstration. Otherwise the first view is the query and the second the key, as in the
+    /// papers.
     pub symmetric: bool,
 }
 
@@ -50,23 +51,23 @@ impl MocoConfig {
         MocoConfig { head: Head::Mlp, temperature: 0.2, ..MocoConfig::v1() }
     }
 
-    /// Whether these settings make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// When one does not; the message names it and its range.
+    /// When a setting is out of range; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(self.dim >= 1, "dim is {}; a key needs at least one number", self.dim);
-        ensure!(self.queue >= 1, "queue is {}; it must hold at least one key", self.queue);
-        ensure!(
-            (0.0..=1.0).contains(&self.momentum),
-            "momentum is {}; it must be from 0 to 1 (0.999 in the paper)",
-            self.momentum
-        );
-        ensure!(
-            self.temperature > 0.0 && self.temperature.is_finite(),
-            "temperature is {}; it must be above 0 (0.2 in MoCo v2)",
-            self.temperature
-        );
+        ensure_setting(self.dim >= 1, || {
+            format!("dim is {}; a key needs at least one number", self.dim)
+        })?;
+        ensure_setting(self.queue >= 1, || {
+            format!("queue is {}; it must hold at least one key", self.queue)
+        })?;
+        ensure_setting((0.0..=1.0).contains(&self.momentum), || {
+            format!("momentum is {}; it must be from 0 to 1 (0.999 in the paper)", self.momentum)
+        })?;
+        ensure_setting(self.temperature > 0.0 && self.temperature.is_finite(), || {
+            format!("temperature is {}; it must be above 0 (0.2 in MoCo v2)", self.temperature)
+        })?;
         Ok(())
     }
 }

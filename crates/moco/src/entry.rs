@@ -4,7 +4,7 @@ use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings}
 
 use crate::{Moco, MocoV3};
 
-/// MoCo v1 and v2, as programs list and build them.
+/// MoCo v1 and v2, for programs that list and build them.
 pub const METHOD: MethodEntry = MethodEntry {
     name: "moco",
     title: "MoCo",
@@ -20,7 +20,7 @@ pub const METHOD: MethodEntry = MethodEntry {
     needs_color: false,
 };
 
-/// MoCo v3, as programs list and build it.
+/// MoCo v3, for programs that list and build it.
 pub const METHOD_V3: MethodEntry = MethodEntry {
     name: "moco-v3",
     title: "MoCo v3",

@@ -2,10 +2,12 @@
 //!
 //! - v1: He et al. 2019, *Momentum Contrast for Unsupervised Visual Representation Learning*, arXiv
 //!   1911.05722 (a linear head, the views of [`portolan_augment::presets::moco_v1`]).
-//! - v2: Chen et al. 2020, *Improved Baselines with Momentum Contrastive Learning*, arXiv 2003.04297 (an
-//!   MLP head, stronger views, a cosine schedule).
-//! - The symmetric form of the authors' CIFAR-10 demonstration, in which each view is query and key once.
-//! - v3: Chen et al. 2021, arXiv 2104.02057 ([`MocoV3`]), which keeps the momentum encoder and drops the queue.
+//! - v2: Chen et al. 2020, *Improved Baselines with Momentum Contrastive Learning*, arXiv
+//!   2003.04297 (an MLP head, stronger views, a cosine schedule).
+//! - The symmetric form of the authors' CIFAR-10 demonstration, in which each view is once the
+//!   query and once the key.
+//! - v3: Chen et al. 2021, arXiv 2104.02057 ([`MocoV3`]), which keeps the momentum encoder and
+//!   drops the queue.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -22,9 +24,9 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! A query is to be found among many keys. The keys come from a slowly moving copy of the encoder, so
-//! that those computed many batches ago still fit: the queue is then a dictionary far larger than a batch,
-//! which is why MoCo needs no large batches.
+//! The encoder learns to match a query to its key among many keys. The keys come from a momentum
+//! encoder, which changes so slowly that keys from many batches ago are still consistent. The queue
+//! is therefore a dictionary far larger than a batch, which is why MoCo needs no large batches.
 
 mod config;
 mod entry;
@@ -34,12 +36,11 @@ pub use config::{Head, MocoConfig};
 pub use entry::{METHOD, METHOD_V3};
 pub use v3::{MocoV3, MocoV3Config};
 
-use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm};
 use portolan_losses::{info_nce, l2_normalize};
 use portolan_method::{
-    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, Queue, StepContext, StepLoss,
+    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, Queue, Result, StepContext, StepLoss,
     validate_views,
 };
 use portolan_optim::ParamGroup;
@@ -54,7 +55,7 @@ pub struct Moco {
     key: EncoderWithHead,
     ema: EmaUpdater,
     queue: Queue,
-    /// Whether batch norms see groups of the batch, and keys therefore have to be shuffled.
+    /// Whether batch norms work on groups of the batch, so that keys must be shuffled.
     split_batch_norm: bool,
     /// Keys of this step, enqueued once all its losses are computed.
     fresh_keys: Vec<Tensor>,
@@ -64,7 +65,7 @@ impl Moco {
     /// Builds query and key network with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: MocoConfig,
         encoder: &EncoderConfig,
@@ -86,14 +87,16 @@ impl Moco {
         Ok(Moco { config, views, query, key, ema, queue, split_batch_norm, fresh_keys })
     }
 
-    /// k = f_k(x), of length one and without gradients. Shuffled batch norm (v1, section 3.3): each group of
-    /// keys is normalized among other images than its queries, or the statistics would give the pairs away.
+    /// k = f_k(x), l2-normalized and without gradients. With shuffled batch norm (v1, section 3.3),
+    /// a key is normalized in a group of other images than its query; otherwise the batch
+    /// statistics would reveal the pairs.
     fn keys(&self, x: &Tensor, cx: &StepContext, draw: u64) -> Result<Tensor> {
         no_grad(|| -> Result<Tensor> {
             if !self.split_batch_norm {
                 return Ok(l2_normalize(&at_least_f32(&self.key.forward(x))));
             }
-            // Over all processes: each encodes its part of the shuffled batch, and gets back the keys of its own images.
+            // The shuffle spans all processes: each encodes its part of the shuffled batch, then
+            // gets the keys of its own images back.
             let images = cx.all_gather(x)?;
             let shuffle = cx.permutation(images.size()[0], draw);
             let keys = self.key.forward(&images.index_select(0, &cx.shard(&shuffle, 0)));
@@ -102,7 +105,8 @@ impl Moco {
         })
     }
 
-    /// The mean cosine of this step's keys and those in the queue: near 1 where all keys are alike.
+    /// The mean cosine similarity between this step's keys and those in the queue. It is near 1
+    /// when all keys are alike.
     fn queue_similarity(&self) -> Tensor {
         no_grad(|| {
             let mean = |keys: &Tensor| keys.mean_dim([0i64].as_slice(), false, Kind::Float);
@@ -111,8 +115,8 @@ impl Moco {
         })
     }
 
-    /// The logits of one direction: queries of `x_q` against their keys from `x_k` and the queue. The keys
-    /// are kept for the queue.
+    /// The logits of one direction: the queries of `x_q` against the keys of `x_k` and of the
+    /// queue. The new keys are kept for the queue.
     fn contrast(
         &mut self,
         x_q: &Tensor,
@@ -129,7 +133,7 @@ impl Moco {
 }
 
 impl Method for Moco {
-    /// One group: MoCo decays everything, biases and batch norms too.
+    /// One group: MoCo applies weight decay to all parameters, biases and batch norms included.
     fn params(&self) -> Vec<ParamGroup> {
         vec![ParamGroup::all("query", self.query.vars.parameters())]
     }
@@ -141,7 +145,8 @@ impl Method for Moco {
         state
     }
 
-    /// Algorithm 1 of v1; in the symmetric form the sum of both directions, as the demonstration has it.
+    /// Algorithm 1 of v1. The symmetric form is the sum of both directions, as in the
+    /// demonstration.
     fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let (x_1, x_2) = batch.pair()?;
         if cx.micro_batch == 0 {
@@ -155,7 +160,7 @@ impl Method for Moco {
         for direction in &logits[1..] {
             loss += info_nce::cross_entropy(direction)?;
         }
-        // How often the right key is the most similar of all.
+        // How often the positive key is the most similar one.
         let hits = no_grad(|| Tensor::cat(&logits, 0).argmax(1, false).eq(0));
         Ok(StepLoss {
             loss,
@@ -167,7 +172,7 @@ impl Method for Moco {
         })
     }
 
-    /// θ_k ← m θ_k + (1 − m) θ_q (v1, equation 2), then the keys of this step join the queue.
+    /// θ_k ← m θ_k + (1 − m) θ_q (v1, equation 2), then this step's keys enter the queue.
     fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let momentum = self.config.momentum;
         self.ema.update(&cx.scalar_input(move |_| momentum))?;

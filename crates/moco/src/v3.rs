@@ -1,19 +1,21 @@
-//! MoCo v3: Chen, Xie, He 2021, *An Empirical Study of Training Self-Supervised Vision Transformers*, arXiv
-//! 2104.02057. No queue: the keys of the batch are the negatives, and a predictor follows the head, as in BYOL.
+//! MoCo v3: Chen, Xie, He 2021, *An Empirical Study of Training Self-Supervised Vision
+//! Transformers*, arXiv 2104.02057. It has no queue: the other keys of the batch are the negatives.
+//! As in BYOL, a predictor follows the head.
 
-use anyhow::{Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::moco_v3;
 use portolan_method::{
-    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+    Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, Result, StepContext, StepLoss,
+    ensure_setting, validate_views,
 };
 use portolan_optim::{ParamGroup, schedule::momentum_cosine};
 use portolan_tensor::{Device, Tensor, Vars, no_grad, prefixed};
 use serde::{Deserialize, Serialize};
 
-/// What MoCo v3 can be set to. The defaults are the paper's for vision transformers, whose config should have fixed
-/// positions ([`portolan_encoders::Positions::SineCosine`]) and a frozen projection of patches (sections 5 and 4.2).
+/// The settings of MoCo v3. The defaults are the paper's for vision transformers, which should have
+/// fixed positions ([`portolan_encoders::Positions::SineCosine`]) and a frozen patch projection
+/// (sections 5 and 4.2).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MocoV3Config {
@@ -21,19 +23,19 @@ pub struct MocoV3Config {
     pub layers: usize,
     /// Width of the hidden layers of head and predictor: 4,096 (section 5).
     pub hidden: i64,
-    /// Numbers of a query or key: 256 (section 5).
+    /// Dimensions of a query or key: 256 (section 5).
     pub dim: i64,
-    /// Batch norms of the two-layer predictor: after every layer with a ViT (section 5), after the hidden one with a
-    /// ResNet (authors' code).
+    /// Batch norms of the two-layer predictor: after every layer with a ViT (section 5), after the
+    /// hidden one with a ResNet (authors' code).
     pub predictor_norm: HeadNorm,
-    /// Whether the predictor's last layer has a bias where no batch norm follows it: not in the authors' code
-    /// (`moco/builder.py`, `_build_mlp`). Runs from before there was a choice have one.
+    /// Whether the last layers of head and predictor have a bias where no batch norm follows: no in
+    /// the authors' code (`moco/builder.py`, `_build_mlp`). Runs without this setting used one.
     #[serde(default = "yes")]
     pub last_bias: bool,
     /// τ: 0.2 for a ViT (section 5), 1 for a ResNet (appendix A).
     pub temperature: f64,
-    /// m, how much of the key network stays at the first update: 0.99 (section 6.2). It rises to 1 along a cosine
-    /// (`--moco-m-cos`).
+    /// m, the momentum of the key network at the first update: 0.99 (section 6.2). It rises to 1
+    /// along a cosine (`--moco-m-cos`).
     pub momentum: f64,
 }
 
@@ -56,27 +58,23 @@ impl Default for MocoV3Config {
 }
 
 impl MocoV3Config {
-    /// Whether these settings make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// When one does not; the message names it and its range.
+    /// When a setting is out of range; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(
-            (1..=8).contains(&self.layers),
-            "layers is {}; a head has from 1 to 8 (3 in the paper)",
-            self.layers
-        );
-        ensure!(self.hidden >= 1 && self.dim >= 1, "hidden and dim must be at least 1");
-        ensure!(
-            self.temperature > 0.0 && self.temperature.is_finite(),
-            "temperature is {}; it must be above 0 (0.2 for a ViT)",
-            self.temperature
-        );
-        ensure!(
-            (0.0..=1.0).contains(&self.momentum),
-            "momentum is {}; it must be from 0 to 1 (0.99 in the paper)",
-            self.momentum
-        );
+        ensure_setting((1..=8).contains(&self.layers), || {
+            format!("layers is {}; a head has from 1 to 8 (3 in the paper)", self.layers)
+        })?;
+        ensure_setting(self.hidden >= 1 && self.dim >= 1, || {
+            "hidden and dim must be at least 1".to_owned()
+        })?;
+        ensure_setting(self.temperature > 0.0 && self.temperature.is_finite(), || {
+            format!("temperature is {}; it must be above 0 (0.2 for a ViT)", self.temperature)
+        })?;
+        ensure_setting((0.0..=1.0).contains(&self.momentum), || {
+            format!("momentum is {}; it must be from 0 to 1 (0.99 in the paper)", self.momentum)
+        })?;
         Ok(())
     }
 }
@@ -86,7 +84,7 @@ impl MocoV3Config {
 pub struct MocoV3 {
     config: MocoV3Config,
     views: Vec<ViewSpec>,
-    /// f_q without its predictor.
+    /// The query network f_q without its predictor.
     query: EncoderWithHead,
     predictor: ProjectionHead,
     predictor_vars: Vars,
@@ -99,7 +97,7 @@ impl MocoV3 {
     /// Builds query and key network with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: MocoV3Config,
         encoder: &EncoderConfig,
@@ -146,7 +144,7 @@ impl Method for MocoV3 {
         let (x_1, x_2) = batch.pair()?;
         let (k_1, k_2) = no_grad(|| (self.key.forward(x_1), self.key.forward(x_2)));
         let query = |x| self.predictor.forward(&self.query.forward(x), true);
-        // The other images' keys, of all processes, are the negatives.
+        // The negatives are the other images' keys, of all processes.
         let (q_1, q_2) = (cx.all_gather(&query(x_1))?, cx.all_gather(&query(x_2))?);
         let (k_1, k_2) = (cx.all_gather(&k_1)?, cx.all_gather(&k_2)?);
         let temperature = self.config.temperature;
@@ -155,7 +153,7 @@ impl Method for MocoV3 {
         Ok(StepLoss { loss, metrics: vec![("contrastive_top1", found)], outputs: Some(k_1) })
     }
 
-    /// θ_k ← m θ_k + (1 − m) θ_q, m rising from its base to 1 over training.
+    /// θ_k ← m θ_k + (1 − m) θ_q, where m rises from its initial value to 1 over training.
     fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let first = self.config.momentum;
         let momentum = move |cx: &StepContext| momentum_cosine(cx.step, cx.total_steps, first, 1.0);

@@ -53,11 +53,11 @@ fn an_update_moves_the_key_network_by_the_moving_average_and_fills_the_queue() {
     let after = trial::state(&moco);
     let mut moved = 0;
     for (name, key) in after.iter().filter(|(name, _)| name.starts_with("key.")) {
-        let twin = name.replacen("key.", "query.", 1);
+        let query_name = name.replacen("key.", "query.", 1);
         if name.contains("running") || name.contains("num_batches") {
             continue;
         }
-        let expected = 0.5 * &before[name] + 0.5 * &query[&twin];
+        let expected = 0.5 * &before[name] + 0.5 * &query[&query_name];
         assert!(key.allclose(&expected, 1e-5, 1e-7, false), "{name}");
         moved += i32::from(key != &before[name]);
     }
@@ -76,7 +76,8 @@ fn the_loss_is_info_nce_of_queries_keys_and_queue() {
     let queue = trial::state(&moco)["queue.keys"].copy();
     let loss = moco.loss(&batch, &CX).unwrap().loss.double_value(&[]);
     moco.after_update(&CX).unwrap();
-    // The keys that joined are those of the second view; the first view's queries are found again by hand.
+    // The keys that joined are those of the second view; the first view's queries are found again
+    // by hand.
     let keys = trial::state(&moco)["queue.keys"].narrow(0, 0, 8);
     let logits = |q: &Tensor| info_nce::logits(q, &keys, &queue, 0.2).unwrap();
     let features = no_grad(|| moco.encoder().forward(&batch.inputs[0], true));

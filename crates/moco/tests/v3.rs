@@ -49,8 +49,8 @@ fn a_few_steps_learn_to_find_the_key_and_projections_stay_frozen() {
     }
 }
 
-/// `moco/builder.py`, `_build_mlp`: every layer has `bias=False`. Only a predictor without a last batch norm, a ResNet's,
-/// could have one.
+/// `moco/builder.py`, `_build_mlp`: every layer has `bias=False`. Only a predictor without a last
+/// batch norm, a ResNet's, could have one.
 #[test]
 fn the_predictor_ends_without_a_bias_as_the_authors_do() {
     let biases = |last_bias, predictor_norm| {

@@ -1,10 +1,12 @@
-//! Colorization: Zhang, Isola, Efros 2016, *Colorful Image Colorization*, arXiv 1603.08511, in its form as a
-//! classification of quantized colors with rebalancing.
+//! Colorization: Zhang, Isola, Efros 2016, *Colorful Image Colorization*, arXiv 1603.08511, as a
+//! classification of quantized colors with class rebalancing.
 
-use anyhow::{Context, Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
-use portolan_method::{Batch, ImageMethod, Method, StepContext, StepLoss, validate_views};
+use portolan_method::{
+    Batch, Error, ImageMethod, Method, Result, StepContext, StepLoss, ensure_setting,
+    validate_views,
+};
 use portolan_optim::ParamGroup;
 use portolan_tensor::{
     Device, Kind, Tensor, Vars, at_least_f32, full_precision, no_grad, prefixed,
@@ -13,22 +15,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::lab::{cells, lab, xyz_of_rgb};
 
-/// What colorization can be set to.
+/// The settings of colorization.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColorizationConfig {
-    /// Places of a side for which a color is guessed: a quarter of the image's side (authors' `train_val.prototxt`), 56
-    /// of 224. At least as many as the encoder's last map has, and a multiple of that.
+    /// Side of the grid of predicted colors: a quarter of the image's side (authors'
+    /// `train_val.prototxt`), 56 for 224. It must be a multiple of the side of the encoder's last
+    /// feature map.
     pub grid: i64,
-    /// Side of a cell of the grid over a* and b*: 10 (section 2.1), which makes 261 classes here and 313 there.
+    /// Side of a cell of the grid over a* and b*: 10 (section 2.1), which makes 261 classes here
+    /// and 313 there.
     pub cell: f64,
-    /// Width of the layer between the encoder's map and the guesses.
+    /// Width of the layer between the encoder's feature map and the predictions.
     pub hidden: i64,
-    /// λ, how far rare colors are *not* given more weight: 0.5 (section 2.2); 1 weighs all colors alike.
+    /// λ, the weight of the uniform distribution in class rebalancing: 0.5 (section 2.2). At 1 all
+    /// colors have the same weight; lower values give rare colors more.
     pub uniform: f64,
-    /// How much of the running share of each color stays at a step: 0.99, about the last 100 steps. At first the share
-    /// is the plain mean over the steps so far, so that it describes the images from the first step on. The paper counts
-    /// colors on ImageNet beforehand (section 2.2); counting as training goes needs no pass over the data of its own.
+    /// The momentum of the running frequency of each color: 0.99, about the last 100 steps. At
+    /// first the frequency is the plain mean over all steps so far, so that it describes the images
+    /// from the first step on. The paper counts colors on ImageNet beforehand (section 2.2);
+    /// counting during training needs no extra pass over the data.
     pub prior_momentum: f64,
 }
 
@@ -43,24 +49,25 @@ impl Default for ColorizationConfig {
 pub struct Colorization {
     config: ColorizationConfig,
     views: Vec<ViewSpec>,
-    /// What the view was normalized by, `[1, 3, 1, 1]` each.
+    /// The mean and deviation that the view was normalized by, each `[1, 3, 1, 1]`.
     mean: Tensor,
     std: Tensor,
-    /// What red, green and blue give to luminance, `[1, 3, 1, 1]`.
+    /// The weights of red, green and blue in the luminance, `[1, 3, 1, 1]`.
     luminance: Tensor,
     /// sRGB to XYZ, as [`lab`] takes it.
     xyz_of_rgb: Tensor,
-    /// The middle of every class's cell, `[classes, 2]`.
+    /// The center of each class's cell, `[classes, 2]`.
     cells: Tensor,
-    /// p, how common each class has been of late, `[classes]`; all alike until the first step is counted.
+    /// p, the running frequency of each class, `[classes]`; uniform until the first step is
+    /// counted.
     prior: Tensor,
     encoder: Box<dyn Encoder>,
-    /// Places of the encoder's last map, a side.
+    /// Side of the encoder's last feature map.
     map: i64,
     head_vars: Vars,
     spread: Linear,
     guess: Linear,
-    /// The classes' shares in this step's batches.
+    /// The class frequencies of this step's micro-batches.
     counted: Vec<Tensor>,
 }
 
@@ -68,7 +75,7 @@ impl Colorization {
     /// Builds encoder and head with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: ColorizationConfig,
         encoder: &EncoderConfig,
@@ -76,30 +83,36 @@ impl Colorization {
         device: Device,
     ) -> Result<Self> {
         validate_views("colorization", &views, 1, encoder)?;
-        ensure!(
-            config.cell >= 2.0 && config.cell <= 100.0,
-            "cell is {}; it must be from 2 to 100 (10 in the paper)",
-            config.cell
-        );
-        ensure!(config.hidden >= 1, "hidden must be at least 1");
+        ensure_setting(config.cell >= 2.0 && config.cell <= 100.0, || {
+            format!("cell is {}; it must be from 2 to 100 (10 in the paper)", config.cell)
+        })?;
+        ensure_setting(config.hidden >= 1, || "hidden must be at least 1".to_owned())?;
         for (name, value) in
             [("uniform", config.uniform), ("prior_momentum", config.prior_momentum)]
         {
-            ensure!((0.0..=1.0).contains(&value), "{name} is {value}; it must be from 0 to 1");
+            ensure_setting((0.0..=1.0).contains(&value), || {
+                format!("{name} is {value}; it must be from 0 to 1")
+            })?;
         }
-        let (mean, std) = views[0].normalization().context("the view has no normalization")?;
+        let (mean, std) = views[0]
+            .normalization()
+            .ok_or_else(|| Error::Views("the view has no normalization".to_owned()))?;
         let channels =
             |values: [f32; 3]| Tensor::from_slice(&values).view([1, 3, 1, 1]).to_device(device);
         let size = i64::from(views[0].size());
         let encoder = build(encoder, &Vars::new(device))?;
         let probe = Tensor::zeros([1, 3, size, size], (Kind::Float, device));
         let map = no_grad(|| encoder.feature_map(&probe, false)).size()[2];
-        ensure!(
+        ensure_setting(
             config.grid >= map && config.grid % map == 0 && size % config.grid == 0,
-            "a grid of {} places fits neither the encoder's map of {map} nor the view of {size} pixels; choose a \
-             multiple of {map} that divides {size}",
-            config.grid
-        );
+            || {
+                format!(
+                    "a grid of {} places fits neither the encoder's map of {map} nor the view of \
+                     {size} pixels; choose a multiple of {map} that divides {size}",
+                    config.grid
+                )
+            },
+        )?;
         let cells = cells(config.cell).to_device(device);
         let classes = cells.size()[0];
         let head_vars = Vars::new(device);
@@ -127,16 +140,16 @@ impl Colorization {
         })
     }
 
-    /// The view in gray, normalized as the view is: all that the encoder sees. As `grayscale` of a view makes it, so
-    /// that evaluation can show the same (`evaluation.grayscale`).
+    /// The input of the encoder: the view in gray, normalized like the view. It equals the result
+    /// of a view's `grayscale`, so that evaluation can use the same input (`evaluation.grayscale`).
     fn gray(&self, rgb: &Tensor) -> Tensor {
         let luminance =
             (rgb * &self.luminance).sum_dim_intlist([1i64].as_slice(), true, None::<Kind>);
         (luminance - &self.mean) / &self.std
     }
 
-    /// The class of every place's mean color, `[batch · grid · grid]`: the nearest cell. (The paper spreads each over
-    /// its five nearest.)
+    /// The class of each grid position's mean color, `[batch · grid · grid]`: the nearest cell.
+    /// (The paper uses soft labels over the five nearest.)
     fn classes(&self, rgb: &Tensor) -> Tensor {
         let grid = self.config.grid;
         let ab = lab(&rgb.clamp(0.0, 1.0).to_kind(Kind::Float), &self.xyz_of_rgb)
@@ -146,7 +159,7 @@ impl Colorization {
         Tensor::cdist(&ab, &self.cells, 2.0, None::<i64>).argmin(1, false)
     }
 
-    /// w ∝ 1 / ((1 − λ) p + λ / Q), of mean one over the colors as they come (equation 4).
+    /// w ∝ 1 / ((1 − λ) p + λ / Q), scaled so that its expectation under p is one (equation 4).
     fn weights(&self) -> Tensor {
         let lambda = self.config.uniform;
         let even = lambda / self.prior.size()[0] as f64;
@@ -155,10 +168,11 @@ impl Colorization {
         weights / mean
     }
 
-    /// Guesses for every place, `[batch · grid · grid, classes]`. Each place of the map spreads over the finer places
-    /// that it covers.
+    /// The logits of every grid position, `[batch · grid · grid, classes]`. Each position of the
+    /// feature map predicts all grid positions that it covers.
     fn guesses(&self, images: &Tensor) -> Tensor {
-        let map = self.encoder.feature_map(images, true).permute([0, 2, 3, 1]); // [batch, map, map, width]
+        // [batch, map, map, width]
+        let map = self.encoder.feature_map(images, true).permute([0, 2, 3, 1]);
         let fine = self.config.grid / self.map;
         let (batch, side, grid) = (map.size()[0], self.map, self.config.grid);
         let spread = self
@@ -186,7 +200,8 @@ impl Method for Colorization {
         state
     }
 
-    /// Equations 2 and 3: the cross-entropy of every place's color, weighted by how rare it is.
+    /// Equations 2 and 3: the cross-entropy of each position's color, with larger weights for rare
+    /// colors.
     fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         if cx.micro_batch == 0 {
             self.counted.clear(); // of a step that came to nothing
@@ -203,7 +218,7 @@ impl Method for Colorization {
             (own * self.weights().index_select(0, &classes)).mean(None::<Kind>)
         })?;
         let right = no_grad(|| logits.argmax(1, false).eq_tensor(&classes));
-        // Not bincount, which waits for the device to learn the largest class.
+        // Not bincount, which waits for the device to find the largest class.
         let ones = classes.ones_like().to_kind(self.prior.kind());
         let count = self.prior.zeros_like().scatter_add(0, &classes, &ones);
         self.counted.push(count / classes.size()[0] as f64);
@@ -214,8 +229,9 @@ impl Method for Colorization {
         })
     }
 
-    /// p moves towards this step's shares: the mean over all steps so far, then a running one. A running mean alone
-    /// would keep some of its uniform start for hundreds of steps, and the weights would drift with it.
+    /// Updates p with this step's frequencies: the mean over all steps so far, later a running
+    /// mean. A running mean alone would depend on its uniform start for hundreds of steps, and the
+    /// weights would drift with it.
     fn after_update(&mut self, cx: &StepContext) -> Result<()> {
         let micro_batches = self.counted.len() as f64;
         let Some(sum) = self.counted.drain(..).reduce(|a, b| a + b) else { return Ok(()) };

@@ -4,7 +4,7 @@ use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings}
 
 use crate::{Colorization, Jigsaw, Rotation};
 
-/// Rotation prediction, as programs list and build it.
+/// Rotation prediction, for programs that list and build it.
 pub const ROTATION: MethodEntry = MethodEntry {
     name: "rotation",
     title: "Rotation prediction",
@@ -18,7 +18,7 @@ pub const ROTATION: MethodEntry = MethodEntry {
     needs_color: false,
 };
 
-/// Jigsaw puzzles, as programs list and build them.
+/// Jigsaw puzzles, for programs that list and build them.
 pub const JIGSAW: MethodEntry = MethodEntry {
     name: "jigsaw",
     title: "Jigsaw puzzles",
@@ -34,7 +34,7 @@ pub const JIGSAW: MethodEntry = MethodEntry {
     needs_color: false,
 };
 
-/// Colorization, as programs list and build it.
+/// Colorization, for programs that list and build it.
 pub const COLORIZATION: MethodEntry = MethodEntry {
     name: "colorization",
     title: "Colorization",

@@ -1,10 +1,11 @@
-//! Jigsaw puzzles: Noroozi, Favaro 2016, *Unsupervised Learning of Visual Representations by Solving Jigsaw
-//! Puzzles*, arXiv 1603.09246.
+//! Jigsaw puzzles: Noroozi, Favaro 2016, *Unsupervised Learning of Visual Representations by
+//! Solving Jigsaw Puzzles*, arXiv 1603.09246.
 
-use anyhow::{Result, ensure};
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
-use portolan_method::{Batch, ImageMethod, Method, StepContext, StepLoss, validate_views};
+use portolan_method::{
+    Batch, ImageMethod, Method, Result, StepContext, StepLoss, ensure_setting, validate_views,
+};
 use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
 use portolan_tensor::{
@@ -19,16 +20,18 @@ use crate::permutations;
 const GRID: i64 = 3;
 const TILES: usize = 9;
 
-/// What the puzzle can be set to.
+/// The settings of the jigsaw puzzle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JigsawConfig {
-    /// How many permutations to tell apart: up to 1,000 (table 4); 100 in the authors' code.
+    /// Number of permutations, which are the classes: up to 1,000 (table 4); 100 in the authors'
+    /// code.
     pub permutations: usize,
-    /// Side of a tile in pixels: 64 of a cell of 75 (figure 3). What is left of the cell is the gap to the next
-    /// tile, and room to move the tile at random, so that edges do not give the order away.
+    /// Side of a tile in pixels: 64, in a cell of 75 (figure 3). The tile moves at random within
+    /// its cell, and the rest of the cell is a gap between tiles, so that edges do not reveal the
+    /// order.
     pub tile: i64,
-    /// Numbers that stand for a tile: 512 (figure 3, fc6).
+    /// Dimensions of a tile's features: 512 (figure 3, fc6).
     pub tile_dim: i64,
     /// Width of the hidden layer over all tiles: 4,096 (figure 3, fc7).
     pub hidden: i64,
@@ -40,12 +43,13 @@ impl Default for JigsawConfig {
     }
 }
 
-/// The puzzle, ready to train: every tile through the encoder by itself, as the context-free network of the paper.
+/// The jigsaw puzzle, ready to train. As in the paper's context-free network, each tile goes
+/// through the encoder separately.
 #[derive(Debug)]
 pub struct Jigsaw {
     config: JigsawConfig,
     views: Vec<ViewSpec>,
-    /// `[permutations, 9]`: which tile comes to each place.
+    /// `[permutations, 9]`: which tile each position gets.
     orders: Tensor,
     encoder: Box<dyn Encoder>,
     head_vars: Vars,
@@ -55,10 +59,11 @@ pub struct Jigsaw {
 }
 
 impl Jigsaw {
-    /// Chooses the permutations and builds the networks with initial values from libtorch's generator.
+    /// Chooses the permutations and builds the networks with initial values from libtorch's
+    /// generator.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: JigsawConfig,
         encoder: &EncoderConfig,
@@ -68,20 +73,21 @@ impl Jigsaw {
         validate_views("the jigsaw puzzle", &views, 1, encoder)?;
         encoder.validate_size(config.tile)?;
         let cell = i64::from(views[0].size()) / GRID;
-        ensure!(
-            config.tile >= 1 && config.tile <= cell,
-            "a tile of {} pixels is larger than a cell of {cell}, a third of the view",
-            config.tile
-        );
-        ensure!(
-            (2..=2000).contains(&config.permutations),
-            "permutations is {}; it must be from 2 to 2000 (1000 in the paper)",
-            config.permutations
-        );
-        ensure!(
-            config.tile_dim >= 1 && config.hidden >= 1,
-            "tile_dim and hidden must be at least 1"
-        );
+        ensure_setting(config.tile >= 1 && config.tile <= cell, || {
+            format!(
+                "a tile of {} pixels is larger than a cell of {cell}, a third of the view",
+                config.tile
+            )
+        })?;
+        ensure_setting((2..=2000).contains(&config.permutations), || {
+            format!(
+                "permutations is {}; it must be from 2 to 2000 (1000 in the paper)",
+                config.permutations
+            )
+        })?;
+        ensure_setting(config.tile_dim >= 1 && config.hidden >= 1, || {
+            "tile_dim and hidden must be at least 1".to_owned()
+        })?;
         let orders: Vec<i64> =
             permutations(config.permutations).iter().flatten().map(|&tile| tile.into()).collect();
         let orders = Tensor::from_slice(&orders).view([-1, TILES as i64]).to_device(device);
@@ -101,9 +107,9 @@ impl Jigsaw {
         })
     }
 
-    /// The tiles of every image, `[batch, 9, 3, tile, tile]`, in their order. Each lies somewhere in its cell, at a place
-    /// drawn for each image and tile, and is normalized by itself, so that neither touching edges nor a common
-    /// shade tell where it was (section 4.2).
+    /// The tiles of every image in their original order, `[batch, 9, 3, tile, tile]`. Each has a
+    /// random position in its cell and is normalized separately, so that neither adjacent edges nor
+    /// a common brightness reveal its place (section 4.2).
     fn tiles(&self, images: &Tensor, cx: &StepContext) -> Tensor {
         let (batch, cell) = (images.size()[0], images.size()[2] / GRID);
         let tile = self.config.tile;
@@ -156,7 +162,8 @@ impl Method for Jigsaw {
         state
     }
 
-    /// Figure 3: the encoder sees one tile at a time, the layers above see all of them in the order they have now.
+    /// Figure 3: the encoder sees one tile at a time; the layers above see all tiles in their
+    /// shuffled order.
     fn loss(&mut self, batch: &Batch, cx: &StepContext) -> Result<StepLoss> {
         let images = batch.single()?;
         let n = images.size()[0];

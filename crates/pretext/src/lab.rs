@@ -1,8 +1,9 @@
-//! The color space CIE L*a*b* (D65), in which distances are about what eyes see.
+//! The color space CIE L*a*b* (D65), in which distances approximate perceived differences.
 
 use portolan_tensor::{Kind, Tensor};
 
-/// Linear sRGB to XYZ (IEC 61966-2-1), each row over the white point's number, as a 1×1 convolution.
+/// Linear sRGB to XYZ (IEC 61966-2-1) as a 1×1 convolution, with each row divided by the white
+/// point.
 pub(crate) fn xyz_of_rgb() -> Tensor {
     Tensor::from_slice(&[
         0.412_453f32 / 0.950_47,
@@ -18,7 +19,8 @@ pub(crate) fn xyz_of_rgb() -> Tensor {
     .view([3, 3, 1, 1])
 }
 
-/// sRGB, `[batch, 3, h, w]` from 0 to 1, to L* (0 to 100), a* and b* (about ±110), by [`xyz_of_rgb`].
+/// sRGB, `[batch, 3, h, w]` from 0 to 1, to L* (0 to 100), a* and b* (about ±110), by
+/// [`xyz_of_rgb`].
 pub(crate) fn lab(rgb: &Tensor, xyz_of_rgb: &Tensor) -> Tensor {
     let low = rgb / 12.92;
     let high = ((rgb + 0.055) / 1.055).clamp_min(1e-6).pow_tensor_scalar(2.4);
@@ -33,10 +35,12 @@ pub(crate) fn lab(rgb: &Tensor, xyz_of_rgb: &Tensor) -> Tensor {
     Tensor::cat(&[l, a, b], 1)
 }
 
-/// The cells of a square grid of `side` over a* and b* that hold a color of sRGB: their middles, `[cells, 2]`. With a
-/// side of 10 these are 261; Zhang et al. keep 313 (figure 3a), which take in cells that no color lies in.
+/// The centers of the cells of side `side` over a* and b* that contain an sRGB color, `[cells, 2]`.
+/// There are 261 with a side of 10; Zhang et al. keep 313 (figure 3a), which include cells without
+/// any color.
 pub(crate) fn cells(side: f64) -> Tensor {
-    // Every fourth level of each channel: fine enough to touch every cell but the slivers at the edge.
+    // Every fourth level of each channel is fine enough to reach all cells, except for slivers at
+    // the edge.
     let levels = Tensor::linspace(0.0, 1.0, 65, (Kind::Float, portolan_tensor::Device::Cpu));
     let grid = Tensor::meshgrid_indexing(&[&levels, &levels, &levels], "ij");
     let rgb = Tensor::stack(&[&grid[0], &grid[1], &grid[2]], 0).view([1, 3, -1, 1]);

@@ -1,8 +1,10 @@
-//! The pretext tasks that came before contrast: tasks whose answers an image brings with it.
+//! The pretext tasks that preceded contrastive learning. Their labels come from the image itself.
 //!
-//! - [`Rotation`]: by how many quarter turns was it turned? Gidaris, Singh, Komodakis 2018, arXiv 1803.07728.
-//! - [`Jigsaw`]: in which order were its tiles? Noroozi, Favaro 2016, arXiv 1603.09246.
-//! - [`Colorization`]: which colors had it? Zhang, Isola, Efros 2016, arXiv 1603.08511.
+//! - [`Rotation`]: by how many quarter turns was the image rotated? Gidaris, Singh, Komodakis 2018,
+//!   arXiv 1803.07728.
+//! - [`Jigsaw`]: in which order are its tiles? Noroozi, Favaro 2016, arXiv 1603.09246.
+//! - [`Colorization`]: which colors does a gray image have? Zhang, Isola, Efros 2016, arXiv
+//!   1603.08511.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -17,10 +19,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! They are in one crate because each is small and the three are read together: each trades labels for an answer that
-//! costs nothing, and each has shortcuts that its paper takes care to close (seams between tiles, chromatic
-//! aberration, gray as the safe guess). The answers are made of the view on the device, so that the loader knows
-//! nothing of them.
+//! They share a crate because each is small and they have much in common: each replaces labels with
+//! a target that costs nothing, and each has shortcuts that its paper takes care to prevent
+//! (continuous edges between tiles, chromatic aberration, gray as the safe prediction). The targets
+//! are computed from the view on the device, so the loader needs no knowledge of the task.
 
 mod colorization;
 mod entry;

@@ -1,10 +1,11 @@
 //! A set of permutations that differ as much as possible.
 
-/// `count` permutations of nine tiles, each as far as can be from those before it.
+/// `count` permutations of nine tiles, each as different as possible from those before it.
 ///
-/// The algorithm of Noroozi and Favaro (section 4.2): each next one has the greatest Hamming distance (places that
-/// differ) to those chosen, here the greatest least distance, of equals the greatest sum, of equals the first in
-/// lexicographic order. Permutations that are too alike make the task ambiguous; too few make it easy.
+/// The algorithm of Noroozi and Favaro (section 4.2): each new permutation maximizes the Hamming
+/// distance (the number of differing positions) to those already chosen. Here this is the largest
+/// minimum distance; ties are broken by the largest sum of distances, then by lexicographic order.
+/// Permutations that are too similar make the task ambiguous; too few make it easy.
 pub fn permutations(count: usize) -> Vec<[u8; 9]> {
     let all = all_permutations();
     let count = count.min(all.len());
@@ -27,7 +28,7 @@ pub fn permutations(count: usize) -> Vec<[u8; 9]> {
     chosen
 }
 
-/// The least number of places in which two of these permutations differ.
+/// The smallest Hamming distance between two of these permutations.
 pub fn shortest_distance(set: &[[u8; 9]]) -> u32 {
     let pairs = (0..set.len()).flat_map(|i| (0..i).map(move |j| (i, j)));
     pairs.map(|(i, j)| distance(&set[i], &set[j])).min().unwrap_or(9)

@@ -1,10 +1,9 @@
-//! Rotation prediction: Gidaris, Singh, Komodakis 2018, *Unsupervised Representation Learning by Predicting Image
-//! Rotations*, arXiv 1803.07728.
+//! Rotation prediction: Gidaris, Singh, Komodakis 2018, *Unsupervised Representation Learning by
+//! Predicting Image Rotations*, arXiv 1803.07728.
 
-use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build, layers::Linear};
-use portolan_method::{Batch, ImageMethod, Method, StepContext, StepLoss, validate_views};
+use portolan_method::{Batch, ImageMethod, Method, Result, StepContext, StepLoss, validate_views};
 use portolan_optim::ParamGroup;
 use portolan_tensor::{
     Device, Kind, Reduction, Tensor, Vars, at_least_f32, full_precision, no_grad, prefixed,
@@ -26,7 +25,7 @@ impl Rotation {
     /// Builds encoder and classifier with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the config describes no encoder, or there is not one view.
+    /// When `encoder` is invalid, or there is not exactly one view.
     pub fn new(encoder: &EncoderConfig, views: Vec<ViewSpec>, device: Device) -> Result<Self> {
         validate_views("rotation prediction", &views, 1, encoder)?;
         let encoder = build(encoder, &Vars::new(device))?;
@@ -36,8 +35,9 @@ impl Rotation {
     }
 }
 
-/// All four rotations of every image, `[4 · batch, 3, size, size]`, and the quarter turns of each: in one batch, since
-/// the paper found that to matter (section 3.1, "Implementation details").
+/// All four rotations of every image, `[4 · batch, 3, size, size]`, and the number of quarter turns
+/// of each. They share a batch, which the paper found to matter (section 3.1, "Implementation
+/// details").
 fn all_turns(images: &Tensor) -> (Tensor, Tensor) {
     let turned: Vec<Tensor> = (0..TURNS).map(|k| images.rot90(k, [2, 3])).collect();
     let turns = Tensor::arange(TURNS, (Kind::Int64, images.device()));

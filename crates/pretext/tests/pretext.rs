@@ -18,7 +18,8 @@ fn a_few_steps_learn_every_task() {
     let view = || vec![presets::mae(24)];
     let jigsaw = JigsawConfig { permutations: 4, tile: 6, tile_dim: 16, hidden: 32 };
     let colorization = ColorizationConfig { grid: 6, hidden: 8, ..ColorizationConfig::default() };
-    // Name, task, rate, chance. Colors have no chance level worth the name: rare ones are given weight.
+    // Name, task, rate, chance. Colors have no chance level worth the name: rare ones are given
+    // weight.
     let tasks: [(&str, Box<dyn ImageMethod>, f64, f64); 3] = [
         ("rotation", Box::new(Rotation::new(&trial::small(), view(), CPU).unwrap()), 0.03, 0.25),
         (
@@ -61,7 +62,8 @@ fn the_loss_of_a_network_that_does_not_learn_stays_where_it_is() {
     seed(3);
     let config = ColorizationConfig { grid: 4, hidden: 4, ..ColorizationConfig::default() };
     let mut task = Colorization::new(config, &trial::small(), vec![presets::mae(16)], CPU).unwrap();
-    // Gray images with a little of another color: the weights of the classes depend on how common these are.
+    // Gray images with a little of another color: the weights of the classes depend on how common
+    // these are.
     let mut batch = trial::noise(&task, 8);
     let gray = Tensor::zeros([8, 3, 16, 16], (Kind::Float, CPU));
     let _ = gray.narrow(0, 0, 1).narrow(1, 0, 1).narrow(2, 0, 4).fill_(2.0);

@@ -1,11 +1,10 @@
 //! SimCLR's settings.
 
-use anyhow::{Result, ensure};
 use portolan_encoders::HeadNorm;
-use portolan_method::validate_loss_scale;
+use portolan_method::{Result, ensure_setting, validate_loss_scale};
 use serde::{Deserialize, Serialize};
 
-/// What SimCLR can be set to. The defaults are the paper's for ImageNet and a ResNet-50.
+/// The settings of SimCLR. The defaults are the paper's for ImageNet and a ResNet-50.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SimclrConfig {
@@ -13,15 +12,15 @@ pub struct SimclrConfig {
     pub layers: usize,
     /// Width of the head's hidden layers: the encoder's, 2,048 (the authors' `model_util.py`).
     pub hidden: i64,
-    /// Numbers of a projection: 128 (section 2.3).
+    /// Dimensions of a projection: 128 (section 2.3).
     pub dim: i64,
-    /// Where the head has batch norms: after every layer in the authors' code.
+    /// The layers of the head with batch norms: all of them in the authors' code.
     pub norm: HeadNorm,
     /// τ: 0.1 (section 5.1), 0.5 for CIFAR-10 (appendix B.9).
     pub temperature: f64,
-    /// What the loss is multiplied by ([`validate_loss_scale`] says what it changes): 2 in the authors' code, which adds the
-    /// means over either view's queries (`objective.py`); 1 is the mean over all of them (algorithm 1), and lightly's.
-    /// Runs from before there was a choice have 1.
+    /// The factor that scales the loss ([`validate_loss_scale`] describes its effect): 2 in the
+    /// authors' code, which adds the means over the queries of each view (`objective.py`); 1 is the
+    /// mean over all queries (algorithm 1), as in lightly. Runs without this setting used 1.
     #[serde(default = "one")]
     pub loss_scale: f64,
 }
@@ -44,22 +43,20 @@ impl Default for SimclrConfig {
 }
 
 impl SimclrConfig {
-    /// Whether these settings make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// When one does not; the message names it and its range.
+    /// When a setting is out of range; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(
-            (1..=8).contains(&self.layers),
-            "layers is {}; a head has from 1 to 8 (2 in the paper)",
-            self.layers
-        );
-        ensure!(self.hidden >= 1 && self.dim >= 1, "hidden and dim must be at least 1");
-        ensure!(
-            self.temperature > 0.0 && self.temperature.is_finite(),
-            "temperature is {}; it must be above 0 (0.1 in the paper)",
-            self.temperature
-        );
+        ensure_setting((1..=8).contains(&self.layers), || {
+            format!("layers is {}; a head has from 1 to 8 (2 in the paper)", self.layers)
+        })?;
+        ensure_setting(self.hidden >= 1 && self.dim >= 1, || {
+            "hidden and dim must be at least 1".to_owned()
+        })?;
+        ensure_setting(self.temperature > 0.0 && self.temperature.is_finite(), || {
+            format!("temperature is {}; it must be above 0 (0.1 in the paper)", self.temperature)
+        })?;
         validate_loss_scale(self.loss_scale)
     }
 }

@@ -4,7 +4,7 @@ use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings}
 
 use crate::Simclr;
 
-/// SimCLR, as programs list and build it.
+/// SimCLR, for programs that list and build it.
 pub const METHOD: MethodEntry = MethodEntry {
     name: "simclr",
     title: "SimCLR",

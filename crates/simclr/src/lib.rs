@@ -1,8 +1,8 @@
 //! SimCLR: contrast within a batch.
 //!
-//! Chen et al. 2020, *A Simple Framework for Contrastive Learning of Visual Representations*, arXiv 2002.05709;
-//! the head of three layers is of v2 (*Big Self-Supervised Models are Strong Semi-Supervised Learners*, arXiv
-//! 2006.10029).
+//! Chen et al. 2020, *A Simple Framework for Contrastive Learning of Visual Representations*, arXiv
+//! 2002.05709; the head of three layers is of v2 (*Big Self-Supervised Models are Strong
+//! Semi-Supervised Learners*, arXiv 2006.10029).
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -18,10 +18,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! Each view of an image is to be found among all other views of the batch. There is no second network and no
-//! memory: what the others of a batch are is all that a view is told apart from, which is why the paper's
-//! batches are large. Both views go through the network in one pass, as in the authors' code, so that batch
-//! statistics span both and cannot give a pair away.
+//! The network learns to identify the other view of an image among all views in the batch. There is
+//! no second network and no memory bank: all negatives come from the batch, which is why the
+//! paper's batches are large. Both views go through the network in one pass, as in the authors'
+//! code, so that the batch statistics span both and cannot reveal which views belong together.
 
 mod config;
 mod entry;
@@ -29,12 +29,11 @@ mod entry;
 pub use config::SimclrConfig;
 pub use entry::METHOD;
 
-use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, ProjectionHead};
 use portolan_losses::nt_xent;
 use portolan_method::{
-    Batch, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+    Batch, EncoderWithHead, ImageMethod, Method, Result, StepContext, StepLoss, validate_views,
 };
 use portolan_optim::ParamGroup;
 use portolan_tensor::{Device, Tensor, prefixed};
@@ -52,7 +51,7 @@ impl Simclr {
     /// Builds the network with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: SimclrConfig,
         encoder: &EncoderConfig,

@@ -27,7 +27,7 @@ fn both_views_go_through_the_network_in_one_pass() {
     let batch = trial::noise(&method, 6);
     let loss = method.loss(&batch, &trial::step(0, 1)).unwrap().loss.double_value(&[]);
     // The batch norms' statistics then span both views; a pass a view gives another loss.
-    let twin = || {
+    let rebuilt = || {
         seed(1);
         simclr(|_| ())
     };
@@ -53,17 +53,18 @@ fn both_views_go_through_the_network_in_one_pass() {
         norm(&hidden.linear(weight("3.weight"), None::<Tensor>), None)
     };
     let (a, b) = (&batch.inputs[0], &batch.inputs[1]);
-    let together = no_grad(|| head(&twin(), &Tensor::cat(&[a, b], 0)));
+    let together = no_grad(|| head(&rebuilt(), &Tensor::cat(&[a, b], 0)));
     // The default is the authors' scale: the means over either view's queries, added.
     let by_hand =
         |z_i: &Tensor, z_j: &Tensor| 2.0 * nt_xent(z_i, z_j, 0.1).unwrap().double_value(&[]);
     let expected = by_hand(&together.narrow(0, 0, 6), &together.narrow(0, 6, 6));
     assert!((loss - expected).abs() < 1e-4, "{loss} is not {expected}");
-    let apart = no_grad(|| by_hand(&head(&twin(), a), &head(&twin(), b)));
+    let apart = no_grad(|| by_hand(&head(&rebuilt(), a), &head(&rebuilt(), b)));
     assert!((loss - apart).abs() > 1e-3, "a pass a view would not be told apart");
 }
 
-/// `objective.py`, add_contrastive_loss: cross-entropies over [ab | aa] and [ba | bb], either averaged over its rows.
+/// `objective.py`, add_contrastive_loss: cross-entropies over [ab | aa] and [ba | bb], either
+/// averaged over its rows.
 #[test]
 fn twice_the_mean_is_the_authors_sum() {
     let z = |shift: f64| {

@@ -1,25 +1,27 @@
 //! SimSiam's settings.
 
-use anyhow::{Result, ensure};
 use portolan_encoders::HeadNorm;
+use portolan_method::{Result, ensure_setting};
 use serde::{Deserialize, Serialize};
 
-/// What SimSiam can be set to. The defaults are the paper's for ImageNet.
+/// The settings of SimSiam. The defaults are the paper's for ImageNet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SimsiamConfig {
     /// Layers of the projection head: 3 (section 3), 2 for CIFAR-10 (appendix D).
     pub layers: usize,
-    /// Where it has batch norms: after every layer (section 3); after hidden ones alone it does nearly as well (table 3).
+    /// The layers of the head with batch norms: all of them (section 3). With only the hidden ones
+    /// results are nearly as good (table 3).
     pub norm: HeadNorm,
-    /// Width of all of its layers: 2,048 (section 3).
+    /// Width of all layers of the head: 2,048 (section 3).
     pub dim: i64,
     /// Width of the predictor's hidden layer, a bottleneck: 512 (section 3).
     pub predictor_hidden: i64,
-    /// Whether the predictor keeps the base learning rate while the rest decays (section 4.2); so in the
-    /// authors' code.
+    /// Whether the predictor keeps the base learning rate while that of the other parameters decays
+    /// (section 4.2), as in the authors' code.
     pub predictor_base_rate: bool,
-    /// Whether the gradient stops at the side that is predicted. Without it outputs collapse to a point (section 4.1).
+    /// Whether to stop the gradient into the predicted projections. Without this, outputs collapse
+    /// to a point (section 4.1).
     pub stop_gradient: bool,
 }
 
@@ -37,20 +39,17 @@ impl Default for SimsiamConfig {
 }
 
 impl SimsiamConfig {
-    /// Whether these settings make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// When one does not; the message names it and its range.
+    /// When a setting is out of range; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(
-            (1..=8).contains(&self.layers),
-            "layers is {}; a head has from 1 to 8 (3 in the paper)",
-            self.layers
-        );
-        ensure!(
-            self.dim >= 1 && self.predictor_hidden >= 1,
-            "dim and predictor_hidden must be at least 1"
-        );
+        ensure_setting((1..=8).contains(&self.layers), || {
+            format!("layers is {}; a head has from 1 to 8 (3 in the paper)", self.layers)
+        })?;
+        ensure_setting(self.dim >= 1 && self.predictor_hidden >= 1, || {
+            "dim and predictor_hidden must be at least 1".to_owned()
+        })?;
         Ok(())
     }
 }

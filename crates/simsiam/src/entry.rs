@@ -4,7 +4,7 @@ use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings}
 
 use crate::Simsiam;
 
-/// SimSiam, as programs list and build it.
+/// SimSiam, for programs that list and build it.
 pub const METHOD: MethodEntry = MethodEntry {
     name: "simsiam",
     title: "SimSiam",

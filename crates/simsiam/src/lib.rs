@@ -1,4 +1,4 @@
-//! SimSiam: two views, one network, a predictor, and a gradient that stops.
+//! SimSiam: a siamese network with a predictor and a stop-gradient.
 //!
 //! Chen, He 2020, *Exploring Simple Siamese Representation Learning*, arXiv 2011.10566.
 //!
@@ -16,9 +16,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! The predictor maps one view's projection to the other's, which is held still: neither negatives, nor a momentum
-//! encoder, nor large batches. Held still means that the loss detaches it; [`SimsiamConfig::stop_gradient`] shows
-//! what happens otherwise. Views go through the network one at a time, as in the paper's pseudo-code.
+//! The predictor maps the projection of one view to that of the other, into which no gradient
+//! flows. SimSiam needs neither negatives, nor a momentum encoder, nor large batches. The loss
+//! detaches the predicted projection; [`SimsiamConfig::stop_gradient`] can turn this off to show
+//! the collapse. Views go through the network one at a time, as in the paper's pseudo-code.
 
 mod config;
 mod entry;
@@ -26,12 +27,11 @@ mod entry;
 pub use config::SimsiamConfig;
 pub use entry::METHOD;
 
-use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::negative_cosine;
 use portolan_method::{
-    Batch, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+    Batch, EncoderWithHead, ImageMethod, Method, Result, StepContext, StepLoss, validate_views,
 };
 use portolan_optim::{LrRule, ParamGroup};
 use portolan_tensor::{Device, Tensor, Vars, prefixed};
@@ -41,9 +41,9 @@ use portolan_tensor::{Device, Tensor, Vars, prefixed};
 pub struct Simsiam {
     config: SimsiamConfig,
     views: Vec<ViewSpec>,
-    /// f: the backbone and its projection head.
+    /// f, the backbone and its projection head.
     network: EncoderWithHead,
-    /// h.
+    /// The predictor h.
     predictor: ProjectionHead,
     predictor_vars: Vars,
 }
@@ -52,7 +52,7 @@ impl Simsiam {
     /// Builds the networks with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: SimsiamConfig,
         encoder: &EncoderConfig,
@@ -71,7 +71,7 @@ impl Simsiam {
         Ok(Simsiam { config, views, network, predictor, predictor_vars })
     }
 
-    /// D(p, stopgrad(z)), or D(p, z) where the gradient is not stopped.
+    /// D(p, stopgrad(z)), or D(p, z) without the stop-gradient.
     fn distance(&self, p: &Tensor, z: &Tensor) -> Result<Tensor> {
         let stopped = negative_cosine(p, z)?;
         if self.config.stop_gradient {

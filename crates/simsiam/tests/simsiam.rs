@@ -72,7 +72,8 @@ fn the_predictor_keeps_the_base_rate() {
 fn without_the_stop_outputs_collapse_and_with_it_they_do_not() {
     let shown = |stop_gradient| {
         seed(3);
-        // A norm of the outputs would keep them from meeting in one point: they would meet on a line.
+        // A norm of the outputs would keep them from meeting in one point: they would meet on a
+        // line.
         let mut method = simsiam(|config| {
             (config.stop_gradient, config.norm) = (stop_gradient, HeadNorm::Hidden);
         });

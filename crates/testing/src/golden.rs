@@ -1,5 +1,6 @@
 //! Golden values: what PyTorch, torchvision, timm, lightly and scikit-learn compute. Each crate has
-//! its files in `tests/golden`; `interop/golden/README.md` says what they hold and how they are made.
+//! its files in `tests/golden`; `interop/golden/README.md` says what they hold and how they are
+//! made.
 //!
 //! - `PORTOLAN_GOLDEN=FOLDER` reads all files from this one folder instead.
 //! - `PORTOLAN_SKIP_GOLDEN=1` skips the tests whose files are missing. Without it they fail.
@@ -90,11 +91,11 @@ pub fn cases(crate_folder: &str, file: &str) -> Vec<Case> {
     cases.into_values().collect()
 }
 
-/// Refuses outputs that are not those expected: other names, other shapes, or a difference above `tolerance` of the
-/// largest expected value.
+/// Checks that the outputs have the expected names and shapes, and differ from the expected values
+/// by at most `tolerance` of the largest one.
 ///
 /// # Errors
-/// Names the first that is not.
+/// When an output differs; the message names the first.
 pub fn compare(expected: &Tensors, computed: &Tensors, tolerance: f64) -> Result<()> {
     ensure!(
         expected.keys().eq(computed.keys()),
@@ -109,7 +110,8 @@ pub fn compare(expected: &Tensors, computed: &Tensors, tolerance: f64) -> Result
     Ok(())
 }
 
-/// The largest difference, relative to the largest expected value; infinite where it is not a number.
+/// The largest difference, relative to the largest expected value; infinite where it is not a
+/// number.
 ///
 /// # Errors
 /// When the shapes differ.
@@ -121,11 +123,11 @@ pub fn difference(computed: &Tensor, expected: &Tensor) -> Result<f64> {
     Ok(if relative.is_nan() { f64::INFINITY } else { relative })
 }
 
-/// Shows that a test of these cases can fail: on an expected tensor that moved by three times the tolerance, and on
-/// one that nothing computes.
+/// Checks that a test of these cases can fail: if an expected tensor is off by three times the
+/// tolerance, or if nothing computes it.
 ///
 /// # Panics
-/// When it would not.
+/// When the test would pass.
 pub fn would_fail(cases: &[Case], tolerance: f64, computed: impl Fn(&Case) -> Result<Tensors>) {
     for case in cases {
         let found = computed(case).unwrap();

@@ -1,4 +1,4 @@
-//! What the tests of several crates share; no crate depends on it but for its tests.
+//! Helpers that the tests of several crates share; crates use it only as a dev-dependency.
 //!
 //! ```
 //! use portolan_testing::golden;

@@ -23,7 +23,7 @@ pub fn step(step: u64, total: u64) -> StepContext<'static> {
     StepContext::new(step, total, CPU).with_seed(5)
 }
 
-/// A batch of `n` images, each view an image of its own that is nothing but noise.
+/// A batch of `n` images whose views are independent noise.
 pub fn noise(method: &dyn ImageMethod, n: i64) -> Batch {
     let size = |view: i64| [n, 3, view, view];
     let views = method.views().iter().map(|view| i64::from(view.size()));
@@ -31,7 +31,7 @@ pub fn noise(method: &dyn ImageMethod, n: i64) -> Batch {
     Batch { inputs: views, ids: (0..n as usize).collect() }
 }
 
-/// What a trial showed at its end.
+/// The result of a trial.
 #[derive(Debug)]
 pub struct TrialResult {
     /// The last loss.
@@ -44,7 +44,8 @@ pub struct TrialResult {
     pub collapse: Option<CollapseMetrics>,
 }
 
-/// How a method is tried: on 64 images of smooth color fields, of which a view is the image at its size with noise.
+/// The settings of a trial: training on 64 images of smooth color fields, whose views are the
+/// resized image plus noise.
 #[derive(Clone, Debug)]
 pub struct Trial {
     /// Steps, one epoch as schedules see it.
@@ -53,7 +54,7 @@ pub struct Trial {
     pub lr: f64,
     /// Deviation of the noise; the fields' own is one.
     pub noise: f64,
-    /// What moves the parameters.
+    /// The optimizer.
     pub optimizer: OptimizerConfig,
 }
 
@@ -64,7 +65,7 @@ impl Trial {
         Trial { steps, lr, noise: 0.3, optimizer }
     }
 
-    /// Trains the method and says what came of it.
+    /// Trains the method.
     ///
     /// # Panics
     /// When the method fails.

@@ -1,4 +1,5 @@
-//! libtorch's random generator belongs to the process: tests that share it would change each other's numbers.
+//! libtorch's random generator belongs to the process: tests that share it would change each
+//! other's numbers.
 
 #[test]
 fn tests_of_a_binary_run_one_at_a_time() {

@@ -1,4 +1,4 @@
-//! Everything that training changes, in one file.
+//! Checkpoints: everything that training changes, in one file.
 
 use anyhow::{Context, Result, bail, ensure};
 use portolan_method::Method;
@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// How many checkpoints of a run are kept: the newest, and the one before should it be damaged.
+/// Number of checkpoints that a run keeps: the newest, and the one before in case it is damaged.
 const KEPT: usize = 2;
 
-/// Where a run stood when its tensors were written.
+/// The state of a run when its tensors were written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The method whose tensors these are.
@@ -24,12 +24,12 @@ pub struct Checkpoint {
     pub step: u64,
     /// Seconds of training so far.
     pub seconds: f64,
-    /// Best kNN accuracy seen on the way.
+    /// Best kNN accuracy so far.
     pub best_knn: Option<f64>,
     /// Processes of the job that wrote it.
     #[serde(default = "one")]
     pub processes: usize,
-    /// How often the run has gone back to a checkpoint, each time to half the learning rate.
+    /// Number of rollbacks to a checkpoint so far; each halved the learning rate.
     #[serde(default)]
     pub rollbacks: u32,
 }
@@ -39,12 +39,13 @@ fn one() -> usize {
 }
 
 impl Checkpoint {
-    /// Where the checkpoint of the run in this folder after `step` steps lies.
+    /// The path of the checkpoint after `step` steps of the run in this folder.
     pub(crate) fn path(run: &Path, step: u64) -> PathBuf {
         run.join("checkpoints").join(format!("step-{step:08}.safetensors"))
     }
 
-    /// Writes `checkpoints/step-NNNNNNNN.safetensors` in the run's folder, aside first and renamed.
+    /// Writes `checkpoints/step-NNNNNNNN.safetensors` in the run's folder: first under another
+    /// name, which is then changed.
     ///
     /// # Errors
     /// When the folder cannot be written; the checkpoints before are then untouched.
@@ -58,7 +59,7 @@ impl Checkpoint {
         let (folder, path) = (run.join("checkpoints"), Self::path(run, self.step));
         let mut tensors = tensors(method, optimizer);
         for (name, device) in generators(device) {
-            // Networks are the same in every process of a job, generators are not: [processes, bytes].
+            // Networks are equal in all processes of a job, generators are not: [processes, bytes].
             let states = distributed::all_gather(&generator_state(device)?.unsqueeze(0))?;
             tensors.push((name.to_owned(), states));
         }
@@ -73,8 +74,8 @@ impl Checkpoint {
         Ok(path)
     }
 
-    /// Reads the checkpoint at `path` into the method, the optimizer and libtorch's generators. Nothing is
-    /// changed unless all of it fits.
+    /// Reads the checkpoint at `path` into the method, the optimizer and libtorch's generators.
+    /// Nothing is changed unless all of it fits.
     ///
     /// # Errors
     /// When the file is damaged, or was written by another method or for another network.
@@ -100,10 +101,12 @@ impl Checkpoint {
         );
         let mut states = Vec::new();
         for (name, device) in generators(device) {
-            // A run that moved from the CPU to a GPU has no state for it: that generator starts anew.
+            // A run that moved from the CPU to a GPU has no state for the GPU's generator, which
+            // keeps its initial state.
             states.extend(found.remove(name).map(|state| (device, state)));
         }
-        // Those of another number of processes would be others' states: all but their draws goes on as it was.
+        // With another number of processes, the generators' states would belong to other processes.
+        // The run then continues without them.
         let same = checkpoint.processes == distributed::world_size();
         if !same && distributed::rank() == 0 {
             tracing::warn!(
@@ -117,7 +120,7 @@ impl Checkpoint {
         io::copy_into(&tensors(method, optimizer), &found)
             .with_context(|| format!("{} does not fit these settings", path.display()))?;
         for (device, state) in states.into_iter().filter(|_| same) {
-            // Of runs from before there were several: one state, without a dimension for processes.
+            // Older checkpoints have one state, without a dimension for processes.
             let own = if state.dim() == 2 { state.get(distributed::rank() as i64) } else { state };
             set_generator_state(device, &own)?;
         }
@@ -131,7 +134,7 @@ fn tensors(method: &dyn Method, optimizer: &Optimizer) -> Vec<(String, Tensor)> 
     all
 }
 
-/// libtorch's generators that a run on `device` draws from.
+/// The generators of libtorch that a run on `device` uses.
 fn generators(device: Device) -> Vec<(&'static str, Device)> {
     let mut all = vec![("generator.cpu", Device::Cpu)];
     if device.is_cuda() {
@@ -140,10 +143,10 @@ fn generators(device: Device) -> Vec<(&'static str, Device)> {
     all
 }
 
-/// The checkpoints of the run in this folder, oldest first; none of a run that wrote none yet.
+/// The checkpoints of the run in this folder, oldest first; empty if there are none yet.
 ///
 /// # Errors
-/// When the folder is there and cannot be read.
+/// When the folder exists but cannot be read.
 pub fn checkpoints(run: &Path) -> Result<Vec<PathBuf>> {
     let folder = run.join("checkpoints");
     if !folder.exists() {
@@ -162,12 +165,12 @@ pub fn checkpoints(run: &Path) -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
-/// The step after which the checkpoint at this path was written, as its name says.
+/// The step after which a checkpoint was written, from its file name.
 pub fn step_of(checkpoint: &Path) -> Option<u64> {
     checkpoint.file_stem()?.to_str()?.strip_prefix("step-")?.parse().ok()
 }
 
-/// About how many bytes a checkpoint of this training takes.
+/// The approximate size of a checkpoint in bytes.
 pub fn checkpoint_bytes(method: &dyn Method, optimizer: &Optimizer) -> u64 {
     let bytes = |(_, tensor): &(String, Tensor)| {
         (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64
@@ -175,7 +178,7 @@ pub fn checkpoint_bytes(method: &dyn Method, optimizer: &Optimizer) -> u64 {
     tensors(method, optimizer).iter().map(bytes).sum()
 }
 
-/// Removes the run's checkpoints but the last two and `kept`.
+/// Removes the run's checkpoints except the last two and `kept`.
 ///
 /// # Errors
 /// When one cannot be removed.
@@ -188,7 +191,7 @@ pub(crate) fn prune(run: &Path, kept: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// The newest whole checkpoint of the run in this folder. One that is damaged is passed over for the one before, and that is said.
+/// The newest whole checkpoint of the run in this folder. Damaged ones are skipped with a warning.
 ///
 /// # Errors
 /// When there is none; the message says so and names the folder.
@@ -203,7 +206,7 @@ pub fn newest(run: &Path) -> Result<PathBuf> {
         match io::load(path) {
             Ok(_) => return Ok(path.clone()),
             Err(error) if distributed::rank() == 0 => {
-                tracing::warn!("a damaged checkpoint is passed over: {error:#}");
+                tracing::warn!("a damaged checkpoint is passed over: {}", error.with_causes());
             }
             Err(_) => {}
         }

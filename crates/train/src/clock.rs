@@ -1,4 +1,4 @@
-//! Where a step's time goes.
+//! Measures the time of each stage of a step.
 
 use portolan_tensor::{Device, device};
 use std::time::Instant;
@@ -8,7 +8,7 @@ use std::time::Instant;
 pub enum Stage {
     /// Waiting for the loader.
     Data,
-    /// Copying to the device, and making there what is left of the views.
+    /// Copying to the device, and the device's part of the views.
     Views,
     /// The networks and the loss.
     Forward,
@@ -16,7 +16,7 @@ pub enum Stage {
     Backward,
     /// Clipping, and the optimizer's step.
     Optimizer,
-    /// What the method does afterwards: its momentum network, its queue, its center.
+    /// The method's update after the step: momentum network, queue, center.
     Update,
 }
 
@@ -32,8 +32,8 @@ impl Stage {
     ];
 }
 
-/// Seconds by stage. A clock that runs waits for the device at the end of each, which slows training down: it is for
-/// measuring; training goes by a stopped one.
+/// Seconds by stage. A running clock waits for the device at the end of each stage, which slows
+/// training down, so use it only for measurements; training uses a stopped clock.
 #[derive(Debug)]
 pub struct Clock {
     device: Option<Device>,
@@ -52,7 +52,7 @@ impl Clock {
         Clock { device: Some(device), ..Clock::stopped() }
     }
 
-    /// Adds the time since the end of the stage before to this one.
+    /// Adds the time since the end of the previous stage to this stage.
     pub fn end(&mut self, stage: Stage) {
         let Some(device) = self.device else { return };
         device::synchronize(device);

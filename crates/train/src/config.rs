@@ -1,4 +1,4 @@
-//! How long, in what batches, and at what learning rate.
+//! The settings of the training loop.
 
 use anyhow::{Result, ensure};
 use portolan_optim::{Decay, LrScaling, OptimizerConfig, Schedule, schedule::cosine_with_warmup};
@@ -15,20 +15,20 @@ pub struct TrainConfig {
     pub epochs: u64,
     /// Images of one optimizer step.
     pub batch_size: usize,
-    /// Into how many micro-batches a step is divided, to save memory. Their gradients add up to the
-    /// whole batch's, but negatives and batch statistics are those of a micro-batch.
+    /// Number of micro-batches of a step, which save memory. Their gradients add up to the whole
+    /// batch's, but negatives and batch statistics are those of a micro-batch.
     pub accumulate: usize,
     /// Arithmetic of the networks' passes.
     pub precision: Precision,
-    /// Whether a GPU is handed each step as one graph (`--cuda-graph`), captured in the first steps.
+    /// Whether to capture the step as a CUDA graph and replay it (`--cuda-graph`).
     #[serde(default)]
     pub cuda_graph: bool,
-    /// Largest norm of all gradients together; 0 leaves them as they are.
+    /// Largest norm of all gradients together; 0 turns clipping off.
     pub clip_gradients: f64,
     /// Which parameters decay and are adapted by LARS.
     pub decay: Decay,
-    /// What the optimizer's weight decay becomes by the end, along a cosine (DINO, section 3.2); it stays as it is
-    /// where this is left out.
+    /// The weight decay at the end, reached along a cosine (DINO, section 3.2). If absent, the
+    /// weight decay is constant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub final_weight_decay: Option<f64>,
     /// The learning rate that the schedule starts from, before scaling.
@@ -37,13 +37,14 @@ pub struct TrainConfig {
     pub scaling: LrScaling,
     /// How it changes along training.
     pub schedule: Schedule,
-    /// What moves the parameters.
+    /// The optimizer.
     pub optimizer: OptimizerConfig,
-    /// A kNN figure every so many epochs; 0 for none on the way.
+    /// Epochs between kNN evaluations; 0 for none during training.
     pub knn_every: u64,
-    /// A checkpoint every so many minutes, besides the one of every epoch; 0 for none.
+    /// Minutes between checkpoints, in addition to that of every epoch; 0 for none.
     pub checkpoint_minutes: f64,
-    /// The share of the training images that may be unreadable (beyond ten of them): with more the run stops.
+    /// The share of training images that may be unreadable. With more, and more than ten, the run
+    /// stops.
     #[serde(default = "one_percent")]
     pub max_bad: f64,
     /// What to do when the loss is no longer a number, or the representation has collapsed.
@@ -55,13 +56,14 @@ pub struct TrainConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDivergence {
-    /// Say that the representation has collapsed; stop at a loss that is no number.
+    /// Warn if the representation has collapsed; stop if the loss is not finite.
     #[default]
     #[serde(alias = "tell")] // its name up to 0.1
     Warn,
     /// Stop.
     Stop,
-    /// Go back to the last good checkpoint and on at half the learning rate, five times at most.
+    /// Return to the last good checkpoint and continue at half the learning rate, at most five
+    /// times.
     Rollback,
 }
 
@@ -86,10 +88,10 @@ impl TrainConfig {
         Some(cosine_with_warmup(step, plan.total_steps(), 0, 0.0, first, last))
     }
 
-    /// Whether these settings make sense with this many training images, on this device.
+    /// Checks the settings for this many training images on this device.
     ///
     /// # Errors
-    /// When one does not; the message names it and the remedy.
+    /// When a setting is invalid; the message names it and the remedy.
     pub fn validate(&self, items: usize, device: Device) -> Result<()> {
         ensure!(self.epochs >= 1, "epochs is 0; train for at least one (--epochs 1)");
         ensure!(self.batch_size >= 2, "batch_size is {}; it must be at least 2", self.batch_size);
@@ -102,8 +104,8 @@ impl TrainConfig {
         let parts = self.accumulate * distributed::world_size();
         ensure!(
             self.batch_size.is_multiple_of(parts) && self.batch_size / parts >= 2,
-            "batch_size is {}, of all processes together; it must be a multiple of their number times accumulate, {parts}, \
-             and leave at least two images to each",
+            "batch_size is {}, of all processes together; it must be a multiple of their \
+             number times accumulate, {parts}, and leave at least two images to each",
             self.batch_size
         );
         ensure!(
@@ -134,7 +136,8 @@ impl TrainConfig {
         let adamw = matches!(self.optimizer, OptimizerConfig::Adamw { .. });
         ensure!(
             adamw || !self.cuda_graph || self.final_weight_decay.is_none(),
-            "with cuda_graph the weight decay can change (final_weight_decay) for AdamW alone; leave one out"
+            "with cuda_graph the weight decay can change (final_weight_decay) for AdamW \
+             alone; leave one out"
         );
         ensure!(
             (0.0..=1.0).contains(&self.max_bad),

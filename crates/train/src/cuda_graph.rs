@@ -8,15 +8,16 @@ use std::fmt;
 use crate::step::{Training, schedule, step, work};
 use crate::{Clock, Stage, TrainConfig};
 
-/// Steps that are done one by one before one is captured: memory is taken, and cuDNN tries its algorithms.
+/// Ordinary steps before a capture, in which memory is allocated and cuDNN tries its algorithms.
 const WARM_UP: u32 = 3;
 
-/// Does the steps of a run: each by itself, or, with `cuda_graph`, captured once and replayed.
+/// Runs the steps of a run: one by one, or, with `cuda_graph`, captured once and replayed.
 ///
-/// A replay starts all kernels of a step at once, where the CPU would otherwise start thousands one by one and small
-/// networks wait for it. It computes what the step would: new views and what the method is given
-/// ([`StepContext::tensor_input`]) are copied to where the graph reads them. When a group of parameters is no longer frozen, a new
-/// graph is captured; when capture fails, the run goes on without.
+/// A replay launches all kernels of a step at once. Otherwise the CPU launches thousands of kernels
+/// one by one, and small networks wait for it. The result is the same: new views and the method's
+/// inputs ([`StepContext::tensor_input`]) are copied to the memory that the graph reads. When a
+/// group of parameters is unfrozen, a new graph is captured; if capture fails, the run continues
+/// without a graph.
 pub struct Steps {
     wanted: bool,
     done: u32,
@@ -33,10 +34,10 @@ impl fmt::Debug for Steps {
 }
 
 impl Steps {
-    /// For a run on this device, by settings that [`TrainConfig::validate`] allows.
+    /// For a run on this device. `config` must have passed [`TrainConfig::validate`].
     ///
     /// # Errors
-    /// When libtorch refuses.
+    /// When libtorch fails.
     pub fn new(config: &TrainConfig, device: Device) -> Result<Self> {
         if config.cuda_graph {
             leave_default_stream(device)?;
@@ -44,7 +45,7 @@ impl Steps {
         Ok(Steps { wanted: config.cuda_graph, done: 0, captured: None })
     }
 
-    /// Whether steps are replays of a graph by now.
+    /// Whether steps are now replays of a graph.
     pub fn captured(&self) -> bool {
         self.captured.is_some()
     }
@@ -66,8 +67,8 @@ impl Steps {
         }
         schedule(training, cx)?;
         let frozen = training.optimizer.frozen();
-        if self.captured.as_ref().is_some_and(|captured| captured.frozen == frozen) {
-            let captured = self.captured.as_ref().expect("looked at above");
+        if let Some(captured) = self.captured.as_ref().filter(|captured| captured.frozen == frozen)
+        {
             for held in &captured.batches {
                 copy_views(held, &next_batch(clock)?);
             }
@@ -76,7 +77,8 @@ impl Steps {
             return losses;
         }
         self.captured = None; // its memory goes before more is taken
-        // One more step by itself, on the tensors that the graph will read, notes what the method is given.
+        // One more ordinary step, on the tensors that the graph will read, records the method's
+        // inputs.
         let accumulate = training.config.accumulate;
         let batches: Vec<Batch> =
             (0..accumulate).map(|_| Ok(held(&next_batch(clock)?))).collect::<Result<_>>()?;
@@ -102,7 +104,7 @@ struct Captured {
     inputs: StepInputs,
     batches: Vec<Batch>,
     losses: Vec<StepLoss>,
-    /// Groups of parameters that the step leaves alone.
+    /// Number of frozen groups of parameters.
     frozen: usize,
 }
 
@@ -120,8 +122,8 @@ impl Captured {
         Ok(Captured { frozen: training.optimizer.frozen(), graph, inputs, batches, losses })
     }
 
-    /// The step of `cx` on the views that were copied in. The next replay writes over what the graph returns, so that
-    /// copies are handed out.
+    /// The step of `cx` on the views that were copied in. It returns copies, because the next
+    /// replay overwrites the graph's results.
     fn replay(&self, cx: &StepContext) -> Result<Vec<StepLoss>> {
         self.inputs.refresh(cx);
         self.graph.replay()?;
@@ -145,7 +147,7 @@ fn copy_views(held: &Batch, batch: &Batch) {
     }
 }
 
-/// Hands out these batches one by one, as a loader does.
+/// Yields these batches one by one, as a loader does.
 fn shown(batches: &[Batch]) -> impl FnMut(&mut Clock) -> Result<Batch> {
     let mut batches = batches.iter();
     move |_| {

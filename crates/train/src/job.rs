@@ -1,4 +1,4 @@
-//! What a run works with, and how it ended.
+//! The inputs of a run, and its outcome.
 
 use portolan_metrics::MethodTraits;
 use portolan_tensor::Device;
@@ -26,9 +26,9 @@ pub struct Job<'a> {
     pub folder: &'a Path,
     /// The checkpoint to resume from.
     pub resume: Option<PathBuf>,
-    /// Set from outside to end the run after the step in progress.
+    /// The caller sets it to end the run after the current step.
     pub stop: &'a AtomicBool,
-    /// Seconds that the work after training will take, for the remaining time that is shown; 0 where
+    /// Expected seconds of work after training, added to the displayed remaining time; 0 if
     /// unknown.
     pub afterwards: f64,
     /// Whether the metrics are written for TensorBoard too, as an event file in the run's folder.
@@ -40,7 +40,8 @@ pub struct Job<'a> {
 pub struct Outcome {
     /// Whether all epochs are done; otherwise the run was asked to stop.
     pub complete: bool,
-    /// Seconds of training, with the evaluations at the end of epochs and those before a resumption.
+    /// Seconds of training, with the evaluations at the end of epochs and those before a
+    /// resumption.
     pub seconds: f64,
     /// Training items per second over all of that time.
     pub images_per_second: f64,

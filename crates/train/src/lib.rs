@@ -1,7 +1,7 @@
 //! The training engine: the loop, checkpoints, recovery and progress.
 //!
-//! It depends on no single method and on no kind of data: a [`Task`] hands it the method, the batches
-//! and the evaluation at the end of an epoch (`portolan-images` has the one for images).
+//! It depends on no single method and on no kind of data: a [`Task`] hands it the method, the
+//! batches and the evaluation at the end of an epoch (`portolan-images` has the one for images).
 //!
 //! ```
 //! use portolan_train::StepPlan;
@@ -13,9 +13,9 @@
 //! assert_eq!(plan.epoch_of(7), 2);
 //! ```
 //!
-//! All randomness comes from streams named by seed, epoch, item and step, and every tensor that training
-//! changes is in the checkpoint. Resuming therefore needs no replay: the loop simply goes on at a step, and on
-//! the CPU arrives at the same bits as if it had never stopped.
+//! All randomness comes from streams named by seed, epoch, item and step, and every tensor that
+//! training changes is in the checkpoint. Resuming therefore needs no replay: the loop simply goes
+//! on at a step, and on the CPU arrives at the same bits as if it had never stopped.
 
 mod checkpoint;
 mod clock;

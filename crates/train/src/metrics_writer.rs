@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one line of JSON for every few steps, and one for every kNN figure.
+//! `metrics.jsonl`: one line of JSON for every few steps, and one for every kNN evaluation.
 
 use anyhow::{Context, Result};
 use portolan_metrics::{FILE, MetricsRow, until};
@@ -12,15 +12,15 @@ use crate::tensorboard::Events;
 /// The metrics file of a run, appended to line by line.
 pub(crate) struct MetricsWriter {
     path: PathBuf,
-    /// Nowhere, in all processes of a job but the first.
+    /// `None` in all processes of a job but the first.
     file: Option<File>,
-    /// The same for TensorBoard, where that is asked for.
+    /// The event file for TensorBoard, if requested.
     events: Option<Events>,
 }
 
 impl MetricsWriter {
-    /// Opens the run's metrics file and drops what was written after `step`: a resumed run writes that anew. With
-    /// `tensorboard` what it keeps is written as events too, and so is all that follows.
+    /// Opens the run's metrics file and drops the rows after `step`, which a resumed run writes
+    /// again. With `tensorboard`, all kept and new rows are also written as events.
     pub(crate) fn open(run: &Path, step: u64, tensorboard: bool) -> Result<Self> {
         let path = run.join(FILE);
         if distributed::rank() > 0 {

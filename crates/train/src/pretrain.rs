@@ -25,12 +25,12 @@ use crate::{
 
 /// Losses are read back from the device every so many steps, because reading waits for the device.
 const LOG_EVERY: usize = 10;
-/// The rank of the outputs, which needs the eigenvalues of a matrix, is computed every so many steps
-/// and at the end of an epoch.
+/// The rank of the outputs, which needs the eigenvalues of a matrix, is computed every so many
+/// steps and at the end of an epoch.
 const RANK_EVERY: u64 = 100;
 
-/// Trains the task's method until its epochs are done or `job.stop` is set. Writes `metrics.jsonl` and
-/// `checkpoints/` to the run's folder.
+/// Trains the task's method until its epochs are done or `job.stop` is set. Writes `metrics.jsonl`
+/// and `checkpoints/` to the run's folder.
 ///
 /// # Errors
 /// When settings contradict each other, items cannot be read, the folder cannot be written, or the
@@ -154,7 +154,8 @@ impl<'a> Run<'a> {
             shown: (f64::NAN, 0.0),
             warned: None,
         };
-        // A rollback needs a checkpoint, and one that records the rollback before anything else fails.
+        // A rollback needs a checkpoint. After a rollback, write one that records it before
+        // anything else fails.
         if run.config.on_divergence == OnDivergence::Rollback
             && (run.checkpoint.is_none() || rollbacks > 0)
         {
@@ -214,8 +215,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Reads losses and metrics back from the device, writes their means, and fails on a loss that is not
-    /// finite.
+    /// Reads losses and metrics back from the device, writes their means, and fails on a loss that
+    /// is not finite.
     fn read_back(&mut self) -> Result<(), Failure> {
         if self.pending.is_empty() {
             return Ok(());
@@ -240,7 +241,7 @@ impl<'a> Run<'a> {
         row.insert(names::IMAGES_PER_SECOND, speed);
         for (i, (name, _)) in pending[0].metrics.iter().enumerate() {
             let values = over_all(&pending.iter().map(|p| &p.metrics[i].1).collect::<Vec<_>>())?;
-            // Such gradients have spoilt the parameters: the next loss would not be finite.
+            // Such gradients have ruined the parameters: the next loss would not be finite.
             let bad = values.iter().position(|value| !value.is_finite());
             if let Some(bad) = bad.filter(|_| *name == names::GRADIENT_NORM) {
                 let step = first + (bad / per_step) as u64;
@@ -281,7 +282,7 @@ impl<'a> Run<'a> {
         MetricsRow::new(last + 1, (last + 1) as f64 / self.plan.steps_per_epoch() as f64, &[])
     }
 
-    /// Prints the epoch's line, and evaluates where that is due.
+    /// Prints the epoch's line, and evaluates if that is due.
     fn end_epoch(&mut self, task: &dyn Task) -> Result<(), Failure> {
         self.read_back()?;
         let (done, total) = (self.state.step, self.plan.total_steps());
@@ -295,8 +296,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Whether to stop, and whether a checkpoint is due. If one process of the job wants it, all do it.
-    /// They ask each other when losses have just been read back, because that waits too.
+    /// Whether to stop, and whether a checkpoint is due. If one process of the job wants it, all do
+    /// it. They ask each other when losses have just been read back, because that waits too.
     fn agree(&self) -> Result<(bool, bool)> {
         let minutes = self.job.config.checkpoint_minutes;
         let due = minutes > 0.0 && self.last_saved.elapsed().as_secs_f64() >= 60.0 * minutes;

@@ -1,27 +1,27 @@
-//! What a person sees while training: a bar on a terminal, plain lines elsewhere.
+//! The display of a run's progress: a bar on a terminal, lines elsewhere.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use portolan_tensor::distributed;
 use std::io::IsTerminal;
 use std::time::Instant;
 
-/// Lines follow each other no faster than this, in seconds; short epochs would fill the screen.
+/// Fewest seconds between lines; short epochs would otherwise fill the screen.
 const FASTEST: f64 = 2.0;
-/// After so many seconds there is a line, in the middle of an epoch if need be.
+/// Most seconds without a line, even in the middle of an epoch.
 const SLOWEST: f64 = 60.0;
 
-/// Shows how far a run is. On a terminal a bar; otherwise lines.
+/// Displays the progress: a bar on a terminal, otherwise lines.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     epochs: u64,
-    /// When the last line was printed; nothing yet at the start.
+    /// When the last line was printed, if any.
     last_line: Option<Instant>,
     started: Instant,
-    /// Nothing is shown, as in all processes of a job but the first.
+    /// Whether to display nothing, as in all processes of a job but the first.
     quiet: bool,
 }
 
-/// Where a run stands, as it is shown.
+/// The progress of a run.
 #[derive(Clone, Copy)]
 pub(crate) struct Standing {
     /// Steps done.
@@ -32,7 +32,7 @@ pub(crate) struct Standing {
     pub(crate) loss: f64,
     /// Images a second.
     pub(crate) speed: f64,
-    /// Seconds until the whole run is over, the evaluation at the end included.
+    /// Seconds until the end of the run, including the final evaluation.
     pub(crate) left: f64,
 }
 
@@ -105,7 +105,7 @@ impl Drop for Progress {
     }
 }
 
-/// Seconds as a person says them: `12 s`, `2 min 5 s`, `2 h 1 min`, `3 days 4 h`.
+/// Formats seconds for people: `12 s`, `2 min 5 s`, `2 h 1 min`, `3 days 4 h`.
 pub fn duration(seconds: f64) -> String {
     let s = seconds.round() as u64;
     match s {

@@ -9,7 +9,7 @@ use std::fmt;
 
 use crate::{Clock, Stage, StepPlan, TrainConfig};
 
-/// What a step works on.
+/// The method, optimizer and settings of a step.
 pub struct Training<'a> {
     /// The method.
     pub method: &'a mut dyn Method,
@@ -19,7 +19,7 @@ pub struct Training<'a> {
     pub config: &'a TrainConfig,
     /// The shape of the run.
     pub plan: StepPlan,
-    /// What averages gradients over the processes of the job, where there are several.
+    /// Averages gradients over the processes of the job, if there are several.
     pub reducer: Option<&'a Reducer>,
 }
 
@@ -32,13 +32,14 @@ impl fmt::Debug for Training<'_> {
     }
 }
 
-/// One optimizer step: forward and backward for each micro-batch that `next_batch` hands out, then the update. Nothing
-/// in it waits for the device.
+/// One optimizer step: forward and backward for each micro-batch of `next_batch`, then the update.
+/// It never waits for the device.
 ///
-/// Losses come back in the order of the micro-batches, without gradients, and with the last one's outputs alone.
+/// Returns the losses in the order of the micro-batches, without gradients. Only the last one has
+/// outputs.
 ///
 /// # Errors
-/// When no batch can be had, or the method refuses.
+/// When there is no batch, or the method fails.
 pub fn step(
     training: &mut Training,
     cx: &StepContext,
@@ -49,7 +50,7 @@ pub fn step(
     work(training, cx, next_batch, clock)
 }
 
-/// What goes by the step's number: sets the rates that [`work`] reads from tensors.
+/// The part that depends on the step's number: sets the rates that [`work`] reads from tensors.
 pub(crate) fn schedule(training: &mut Training, cx: &StepContext) -> Result<()> {
     let Training { optimizer, config, plan, .. } = training;
     if let Some(weight_decay) = config.weight_decay(plan, cx.step) {
@@ -58,7 +59,7 @@ pub(crate) fn schedule(training: &mut Training, cx: &StepContext) -> Result<()> 
     Ok(optimizer.schedule(config.rate(plan, cx.step), cx.epoch)?)
 }
 
-/// The step itself, which is the same at every step but for what tensors hold.
+/// The step itself. Only the values of tensors differ between steps.
 pub(crate) fn work(
     training: &mut Training,
     cx: &StepContext,
@@ -78,7 +79,7 @@ pub(crate) fn work(
         let step_loss = config.precision.run(cx.device, || method.loss(&batch, &cx))??;
         clock.end(Stage::Forward);
         let loss = &step_loss.loss / config.accumulate as f64;
-        // What the micro-batches before left behind is averaged along with the last one's.
+        // The reducer averages the gradients of all micro-batches at the last one.
         if let Some(reducer) = reducer.filter(|_| micro_batch + 1 == config.accumulate as u64) {
             reducer.prepare(&loss)?;
         }

@@ -1,6 +1,6 @@
-//! Where in a run a step lies.
+//! The position of a step in a run.
 
-/// The shape of a run: from it and a number of steps follow epoch, batch and items.
+/// The shape of a run, which maps a number of steps to an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepPlan {
     /// Training images.
@@ -12,7 +12,7 @@ pub struct StepPlan {
 }
 
 impl StepPlan {
-    /// Optimizer steps of one epoch; images that do not fill a batch wait for the next epoch.
+    /// Optimizer steps of one epoch; images that do not fill a batch are left out.
     pub fn steps_per_epoch(&self) -> u64 {
         (self.items / self.batch_size) as u64
     }

@@ -1,17 +1,17 @@
-//! What the loop is handed: a method, its batches, and an evaluation at the end of an epoch.
+//! The task of the training loop: a method, its batches, and an evaluation at the end of an epoch.
 
 use anyhow::Result;
 use portolan_method::{Batch, Method};
 
 use crate::{Clock, StepPlan};
 
-/// What a run trains, on what, and how it is evaluated. The loop knows no more of its data, which may
-/// be images, text or anything else.
+/// The method of a run, its batches and its evaluation. The data may be images, text or anything
+/// else.
 pub trait Task {
     /// The method that is trained.
     fn method(&self) -> &dyn Method;
 
-    /// The method that is trained, to change it.
+    /// The method that is trained, mutably.
     fn method_mut(&mut self) -> &mut dyn Method;
 
     /// The number of training items: an epoch is one pass over them.
@@ -30,7 +30,7 @@ pub trait Task {
     fn evaluate(&self) -> Result<Evaluation>;
 }
 
-/// Where batches come from.
+/// A source of batches.
 pub trait BatchSource {
     /// The next micro-batch, on the device. Called outside autocast.
     ///
@@ -47,6 +47,6 @@ pub trait BatchSource {
 pub enum Evaluation {
     /// Metrics by name, and a line about them for the user, if any.
     Metrics(Vec<(&'static str, f64)>, Option<String>),
-    /// The outputs are no finite numbers: training has diverged.
+    /// The outputs are not finite: training has diverged.
     NotFinite,
 }

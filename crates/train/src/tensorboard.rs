@@ -1,8 +1,8 @@
-//! The metrics file once more as an event file, which TensorBoard draws while a run goes on.
+//! The metrics as an event file, which TensorBoard displays during a run.
 //!
-//! The file is a list of records (TensorFlow's TFRecord): a length, its checksum, that many bytes, their checksum. The
-//! bytes are a protocol buffer, `Event` of TensorFlow's `event.proto`, of which scalars need five fields; so both are
-//! written here rather than by a generated library.
+//! The file is a list of records (TensorFlow's TFRecord): a length, its checksum, that many bytes,
+//! their checksum. The bytes are a protocol buffer, `Event` of TensorFlow's `event.proto`, of which
+//! scalars need only five fields, so this module writes both formats without a generated library.
 
 use anyhow::{Context, Result};
 use portolan_metrics::MetricsRow;
@@ -21,7 +21,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Begins a new event file in the run's folder, in the place of those of an earlier start.
+    /// Creates a new event file in the run's folder and removes those of earlier starts.
     pub(crate) fn create(run: &Path) -> Result<Self> {
         let path = run.join(format!("{PREFIX}{:.6}.portolan", now()));
         let create = || -> std::io::Result<File> {
@@ -102,7 +102,7 @@ fn record(content: &[u8]) -> Vec<u8> {
     [&length[..], &checksum(&length), content, &checksum(content)].concat()
 }
 
-/// CRC-32C, turned and shifted as TFRecord wants it.
+/// CRC-32C, rotated and shifted as TFRecord requires.
 fn checksum(content: &[u8]) -> [u8; 4] {
     crc32c::crc32c(content).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }

@@ -1,10 +1,10 @@
 //! VICReg's settings.
 
-use anyhow::{Result, ensure};
 use portolan_losses::vicreg::Weights;
+use portolan_method::{Result, ensure_setting};
 use serde::{Deserialize, Serialize};
 
-/// What VICReg can be set to. The defaults are the paper's for ImageNet.
+/// The settings of VICReg. The defaults are the paper's for ImageNet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VicregConfig {
@@ -12,13 +12,14 @@ pub struct VicregConfig {
     pub layers: usize,
     /// Width of its hidden layers: 8,192 (section 4.2).
     pub hidden: i64,
-    /// Numbers of an output: 8,192 (section 4.2).
+    /// Dimensions of an output: 8,192 (section 4.2).
     pub dim: i64,
-    /// λ, of the invariance term: 25 (section 4.2).
+    /// λ, the weight of the invariance term: 25 (section 4.2).
     pub invariance: f64,
-    /// μ, of the variance term: 25 (section 4.2). Without it outputs collapse to a point (table 7).
+    /// μ, the weight of the variance term: 25 (section 4.2). Without this term, outputs collapse to
+    /// a point (table 7).
     pub variance: f64,
-    /// ν, of the covariance term: 1 (section 4.2).
+    /// ν, the weight of the covariance term: 1 (section 4.2).
     pub covariance: f64,
 }
 
@@ -41,23 +42,25 @@ impl VicregConfig {
         Weights { invariance, variance, covariance, ..Weights::default() }
     }
 
-    /// Whether these settings make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// When one does not; the message names it and its range.
+    /// When a setting is out of range; the message names it and its range.
     pub fn validate(&self) -> Result<()> {
-        ensure!(
-            (1..=8).contains(&self.layers),
-            "layers is {}; an expander has from 1 to 8 (3 in the paper)",
-            self.layers
-        );
-        ensure!(self.hidden >= 1 && self.dim >= 2, "hidden must be at least 1, dim at least 2");
+        ensure_setting((1..=8).contains(&self.layers), || {
+            format!("layers is {}; an expander has from 1 to 8 (3 in the paper)", self.layers)
+        })?;
+        ensure_setting(self.hidden >= 1 && self.dim >= 2, || {
+            "hidden must be at least 1, dim at least 2".to_owned()
+        })?;
         for (name, value) in [
             ("invariance", self.invariance),
             ("variance", self.variance),
             ("covariance", self.covariance),
         ] {
-            ensure!(value >= 0.0 && value.is_finite(), "{name} is {value}; it cannot be negative");
+            ensure_setting(value >= 0.0 && value.is_finite(), || {
+                format!("{name} is {value}; it cannot be negative")
+            })?;
         }
         Ok(())
     }

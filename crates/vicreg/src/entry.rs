@@ -4,7 +4,7 @@ use portolan_method::{Family, MethodEntry, MethodTraits, Recipe, parse_settings}
 
 use crate::Vicreg;
 
-/// VICReg, as programs list and build it.
+/// VICReg, for programs that list and build it.
 pub const METHOD: MethodEntry = MethodEntry {
     name: "vicreg",
     title: "VICReg",

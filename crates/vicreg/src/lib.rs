@@ -1,7 +1,7 @@
 //! VICReg: variance, invariance, covariance.
 //!
-//! Bardes, Ponce, LeCun 2021, *VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised
-//! Learning*, arXiv 2105.04906.
+//! Bardes, Ponce, LeCun 2021, *VICReg: Variance-Invariance-Covariance Regularization for
+//! Self-Supervised Learning*, arXiv 2105.04906.
 //!
 //! ```
 //! use portolan_augment::presets;
@@ -17,9 +17,10 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! Three plain terms, each doing one thing: both views' outputs are alike (invariance), every number of an output
-//! varies over the batch (variance, which alone prevents a collapse), no two vary together (covariance). They are
-//! logged apart, because a run that goes wrong shows in one of them first.
+//! The loss has three terms. Invariance makes the outputs of both views similar. Variance keeps the
+//! standard deviation of every dimension over the batch above a threshold; this term alone prevents
+//! a collapse. Covariance decorrelates the dimensions. The terms are logged separately, because a
+//! failing run shows in one of them first.
 
 mod config;
 mod entry;
@@ -27,12 +28,11 @@ mod entry;
 pub use config::VicregConfig;
 pub use entry::METHOD;
 
-use anyhow::Result;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
 use portolan_losses::vicreg;
 use portolan_method::{
-    Batch, EncoderWithHead, ImageMethod, Method, StepContext, StepLoss, validate_views,
+    Batch, EncoderWithHead, ImageMethod, Method, Result, StepContext, StepLoss, validate_views,
 };
 use portolan_metrics::names;
 use portolan_optim::ParamGroup;
@@ -51,7 +51,7 @@ impl Vicreg {
     /// Builds the network with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When the settings contradict each other; the message says which.
+    /// When a setting is out of range or contradicts another; the message names it.
     pub fn new(
         config: VicregConfig,
         encoder: &EncoderConfig,
@@ -61,7 +61,7 @@ impl Vicreg {
         config.validate()?;
         validate_views("VICReg", &views, 2, encoder)?;
         let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
-        // The authors' last layer has no bias. Here it has one, which the loss cancels.
+        // The authors' last layer has no bias. This one has, but it does not affect the loss.
         let network = EncoderWithHead::new(encoder, widths, HeadNorm::Hidden, true, device)?;
         Ok(Vicreg { config, views, network })
     }

@@ -32,7 +32,7 @@ pub(crate) fn build_method(config: &RunConfig, device: Device) -> Result<BoxedMe
     }
     config.encoder.validate_size(i64::from(config.evaluation.size)).context("in the evaluation")?;
     seed(stream(config.seed, Purpose::Libtorch, &[]).random());
-    (entry.build)(config.settings.clone(), &config.encoder, views, device)
+    Ok((entry.build)(config.settings.clone(), &config.encoder, views, device)?)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a step is given by the CPU, kept for steps that are captured in a graph.
+//! The inputs of a step that come from the CPU, kept for steps that are captured in a CUDA graph.
 
 use portolan_tensor::{Tensor, scalar, upload};
 use std::cell::{Cell, RefCell};
@@ -15,7 +15,7 @@ pub(crate) enum Make {
 struct Slot {
     micro_batch: u64,
     make: Make,
-    /// Always the same tensor, whose values are the step's.
+    /// Always the same tensor; its values are those of the current step.
     tensor: Tensor,
 }
 
@@ -29,8 +29,9 @@ impl Slot {
     }
 }
 
-/// The values that a method asked for in a step ([`StepContext::tensor_input`], [`StepContext::scalar_input`]) in their order, each in a tensor
-/// that stays, with what makes it for another step.
+/// The values that a method requested in a step ([`StepContext::tensor_input`],
+/// [`StepContext::scalar_input`]), in order. Each is kept in one tensor, with the function that
+/// computes it for another step.
 #[derive(Default)]
 pub struct StepInputs {
     slots: RefCell<Vec<Slot>>,
@@ -38,7 +39,7 @@ pub struct StepInputs {
 }
 
 impl StepInputs {
-    /// The next value asked for: of a slot there is, as it stands; otherwise made for this step.
+    /// The next requested value: from its slot if there is one, otherwise computed for this step.
     pub(crate) fn next(&self, cx: &StepContext, make: Make) -> Tensor {
         let mut slots = self.slots.borrow_mut();
         let place = self.next.replace(self.next.get() + 1);
@@ -52,12 +53,12 @@ impl StepInputs {
         slots[place].tensor.shallow_clone()
     }
 
-    /// Begins from the first value again: the next step asks for the same ones.
+    /// Starts again from the first value: the next step requests the same ones.
     pub fn restart(&self) {
         self.next.set(0);
     }
 
-    /// Makes all values for the step of `cx`.
+    /// Recomputes all values for the step of `cx`.
     pub fn refresh(&self, cx: &StepContext) {
         for slot in self.slots.borrow().iter() {
             slot.refresh(cx);

@@ -35,11 +35,11 @@ impl Run<'_> {
         self.check_health()
     }
 
-    /// Prints what the metrics show to be wrong. Not in the first quarter of a run, in which healthy
-    /// runs look like ill ones.
+    /// Prints a problem that the metrics show. It skips the first quarter of a run, where the
+    /// metrics of healthy and failing runs are similar.
     ///
     /// # Errors
-    /// When the representation has collapsed and the run is not to go on then.
+    /// When the representation has collapsed and the run must not continue.
     fn check_health(&mut self) -> Result<(), Failure> {
         if 4 * self.state.step < self.plan.total_steps() {
             return Ok(());

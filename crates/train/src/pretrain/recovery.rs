@@ -74,8 +74,8 @@ impl Run<'_> {
             return Ok(());
         }
         bail!(
-            "{bad} of {all} images could not be read so far, more than {:.1} % (max_bad); the first: {}; repair or remove them, or \
-             allow more with --max-bad",
+            "{bad} of {all} images could not be read so far, more than {:.1} % (max_bad); the \
+             first: {}; repair or remove them, or allow more with --max-bad",
             100.0 * self.config.max_bad,
             skipped[..skipped.len().min(3)].join("; ")
         )
@@ -128,7 +128,8 @@ impl Run<'_> {
                 std::fs::remove_file(later)?;
             }
             tracing::warn!(
-                "{}; going back to {}, at half the learning rate ({rollbacks} of {MOST_ROLLBACKS} times)",
+                "{}; going back to {}, at half the learning rate ({rollbacks} \
+                 of {MOST_ROLLBACKS} times)",
                 divergence.what,
                 back.display()
             );
