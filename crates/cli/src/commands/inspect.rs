@@ -108,7 +108,9 @@ fn inspect_data(what: &str) -> Result<()> {
             image.height(),
             data.train.describe(0)
         ),
-        Err(error) => println!("first      cannot be read: {error:#}"),
+        Err(error) => {
+            println!("first      cannot be read: {:#}", anyhow::Error::from(error));
+        }
     }
     println!("checksum   {}", data.sha256);
     print_notes(&data.notes);
