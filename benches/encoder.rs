@@ -1,5 +1,6 @@
-//! ResNet-18 on images of 32 px on the CPU, on all of libtorch's threads, in images per second: with the CIFAR stem,
-//! and in the narrow form with the strided stem that the recipe `shapes` trains.
+//! ResNet-18 on images of 32 px on the CPU, on all of libtorch's threads, in images per second:
+//! with the CIFAR stem, and in the narrow form with the strided stem that the recipe `shapes`
+//! trains.
 //!
 //! A vision transformer on all patches and on the quarter that MAE leaves visible, beside them.
 //!
@@ -20,7 +21,8 @@ fn narrow(c: &mut Criterion) {
     measure(c, "resnet18-w16, strided CIFAR stem", 16, Stem::CifarStrided);
 }
 
-/// Times a pass in evaluation mode without gradients, and one in training mode with its backward pass.
+/// Times a pass in evaluation mode without gradients, and one in training mode with its backward
+/// pass.
 fn measure(c: &mut Criterion, name: &str, width: i64, stem: Stem) {
     let named = ResNetConfig::named("resnet18").expect("resnet18 is a known encoder");
     let config = ResNetConfig { width, stem, ..named }.into();
@@ -47,7 +49,8 @@ fn forward_and_backward(encoder: &dyn Encoder, images: &Tensor) {
     encoder.forward(images, true).square().mean(Kind::Float).backward();
 }
 
-/// Blocks over 64 patches, and over the 16 that a mask ratio of 0.75 leaves (He et al. 2021, section 3).
+/// Blocks over 64 patches, and over the 16 that a mask ratio of 0.75 leaves (He et al. 2021,
+/// section 3).
 fn masked(c: &mut Criterion) {
     let config = VitConfig::named("vit_tiny_patch4_32").expect("a known encoder");
     let vit = Vit::new(&config, &Vars::new(Device::Cpu)).expect("the config is a possible one");

@@ -1,5 +1,5 @@
-//! Forward and backward of the objectives: batch 256, 128 numbers a row, as a contrastive method has
-//! them (queue 4096); DINO with two teacher views of six. On the GPU where there is one.
+//! Forward and backward of the objectives: batch 256, 128 numbers a row, as a contrastive method
+//! has them (queue 4096); DINO with two teacher views of six. On the GPU where there is one.
 //!
 //! `cargo bench -p portolan-benches --bench losses`
 
@@ -15,8 +15,8 @@ fn random(device: Device, shape: &[i64]) -> Tensor {
     Tensor::randn(shape, (Kind::Float, device))
 }
 
-/// Times forward and backward of `loss` with respect to an input of this shape. Reading the loss makes
-/// a GPU finish.
+/// Times forward and backward of `loss` with respect to an input of this shape. Reading the loss
+/// makes a GPU finish.
 fn bench(
     c: &mut Criterion,
     name: &str,

@@ -31,7 +31,8 @@ fn main() {
         build.define("PORTOLAN_X86", None);
     }
 
-    // The CUDA part needs libtorch's CUDA library and CUDA's own headers, which `setup --cuda` fetches.
+    // The CUDA part needs libtorch's CUDA library and CUDA's own headers, which `setup --cuda`
+    // fetches.
     let cuda = lib.join("libtorch_cuda.so");
     // Watch the folder, not the file: an absent file would count as changed at every build.
     println!("cargo:rerun-if-changed={}", lib.display());
@@ -56,8 +57,8 @@ fn main() {
     }
 }
 
-/// Compiles the loops of batch norm for an instruction set, optimized in every profile, since training
-/// waits for them.
+/// Compiles the loops of batch norm for an instruction set, optimized in every profile, since
+/// training waits for them.
 fn loops(name: &str, flags: &[&str]) {
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").opt_level(3).warnings(false).flag_if_supported("-Wno-psabi");

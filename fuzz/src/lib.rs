@@ -1,8 +1,9 @@
 //! Every place where Portolan reads what others made, as a function of bytes that may be anything.
 //!
-//! Each must return: an error is a good answer, a panic, a hang or memory without bound is not. `cargo fuzz run NAME --features fuzzing`
-//! searches for bytes that break that (docs/fuzzing.md); what it found worth keeping lies in `corpus/NAME`, and the test
-//! `corpus` runs all of it on a stable compiler.
+//! Each must return: an error is a good answer, a panic, a hang or memory without bound is not.
+//! `cargo fuzz run NAME --features fuzzing` searches for bytes that break that (docs/fuzzing.md);
+//! what it found worth keeping lies in `corpus/NAME`, and the test `corpus` runs all of it on a
+//! stable compiler.
 
 use portolan_data::{Options, Source};
 use portolan_interchange::LoadedEncoder;

@@ -1,4 +1,5 @@
-//! Makes a program of the example in the README of the crate `portolan`, so that the example cannot go stale.
+//! Makes a program of the example in the README of the crate `portolan`, so that the example cannot
+//! go stale.
 
 use std::{env, fs, path::Path};
 

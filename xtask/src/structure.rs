@@ -9,6 +9,8 @@ use crate::cycles::cycles;
 
 /// A file that is longer has more than one topic.
 const MOST_LINES: usize = 400;
+/// The width of a comment; rustfmt sees to the code.
+const COLUMNS: usize = 100;
 /// Beginnings of words in British spelling; the code and the text are American.
 const BRITISH: [&str; 10] = [
     "colour",
@@ -86,8 +88,32 @@ fn faults(path: &str, text: &str) -> Vec<String> {
         for stem in BRITISH.iter().filter(|stem| lower.contains(**stem)) {
             found.push(format!("{path}:{at}: `{stem}…` is British spelling"));
         }
+        if path.ends_with(".rs") && is_long_comment(line) {
+            found.push(format!("{path}:{at}: wrap the comment at {COLUMNS} columns"));
+        }
+    }
+    if path.ends_with(".rs") && mixes_imports(text) {
+        found.push(format!(
+            "{path}: imports come in two blocks: other crates and std, then `crate`, `self` and \
+             `super`"
+        ));
     }
     found
+}
+
+/// rustfmt leaves comments as they are. Tables and addresses cannot be wrapped.
+fn is_long_comment(line: &str) -> bool {
+    let comment = line.trim_start().starts_with("//");
+    comment && !line.contains("| ") && !line.contains("://") && line.chars().count() > COLUMNS
+}
+
+/// Whether an import from another crate follows one from this crate, at the top of a file.
+fn mixes_imports(text: &str) -> bool {
+    let local = |line: &&str| {
+        ["use crate::", "use self::", "use super::"].iter().any(|start| line.starts_with(start))
+    };
+    let imports = text.lines().filter(|line| line.starts_with("use "));
+    imports.skip_while(|line| !local(line)).any(|line| !local(&line))
 }
 
 #[cfg(test)]
@@ -102,5 +128,14 @@ mod tests {
         assert!(found[0].starts_with("a.rs:2: `colour…`"), "{found:?}");
         assert_eq!(faults("a.rs", &"\n".repeat(401)).len(), 1);
         assert!(faults("a.md", &"\n".repeat(401)).is_empty());
+    }
+
+    #[test]
+    fn long_comments_and_mixed_imports_are_found() {
+        let long = format!("    // {}", "word ".repeat(20));
+        assert_eq!(faults("a.rs", &long).len(), 1);
+        assert!(faults("a.md", &long).is_empty());
+        assert!(faults("a.rs", "use std::fs;\n\nuse crate::a;\nuse super::b;").is_empty());
+        assert_eq!(faults("a.rs", "use crate::a;\nuse std::fs;").len(), 1);
     }
 }

@@ -3,11 +3,10 @@
 //! A view depends on the image, the specification and its random stream alone. Name the stream by
 //! the seed, epoch, item and view, and a batch is the same on any number of threads.
 
-use std::ops::Range;
-
 use image::RgbImage;
 use portolan_random::Stream;
 use rayon::prelude::*;
+use std::ops::Range;
 
 use crate::draws::{Adjustment, DrawnOp, Draws};
 use crate::ops::{self, Region};

@@ -14,7 +14,7 @@
 //! use portolan_tensor::{Device, Kind, Tensor};
 //!
 //! let spec = presets::small_images(32);
-//! let images = Tensor::zeros([4, 32, 32, 3], (Kind::Uint8, Device::Cpu)); // as many as the batch has
+//! let images = Tensor::zeros([4, 32, 32, 3], (Kind::Uint8, Device::Cpu)); // one per draw
 //! let (step, micro_batch, view) = (17, 0, 0);
 //! let mut rng = stream(0, Purpose::BatchViews, &[step, micro_batch, view]);
 //! let draws = Draws::new(&spec, &[(32, 32); 4], &mut rng);

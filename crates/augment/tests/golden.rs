@@ -3,11 +3,10 @@
 
 mod golden_file;
 
-use std::collections::HashMap;
-
 use golden_file::{Golden, kind, read_golden};
 use portolan_augment::{Interpolation, ops};
 use portolan_random::{Purpose, stream};
+use std::collections::HashMap;
 
 #[test]
 fn golden_augment() {

@@ -1,11 +1,10 @@
 //! From the bytes of an image file to RGB pixels.
 
-use std::io::Cursor;
-
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use memchr::memchr_iter;
 use portolan_jpeg::{Area, Header};
+use std::io::Cursor;
 
 use crate::error::{Error, Result, ensure};
 

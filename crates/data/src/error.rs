@@ -1,10 +1,9 @@
 //! What can go wrong.
 
-use std::io;
-use std::sync::Arc;
-
 use image::{ImageError, ImageFormat};
 use parquet::errors::ParquetError;
+use std::io;
+use std::sync::Arc;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]

@@ -1,11 +1,10 @@
 //! From the value of `--data` to a data set.
 
+use portolan_shapes::{CLASSES, Shapes, Split, VERSION};
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use portolan_shapes::{CLASSES, Shapes, Split, VERSION};
-use sha2::{Digest, Sha256};
 
 use crate::catalog::download::{self, default_cache};
 use crate::catalog::fingerprint::{fingerprint, hex};

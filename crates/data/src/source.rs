@@ -1,10 +1,9 @@
 //! The interface of all data: items by index, each an image and perhaps a label.
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use image::RgbImage;
 use portolan_jpeg::Area;
+use std::ops::Range;
+use std::sync::Arc;
 
 use crate::decode::decode_region;
 use crate::error::Result;

@@ -1,10 +1,9 @@
 //! Packing a data set into one Parquet file.
 #![allow(clippy::unwrap_used)]
 
-use std::io::Cursor;
-
 use image::{ImageFormat, Rgb, RgbImage};
 use portolan_data::{Error, ImageData, Options, Result, Source, open, pack};
+use std::io::Cursor;
 
 /// Items: 0 is a small PNG, 1 large pixels, 2 nothing that can be read.
 struct Mixed;

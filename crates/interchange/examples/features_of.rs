@@ -1,5 +1,5 @@
-//! Computes the features of images with the encoder of any file. interop/check.py compares them with
-//! those of timm and torchvision.
+//! Computes the features of images with the encoder of any file. interop/check.py compares them
+//! with those of timm and torchvision.
 //!
 //! ```text
 //! cargo run -p portolan-interchange --example features_of -- \

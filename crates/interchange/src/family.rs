@@ -1,5 +1,5 @@
-//! The encoder families that files may hold. A new family implements [`Format`] in a file of its own
-//! and gets a line in each of [`FAMILIES`] and [`format`].
+//! The encoder families that files may hold. A new family implements [`Format`] in a file of its
+//! own and gets a line in each of [`FAMILIES`] and [`format`].
 
 use portolan_encoders::EncoderConfig;
 

@@ -1,9 +1,8 @@
 //! From luminance and chrominance to RGB, with the chrominance upsampled as libjpeg does by default
 //! ("fancy upsampling").
 
-use std::ops::Range;
-
 use multiversion::multiversion;
+use std::ops::Range;
 
 /// The samples of a channel.
 #[derive(Debug, Default)]

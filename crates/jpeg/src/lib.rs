@@ -34,10 +34,9 @@ mod huffman;
 mod idct;
 mod scan;
 
+use image::RgbImage;
 use std::cell::RefCell;
 use std::ops::Range;
-
-use image::RgbImage;
 
 use crate::color::{Plane, Rows};
 use crate::header::Tables;

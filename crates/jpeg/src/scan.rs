@@ -1,9 +1,8 @@
 //! The scan: all blocks of all channels, in MCUs (minimum coded mcus).
 
-use std::ops::Range;
-
 use memchr::memchr;
 use multiversion::multiversion;
+use std::ops::Range;
 
 use crate::color::Plane;
 use crate::header::{Component, Frame, Tables};

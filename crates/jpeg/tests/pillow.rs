@@ -2,10 +2,9 @@
 //! program `tests/images.py` made both.
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
-
 use image::RgbImage;
 use portolan_jpeg::decode;
+use std::path::{Path, PathBuf};
 
 /// Kinds that are not decoded here.
 const OTHERS: [&str; 3] = ["progressive", "inks", "as-it-is"];

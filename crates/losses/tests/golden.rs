@@ -1,4 +1,5 @@
-//! Values and gradients of every loss against those of PyTorch and lightly (interop/golden/README.md).
+//! Values and gradients of every loss against those of PyTorch and lightly
+//! (interop/golden/README.md).
 #![allow(clippy::unwrap_used)]
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,8 +15,8 @@ fn golden_cases() -> Vec<Case> {
     cases(env!("CARGO_MANIFEST_DIR"), "losses.safetensors")
 }
 
-/// Computes everything that the case expects. All inputs require gradients, which shows that those that
-/// must receive none receive none.
+/// Computes everything that the case expects. All inputs require gradients, which shows that those
+/// that must receive none receive none.
 fn computed(case: &Case) -> Result<Tensors> {
     let inputs: Tensors = case
         .tensors

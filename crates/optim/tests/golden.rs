@@ -59,8 +59,8 @@ fn values(values: impl Iterator<Item = f64>) -> Tensors {
     Tensors::from([("out.values".to_owned(), Tensor::from_slice(&values))])
 }
 
-/// The parameters after each step with the case's gradients. PyTorch's optimizers had one group with
-/// weight decay for all; both forms of LARS exempt one-dimensional tensors.
+/// The parameters after each step with the case's gradients. PyTorch's optimizers had one group
+/// with weight decay for all; both forms of LARS exempt one-dimensional tensors.
 fn steps(case: &Case, config: OptimizerConfig) -> Result<Tensors> {
     let params: Vec<(String, Tensor)> = case
         .tensors

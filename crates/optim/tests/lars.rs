@@ -5,8 +5,8 @@
 use portolan_optim::{LarsForm, Optimizer, OptimizerConfig, ParamGroup};
 use portolan_tensor::{Kind, Tensor};
 
-/// A matrix `[1, 2]` with weight decay and adaptation, and a bias with neither, after steps with these
-/// rates and gradients.
+/// A matrix `[1, 2]` with weight decay and adaptation, and a bias with neither, after steps with
+/// these rates and gradients.
 struct Hand {
     form: LarsForm,
     momentum: f64,

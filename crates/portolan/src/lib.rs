@@ -1,4 +1,5 @@
-//! Self-supervised pretraining of vision encoders on libtorch: one crate to depend on, with a feature for each method.
+//! Self-supervised pretraining of vision encoders on libtorch: one crate to depend on, with a
+//! feature for each method.
 //!
 //! ```toml
 //! [dependencies]
@@ -19,8 +20,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Each module is a crate of its own, `portolan-moco` for instance, for those who want no more than that. The modules without
-//! a feature are what every method is made of. The program `portolan` is the crate `portolan-cli`.
+//! Each module is a crate of its own, `portolan-moco` for instance, for those who want no more than
+//! that. The modules without a feature are what every method is made of. The program `portolan` is
+//! the crate `portolan-cli`.
 
 mod registry;
 

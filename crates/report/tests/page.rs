@@ -4,12 +4,11 @@
 
 mod sample;
 
-use std::path::Path;
-
 use portolan_metrics::MetricsRow;
 use portolan_report::{Page, html, write_html};
 use sample::sample;
 use scraper::{Html, Selector};
+use std::path::Path;
 
 fn parse(page: &Page) -> (String, Html) {
     let text = html(page).unwrap();

@@ -1,8 +1,7 @@
 //! An exact Gaussian blur, one direction after the other, and sharpening.
 
-use std::cell::RefCell;
-
 use multiversion::multiversion;
+use std::cell::RefCell;
 
 /// Blurs planes `width` pixels wide by a Gaussian of standard deviation `sigma` pixels. The
 /// Gaussian is cut off beyond `kernel` pixels (odd) and sums to 1. The image is reflected at its

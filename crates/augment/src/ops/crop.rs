@@ -1,7 +1,5 @@
 //! Cropping and resizing at once, without a copy of the cropped pixels.
 
-use std::cell::RefCell;
-
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
@@ -9,6 +7,7 @@ use image::RgbImage;
 use portolan_random::Stream;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 
 use super::{planes_from_pixels, uniform};
 

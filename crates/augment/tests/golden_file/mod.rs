@@ -1,17 +1,16 @@
-//! The golden file of augmentations, as both engines' tests read it. Not by `portolan-testing`, which
-//! needs libtorch: this crate does without it unless the feature `device` is on.
+//! The golden file of augmentations, as both engines' tests read it. Not by `portolan-testing`,
+//! which needs libtorch: this crate does without it unless the feature `device` is on.
 #![allow(dead_code, clippy::unwrap_used)] // each test uses a part of it
-
-use std::collections::{BTreeSet, HashMap};
-use std::env;
-use std::path::PathBuf;
 
 use image::RgbImage;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
+use std::collections::{BTreeSet, HashMap};
+use std::env;
+use std::path::PathBuf;
 
-/// The file's bytes. `None`, with a line that says so, when it is missing and `PORTOLAN_SKIP_GOLDEN`
-/// is 1.
+/// The file's bytes. `None`, with a line that says so, when it is missing and
+/// `PORTOLAN_SKIP_GOLDEN` is 1.
 pub(crate) fn read_golden() -> Option<Vec<u8>> {
     let own = || concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden").into();
     let folder = env::var_os("PORTOLAN_GOLDEN").map_or_else(own, PathBuf::from);

@@ -1,11 +1,10 @@
 //! Fetching a data set once: download with resume, verify, unpack.
 
+use flate2::read::GzDecoder;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
-
-use flate2::read::GzDecoder;
 use tar::EntryType;
 
 use crate::catalog::fingerprint::sha256_of;

@@ -1,11 +1,10 @@
 //! One checksum for all files of a data set, so that figures are compared on the same data only.
 
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-
-use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 
 /// Up to this many bytes, contents are read in full, which takes some seconds. Above, names and
 /// sizes stand for them.

@@ -1,11 +1,10 @@
 //! CIFAR-10 and CIFAR-100 in their binary form: records of label bytes and 32×32 pixels, one plane
 //! after another.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use image::{Rgb, RgbImage};
 use portolan_shapes::Split;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Result, WithContext, ensure};
 use crate::formats::labels::read_class_names;

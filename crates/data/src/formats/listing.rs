@@ -1,13 +1,12 @@
 //! Which files below a folder are images.
 
+use image::ImageFormat;
+use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-
-use image::ImageFormat;
-use rayon::prelude::*;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::decode::format_of;

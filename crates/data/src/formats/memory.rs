@@ -1,10 +1,9 @@
 //! A source that is decoded once and kept in memory, for small data sets.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use image::RgbImage;
 use rayon::prelude::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::source::{ImageData, Source};

@@ -4,10 +4,6 @@
 //! pixels anyway. Images with a short side of 256 have about half the pixels of ImageNet's, and are
 //! decoded in half the time.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
 use image::RgbImage;
 use jpeg_encoder::{ColorType, Encoder};
 use parquet::basic::Compression;
@@ -20,6 +16,9 @@ use parquet::schema::parser::parse_message_type;
 use portolan_augment::ops::resize_lanczos;
 use rayon::prelude::*;
 use serde_json::json;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::decode::decode;
 use crate::error::{Error, Result, WithContext, ensure, with_causes};

@@ -7,18 +7,17 @@
 
 mod columns;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-
 use parquet::basic::Type;
 use parquet::column::reader::ColumnReader;
 use parquet::data_type::ByteArray;
 use parquet::file::reader::FileReader;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
+use self::columns::{class_names, labels, leaf, no_panic, open, row_count, values};
 use crate::error::{Error, Result, WithContext, ensure};
 use crate::formats::labels::{count_classes, numbered_classes};
 use crate::source::{ImageData, Source};
-use columns::{class_names, labels, leaf, no_panic, open, row_count, values};
 
 /// The columns that may hold the image: a struct with a field `bytes`, or the bytes themselves.
 const IMAGE_COLUMNS: [&str; 4] = ["img.bytes", "image.bytes", "img", "image"];

@@ -1,11 +1,10 @@
 //! STL-10 in its binary form: 96×96 pixels in one file, plane by plane and column by column, and
 //! labels in another.
 
+use image::{Rgb, RgbImage};
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-
-use image::{Rgb, RgbImage};
 
 use crate::error::{Error, Result, WithContext, ensure};
 use crate::formats::labels::read_class_names;

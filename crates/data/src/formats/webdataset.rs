@@ -4,13 +4,12 @@
 //! The headers of all shards are read once to find the position of each image, from which it is
 //! then read. [`Source::shards`] tells the loader to read a shard from front to back.
 
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-
-use rayon::prelude::*;
 use tar::{Archive, EntryType};
 
 use crate::error::{Error, Result, WithContext, ensure};

@@ -1,7 +1,8 @@
 //! Every rule on metrics made up for it.
 
-use super::*;
 use portolan_metrics::{MethodTraits, MetricsRow};
+
+use super::*;
 
 const fn method(family: Family, has_queue: bool, has_momentum_encoder: bool) -> Run<'static> {
     let method = MethodTraits { family, has_queue, has_momentum_encoder };

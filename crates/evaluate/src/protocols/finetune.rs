@@ -14,12 +14,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::mpsc::sync_channel;
 
+use self::erase::erase;
+use self::mix::{Mix, smoothed};
 use crate::error::{Error, Result};
 use crate::features::{Features, features};
 use crate::images::{LoadedImages, drawn_images};
-
-use erase::erase;
-use mix::{Mix, smoothed};
 
 mod config;
 mod erase;

@@ -1,13 +1,12 @@
 //! Images as data URIs: small, and sharp where they are enlarged.
 
-use std::io::Cursor;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::thumbnail;
 use image::{ImageError, ImageFormat, RgbImage};
 use maud::{Markup, html};
+use std::io::Cursor;
 
 use crate::error::{Error, Result};
 

@@ -1,9 +1,8 @@
 //! A scatter plot of embeddings in two dimensions, colored by class.
 
+use maud::{Markup, PreEscaped, html};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-
-use maud::{Markup, PreEscaped, html};
 
 use super::COLORS;
 use crate::error::Result;

@@ -1,10 +1,9 @@
 //! Several runs side by side: as text, and as a page with their curves.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
 use maud::{Markup, html};
 use portolan_metrics::{MetricsRow, names};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use crate::charts::overlay::{Overlay, legend};
 use crate::charts::{SMALL, WIDE};

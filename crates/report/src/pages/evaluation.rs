@@ -1,8 +1,7 @@
 //! An encoder's accuracies by several protocols, and its confusion matrices.
 
-use std::path::{Path, PathBuf};
-
 use maud::{Markup, html};
+use std::path::{Path, PathBuf};
 
 use crate::document::{compass, document};
 use crate::error::Result;

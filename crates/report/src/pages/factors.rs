@@ -1,9 +1,8 @@
 //! How well representations encode the factors that images of `shapes` are drawn from, as a table
 //! with bars.
 
-use std::path::{Path, PathBuf};
-
 use maud::{Markup, html};
+use std::path::{Path, PathBuf};
 
 use crate::document::{compass, document};
 use crate::error::Result;

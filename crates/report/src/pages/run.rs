@@ -1,8 +1,7 @@
 //! `report.html`: the page of one run.
 
-use std::path::{Path, PathBuf};
-
 use maud::html as markup;
+use std::path::{Path, PathBuf};
 
 use crate::document::{compass, document};
 use crate::error::Result;
