@@ -69,3 +69,21 @@ pub enum Error {
 pub fn ensure_setting(holds: bool, message: impl FnOnce() -> String) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::Setting(message())) }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::error::Error as _;
+
+    use crate::parse_settings;
+
+    #[test]
+    fn wrong_settings_keep_their_cause() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Settings {}
+        let error = parse_settings::<Settings>("tau = 1".parse().unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "in the method's settings");
+        assert!(error.source().unwrap().to_string().contains("unknown field `tau`"));
+    }
+}
