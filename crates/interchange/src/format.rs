@@ -63,6 +63,6 @@ pub(crate) struct Timm {
 pub struct Python {
     /// The library, in words.
     pub builder: &'static str,
-    /// Whether timm builds it from [`hub_config`].
+    /// Whether timm builds it from [`hub_config`](crate::hub_config).
     pub timm: bool,
 }
