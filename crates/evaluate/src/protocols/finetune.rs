@@ -27,7 +27,7 @@ mod mix;
 pub use config::FinetuneConfig;
 
 /// Prepares the encoder for fine-tuning. A vision transformer of `config` becomes
-/// [`VitConfig::finetuned`](portolan_encoders::Family::finetuned) with stochastic depth up to
+/// [`Family::finetuned`](portolan_encoders::Family::finetuned) with stochastic depth up to
 /// 0.1 (`FINETUNE.md`, `--drop_path 0.1`) and the weights of `encoder`. A ResNet stays as it is.
 ///
 /// # Errors
