@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 /// Oquab et al. 2023 (DINOv2, arXiv 2304.07193, figure 1). Patches with similar features have
 /// similar colors.
 ///
-/// `maps`: `[n, width, rows, columns]` from [`feature_map`](portolan_encoders::Encoder::feature_map).
+/// `maps`: `[n, width, rows, columns]` from
+/// [`feature_map`](portolan_encoders::Encoder::feature_map).
 /// The components are those of all patches together, so that colors mean the same in all images.
 /// Returns `[n, 3, rows, columns]`, float64 from 0 to 1: the mean is gray, and two standard
 /// deviations reach the ends.
