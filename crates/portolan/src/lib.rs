@@ -45,6 +45,8 @@ pub use portolan_data as data;
 pub use portolan_dino as dino;
 #[cfg(feature = "evaluate")]
 pub use portolan_evaluate as evaluate;
+#[cfg(feature = "images")]
+pub use portolan_images as images;
 #[cfg(feature = "interchange")]
 pub use portolan_interchange as interchange;
 #[cfg(feature = "mae")]

@@ -42,10 +42,10 @@ impl Events {
     /// Appends the numbers of a row of the metrics file as scalars of its step.
     pub(crate) fn write(&mut self, row: &MetricsRow) -> Result<()> {
         let epoch = row.epoch.map(|epoch| ("epoch", epoch));
-        let figures = row.metrics.iter().map(|(name, value)| (name.as_str(), *value));
+        let metrics = row.metrics.iter().map(|(name, value)| (name.as_str(), *value));
         let summary: Vec<u8> = epoch
             .into_iter()
-            .chain(figures.filter(|(_, value)| value.is_finite()))
+            .chain(metrics.filter(|(_, value)| value.is_finite()))
             .flat_map(|(name, value)| bytes(1, &scalar(name, value as f32)))
             .collect();
         self.file
@@ -129,8 +129,8 @@ mod tests {
     #[test]
     fn a_row_becomes_a_record_and_a_new_start_a_new_file() {
         let folder = tempfile::tempdir().unwrap();
-        let figures = [("loss", 0.5), ("nothing", f64::NAN)];
-        let row = MetricsRow { epoch: None, ..MetricsRow::new(300, 0.0, &figures) };
+        let metrics = [("loss", 0.5), ("nothing", f64::NAN)];
+        let row = MetricsRow { epoch: None, ..MetricsRow::new(300, 0.0, &metrics) };
         for _ in 0..2 {
             let mut events = Events::create(folder.path()).unwrap();
             events.write(&row).unwrap();
