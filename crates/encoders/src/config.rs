@@ -42,8 +42,13 @@ macro_rules! families {
                 $(if let Some(config) = <$config>::parse(name) {
                     return Ok(config?.into());
                 })+
-                let known = [$(<$config>::known_names(),)+].join(", and ");
+                let known = Self::known_names();
                 Err(Error::UnknownName(format!("unknown encoder `{name}`; known are {known}")))
+            }
+
+            /// The names that [`EncoderConfig::named`] knows, in words.
+            pub fn known_names() -> String {
+                [$(<$config>::known_names(),)+].join(", and ")
             }
         }
     };

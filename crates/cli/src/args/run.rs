@@ -2,6 +2,10 @@
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use portolan::METHODS;
+use portolan_encoders::EncoderConfig;
+use portolan_method::MethodEntry;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,6 +38,30 @@ fn method_help() -> String {
     format!("{} or {last}", others.join(", "))
 }
 
+/// The recipes of every method, then those that only some methods have.
+fn recipe_help() -> String {
+    let has =
+        |method: &MethodEntry, name: &str| method.recipes.iter().any(|recipe| recipe.name == name);
+    let recipes = METHODS.iter().flat_map(|method| method.recipes).map(|recipe| recipe.name);
+    let names: BTreeSet<&str> = recipes.collect();
+    let (common, rare): (Vec<&str>, Vec<&str>) =
+        names.into_iter().partition(|name| METHODS.iter().all(|method| has(method, name)));
+    let rare = rare.into_iter().map(|name| {
+        let methods = METHODS.iter().filter(|method| has(method, name)).map(|method| method.name);
+        format!("; {name} ({})", methods.collect::<Vec<_>>().join(", "))
+    });
+    format!(
+        "The recipe to start from: {}{}. Without one, `pretrain` chooses settings for the images \
+         and the machine",
+        common.join(", "),
+        rare.collect::<String>()
+    )
+}
+
+fn encoder_help() -> String {
+    format!("The encoder: {}", EncoderConfig::known_names())
+}
+
 /// `warn` was called `tell` up to version 0.1.
 fn on_divergence() -> PossibleValuesParser {
     let warn = PossibleValue::new("warn").alias("tell");
@@ -46,17 +74,13 @@ pub(crate) struct RunArgs {
     /// The method, from the arguments of the command.
     #[arg(skip)]
     pub(crate) method: Option<String>,
-    /// The recipe to start from: shapes, cifar10 or imagenet; dino also has shapes-vit. Without
-    /// one, `pretrain` chooses settings for the images and the machine.
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long, conflicts_with = "resume", help = recipe_help())]
     pub(crate) recipe: Option<String>,
     /// The images: shapes, cifar10, cifar100, stl10, or a path to a folder of images, or of
     /// Parquet, tar, CIFAR or STL-10 files.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) data: Option<String>,
-    /// The encoder: resnet18, resnet34 or resnet50, with a suffix such as -w16 for a narrow one; or
-    /// vit_tiny_patch4_32, small, base or large.
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long, conflicts_with = "resume", help = encoder_help())]
     pub(crate) encoder: Option<String>,
     /// Passes over the training images.
     #[arg(long, conflicts_with = "resume")]

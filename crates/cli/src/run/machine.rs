@@ -37,17 +37,25 @@ impl Images {
     pub(crate) fn of(data: &Dataset) -> Result<Self> {
         let images = data.pretraining();
         let sample = images.len().min(SAMPLE);
-        let read = |i: usize| {
-            let image = images.image(i * images.len() / sample)?;
-            image.decode()
+        let read = |n: usize| {
+            let index = n * images.len() / sample;
+            let image = images.image(index).and_then(|image| image.decode());
+            image.with_context(|| images.describe(index))
         };
-        let seen: Vec<RgbImage> = (0..sample).filter_map(|i| read(i).ok()).collect();
+        let (seen, failed): (Vec<_>, Vec<_>) = (0..sample).map(read).partition(Result::is_ok);
+        let seen: Vec<RgbImage> = seen.into_iter().flatten().collect();
         let mut sides: Vec<u32> =
             seen.iter().map(|image| image.width().min(image.height())).collect();
         sides.sort_unstable();
         let median = sides.get(sides.len() / 2);
         let side = *median.with_context(|| {
-            format!("none of {} in {} can be read", counted(sample, "image", "images"), data.name)
+            let first = failed.iter().find_map(|image| image.as_ref().err());
+            let why = first.map(|error| format!("; the first: {error:#}")).unwrap_or_default();
+            format!(
+                "none of {} in {} can be read{why}",
+                counted(sample, "image", "images"),
+                data.name
+            )
         })?;
         Ok(Images {
             count: images.len(),
@@ -125,7 +133,8 @@ mod tests {
         for i in 0..4 {
             std::fs::write(folder.path().join(format!("{i}.png")), "no image").unwrap();
         }
-        assert!(facts().unwrap_err().to_string().contains("none of 4 images"));
+        let error = facts().unwrap_err().to_string();
+        assert!(error.contains("none of 4 images") && error.contains("the first: "), "{error}");
     }
 
     #[test]
