@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html as markup};
-use portolan_report::{STYLE, compass, counted};
+use portolan_report::{compass, counted, head};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -76,21 +76,12 @@ pub fn html(gallery: &Gallery) -> Result<String> {
     }
     let data = data(gallery, &members)?;
     let duplicates = duplicate_sets(gallery.duplicate_of);
-    let policy = format!(
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'",
-        STANDARD.encode(Sha256::digest(SCRIPT))
-    );
+    let title = format!("{} · gallery", gallery.title);
+    let script_hash = STANDARD.encode(Sha256::digest(SCRIPT));
     let page = markup! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(policy);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (gallery.title) " · gallery" }
-                style { (PreEscaped(STYLE)) (PreEscaped(GALLERY_STYLE)) }
-            }
+            (head(&title, GALLERY_STYLE, Some(&script_hash)))
             body {
                 (header(gallery, &sizes, duplicates.len()))
                 main {

@@ -3,23 +3,32 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// The style sheet of every page.
-pub const STYLE: &str = include_str!("style.css");
+const STYLE: &str = include_str!("style.css");
 /// Forbids every load, so that the page stays one file whatever is written into it.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
+
+/// The head of a page: its title, and what it has beyond the common style sheet. The content security
+/// policy allows a script only by its SHA-256, in base64.
+pub fn head(title: &str, style: &str, script_hash: Option<&str>) -> Markup {
+    let script = script_hash.map(|hash| format!("; script-src 'sha256-{hash}'"));
+    html! {
+        head {
+            meta charset="utf-8";
+            meta http-equiv="Content-Security-Policy" content={ (POLICY) (script.unwrap_or_default()) };
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="color-scheme" content="light dark";
+            title { (title) }
+            style { (PreEscaped(STYLE)) (PreEscaped(style)) }
+        }
+    }
+}
 
 /// A whole page around this body.
 pub(crate) fn document(title: &str, body: &Markup, version: &str) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(title, "", None))
             body {
                 (body)
                 footer { p { "Portolan " (version) ". This page is one file and loads nothing." } }

@@ -75,7 +75,7 @@ mod report;
 mod sampling;
 mod sections;
 
-pub use document::{STYLE, compass};
+pub use document::{compass, head};
 pub use error::{Error, Result};
 pub use format::counted;
 pub use page::{Layout, MapPoint, Neighbor, Neighbors, Page, SourceViews};
