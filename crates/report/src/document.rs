@@ -7,8 +7,8 @@ const STYLE: &str = include_str!("style.css");
 /// Forbids every load, so that the page stays one file whatever is written into it.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 
-/// The head of a page: its title, and what it has beyond the common style sheet. The content security
-/// policy allows a script only by its SHA-256, in base64.
+/// The head of a page: its title, and what it has beyond the common style sheet. The content
+/// security policy allows a script only by its SHA-256, in base64.
 pub fn head(title: &str, style: &str, script_hash: Option<&str>) -> Markup {
     let script = script_hash.map(|hash| format!("; script-src 'sha256-{hash}'"));
     html! {
