@@ -90,18 +90,26 @@ impl Linear {
     }
 }
 
-/// Layer norm over the last dimension, with an eps of 1e-6 as in timm's vision transformers.
+/// Layer norm over the last dimension.
 #[derive(Debug)]
 pub struct LayerNorm {
     weight: Tensor,
     bias: Tensor,
+    eps: f64,
 }
 
 impl LayerNorm {
-    /// For vectors of `width` numbers, with the initial scale 1 and shift 0.
+    /// For vectors of `width` numbers, with the initial scale 1 and shift 0, and an eps of 1e-6 as
+    /// in timm's vision transformers.
     pub fn new(vars: &Vars, width: i64) -> Self {
+        LayerNorm::with_eps(vars, width, 1e-6)
+    }
+
+    /// The same with another eps.
+    pub(crate) fn with_eps(vars: &Vars, width: i64, eps: f64) -> Self {
         let float = (Kind::Float, vars.device());
         LayerNorm {
+            eps,
             weight: vars.parameter("weight", Tensor::ones([width], float)),
             bias: vars.parameter("bias", Tensor::zeros([width], float)),
         }
@@ -109,12 +117,16 @@ impl LayerNorm {
 
     /// A second handle to the same weights, for another thread.
     pub(crate) fn shared(&self) -> Self {
-        LayerNorm { weight: self.weight.shallow_clone(), bias: self.bias.shallow_clone() }
+        LayerNorm {
+            weight: self.weight.shallow_clone(),
+            bias: self.bias.shallow_clone(),
+            eps: self.eps,
+        }
     }
 
     /// `[…, width]` to the same.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), 1e-6, true)
+        x.layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.eps, true)
     }
 }
 

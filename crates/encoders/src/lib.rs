@@ -35,7 +35,7 @@ pub use error::{Error, Result};
 pub use family::{Family, Finetuned};
 pub use head::{HeadNorm, ProjectionHead};
 pub use resnet::{Arch, ResNet, ResNetConfig, Stem};
-pub use transformer::{Block, Init};
+pub use transformer::{Block, BlockConfig, Init, Mlp};
 pub use vit::{Pool, PositionScaling, Positions, Vit, VitConfig, positions};
 
 use portolan_tensor::{Tensor, Vars};
@@ -57,6 +57,11 @@ pub trait Encoder: std::fmt::Debug {
     /// would be rounded differently.
     fn frozen(&self) -> Box<dyn Fn(&Tensor) -> Tensor + '_> {
         Box::new(|images| portolan_tensor::no_grad(|| self.forward(images, false)))
+    }
+
+    /// The vision transformer that it is, for its tokens; `None` for a convolutional network.
+    fn as_vit(&self) -> Option<&Vit> {
+        None
     }
 
     /// The number of features.

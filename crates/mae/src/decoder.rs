@@ -2,7 +2,7 @@
 
 use portolan_encoders::layers::{LayerNorm, Linear};
 use portolan_encoders::positions::sine_cosine;
-use portolan_encoders::{Block, Init, VitConfig};
+use portolan_encoders::{Block, BlockConfig, Init, VitConfig};
 use portolan_tensor::{Kind, Tensor, Vars};
 
 use crate::MaeConfig;
@@ -29,7 +29,8 @@ impl Decoder {
         let places = Tensor::cat(&[Tensor::zeros([1, 1, width], float), places], 1);
         let blocks = vars / "decoder_blocks";
         let init = Init::XavierFused; // models_mae.py: the encoder's and the decoder's alike
-        let block = |i| Block::new(&(&blocks / i), width, config.decoder_heads, init, 0.0);
+        let block = BlockConfig::plain(width, config.decoder_heads, init);
+        let block = |i| Block::new(&(&blocks / i), &block);
         let numbers = 3 * encoder.patch * encoder.patch;
         Decoder {
             embed: init.linear(&(vars / "decoder_embed"), encoder.width, width),

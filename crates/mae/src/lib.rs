@@ -156,6 +156,10 @@ impl Mae {
         let mask = self.mask(patches.size()[0], patches.size()[1], cx)?;
         let index = mask.keep.unsqueeze(-1).expand([-1, -1, patches.size()[2]], false);
         let tokens = self.encoder.encode(&patches.gather(1, &index, false), train);
+        // The decoder gets the class token and the patches; registers stay in the encoder.
+        let prefix = self.encoder.prefix_tokens();
+        let patches = tokens.narrow(1, prefix, tokens.size()[1] - prefix);
+        let tokens = Tensor::cat(&[tokens.narrow(1, 0, 1), patches], 1);
         let pred = self.decoder.forward(&tokens, &mask.restore, train);
         let mut target = patchify(images, self.encoder.config().patch)?;
         if self.config.normalize_patches {

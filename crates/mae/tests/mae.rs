@@ -80,6 +80,18 @@ fn each_patch_is_painted_in_its_place() {
 }
 
 #[test]
+fn registers_stay_in_the_encoder() {
+    let EncoderConfig::Vit(vit) = vit() else { panic!("a ViT") };
+    let config =
+        MaeConfig { decoder_width: 16, decoder_depth: 1, decoder_heads: 2, ..MaeConfig::default() };
+    let vit = VitConfig { registers: 2, ..vit }.into();
+    let method = Mae::new(config, &vit, vec![presets::mae(16)], CPU).unwrap();
+    let images = Tensor::randn([2, 3, 16, 16], (Kind::Float, CPU));
+    let painted = method.paint(&images, &trial::step(0, 1), true).unwrap();
+    assert_eq!(painted.pred.size(), painted.target.size());
+}
+
+#[test]
 fn what_was_seen_is_pasted_as_it_was_and_hidden_patches_are_painted() {
     seed(4);
     let method = mae(|_| ());

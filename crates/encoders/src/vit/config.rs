@@ -3,7 +3,7 @@
 use portolan_tensor::Vars;
 use serde::{Deserialize, Serialize};
 
-use crate::transformer::Init;
+use crate::transformer::{BlockConfig, Init, Mlp};
 use crate::{Encoder, Error, Family, Finetuned, Result, Vit};
 
 /// How the tokens are pooled to the features of an image.
@@ -66,12 +66,34 @@ pub struct VitConfig {
     /// How position embeddings are interpolated for images of another size.
     #[serde(default)]
     pub position_scaling: PositionScaling,
+    /// Whether the class token has a place in the position embeddings. timm's and DeiT III's
+    /// transformers with `no_embed_class` have none.
+    #[serde(default = "yes")]
+    pub class_position: bool,
+    /// The number of registers, further tokens that no one reads (Darcet et al. 2023,
+    /// arXiv:2309.16588). 4 in DINOv2's `reg4` encoders and in DINOv3, else 0.
+    #[serde(default)]
+    pub registers: i64,
+    /// Whether there is a token that replaces masked patches (see [`Vit::tokens`]).
+    #[serde(default)]
+    pub mask_token: bool,
+    /// The form of the blocks' MLP.
+    #[serde(default)]
+    pub mlp: Mlp,
+    /// The initial value of LayerScale (Touvron et al. 2021, arXiv:2103.17239), or 0 for none. 1e-5
+    /// in DINOv2's configs and DINOv3.
+    #[serde(default)]
+    pub layer_scale: f64,
     /// Whether the patch projection keeps its initial values in pretraining (MoCo v3, section 4.2).
     /// Fine-tuning trains it (see [`Family::finetuned`]).
     pub frozen_patches: bool,
-    /// Stochastic depth: the probability with which training skips the last block's branches. It
-    /// grows linearly from 0 in the first block. 0.1 in DINO's code, 0 in most.
+    /// Stochastic depth: the probability with which training skips the last block's branches. 0.1
+    /// in DINO's code, 0 in most.
     pub drop_path: f64,
+    /// Whether `drop_path` is the same in all blocks, as in DINOv2, or grows linearly from 0 in the
+    /// first block.
+    #[serde(default)]
+    pub drop_path_uniform: bool,
     /// The initial values.
     pub init: Init,
     /// Activation checkpointing: whether blocks run again in the backward pass instead of keeping
@@ -129,12 +151,30 @@ impl VitConfig {
             pool: Pool::ClassToken,
             positions: Positions::Learned,
             position_scaling: PositionScaling::Size,
+            class_position: true,
+            registers: 0,
+            mask_token: false,
+            mlp: Mlp::Gelu,
+            layer_scale: 0.0,
             frozen_patches: false,
             drop_path: 0.0,
+            drop_path_uniform: false,
             init: Init::Normal,
             recompute: false,
         }
     }
+
+    /// The settings of block `i`, counted from 0.
+    pub(super) fn block(&self, i: i64) -> BlockConfig {
+        let &VitConfig { width, heads, mlp, init, layer_scale, .. } = self;
+        let last = (self.depth - 1).max(1) as f64;
+        let share = if self.drop_path_uniform { 1.0 } else { i as f64 / last };
+        BlockConfig { width, heads, mlp, init, layer_scale, drop_path: self.drop_path * share }
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Family for VitConfig {
@@ -160,7 +200,8 @@ impl Family for VitConfig {
     }
 
     fn validate(&self) -> Result<()> {
-        let &VitConfig { width, depth, heads, patch, image, drop_path, .. } = self;
+        let &VitConfig { width, depth, heads, patch, image, registers, .. } = self;
+        let &VitConfig { drop_path, layer_scale, .. } = self;
         let problem = if !(patch >= 1 && image >= patch && image % patch == 0) {
             format!(
                 "patches of {patch} pixels do not tile an image of {image}; choose a patch that \
@@ -180,6 +221,10 @@ impl Family for VitConfig {
             )
         } else if !(0.0..1.0).contains(&drop_path) {
             format!("drop_path is {drop_path}; it must be from 0 to below 1")
+        } else if !(0..=1024).contains(&registers) {
+            format!("registers is {registers}; it must be from 0 to 1024")
+        } else if !(0.0..=10.0).contains(&layer_scale) {
+            format!("layer_scale is {layer_scale}; it must be from 0 (none) to 10")
         } else {
             return Ok(());
         };
@@ -211,7 +256,7 @@ impl Family for VitConfig {
 
     /// A block keeps some 17 numbers for each number of a token, and the attention of every pair.
     fn activations(&self, side: f64) -> f64 {
-        let tokens = (side / self.patch as f64).powi(2) + 1.0;
+        let tokens = (side / self.patch as f64).powi(2) + 1.0 + self.registers as f64;
         let (width, heads) = (self.width as f64, self.heads as f64);
         self.depth as f64 * tokens * (17.0 * width + 2.0 * heads * tokens)
     }

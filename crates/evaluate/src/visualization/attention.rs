@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 pub const ATTENTION_MASS: f64 = 0.6;
 
 /// The attention of the last block's class token to the patches, one map per head: `[batch, heads,
-/// rows, columns]`. Without its attention to itself, so that a map sums to less than one.
+/// rows, columns]`. Without its attention to itself and to registers, so that a map sums to less than
+/// one.
 ///
 /// `images`: `[batch, 3, height, width]`, normalized.
 ///
@@ -20,10 +21,11 @@ pub const ATTENTION_MASS: f64 = 0.6;
 /// When the patch size does not divide the images.
 pub fn class_attention(vit: &Vit, images: &Tensor) -> Result<Tensor> {
     let attention = no_grad(|| vit.last_attention(images)).map_err(Error::dependency)?;
-    let patches = attention.size()[3] - 1;
+    let prefix = vit.prefix_tokens();
+    let patches = attention.size()[3] - prefix;
     let patch = vit.config().patch;
     let (rows, columns) = (images.size()[2] / patch, images.size()[3] / patch);
-    let maps = attention.select(2, 0).narrow(2, 1, patches);
+    let maps = attention.select(2, 0).narrow(2, prefix, patches);
     Ok(maps.reshape([-1, vit.config().heads, rows, columns]))
 }
 
@@ -130,13 +132,24 @@ mod tests {
     }
 
     #[test]
-    fn there_is_one_map_per_head_without_the_class_token() {
+    fn there_is_one_map_per_head_without_class_token_and_registers() {
         tch::set_num_threads(1);
-        let config = VitConfig::named("vit_w16d2h2_patch4_16").unwrap();
-        let vit = Vit::new(&config, &Vars::new(Device::Cpu)).unwrap();
-        let images = Tensor::ones([3, 3, 16, 8], (Kind::Float, Device::Cpu));
-        let maps = class_attention(&vit, &images).unwrap();
-        assert_eq!(maps.size(), [3, 2, 4, 2]);
-        assert!(maps.flatten(-2, -1).sum(Kind::Float).double_value(&[]) < 6.0);
+        for registers in [0, 3] {
+            let config = VitConfig::named("vit_w16d2h2_patch4_16").unwrap();
+            let config = VitConfig { registers, ..config };
+            let vit = Vit::new(&config, &Vars::new(Device::Cpu)).unwrap();
+            let images = Tensor::ones([3, 3, 16, 8], (Kind::Float, Device::Cpu));
+            let maps = class_attention(&vit, &images).unwrap();
+            assert_eq!(maps.size(), [3, 2, 4, 2]);
+            assert!(maps.flatten(-2, -1).sum(Kind::Float).double_value(&[]) < 6.0);
+            let all = vit.last_attention(&images).unwrap();
+            assert!(
+                maps.get(1)
+                    .get(0)
+                    .get(2)
+                    .get(1)
+                    .equal(&all.get(1).get(0).get(0).get(6 + registers))
+            );
+        }
     }
 }
