@@ -48,14 +48,35 @@ pub fn dino(
     validate_center(center, dim)?;
     validate::positive("student_temperature", student_temperature)?;
     validate::in_float([student, teacher, center], |[student, teacher, center]| {
-        let p_t = ((teacher - center) / teacher_temperature).detach().softmax(-1, None::<Kind>);
-        let log_p_s = (student / student_temperature).log_softmax(-1, None::<Kind>);
-        // −Σ P_t log P_s of every pair of views, summed over the images: [teacher_views,
-        // student_views].
-        let mut entropies = -p_t.flatten(1, 2).matmul(&log_p_s.flatten(1, 2).tr());
+        let p_t = softmax_center(&teacher, &center, teacher_temperature);
+        let mut entropies = entropies(&p_t, &student, student_temperature);
         let _ = entropies.fill_diagonal_(0.0, false);
         let pairs = teacher_views * student_views - teacher_views;
         entropies.sum(None::<Kind>) / (pairs * batch) as f64
+    })
+}
+
+/// −Σ P_t log P_s of every pair of views, summed over the images: `[teacher_views, student_views]`
+/// from `[teacher_views, batch, dim]` and `[student_views, batch, dim]`.
+pub(crate) fn entropies(p_t: &Tensor, student: &Tensor, student_temperature: f64) -> Tensor {
+    let log_p_s = (student / student_temperature).log_softmax(-1, None::<Kind>);
+    -p_t.flatten(1, 2).matmul(&log_p_s.flatten(1, 2).tr())
+}
+
+fn softmax_center(teacher: &Tensor, center: &Tensor, temperature: &Tensor) -> Tensor {
+    ((teacher - center) / temperature).detach().softmax(-1, None::<Kind>)
+}
+
+/// The teacher's distributions P_t = softmax((teacher − c) / τ_t).
+///
+/// `teacher`: `[…, dim]`, `center`: `[dim]`, τ_t a scalar tensor. No gradient flows.
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn targets(teacher: &Tensor, center: &Tensor, temperature: &Tensor) -> Result<Tensor> {
+    validate_center(center, teacher.size().last().copied().unwrap_or(0))?;
+    validate::in_float([teacher, center], |[teacher, center]| {
+        softmax_center(&teacher, &center, temperature)
     })
 }
 
