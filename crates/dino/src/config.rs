@@ -1,6 +1,6 @@
 //! DINO's settings.
 
-use portolan_method::{Result, ensure_setting};
+use portolan_method::{DinoHeadConfig, Result, ensure_setting};
 use serde::{Deserialize, Serialize};
 
 /// The settings of DINO. The defaults are the paper's for ImageNet and a ViT-S/16, or those of
@@ -74,6 +74,11 @@ impl DinoConfig {
         }
         let intervals = self.teacher_temperature_epochs.saturating_sub(1).max(1);
         start + (end - start) * epoch as f64 / intervals as f64
+    }
+
+    pub(crate) fn head(&self) -> DinoHeadConfig {
+        let &DinoConfig { layers, hidden, bottleneck, dim, batch_norm, norm_last_layer, .. } = self;
+        DinoHeadConfig { layers, hidden, bottleneck, dim, batch_norm, norm_last_layer }
     }
 
     /// Checks the settings.

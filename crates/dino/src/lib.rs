@@ -28,17 +28,16 @@
 
 mod config;
 mod entry;
-mod head;
 
 pub use config::DinoConfig;
 pub use entry::METHOD;
 
-use head::DinoHead;
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_losses::dino;
 use portolan_method::{
-    Batch, EmaUpdater, Error, ImageMethod, Method, Result, StepContext, StepLoss,
+    Batch, DinoHead, EmaUpdater, Error, GLOBAL_VIEWS, ImageMethod, Method, Result, StepContext,
+    StepLoss, validate_multi_crop,
 };
 use portolan_metrics::names;
 use portolan_optim::{ParamGroup, clip_each_grad, schedule::momentum_cosine};
@@ -56,7 +55,7 @@ impl Network {
     fn new(config: &DinoConfig, encoder: &EncoderConfig, device: Device) -> Result<Self> {
         let vars = Vars::new(device);
         let encoder = build(encoder, &(&vars / "encoder"))?;
-        let head = DinoHead::new(&(&vars / "head"), encoder.width(), config);
+        let head = DinoHead::new(&(&vars / "head"), encoder.width(), &config.head());
         Ok(Network { vars, encoder, head })
     }
 
@@ -87,9 +86,6 @@ pub struct Dino {
     outputs: Vec<Tensor>,
 }
 
-/// The number of views that the teacher sees: the two global ones, which come first.
-const GLOBAL: usize = 2;
-
 impl Dino {
     /// Builds student and teacher with initial values from libtorch's generator. `views` are two
     /// global views of one size, then any number of local ones, at most as large.
@@ -103,7 +99,7 @@ impl Dino {
         device: Device,
     ) -> Result<Self> {
         config.validate()?;
-        validate_views(&views, encoder)?;
+        validate_multi_crop("DINO", &views, encoder)?;
         let student = Network::new(&config, encoder, device)?;
         let teacher = Network::new(&config, &without_drop_path(encoder), device)?;
         let ema = EmaUpdater::new(&student.vars, &teacher.vars)?;
@@ -119,33 +115,6 @@ fn without_drop_path(encoder: &EncoderConfig) -> EncoderConfig {
         config.drop_path = 0.0;
     }
     encoder
-}
-
-fn validate_views(views: &[ViewSpec], encoder: &EncoderConfig) -> Result<()> {
-    if views.len() < GLOBAL {
-        return Err(Error::Views(format!(
-            "DINO wants two global views of an image and any number of local ones, not \
-             {} in all",
-            views.len()
-        )));
-    }
-    let (global, other) = (views[0].size(), views[1].size());
-    if global != other {
-        return Err(Error::Views(format!(
-            "DINO's first two views are the global ones and must be of one size, not \
-             {global} and {other} pixels"
-        )));
-    }
-    for local in &views[GLOBAL..] {
-        if local.size() > global {
-            return Err(Error::Views(format!(
-                "a local view of {} pixels is larger than the global ones of {global}; make \
-                 it smaller",
-                local.size()
-            )));
-        }
-    }
-    Ok(views.iter().try_for_each(|view| encoder.validate_size(i64::from(view.size())))?)
 }
 
 impl Method for Dino {
@@ -178,7 +147,7 @@ impl Method for Dino {
                 batch.inputs.len()
             )));
         }
-        let (teacher, features) = no_grad(|| self.teacher.forward(&batch.inputs[..GLOBAL]));
+        let (teacher, features) = no_grad(|| self.teacher.forward(&batch.inputs[..GLOBAL_VIEWS]));
         let (student, _) = self.student.forward(&batch.inputs);
         let config = self.config.clone();
         let temperature = cx.scalar_input(move |cx| config.teacher_temperature(cx.epoch));

@@ -75,3 +75,42 @@ pub fn validate_views(
     }
     Ok(views.iter().try_for_each(|view| encoder.validate_size(i64::from(view.size())))?)
 }
+
+/// The number of global views in multi-crop. They come first, and the teacher sees only these.
+pub const GLOBAL_VIEWS: usize = 2;
+
+/// Checks the views of a method with multi-crop (DINO, section 3.1): two global views of one size,
+/// then any number of local ones, at most as large.
+///
+/// # Errors
+/// When they are other views, or a transformer's patches do not divide one.
+pub fn validate_multi_crop(
+    method: &str,
+    views: &[ViewSpec],
+    encoder: &EncoderConfig,
+) -> Result<()> {
+    if views.len() < GLOBAL_VIEWS {
+        return Err(Error::Views(format!(
+            "{method} wants two global views of an image and any number of local ones, not \
+             {} in all",
+            views.len()
+        )));
+    }
+    let (global, other) = (views[0].size(), views[1].size());
+    if global != other {
+        return Err(Error::Views(format!(
+            "{method}'s first two views are the global ones and must be of one size, not \
+             {global} and {other} pixels"
+        )));
+    }
+    for local in &views[GLOBAL_VIEWS..] {
+        if local.size() > global {
+            return Err(Error::Views(format!(
+                "a local view of {} pixels is larger than the global ones of {global}; make \
+                 it smaller",
+                local.size()
+            )));
+        }
+    }
+    Ok(views.iter().try_for_each(|view| encoder.validate_size(i64::from(view.size())))?)
+}

@@ -6,8 +6,9 @@
 //! A [`MethodEntry`] registers a method with programs.
 //!
 //! This crate also has what several methods share: an encoder with its projection head
-//! ([`EncoderWithHead`]), the momentum encoder ([`EmaUpdater`]), the queue of negatives ([`Queue`])
-//! and the metrics of collapse ([`CollapseMetrics`]).
+//! ([`EncoderWithHead`]), DINO's projection head ([`DinoHead`]), the momentum encoder
+//! ([`EmaUpdater`]), the queue of negatives ([`Queue`]) and the metrics of collapse
+//! ([`CollapseMetrics`]).
 //!
 //! ```
 //! use portolan_method::Queue;
@@ -27,6 +28,7 @@
 //! them.
 
 mod collapse_metrics;
+mod dino_head;
 mod ema;
 mod encoder_with_head;
 mod entry;
@@ -36,8 +38,9 @@ mod queue;
 mod step;
 
 pub use collapse_metrics::{CollapseMetrics, collapse_metrics, output_deviation, output_rank};
+pub use dino_head::{DinoHead, DinoHeadConfig};
 pub use ema::EmaUpdater;
-pub use encoder_with_head::{EncoderWithHead, validate_views};
+pub use encoder_with_head::{EncoderWithHead, GLOBAL_VIEWS, validate_multi_crop, validate_views};
 pub use entry::{BoxedMethod, MethodEntry, Recipe, parse_settings};
 pub use error::{Error, Result, ensure_setting};
 pub use loss_scale::validate_loss_scale;

@@ -87,6 +87,8 @@ pub struct StepContext<'a> {
     pub total_steps: u64,
     /// The epoch of this step, counted from 0.
     pub epoch: u64,
+    /// Optimizer steps of one epoch, for schedules that change at every step.
+    pub steps_per_epoch: u64,
     /// The index of the micro-batch in this step, when gradients are accumulated.
     pub micro_batch: u64,
     /// The run's seed.
@@ -99,11 +101,20 @@ pub struct StepContext<'a> {
 }
 
 impl<'a> StepContext<'a> {
-    /// Step `step` of `total_steps`, both counted in optimizer steps: epoch 0, micro-batch 0 and
+    /// Step `step` of `total_steps`, both counted in optimizer steps: one epoch, micro-batch 0 and
     /// seed 0.
     #[must_use]
     pub const fn new(step: u64, total_steps: u64, device: Device) -> Self {
-        StepContext { step, total_steps, epoch: 0, micro_batch: 0, seed: 0, device, inputs: None }
+        StepContext {
+            step,
+            total_steps,
+            epoch: 0,
+            steps_per_epoch: total_steps,
+            micro_batch: 0,
+            seed: 0,
+            device,
+            inputs: None,
+        }
     }
 
     /// At another step.
@@ -116,6 +127,12 @@ impl<'a> StepContext<'a> {
     #[must_use]
     pub const fn with_epoch(self, epoch: u64) -> Self {
         StepContext { epoch, ..self }
+    }
+
+    /// In a run with this many steps in an epoch.
+    #[must_use]
+    pub const fn with_steps_per_epoch(self, steps_per_epoch: u64) -> Self {
+        StepContext { steps_per_epoch, ..self }
     }
 
     /// For another micro-batch.

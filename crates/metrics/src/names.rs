@@ -30,7 +30,15 @@ pub const CONTRASTIVE_TOP1: &str = "contrastive_top1";
 pub const EXPLAINED: &str = "explained";
 /// VICReg: the variance term.
 pub const VARIANCE: &str = "variance";
-/// DINO: the entropy of the teacher's outputs, as a share of the largest possible.
+/// DINOv2: the loss of class tokens, before its scale.
+pub const DINO_LOSS: &str = "dino_loss";
+/// DINOv2: the loss of masked patches, before its scale.
+pub const IBOT_LOSS: &str = "ibot_loss";
+/// DINOv2: KoLeo of the student's class tokens, the mean over the global views, before its scale.
+pub const KOLEO_LOSS: &str = "koleo_loss";
+/// DINOv2: the share of a batch's images whose first view equals another image's.
+pub const DUPLICATES: &str = "duplicates";
+/// DINO and DINOv2: the entropy of the teacher's outputs, as a share of the largest possible.
 pub const TEACHER_ENTROPY: &str = "teacher_entropy";
-/// DINO: the divergence of the student's outputs from the teacher's.
+/// DINO and DINOv2: the divergence of the student's outputs from the teacher's.
 pub const TEACHER_STUDENT_DIVERGENCE: &str = "teacher_student_divergence";

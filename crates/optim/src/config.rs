@@ -144,11 +144,24 @@ pub enum LrScaling {
         /// The batch size at which the rate is the recipe's.
         base: u64,
     },
-    /// Times √batch, as SimCLR's 0.075 · √batch for small batches (appendix B.1).
-    Sqrt,
+    /// Times √(batch / `base`): SimCLR's 0.075 · √batch for small batches (appendix B.1), DINOv2's
+    /// 0.004 · √(batch / 1024).
+    Sqrt {
+        /// The batch size at which the rate is the recipe's; 1 by default.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        base: u64,
+    },
     /// No scaling.
     #[default]
     None,
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn is_one(base: &u64) -> bool {
+    *base == 1
 }
 
 impl LrScaling {
@@ -156,7 +169,7 @@ impl LrScaling {
     pub fn scale(self, lr: f64, batch: u64) -> f64 {
         match self {
             LrScaling::Linear { base } => lr * batch as f64 / base as f64,
-            LrScaling::Sqrt => lr * (batch as f64).sqrt(),
+            LrScaling::Sqrt { base } => lr * (batch as f64 / base as f64).sqrt(),
             LrScaling::None => lr,
         }
     }
@@ -211,9 +224,13 @@ mod tests {
     fn rates_grow_with_the_batch_as_the_recipe_says() {
         assert_eq!(LrScaling::Linear { base: 256 }.scale(0.03, 512), 0.06);
         assert_eq!(LrScaling::Linear { base: 128 }.scale(0.03, 512), 0.12);
-        assert_eq!(LrScaling::Sqrt.scale(0.075, 4096), 4.8);
+        assert_eq!(LrScaling::Sqrt { base: 1 }.scale(0.075, 4096), 4.8);
+        assert_eq!(LrScaling::Sqrt { base: 1024 }.scale(0.004, 4096), 0.008);
         assert_eq!(LrScaling::None.scale(0.06, 512), 0.06);
         let linear: LrScaling = toml::from_str("kind = 'linear'\nbase = 128").unwrap();
         assert_eq!(linear, LrScaling::Linear { base: 128 });
+        let sqrt: LrScaling = toml::from_str("kind = 'sqrt'").unwrap();
+        assert_eq!(sqrt, LrScaling::Sqrt { base: 1 });
+        assert_eq!(toml::to_string(&sqrt).unwrap().trim(), "kind = \"sqrt\"");
     }
 }

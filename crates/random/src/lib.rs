@@ -41,7 +41,7 @@ pub enum Purpose {
     Libtorch = 5,
     /// The choice of a subset of a data set: `[]`.
     Subset = 6,
-    /// The patches that MAE hides: `[step, micro-batch, draw]`.
+    /// The patches that MAE and DINOv2 hide: `[step, micro-batch, draw]`.
     Mask = 7,
     /// Jigsaw's permutations and places of tiles: `[step, micro-batch, draw]`.
     Tiles = 8,

@@ -193,6 +193,7 @@ impl<'a> Run<'a> {
         let (config, step) = (&self.config, self.state.step);
         let cx = StepContext::new(step, self.plan.total_steps(), self.job.device)
             .with_epoch(self.plan.epoch_of(step))
+            .with_steps_per_epoch(self.plan.steps_per_epoch())
             .with_seed(self.job.seed);
         let batches = &mut self.batches;
         let mut training = Training {

@@ -96,6 +96,7 @@ impl<'a> Work<'a> {
     ) -> Result<Vec<StepLoss>> {
         let cx = StepContext::new(self.step, self.plan.total_steps(), self.device)
             .with_epoch(self.plan.epoch_of(self.step))
+            .with_steps_per_epoch(self.plan.steps_per_epoch())
             .with_seed(self.config.seed);
         let input = &mut self.input;
         let next_batch = |clock: &mut Clock| match input {

@@ -1,17 +1,33 @@
-//! DINO's projection head (section 3.1, appendix C).
+//! The projection head of DINO (Caron et al. 2021, arXiv 2104.14294, section 3.1, appendix C),
+//! which iBOT and DINOv2 use too.
 
 use portolan_encoders::Init;
 use portolan_encoders::layers::{BatchNorm, Linear, count_batch};
 use portolan_losses::l2_normalize;
 use portolan_tensor::{Kind, Tensor, Vars};
 
-use crate::DinoConfig;
+/// The sizes of a [`DinoHead`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DinoHeadConfig {
+    /// Layers before the last, at least 1; 3 in the papers.
+    pub layers: usize,
+    /// Width of its hidden layers; 2,048 in the papers.
+    pub hidden: i64,
+    /// Dimensions of its l2-normalized bottleneck; 256 in DINO.
+    pub bottleneck: i64,
+    /// K, the dimensions of an output; 65,536 in DINO.
+    pub dim: i64,
+    /// Whether the hidden layers have batch norms.
+    pub batch_norm: bool,
+    /// Whether the rows of the last layer have a fixed norm of one.
+    pub norm_last_layer: bool,
+}
 
 /// Layers with GELU between them, an l2-normalized bottleneck, and a last layer without bias and
 /// with weight normalization (Salimans, Kingma 2016, arXiv 1602.07868). The tensors are named as in
 /// the authors' code: `mlp.0` …, `last_layer.weight_g`, `last_layer.weight_v`.
 #[derive(Debug)]
-pub(crate) struct DinoHead {
+pub struct DinoHead {
     layers: Vec<(Linear, Option<BatchNorm>)>,
     /// The batch norms' counters.
     counters: Vec<Tensor>,
@@ -22,7 +38,8 @@ pub(crate) struct DinoHead {
 }
 
 impl DinoHead {
-    pub(crate) fn new(vars: &Vars, inputs: i64, config: &DinoConfig) -> Self {
+    /// A head for features of `inputs` numbers, with initial values from libtorch's generator.
+    pub fn new(vars: &Vars, inputs: i64, config: &DinoHeadConfig) -> Self {
         let mut widths = vec![inputs];
         widths.extend(vec![config.hidden; config.layers - 1]);
         widths.push(config.bottleneck);
@@ -58,7 +75,7 @@ impl DinoHead {
     }
 
     /// `[n, inputs]` to `[n, dim]`.
-    pub(crate) fn forward(&self, features: &Tensor, train: bool) -> Tensor {
+    pub fn forward(&self, features: &Tensor, train: bool) -> Tensor {
         if train {
             count_batch(&self.counters);
         }
@@ -81,8 +98,15 @@ mod tests {
     use super::*;
     use portolan_tensor::Device;
 
-    fn head(change: impl Fn(&mut DinoConfig)) -> (DinoHead, Vars) {
-        let mut config = DinoConfig { hidden: 6, bottleneck: 4, dim: 10, ..DinoConfig::default() };
+    fn head(change: impl Fn(&mut DinoHeadConfig)) -> (DinoHead, Vars) {
+        let mut config = DinoHeadConfig {
+            layers: 3,
+            hidden: 6,
+            bottleneck: 4,
+            dim: 10,
+            batch_norm: false,
+            norm_last_layer: true,
+        };
         change(&mut config);
         let vars = Vars::new(Device::Cpu);
         (DinoHead::new(&vars, 5, &config), vars)
