@@ -180,9 +180,10 @@ mod tests {
 
     #[test]
     fn recipes_show_images_as_their_authors_evaluation_does() {
-        // main_linprobe.py, eval_knn.py, data_util.py, utils/dataset.py; the others use
+        // main_linprobe.py, eval_knn.py, data/transforms.py, data_util.py, utils/dataset.py; the
+        // others use
         // torchvision's default.
-        let bicubic = ["mae", "dino", "simclr", "byol"];
+        let bicubic = ["mae", "dino", "dinov2", "simclr", "byol"];
         for method in METHODS {
             let table = method.recipe("imagenet").unwrap();
             let config: RunConfig = table.try_into().unwrap();

@@ -4,7 +4,8 @@
 
 use std::process::Command;
 
-const METHODS: [&str; 8] = ["simclr", "moco", "byol", "simsiam", "barlow", "vicreg", "dino", "mae"];
+const METHODS: [&str; 9] =
+    ["simclr", "moco", "byol", "simsiam", "barlow", "vicreg", "dino", "dinov2", "mae"];
 
 /// The names of the Portolan crates that `name` depends on.
 fn tree(name: &str) -> Vec<String> {

@@ -20,12 +20,13 @@ pub struct ClassTokenLoss {
 /// The cross-entropy of the student's distributions with the targets, over pairs of different
 /// views: each of n local views with both global ones, and the global ones with each other.
 ///
-/// ℓ = mean over images and over the 2n + 2 pairs (t, s) of −Σ targets_t log softmax(student_s / τ_s)
+/// ℓ = mean over images and over the 2n + 2 pairs (t, s) of
+///     −Σ targets_t log softmax(student_s / τ_s)
 ///
-/// `global`: `[2, batch, K]`, outputs of the student for the global views; `local`: `[n, batch, K]`;
-/// `targets`: `[2, batch, K]`, distributions of the teacher, from [`dino::targets`] or
-/// [`sinkhorn_knopp`](crate::sinkhorn_knopp()). `student_temperature` τ_s is 0.1. The gradient flows
-/// into the student's outputs alone.
+/// `global`: `[2, batch, K]`, outputs of the student for the global views; `local`:
+/// `[n, batch, K]`; `targets`: `[2, batch, K]`, distributions of the teacher, from
+/// [`dino::targets`] or [`sinkhorn_knopp`](crate::sinkhorn_knopp()). `student_temperature` τ_s is
+/// 0.1. The gradient flows into the student's outputs alone.
 ///
 /// # Errors
 /// When the shapes do not fit or the temperature is not positive.

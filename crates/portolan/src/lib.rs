@@ -43,6 +43,8 @@ pub use portolan_byol as byol;
 pub use portolan_data as data;
 #[cfg(feature = "dino")]
 pub use portolan_dino as dino;
+#[cfg(feature = "dinov2")]
+pub use portolan_dinov2 as dinov2;
 #[cfg(feature = "evaluate")]
 pub use portolan_evaluate as evaluate;
 #[cfg(feature = "images")]

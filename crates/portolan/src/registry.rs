@@ -20,6 +20,8 @@ pub static METHODS: &[&MethodEntry] = &[
     &portolan_vicreg::METHOD,
     #[cfg(feature = "dino")]
     &portolan_dino::METHOD,
+    #[cfg(feature = "dinov2")]
+    &portolan_dinov2::METHOD,
     #[cfg(feature = "mae")]
     &portolan_mae::METHOD,
     #[cfg(feature = "pretext")]

@@ -1,6 +1,7 @@
 //! Resolves a recipe and the arguments to the settings of a run.
 
 use anyhow::{Context, Result, anyhow};
+use portolan_encoders::EncoderConfig;
 use toml::{Table, Value};
 
 use super::RunConfig;
@@ -16,6 +17,7 @@ pub(crate) type Resolved = (RunConfig, Vec<String>);
 pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<Resolved> {
     // Recipes do not name an initial encoder, but any run may.
     table.entry("init").or_insert_with(|| Value::String(String::new()));
+    complete_encoder(&mut table)?;
     let recipe = table.clone();
     let file = args.config.as_deref().map(overrides::read).transpose()?;
     if let Some(file) = &args.config {
@@ -43,7 +45,7 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<Resolved> {
         }
     }
     if let Some(name) = &args.encoder {
-        let config = portolan_encoders::EncoderConfig::named(name)?;
+        let config = EncoderConfig::named(name)?;
         let named = Table::try_from(&config)?;
         let encoder = table["encoder"].as_table_mut().context("the recipe has no encoder")?;
         if named["family"] != encoder["family"] {
@@ -66,4 +68,12 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<Resolved> {
         .try_into()
         .map_err(|error| anyhow!("the settings cannot be used: {}", one_line(error)))?;
     Ok((config, notes))
+}
+
+/// Adds the encoder's settings that a recipe leaves out, so that flags can change them.
+fn complete_encoder(table: &mut Table) -> Result<()> {
+    if let Some(encoder) = table.get_mut("encoder") {
+        *encoder = Value::try_from(encoder.clone().try_into::<EncoderConfig>()?)?;
+    }
+    Ok(())
 }

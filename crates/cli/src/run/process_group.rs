@@ -126,8 +126,8 @@ mod tests {
         (0..processes).map(process).collect()
     }
 
-    /// Every method, and MoCo also with the shuffled batch norm of its first version, which is not
-    /// synchronized.
+    /// Every method, MoCo also with the shuffled batch norm of its first version, which is not
+    /// synchronized, and DINOv2 also with Sinkhorn–Knopp.
     fn cases() -> Vec<(String, RunConfig)> {
         let mut cases = Vec::new();
         for method in METHODS {
@@ -140,6 +140,11 @@ mod tests {
             }
             shrink(&mut config);
             cases.push((method.name.to_owned(), config.clone()));
+            if method.name == "dinov2" {
+                let mut config = config.clone();
+                config.settings["centering"] = "sinkhorn_knopp".into();
+                cases.push(("dinov2-sinkhorn-knopp".to_owned(), config));
+            }
             if let ("moco", EncoderConfig::Resnet(resnet)) = (method.name, &mut config.encoder) {
                 resnet.batch_norm_splits = 4;
                 cases.push(("moco-shuffled".to_owned(), config));
