@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 pub const ATTENTION_MASS: f64 = 0.6;
 
 /// The attention of the last block's class token to the patches, one map per head: `[batch, heads,
-/// rows, columns]`. Without its attention to itself and to registers, so that a map sums to less than
-/// one.
+/// rows, columns]`. Without its attention to itself and to registers, so that a map sums to less
+/// than one.
 ///
 /// `images`: `[batch, 3, height, width]`, normalized.
 ///
