@@ -271,7 +271,11 @@ impl Family for VitConfig {
             drop_path,
             ..self.clone()
         };
-        Some(Finetuned { config: Box::new(config), dropped: "norm.", added: "fc_norm." })
+        Some(Finetuned {
+            config: Box::new(config),
+            dropped: Some("norm."),
+            added: Some("fc_norm."),
+        })
     }
 }
 
