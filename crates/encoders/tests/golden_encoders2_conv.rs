@@ -42,13 +42,13 @@ fn outputs(name: &str, meta: &Value, kind: Kind) -> [(&'static str, Tensor); 2] 
     [("features", features), ("first_weight_grad", first.grad())]
 }
 
-/// Features in float32. So is a ConvNeXt's gradient; a deep ResNet's is in float32 or in float64,
-/// whichever is closer.
+/// A deep ResNet's gradient is computed in float32 and in float64. The closer one must be within the
+/// tolerance, or within the distance between the two, if that is larger.
 ///
-/// At a ReLU the gradient of a value near zero is 0 or 1, and a rounding error decides. In the wide
-/// ResNet's larger case some of the 20 million values are nearer to zero than parts in a million,
-/// so that the two precisions differ by 3e-3 of the gradient's largest value, and which of them a
-/// library's build resembles depends on the order of its sums. One of the two has to be met.
+/// At a ReLU the gradient of a value near zero is 0 or 1, and a rounding error decides. At 112
+/// pixels, some of the millions of values of ResNet-101 are that near: the two precisions differ by
+/// 3e-3 of the largest number, and a reference in float32 is as far from float64 as its own errors
+/// decide (1.3e-4). Our own file is computed in float64, so that 1e-4 holds there.
 #[test]
 fn golden_encoders2_conv() {
     let Some(path) = path("encoders2.safetensors", "encoders2_conv.safetensors") else { return };
@@ -56,26 +56,32 @@ fn golden_encoders2_conv() {
     for name in ENCODERS {
         for case in [name.to_owned(), format!("{name}_larger")] {
             let meta: Value = serde_json::from_str(&metadata[&case]).unwrap();
-            let computed = outputs(name, &meta, Kind::Float);
-            let again = name.contains("resnet").then(|| outputs(name, &meta, Kind::Double));
-            for (i, (what, got)) in computed.iter().enumerate() {
-                let expected = &tensors[&format!("{case}.out.{what}")];
-                let off = |expected: &Tensor| {
-                    let off = difference(got, expected).unwrap();
-                    let double = again.as_ref().filter(|_| *what == "first_weight_grad");
-                    double.map_or(off, |it| off.min(difference(&it[i].1, expected).unwrap()))
-                };
-                assert!(
-                    off(expected) < TOLERANCE,
-                    "{case}: {what} is off by {:.1e}",
-                    off(expected)
-                );
-                // Values off by three times the tolerance must fail.
-                let moved = off(&(expected * (1.0 + 3.0 * TOLERANCE)));
-                assert!(moved > TOLERANCE, "{case}: a wrong {what} would not be noticed");
+            let expected = |what: &str| &tensors[&format!("{case}.out.{what}")];
+            let [(what, features), (of_gradient, gradient)] = outputs(name, &meta, Kind::Float);
+            check(&case, what, &[&features], expected(what), TOLERANCE);
+            if !name.contains("resnet") {
+                check(&case, of_gradient, &[&gradient], expected(of_gradient), TOLERANCE);
+                continue;
             }
+            let [_, (_, double)] = outputs(name, &meta, Kind::Double);
+            let apart = difference(&gradient, &double).unwrap();
+            let either = [&gradient, &double];
+            check(&case, of_gradient, &either, expected(of_gradient), TOLERANCE.max(apart));
         }
     }
+}
+
+/// Checks that one of `found` is within the tolerance, and that values off by three times the
+/// tolerance would fail.
+fn check(case: &str, what: &str, found: &[&Tensor], expected: &Tensor, tolerance: f64) {
+    let closest = |expected: &Tensor| {
+        let all = found.iter().map(|found| difference(found, expected).unwrap());
+        all.fold(f64::INFINITY, f64::min)
+    };
+    let off = closest(expected);
+    assert!(off < tolerance, "{case}: {what} is off by {off:.1e}");
+    let moved = closest(&(expected * (1.0 + 3.0 * tolerance)));
+    assert!(moved > tolerance, "{case}: a wrong {what} would not be noticed");
 }
 
 #[test]
