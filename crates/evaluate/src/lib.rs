@@ -52,6 +52,9 @@ pub use features::{Features, features, features_of_draw, recalibrate};
 pub use images::{LoadedImages, images};
 pub use protocols::finetune::{FinetuneConfig, Finetuning, finetune, to_finetune};
 pub use protocols::knn::{KnnConfig, knn_predict, knn_top1, knn_votes, neighbors};
+pub use protocols::linear_dinov2::{
+    LinearCandidate, LinearDinov2, LinearDinov2Config, linear_dinov2,
+};
 pub use protocols::linear_sweep::{LinearConfig, LinearSweep, linear_sweep};
 pub use protocols::low_shot::{LowShot, Shots, low_shot};
 pub use protocols::probe::{LinearProbe, linear_probe_top1};
