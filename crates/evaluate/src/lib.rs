@@ -62,6 +62,7 @@ pub use scores::Scores;
 pub use visualization::attention::{
     ATTENTION_MASS, attention_mask, best_head_jaccard, class_attention, jaccard,
 };
+pub use visualization::outliers::{OUTLIER, PatchNorms, patch_lengths};
 pub use visualization::patches::patch_colors;
 pub use visualization::pca::pca;
 pub use visualization::tsne::tsne;
