@@ -271,9 +271,13 @@ impl Family for VitConfig {
             drop_path,
             ..self.clone()
         };
+        let dropped = match self.pool {
+            Pool::MeanThenNorm => "fc_norm.", // fine-tuned before; it gets a new one
+            Pool::ClassToken | Pool::Mean => "norm.",
+        };
         Some(Finetuned {
             config: Box::new(config),
-            dropped: Some("norm."),
+            dropped: Some(dropped),
             added: Some("fc_norm."),
         })
     }
