@@ -39,8 +39,10 @@ fn the_student_learns_and_the_teacher_stays() {
     let mut method = distill(|_| ());
     let before = trial::state(&method);
     let optimizer = OptimizerConfig::Adamw { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 };
-    let result = Trial { optimizer, ..Trial::new(150, 3e-3) }.run(&mut method);
-    assert!(result.loss < 0.6 * result.first_loss, "{result:?}");
+    let result = Trial { optimizer, ..Trial::new(100, 3e-3) }.run(&mut method);
+    // The student's map has one place here, so that the local loss can hardly fall.
+    assert!(result.loss < result.first_loss, "{result:?}");
+    assert!(result.metrics["global_loss"] < 0.2, "{result:?}");
     assert!(result.metrics["teacher_similarity"] > 0.5, "{result:?}");
     let after = trial::state(&method);
     let moved = |part: &str| {

@@ -235,10 +235,8 @@ impl Case<'_> {
         match self.base.encoder.clone() {
             EncoderConfig::Resnet(resnet) if self.large => {
                 if small_gpu && !matches!(resnet.arch, Arch::ResNet18 | Arch::ResNet34) {
-                    (
-                        ResNetConfig { arch: Arch::ResNet18, ..resnet }.into(),
-                        "the GPU has little memory".to_owned(),
-                    )
+                    let small = ResNetConfig { arch: Arch::ResNet18, ..resnet };
+                    (small.into(), "the GPU has little memory".to_owned())
                 } else {
                     (resnet.into(), "as in the recipe".to_owned())
                 }
@@ -254,11 +252,8 @@ impl Case<'_> {
                 (ResNetConfig { stem, width, ..resnet }.into(), why.to_owned())
             }
             EncoderConfig::ConvNext(convnext) => {
-                let (patch, why) = match size {
-                    0..=64 => (2, "for small images"),
-                    _ => (4, "as usual"),
-                };
-                (ConvNextConfig { patch, ..convnext }.into(), why.to_owned())
+                let patch = if size <= 64 { 2 } else { 4 };
+                (ConvNextConfig { patch, ..convnext }.into(), "as in the recipe".to_owned())
             }
             EncoderConfig::Vit(vit) => {
                 let image = i64::from(size);
