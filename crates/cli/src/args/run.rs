@@ -17,8 +17,9 @@ use crate::methods;
 pub(crate) struct ReproduceArgs {
     #[arg(required_unless_present_any = ["resume", "all"], help = method_help())]
     pub(crate) method: Option<String>,
-    /// Run every method with its recipe (except distill, which needs a teacher), one after the other, and compare all. Finished methods in
-    /// the --out folder are skipped, and interrupted ones are resumed.
+    /// Run every method but distill, which needs a teacher, with its recipe, one after the other,
+    /// and compare all. Finished methods in the --out folder are skipped, and interrupted ones are
+    /// resumed.
     #[arg(long, conflicts_with_all = ["method", "resume", "config"])]
     pub(crate) all: bool,
     #[command(flatten)]
