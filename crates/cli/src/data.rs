@@ -56,10 +56,15 @@ pub(crate) fn print_notes(notes: &[String]) {
 }
 
 pub(crate) fn warn_about_skipped(features: &Features) {
-    if let Some(first) = features.skipped.first() {
+    warn_about_items(&features.skipped);
+}
+
+/// Says how many items could not be read, each given as `location: reason`.
+pub(crate) fn warn_about_items(skipped: &[String]) {
+    if let Some(first) = skipped.first() {
         eprintln!(
             "{} could not be read and were skipped, the first: {first}",
-            counted(features.skipped.len(), "image", "images")
+            counted(skipped.len(), "image", "images")
         );
     }
 }

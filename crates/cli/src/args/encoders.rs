@@ -15,6 +15,9 @@ pub(crate) struct EmbedArgs {
     /// The split: train (also used for a folder without splits) or test.
     #[arg(long, default_value = "train")]
     pub(crate) split: String,
+    /// Write the features of every patch instead of one vector per image.
+    #[arg(long)]
+    pub(crate) patches: bool,
     /// The output file; the format follows its extension: .csv, .npy (features only), .parquet or
     /// .safetensors.
     #[arg(long)]
