@@ -21,6 +21,9 @@ pub(crate) struct EvaluateArgs {
     /// Epochs of finetune; papers use 30 to 100.
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub(crate) finetune_epochs: u64,
+    /// Steps of linear-dense, of 16 images each; DINOv2 has 40,000 for 20,000 photographs.
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) dense_steps: u64,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
 }
@@ -38,6 +41,10 @@ pub(crate) enum Protocol {
     Finetune,
     /// Logistic regression on few labels: 1 %, 10 %, and 1, 5 and 10 of each class.
     LowShot,
+    /// A linear layer on patches for segmentation and depth, of shapes or of images with masks.
+    LinearDense,
+    /// Boxes of objects without labels (LOST), on shapes.
+    Lost,
 }
 
 #[derive(Args)]

@@ -183,7 +183,7 @@ fn safetensors(
 
 fn npy_patches(patches: &Tensor) -> Result<Vec<u8>> {
     let (n, count, width) = patches.size3()?;
-    let flat = Vec::try_from(patches.contiguous().view([-1]))?;
+    let flat = Vec::<f32>::try_from(patches.contiguous().view([-1]))?;
     let mut bytes = Vec::new();
     let shape = (n as usize, count as usize, width as usize);
     Array3::from_shape_vec(shape, flat)?.write_npy(&mut bytes)?;
