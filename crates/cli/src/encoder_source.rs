@@ -102,14 +102,26 @@ impl EncoderSource {
         self.preprocessing.size <= 64
     }
 
+    fn is_finetuned_as_mae(&self) -> bool {
+        self.config.is_transformer() && !self.has_small_images()
+    }
+
+    /// How test images are prepared in fine-tuning.
+    pub(crate) fn finetuning_preprocessing(&self) -> Preprocessing {
+        if self.is_finetuned_as_mae() {
+            Preprocessing { interpolation: Interpolation::Bicubic, ..self.preprocessing }
+        } else {
+            self.preprocessing
+        }
+    }
+
     /// The training and test views of fine-tuning. Vision transformers use those of MAE's
     /// `util/datasets.py`; ResNets and small images use those of the other protocols.
     pub(crate) fn finetuning_views(&self) -> [ViewSpec; 2] {
-        if self.has_small_images() || !self.config.is_transformer() {
+        if !self.is_finetuned_as_mae() {
             return [self.training_view(), self.eval_view()];
         }
-        let preprocessing =
-            Preprocessing { interpolation: Interpolation::Bicubic, ..self.preprocessing };
+        let preprocessing = self.finetuning_preprocessing();
         let Preprocessing { size, mean, std, .. } = preprocessing;
         let train = presets::finetuning(size).with_normalization(mean, std);
         [in_gray(train, &preprocessing), view_of(&preprocessing)]
@@ -180,6 +192,19 @@ impl EncoderSource {
         let mut ops = vec![crop.clone(), Op::HorizontalFlip { p: 0.5 }];
         ops.extend(plain.ops.into_iter().skip(1)); // all except the center crop
         ViewSpec { ops }
+    }
+
+    /// Random crops and flips as DINOv2 trains linear classifiers
+    /// (`make_classification_train_transform`: crops from 0.08, bicubic). Of small images, whose
+    /// twelfth shows little, crops are those of pretraining.
+    pub(crate) fn classification_view(&self) -> ViewSpec {
+        let mut view = self.training_view();
+        if !self.has_small_images()
+            && let Some(Op::RandomResizedCrop { scale, interpolation, .. }) = view.ops.first_mut()
+        {
+            (*scale, *interpolation) = ([0.08, 1.0], Interpolation::Bicubic);
+        }
+        view
     }
 
     /// The path of a result file: in the folder of the run, or next to the encoder file.

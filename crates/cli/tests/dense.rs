@@ -62,10 +62,16 @@ fn a_vision_transformer_is_scored_and_drawn_on_pixels() {
     assert!(printed(&output).contains("every fifth image"), "{}", printed(&output));
     assert!(json(&here.join("mae/evaluation.json"))[0]["linear_dense"]["rmse"].is_null());
     refused(&portolan(here, &format!("{evaluate} lost --data squares")), &["squares", "boxes"]);
-    refused(&portolan(here, &format!("{evaluate} linear-dense --data mae")), &["images/", "masks/"]);
+    refused(
+        &portolan(here, &format!("{evaluate} linear-dense --data mae")),
+        &["images/", "masks/"],
+    );
 
     let drawn = succeeded(&portolan(here, "dense mae --data squares --out drawn --steps 3"));
-    assert!(drawn.contains("segmentation  mean IoU") && drawn.contains("bottom: classes"), "{drawn}");
+    assert!(
+        drawn.contains("segmentation  mean IoU") && drawn.contains("bottom: classes"),
+        "{drawn}"
+    );
     // The image, patches, attention and object above; predicted and true classes below.
     let size = image::image_dimensions(here.join("drawn/0-4-dense.png")).unwrap();
     assert_eq!(size, (4 * 198 - 6, 2 * 198 - 6));

@@ -59,6 +59,9 @@ pub use features::{Features, features, features_of_draw, recalibrate};
 pub use images::{LoadedImages, images};
 pub use protocols::finetune::{FinetuneConfig, Finetuning, finetune, to_finetune};
 pub use protocols::knn::{KnnConfig, knn_predict, knn_top1, knn_votes, neighbors};
+pub use protocols::linear_dinov2::{
+    LinearCandidate, LinearDinov2, LinearDinov2Config, linear_dinov2,
+};
 pub use protocols::linear_sweep::{LinearConfig, LinearSweep, linear_sweep};
 pub use protocols::low_shot::{LowShot, Shots, low_shot};
 pub use protocols::probe::{LinearProbe, linear_probe_top1};
@@ -66,6 +69,7 @@ pub use scores::Scores;
 pub use visualization::attention::{
     ATTENTION_MASS, attention_mask, best_head_jaccard, class_attention, jaccard,
 };
+pub use visualization::outliers::{OUTLIER, PatchNorms, patch_lengths};
 pub use visualization::patches::patch_colors;
 pub use visualization::pca::pca;
 pub use visualization::tsne::tsne;

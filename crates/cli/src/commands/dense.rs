@@ -30,11 +30,7 @@ pub(crate) fn dense(args: &DenseArgs) -> Result<ExitCode> {
     let size = i64::from(trained.preprocessing.size);
     trained.config.validate_size(size).context("in the evaluation")?;
     let encoder = trained.build(&trained.config, device)?;
-    ensure!(
-        !args.out.is_file(),
-        "{} is a file; choose a folder for --out",
-        args.out.display()
-    );
+    ensure!(!args.out.is_file(), "{} is a file; choose a folder for --out", args.out.display());
     let (source, probed) = match trained.dense_data(args.data.as_ref()) {
         Ok(data) => {
             print_notes(&data.notes);
@@ -119,7 +115,8 @@ impl Sheets<'_> {
         let upper = if vit { "; attention; the object found by LOST" } else { "" };
         println!("  top: the image; patch features as colors{upper}");
         if let Some((data, _)) = probed {
-            let classes = if data.classes.is_empty() { "" } else { " classes, predicted and true;" };
+            let classes =
+                if data.classes.is_empty() { "" } else { " classes, predicted and true;" };
             let depth = if data.has_depth { " depth, predicted and true" } else { "" };
             println!("  bottom:{classes}{depth}");
         }

@@ -80,9 +80,8 @@ pub(crate) fn class_colors(classes: &Tensor) -> Result<RgbImage> {
 /// The three lowest bits of the class become the highest of red, green and blue, the next three the
 /// next (`VOCcode/VOClabelcolormap.m` of the development kit).
 fn class_color(class: u64) -> Rgb<u8> {
-    let channel = |c: u64| {
-        (0..8u64).map(|i| ((class >> (3 * i + c)) & 1) << (7 - i)).sum::<u64>() as u8
-    };
+    let channel =
+        |c: u64| (0..8u64).map(|i| ((class >> (3 * i + c)) & 1) << (7 - i)).sum::<u64>() as u8;
     Rgb([channel(0), channel(1), channel(2)])
 }
 

@@ -39,4 +39,3 @@ pub(crate) fn probe(
     warn_about_items(&found.skipped);
     Ok(found)
 }
-

@@ -58,9 +58,8 @@ impl Area {
 
     /// Intersection over union with another box.
     pub fn iou(&self, other: &Area) -> f64 {
-        let shared = |a: &Range<i64>, b: &Range<i64>| {
-            (a.end.min(b.end) - a.start.max(b.start)).max(0)
-        };
+        let shared =
+            |a: &Range<i64>, b: &Range<i64>| (a.end.min(b.end) - a.start.max(b.start)).max(0);
         let both = shared(&self.columns, &other.columns) * shared(&self.rows, &other.rows);
         let size = |area: &Area| {
             (area.columns.end - area.columns.start) * (area.rows.end - area.rows.start)
@@ -129,7 +128,8 @@ pub fn lost(features: &Tensor, rows: i64, columns: i64) -> Result<Discovery> {
         let places = || connected.iter().map(|&patch| of(patch, width) as i64);
         places().min().unwrap_or(0)..places().max().unwrap_or(0) + 1
     };
-    let area = Area { columns: span(|patch, width| patch % width), rows: span(|p, width| p / width) };
+    let area =
+        Area { columns: span(|patch, width| patch % width), rows: span(|p, width| p / width) };
     Ok(Discovery { area, seed: ((seed / width) as i64, (seed % width) as i64) })
 }
 

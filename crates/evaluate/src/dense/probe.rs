@@ -191,7 +191,11 @@ impl Trainer {
         }
         if let Some(head) = &self.heads.depth {
             let depth = head.depth(&batch.features, side, /* train */ true);
-            losses.push(DepthHead::loss(&depth, &batch.depth, step < DEPTH_WARM_UP.min((WARM_UP * total as f64) as u64)));
+            losses.push(DepthHead::loss(
+                &depth,
+                &batch.depth,
+                step < DEPTH_WARM_UP.min((WARM_UP * total as f64) as u64),
+            ));
         }
         let rate = LEARNING_RATE * share_of_rate(step, total);
         for optimizer in &mut self.optimizers {

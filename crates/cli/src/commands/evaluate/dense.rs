@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+use super::metrics::percent;
 use crate::args::{EvaluateArgs, Protocol};
 use crate::data::print_notes;
 use crate::encoder_source::EncoderSource;
@@ -69,10 +70,6 @@ pub(super) fn dense_protocols(
         written(&results)?;
     }
     Ok(results)
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1}", 100.0 * share)
 }
 
 /// The scores of a dense probe in `evaluation.json`.
@@ -162,8 +159,7 @@ fn linear_dense(
     let before = untrained(trained, &data, device)?;
     let before = probe(trained, &*before, &data, steps, device, "untrained")?;
     scores.untrained = Some(Box::new(DenseScores::of(&before, &data.classes)));
-    let protocol =
-        format!("linear layer on patches, {}", counted(steps as usize, "step", "steps"));
+    let protocol = format!("linear layer on patches, {}", counted(steps as usize, "step", "steps"));
     let mut parts = scores.parts().into_iter();
     let headline = parts.next().unwrap_or_default();
     let mut details = parts.collect::<Vec<_>>().join("  ");
@@ -201,7 +197,14 @@ fn untrained(
     let encoder = build(&trained.config, &Vars::new(device))?;
     if !trained.config.is_transformer() {
         let images = image_source(Arc::clone(&data.train));
-        recalibrate(&*encoder, &*images, &trained.eval_view(), device, RECALIBRATION, trained.seed)?;
+        recalibrate(
+            &*encoder,
+            &*images,
+            &trained.eval_view(),
+            device,
+            RECALIBRATION,
+            trained.seed,
+        )?;
     }
     Ok(encoder)
 }
@@ -224,11 +227,7 @@ fn per_class(classes: &[ClassScore]) -> String {
 ///
 /// # Errors
 /// If the encoder is not a vision transformer, or other data is asked for.
-fn lost(
-    trained: &EncoderSource,
-    source: Option<&String>,
-    device: Device,
-) -> Result<DenseResult> {
+fn lost(trained: &EncoderSource, source: Option<&String>, device: Device) -> Result<DenseResult> {
     let data = dense_data(trained, source)?;
     ensure!(
         data.name == "shapes",
