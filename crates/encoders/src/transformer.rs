@@ -98,6 +98,11 @@ impl Block {
     pub(crate) fn attention(&self, x: &Tensor) -> Tensor {
         self.attn.weights(&self.norm1.forward(x))
     }
+
+    /// The keys of the attention, given the block's input (see [`Vit::last_keys`](crate::Vit)).
+    pub(crate) fn keys(&self, x: &Tensor) -> Tensor {
+        self.attn.keys(&self.norm1.forward(x))
+    }
 }
 
 fn scaled(branch: Tensor, scale: Option<&Tensor>) -> Tensor {
