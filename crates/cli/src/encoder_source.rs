@@ -5,7 +5,7 @@ pub(crate) mod run_encoder;
 
 use anyhow::{Context, Result};
 use portolan_augment::{Interpolation, Op, ViewSpec, presets};
-use portolan_data::Dataset;
+use portolan_data::{Dataset, DenseDataset};
 use portolan_encoders::{Encoder, EncoderConfig};
 use portolan_evaluate::KnnConfig;
 use portolan_interchange::{LoadedEncoder, Preprocessing};
@@ -13,7 +13,7 @@ use portolan_tensor::{Device, Precision};
 use std::path::{Path, PathBuf};
 
 use crate::config::{DataConfig, RunConfig};
-use crate::data::open_data;
+use crate::data::{open_data, open_dense_data};
 
 /// Defaults for encoder files: the neighbors and temperature of InstDisc and DINO, as in the
 /// recipes.
@@ -156,6 +156,28 @@ impl EncoderSource {
             None => own.context("an encoder file has no images of its own; give --data")?,
         };
         open_data(&data)
+    }
+
+    /// Images with masks or depth maps at `--data`, or those of the run.
+    ///
+    /// # Errors
+    /// If there are none. An encoder file needs `--data`.
+    pub(crate) fn dense_data(&self, source: Option<&String>) -> Result<DenseDataset> {
+        let size = self.preprocessing.size;
+        let data = match (&self.origin, source) {
+            (Origin::Run(_, run), None) => run.data.clone(),
+            (Origin::Run(_, run), Some(source)) => {
+                let size = run.data.size;
+                DataConfig { source: source.clone(), size, limit: 0, limit_test: 0 }
+            }
+            (Origin::File(..), Some(source)) => {
+                DataConfig { source: source.clone(), size, limit: 0, limit_test: 0 }
+            }
+            (Origin::File(..), None) => {
+                anyhow::bail!("an encoder file has no images of its own; give --data")
+            }
+        };
+        open_dense_data(&data)
     }
 
     /// The view for evaluation, with the normalization of training.

@@ -274,6 +274,20 @@ impl Vit {
         Ok(last.attention(&x))
     }
 
+    /// The keys of the last block's attention for the patches, all heads one after another:
+    /// `[batch, patches, width]`.
+    ///
+    /// # Errors
+    /// When the patch does not divide the images.
+    pub fn last_keys(&self, images: &Tensor) -> Result<Tensor> {
+        let mut x = self.with_prefix(&self.patches(images)?);
+        let (last, before) = self.blocks.split_last().expect("a checked config has blocks");
+        for block in before {
+            x = block.forward(&x, false);
+        }
+        Ok(self.without_prefix(&last.keys(&x)))
+    }
+
     fn checked_tokens(&self, images: &Tensor, train: bool) -> Tensor {
         // The sizes of the views are checked where a method is built.
         self.tokens(images, None, train).expect("images that the patch divides")

@@ -48,6 +48,7 @@ mod visualization;
 pub use baselines::{color_histogram, pixels};
 pub use dense::features::{EmbeddedPatches, PatchFeatures, embed_patches, patch_features};
 pub use dense::images::{DenseImages, dense_images};
+pub use dense::lost::{Area, Discovery, discover_objects, lost};
 pub use dense::probe::{DenseHeads, DensePrediction, LinearDense, linear_dense};
 pub use dense::scores::{DepthErrors, DepthScores, SegmentationCounts, SegmentationScores};
 pub use dense::task::DenseTask;

@@ -22,6 +22,9 @@ pub(crate) struct EvaluateArgs {
     /// Epochs of finetune and scratch; papers use 30 to 100.
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub(crate) finetune_epochs: u64,
+    /// Steps of linear-dense, of 16 images each; DINOv2 has 40,000 for 20,000 photographs.
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) dense_steps: u64,
     /// Write the encoders that finetune and scratch train to this folder, for other protocols.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) save_finetuned: Option<PathBuf>,
@@ -46,6 +49,10 @@ pub(crate) enum Protocol {
     Scratch,
     /// Logistic regression on few labels: 1 %, 10 %, and 1, 5 and 10 of each class.
     LowShot,
+    /// A linear layer on patches for segmentation and depth, of shapes or of images with masks.
+    LinearDense,
+    /// Boxes of objects without labels (LOST), on shapes.
+    Lost,
 }
 
 #[derive(Args)]

@@ -1,5 +1,6 @@
 //! `portolan evaluate`: evaluates a trained encoder with published protocols.
 
+mod dense;
 mod finetuned;
 mod linear_dinov2;
 mod linear_dinov2_table;
@@ -13,8 +14,10 @@ use portolan_evaluate::{
 };
 use portolan_report::{ProtocolResult, counted, write_evaluation};
 use portolan_tensor::{Tensor, io};
+use std::path::Path;
 use std::process::ExitCode;
 
+use self::dense::{DenseResult, dense_protocols};
 use self::finetuned::{FINETUNED, finetuned, prepare_folder, scratch};
 use self::linear_dinov2::linear_dinov2;
 use self::metrics::ProtocolMetrics;
@@ -36,6 +39,15 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     prepare_folder(args)?;
     let device = set_up(&args.device.name, None)?.device;
     let trained = EncoderSource::open(&args.encoder.of, args.encoder.name.as_deref())?;
+    let (of, path) = (args.encoder.of.display().to_string(), trained.output_path(FILE));
+    let page = path.with_extension("html");
+    let on_pixels = dense_protocols(args, &trained, device, |results| {
+        write_results(&of, &path, &[], results, &[])
+    })?;
+    if on_pixels.len() == args.protocol.len() {
+        println!("all metrics: {} and {}", page.display(), path.display());
+        return Ok(ExitCode::SUCCESS);
+    }
     let data = trained.data(args.data.as_ref())?;
     print_notes(&data.notes);
     ensure!(
@@ -58,8 +70,6 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     let classes = data.classes.len() as i64;
     let subject = Subject { args, trained, data, device, bank, test, classes };
     let mut results: Vec<ProtocolMetrics> = Vec::new();
-    let (of, path) = (args.encoder.of.display().to_string(), subject.trained.output_path(FILE));
-    let page = path.with_extension("html");
     for protocol in &args.protocol {
         let new = match protocol {
             Protocol::Knn => knn(&subject)?,
@@ -69,17 +79,36 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
             Protocol::LowShot => low_shots(&subject)?,
             Protocol::Finetune => finetuned(&subject)?,
             Protocol::Scratch => scratch(&subject)?,
+            // These have run.
+            Protocol::LinearDense | Protocol::Lost => continue,
         };
         new.iter().for_each(|metrics| metrics.print(&subject.data));
         results.extend(new);
         // Write after each protocol: a later one may take hours and fail.
-        io::write_atomic(&path, serde_json::to_string(&results)?.as_bytes())?;
-        let rows: Vec<ProtocolResult> = results.iter().map(ProtocolMetrics::to_report).collect();
-        write_evaluation(&of, &subject.data.classes, &rows, &page)?;
+        write_results(&of, &path, &results, &on_pixels, &subject.data.classes)?;
     }
     print_gap(&results);
     println!("all metrics and confusion matrices: {} and {}", page.display(), path.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes all results so far to `path`, and to the page beside it.
+fn write_results(
+    of: &str,
+    path: &Path,
+    results: &[ProtocolMetrics],
+    on_pixels: &[DenseResult],
+    classes: &[String],
+) -> Result<()> {
+    let of_images = results.iter().map(serde_json::to_value);
+    let all = of_images.chain(on_pixels.iter().map(|result| Ok(result.json.clone())));
+    let all = all.collect::<Result<Vec<_>, _>>()?;
+    io::write_atomic(path, serde_json::to_string(&all)?.as_bytes())?;
+    let of_images = results.iter().map(ProtocolMetrics::to_report);
+    let rows: Vec<ProtocolResult> =
+        of_images.chain(on_pixels.iter().map(DenseResult::to_report)).collect();
+    write_evaluation(of, classes, &rows, &path.with_extension("html"))?;
+    Ok(())
 }
 
 fn metrics(protocol: String, votes: &Tensor, test: &Features) -> Result<ProtocolMetrics> {

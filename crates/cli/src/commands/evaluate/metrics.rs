@@ -78,6 +78,7 @@ impl ProtocolMetrics {
     }
 }
 
-fn percent(share: f64) -> String {
+/// A share in percent, without the sign.
+pub(super) fn percent(share: f64) -> String {
     format!("{:.1}", 100.0 * share)
 }
