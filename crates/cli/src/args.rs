@@ -55,8 +55,8 @@ pub(crate) enum Command {
     Reconstruct(DrawArgs),
     /// Draw the patch features of a vision transformer as colors.
     Patches(PatchesArgs),
-    /// Draw attention, patch features and the objects found in images, and train a dense probe if they
-    /// have masks or depth maps.
+    /// Draw attention, patch features and the objects found in images, and train a dense probe if
+    /// they have masks or depth maps.
     Dense(DenseArgs),
     /// Compare finished runs in a table and plot their curves together.
     Compare(CompareArgs),
