@@ -32,6 +32,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Reproduce(args) => commands::reproduce::reproduce(args),
         Command::Pretrain(args) => commands::pretrain::pretrain(args),
+        Command::Distill(args) => commands::distill::distill(args),
         Command::Evaluate(args) => commands::evaluate::evaluate(&args),
         Command::Doctor(args) => commands::doctor::doctor(&args),
         Command::Factors(args) => commands::factors::factors(&args),
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
         Command::Attention(args) => commands::attention::attention(&args),
         Command::Reconstruct(args) => commands::reconstruct::reconstruct(&args),
         Command::Patches(args) => commands::patches::patches(&args),
+        Command::Dense(args) => commands::dense::dense(&args),
         Command::Compare(args) => commands::compare::compare(&args),
         Command::Organize(args) => commands::organize::organize(&args),
         Command::SelfTest(args) => commands::self_test::self_test(&args),
