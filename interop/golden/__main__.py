@@ -11,6 +11,7 @@ from pathlib import Path
 
 import augment
 import encoders
+import encoders2
 import evaluate
 import losses
 import optim
@@ -18,21 +19,31 @@ import torch
 from file import File, difference
 
 ROOT = Path(__file__).parents[2]
-MODULES = {"augment": augment, "encoders": encoders, "evaluate": evaluate, "losses": losses, "optim": optim}
+# Each file, by its name: the crate whose tests read it, and the module that computes it.
+MODULES = {
+    "augment": ("augment", augment),
+    "encoders": ("encoders", encoders),
+    "encoders2": ("encoders", encoders2),
+    "evaluate": ("evaluate", evaluate),
+    "losses": ("losses", losses),
+    "optim": ("optim", optim),
+}
+KEYS = {"encoder_keys": encoders, "encoder_keys2": encoders2}
 
 
 def generate(root):
     """Writes all files under `root`; returns their paths relative to it."""
     paths = []
-    for crate, module in MODULES.items():
+    for name, (crate, module) in MODULES.items():
         folder = root / "crates" / crate / "tests" / "golden"
         folder.mkdir(parents=True, exist_ok=True)
         file = File()
         module.fill(file)
-        paths.append(folder / f"{crate}.safetensors")
+        paths.append(folder / f"{name}.safetensors")
         file.save(paths[-1])
-    paths.append(root / "crates/encoders/tests/golden/encoder_keys.json")
-    encoders.save_keys(paths[-1])
+    for name, module in KEYS.items():
+        paths.append(root / f"crates/encoders/tests/golden/{name}.json")
+        module.save_keys(paths[-1])
     for path in paths:
         print(f"{path.stat().st_size:9,} bytes  {path.relative_to(root)}")
     print(f"{sum(path.stat().st_size for path in paths):9,} bytes in all")

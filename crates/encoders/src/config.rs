@@ -96,7 +96,7 @@ mod tests {
         assert!(error.contains("resnet99") && error.contains("resnet34"), "{error}");
         assert!(error.contains("vit_tiny_patch16_224"), "{error}");
         for wrong in
-            ["resnet18-wide", "vit_huge_patch16_224", "vit_tiny_16_224", "vit_tiny_patch16"]
+            ["resnet18-wide", "vit_vast_patch16_224", "vit_tiny_16_224", "vit_tiny_patch16"]
         {
             assert!(EncoderConfig::named(wrong).unwrap_err().to_string().contains(wrong));
         }
