@@ -34,6 +34,7 @@
 mod error;
 mod family;
 mod format;
+mod layout;
 mod loaded;
 mod names;
 mod pickle;
@@ -44,6 +45,7 @@ mod vit;
 
 pub use error::{Error, Result};
 pub use format::Python;
+pub use layout::{Exported, Layout, exported};
 pub use loaded::LoadedEncoder;
 pub use loaded::hub::{hub_config, python};
 pub use loaded::own::write;

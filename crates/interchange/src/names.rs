@@ -7,26 +7,18 @@ use std::collections::BTreeMap;
 
 use crate::error::damaged;
 use crate::family::FAMILIES;
-use crate::format::Shapes;
+use crate::format::{Selected, Shapes, Weights};
 use crate::{Error, Result};
-
-/// The tensors of a file that are its encoder's.
-pub(crate) struct Selected {
-    /// What precedes the encoder's names: `state_dict.module.encoder_q.` in MoCo's files.
-    pub(crate) prefix: String,
-    /// The names of torchvision or timm, and those in the file.
-    pub(crate) names: BTreeMap<String, String>,
-    /// The parts that are not used, and their numbers of tensors.
-    pub(crate) left_out: Vec<(String, usize)>,
-}
 
 /// Of several encoders in a file, the one that its authors evaluate is preferred: `encoder_q` of
 /// MoCo, `base_encoder` of MoCo v3, the online network of BYOL, the teacher of DINO and DINOv2.
 const PREFERRED: [&str; 4] = ["teacher", "base_encoder", "encoder_q", "online"];
 const LAST: [&str; 5] = ["momentum", "encoder_k", "target", "student", "ema"];
 
-/// Parts beside an encoder that it does not need: heads, MAE's mask token, MoCo's queue.
-const HEADS: [&str; 13] = [
+/// Parts beside an encoder that it does not need: heads, MoCo's queue, CLIP's projection to the
+/// space that images and texts share, and DINOv3's norm of local crops, which it uses only in
+/// training.
+const HEADS: [&str; 15] = [
     "fc",
     "head",
     "heads",
@@ -36,7 +28,9 @@ const HEADS: [&str; 13] = [
     "projection_head",
     "prediction_head",
     "classifier",
-    "mask_token",
+    "proj",
+    "position_ids",
+    "local_cls_norm",
     "queue",
     "queue_ptr",
     "center",
@@ -47,12 +41,15 @@ const HEADS: [&str; 13] = [
 /// # Errors
 /// When there is none, or it has tensors whose meaning is not known here.
 pub(crate) fn select(shapes: &Shapes) -> Result<Selected> {
-    let prefix = shapes
+    let (prefix, family) = shapes
         .iter()
         .filter_map(|(name, shape)| prefix_of_encoder(name, shape, shapes))
-        .min_by_key(|prefix| rank(prefix))
-        .ok_or_else(unknown_encoder)?
-        .to_owned();
+        .min_by_key(|(prefix, _)| rank(prefix))
+        .ok_or_else(unknown_encoder)?;
+    let prefix = prefix.to_owned();
+    // The mask token beside a decoder is MAE's, which the decoder uses.
+    let decoder = format!("{prefix}decoder_");
+    let has_decoder = shapes.keys().any(|name| name.starts_with(&decoder));
     let mut names = BTreeMap::new();
     let mut left_out: BTreeMap<String, usize> = BTreeMap::new();
     for name in shapes.keys() {
@@ -60,26 +57,26 @@ pub(crate) fn select(shapes: &Shapes) -> Result<Selected> {
             *left_out.entry(part_beside(name, &prefix)).or_default() += 1;
             continue;
         };
-        let usual = FAMILIES.iter().find_map(|family| (family.rename)(rest));
-        let usual = usual.unwrap_or_else(|| rest.to_owned());
+        let usual = (family.rename)(rest).unwrap_or_else(|| rest.to_owned());
         let part = usual.split('.').next().unwrap_or_default();
-        if FAMILIES.iter().any(|family| family.parts.contains(&part)) {
+        let of_decoder = has_decoder && part == "mask_token";
+        if family.parts.contains(&part) && !of_decoder {
             if let Some(other) = names.insert(usual, name.clone()) {
                 let message =
                     format!("its tensors `{other}` and `{name}` would be one and the same");
                 return Err(damaged(message));
             }
-        } else if HEADS.contains(&part) || part.starts_with("decoder_") {
+        } else if HEADS.contains(&part) || of_decoder || part.starts_with("decoder_") {
             *left_out.entry(format!("{prefix}{part}")).or_default() += 1;
         } else {
-            let families = FAMILIES.each_ref().map(|family| family.name).join(" or ");
+            let plain = family.name;
             return Err(Error::Unsupported(format!(
-                "its encoder has the tensor `{name}`, which has no place in a plain {families}; \
+                "its encoder has the tensor `{name}`, which has no place in a plain {plain}; \
                  such encoders are not known here"
             )));
         }
     }
-    Ok(Selected { prefix, names, left_out: left_out.into_iter().collect() })
+    Ok(Selected { prefix, names, left_out: left_out.into_iter().collect(), family })
 }
 
 fn unknown_encoder() -> Error {
@@ -91,15 +88,21 @@ fn unknown_encoder() -> Error {
     Error::Unsupported(format!("it holds no encoder that is known here: neither {known}"))
 }
 
-/// The prefix of the encoder whose first layer this is; `None` if it is no encoder's first layer.
-fn prefix_of_encoder<'a>(name: &'a str, shape: &[i64], shapes: &Shapes) -> Option<&'a str> {
+/// The prefix and family of the encoder whose first layer this is; `None` if it is no encoder's
+/// first layer.
+fn prefix_of_encoder<'a>(
+    name: &'a str,
+    shape: &[i64],
+    shapes: &Shapes,
+) -> Option<(&'a str, &'static Weights)> {
     if shape.len() != 4 || shape[1] != 3 {
         return None;
     }
-    FAMILIES.iter().flat_map(|family| family.signs).find_map(|[first, sibling]| {
+    let signs = FAMILIES.iter().flat_map(|family| family.signs.iter().map(move |it| (family, it)));
+    signs.into_iter().find_map(|(family, [first, sibling])| {
         let prefix = name.strip_suffix(first)?;
         let whole = prefix.is_empty() || prefix.ends_with('.');
-        (whole && shapes.contains_key(&format!("{prefix}{sibling}"))).then_some(prefix)
+        (whole && shapes.contains_key(&format!("{prefix}{sibling}"))).then_some((prefix, family))
     })
 }
 
@@ -202,8 +205,11 @@ mod tests {
 
     #[test]
     fn what_changes_the_network_is_not_left_out_silently() {
-        let of = shapes(&["patch_embed.proj.weight", "cls_token", "register_tokens"]);
-        assert!(select(&of).err().unwrap().to_string().contains("`register_tokens`"));
+        let of = shapes(&["patch_embed.proj.weight", "cls_token", "dist_token"]);
+        assert!(select(&of).err().unwrap().to_string().contains("`dist_token`"));
+        let decoder = ["patch_embed.proj.weight", "cls_token", "mask_token", "decoder_norm.bias"];
+        let left_out = select(&shapes(&decoder)).unwrap().left_out;
+        assert_eq!(left_out, [("decoder_norm".to_owned(), 1), ("mask_token".to_owned(), 1)]);
         assert!(select(&shapes(&["a", "b.c"])).is_err());
     }
 }
