@@ -33,6 +33,7 @@
 //! count correct predictions.
 
 mod baselines;
+mod dense;
 mod diagnostics;
 mod error;
 mod factors;
@@ -45,6 +46,11 @@ mod scores;
 mod visualization;
 
 pub use baselines::{color_histogram, pixels};
+pub use dense::features::{EmbeddedPatches, PatchFeatures, embed_patches, patch_features};
+pub use dense::images::{DenseImages, dense_images};
+pub use dense::probe::{DenseHeads, DensePrediction, LinearDense, linear_dense};
+pub use dense::scores::{DepthErrors, DepthScores, SegmentationCounts, SegmentationScores};
+pub use dense::task::DenseTask;
 pub use diagnostics::{Diagnostics, diagnose};
 pub use error::{Error, Result};
 pub use factors::{FactorImages, FactorRow, FactorTable, factor_table};
