@@ -215,7 +215,12 @@ impl VitConfig {
             with(Kind::Clip { quick_gelu: false }, false),
             with(Kind::Clip { quick_gelu: true }, false),
         ];
-        let same = |named: &&Named| self.network() == Self::of_name(**named).network();
+        // A run of DINOv2's method on other images is as much like any ViT with LayerScale.
+        let common = |named: &Named| {
+            named.kind == Kind::Dinov2 { registers: 0 } && image != names::DINOV2_IMAGE
+        };
+        let same =
+            |named: &&Named| self.network() == Self::of_name(**named).network() && !common(named);
         *candidates.iter().find(same).unwrap_or(&candidates[0])
     }
 
@@ -298,10 +303,9 @@ impl Family for VitConfig {
     }
 
     fn size_keys(&self) -> &'static [&'static str] {
-        match self.described().kind {
-            Kind::Plain => SIZE_KEYS,
-            _ => KIND_KEYS,
-        }
+        let &VitConfig { width, depth, heads, patch, image, .. } = self;
+        let plain = Self::plain([width, depth, heads], patch, image);
+        if self.network() == plain.network() { SIZE_KEYS } else { KIND_KEYS }
     }
 
     fn validate(&self) -> Result<()> {

@@ -45,6 +45,10 @@ const SIZES: [(&str, [i64; 3]); 7] = [
     ("giant", [1536, 40, 24]),
 ];
 
+/// The side in pixels of the images of DINOv2's positions, and timm's for DINOv3.
+pub(super) const DINOV2_IMAGE: i64 = 518;
+const DINOV3_IMAGE: i64 = 256;
+
 /// The heads of DINOv3's `huge_plus`, of which there is no other huge one.
 const HUGE_PLUS: [i64; 3] = [1280, 32, 20];
 
@@ -85,12 +89,14 @@ impl Named {
                 (Kind::Plain, number(image)?)
             }
             ("deit3", [image]) => (Kind::Deit3, number(image)?),
-            ("vit", ["dinov2", image @ ..]) => (Kind::Dinov2 { registers: 0 }, other(image, 518)?),
+            ("vit", ["dinov2", image @ ..]) => {
+                (Kind::Dinov2 { registers: 0 }, other(image, DINOV2_IMAGE)?)
+            }
             ("vit", [registers, "dinov2", image @ ..]) => {
                 let registers = number(registers.strip_prefix("reg")?)?;
-                (Kind::Dinov2 { registers }, other(image, 518)?)
+                (Kind::Dinov2 { registers }, other(image, DINOV2_IMAGE)?)
             }
-            ("vit", ["dinov3", image @ ..]) => (Kind::Dinov3, other(image, 256)?),
+            ("vit", ["dinov3", image @ ..]) => (Kind::Dinov3, other(image, DINOV3_IMAGE)?),
             ("vit", ["clip", image]) => (Kind::Clip { quick_gelu: false }, number(image)?),
             ("vit", ["clip", "quickgelu", image]) => {
                 (Kind::Clip { quick_gelu: true }, number(image)?)
@@ -126,12 +132,14 @@ impl Named {
             Kind::Plain => format!("vit_{size}_patch{patch}_{image}"),
             Kind::Deit3 => format!("deit3_{size}_patch{patch}_{image}"),
             Kind::Dinov2 { registers: 0 } => {
-                format!("vit_{size}_patch{patch}_dinov2{}", or_default(518))
+                format!("vit_{size}_patch{patch}_dinov2{}", or_default(DINOV2_IMAGE))
             }
             Kind::Dinov2 { registers } => {
-                format!("vit_{size}_patch{patch}_reg{registers}_dinov2{}", or_default(518))
+                format!("vit_{size}_patch{patch}_reg{registers}_dinov2{}", or_default(DINOV2_IMAGE))
             }
-            Kind::Dinov3 => format!("vit_{size}{plus}_patch{patch}_dinov3{}", or_default(256)),
+            Kind::Dinov3 => {
+                format!("vit_{size}{plus}_patch{patch}_dinov3{}", or_default(DINOV3_IMAGE))
+            }
             Kind::Clip { quick_gelu: false } => format!("vit_{size}_patch{patch}_clip_{image}"),
             Kind::Clip { quick_gelu: true } => {
                 format!("vit_{size}_patch{patch}_clip_quickgelu_{image}")

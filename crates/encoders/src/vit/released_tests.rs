@@ -22,7 +22,7 @@ fn rotary_positions_are_no_parameters_and_tell_patches_apart() {
     let (vit, state) = named("vit_w16d2h2_patch4_dinov3_16");
     assert!(!state.contains_key("pos_embed") && !state.contains_key("blocks.0.attn.qkv.bias"));
     assert_eq!(state["blocks.1.gamma_2"].size(), [16]);
-    portolan_tensor::no_grad(|| state["blocks.0.gamma_1"].shallow_clone().fill_(1.0));
+    let _ = portolan_tensor::no_grad(|| state["blocks.0.gamma_1"].shallow_clone().fill_(1.0));
     let x = images(8, 24);
     let tokens = vit.tokens(&x, None, false).unwrap();
     assert_eq!(tokens.size(), [2, 5 + 2 * 6, 16]);
@@ -73,7 +73,7 @@ fn a_norm_before_the_blocks_takes_the_place_of_the_projections_bias() {
     // It makes the first block blind to the contrast of the tokens.
     portolan_tensor::no_grad(|| {
         for name in ["cls_token", "pos_embed"] {
-            state[name].shallow_clone().zero_();
+            let _ = state[name].shallow_clone().zero_();
         }
     });
     let x = images(16, 16);
@@ -105,6 +105,9 @@ fn names_have_the_settings_of_their_papers() {
         assert_eq!(config.name(), name);
         assert!(config.size_keys().contains(&"layer_scale"));
     }
+    let other = of("vit_tiny_patch8_dinov2_64");
+    assert_eq!(other.name(), "vit_tiny_patch8_64");
+    assert!(other.size_keys().contains(&"layer_scale"));
     let plain = of("vit_tiny_patch4_32");
     assert!(!plain.size_keys().contains(&"layer_scale"));
     assert_eq!(VitConfig { registers: 2, ..plain }.name(), "vit_tiny_patch4_32");
