@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import augment
+import dense
 import encoders
 import encoders2
 import evaluate
@@ -19,9 +20,10 @@ import torch
 from file import File, difference
 
 ROOT = Path(__file__).parents[2]
-# Each file, by its name: the crate whose tests read it, and the module that computes it.
-MODULES = {
+# The crate and the module of each file.
+FILES = {
     "augment": ("augment", augment),
+    "dense": ("evaluate", dense),
     "encoders": ("encoders", encoders),
     "encoders2": ("encoders", encoders2),
     "evaluate": ("evaluate", evaluate),
@@ -34,7 +36,7 @@ KEYS = {"encoder_keys": encoders, "encoder_keys2": encoders2}
 def generate(root):
     """Writes all files under `root`; returns their paths relative to it."""
     paths = []
-    for name, (crate, module) in MODULES.items():
+    for name, (crate, module) in FILES.items():
         folder = root / "crates" / crate / "tests" / "golden"
         folder.mkdir(parents=True, exist_ok=True)
         file = File()
