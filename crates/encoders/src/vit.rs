@@ -122,9 +122,19 @@ impl Vit {
     /// When the patch does not divide the images, or there is a mask, but no mask token or one of
     /// another shape.
     pub fn tokens(&self, images: &Tensor, mask: Option<&Tensor>, train: bool) -> Result<Tensor> {
-        let grid = self.grid(images)?;
-        let rotation = self.rotation(grid);
-        Ok(self.encode_turned(&self.embed(images, mask)?, rotation.as_ref(), train))
+        let turn = self.rotation(self.grid(images)?);
+        let tokens = self.through_blocks(&self.embed(images, mask)?, turn.as_ref(), train);
+        Ok(self.normalized(&tokens))
+    }
+
+    /// The tokens before the last norm, in evaluation mode, otherwise as [`Vit::tokens`]. Their
+    /// lengths show outliers (Darcet et al. 2023, section 2.1), which the norm hides.
+    ///
+    /// # Errors
+    /// When the patch does not divide the images.
+    pub fn unnormalized_tokens(&self, images: &Tensor) -> Result<Tensor> {
+        let turn = self.rotation(self.grid(images)?);
+        Ok(self.through_blocks(&self.embed(images, None)?, turn.as_ref(), false))
     }
 
     /// Projects patches to tokens and adds the position embeddings: `[batch, 3, height, width]` to
@@ -200,19 +210,17 @@ impl Vit {
     pub fn encode(&self, patches: &Tensor, train: bool) -> Result<Tensor> {
         if self.config.positions == Positions::Rotary {
             return Err(Error::Setting(
-                "some patches of an image cannot be encoded with rotary positions; choose an                  encoder with learned positions or sine_cosine"
+                "some patches of an image cannot be encoded with rotary positions; choose an \
+                 encoder with learned positions or sine_cosine"
                     .to_owned(),
             ));
         }
-        Ok(self.encode_turned(patches, None, train))
+        Ok(self.normalized(&self.through_blocks(patches, None, train)))
     }
 
-    fn encode_turned(&self, patches: &Tensor, turn: Option<&Rotation>, train: bool) -> Tensor {
-        let mut x = self.with_prefix(patches);
-        for block in &self.blocks {
-            x = self.block_forward(block, &x, turn, train);
-        }
-        self.normalized(&x)
+    fn through_blocks(&self, patches: &Tensor, turn: Option<&Rotation>, train: bool) -> Tensor {
+        let prefixed = self.with_prefix(patches);
+        self.blocks.iter().fold(prefixed, |x, block| self.block_forward(block, &x, turn, train))
     }
 
     fn block_forward(
@@ -310,6 +318,21 @@ impl Vit {
             x = block.forward_turned(&x, turn.as_ref(), false);
         }
         Ok(last.attention(&x, turn.as_ref()))
+    }
+
+    /// The keys of the last block's attention for the patches, all heads one after another, before
+    /// rotary positions turn them: `[batch, patches, width]`.
+    ///
+    /// # Errors
+    /// When the patch does not divide the images.
+    pub fn last_keys(&self, images: &Tensor) -> Result<Tensor> {
+        let turn = self.rotation(self.grid(images)?);
+        let mut x = self.with_prefix(&self.patches(images)?);
+        let (last, before) = self.blocks.split_last().expect("a checked config has blocks");
+        for block in before {
+            x = block.forward_turned(&x, turn.as_ref(), false);
+        }
+        Ok(self.without_prefix(&last.keys(&x)))
     }
 
     fn checked_tokens(&self, images: &Tensor, train: bool) -> Tensor {

@@ -4,6 +4,7 @@ mod bank;
 pub(crate) mod features;
 mod heads;
 pub(crate) mod images;
+pub(crate) mod lost;
 pub(crate) mod probe;
 pub(crate) mod scores;
 pub(crate) mod task;

@@ -48,6 +48,7 @@ mod visualization;
 pub use baselines::{color_histogram, pixels};
 pub use dense::features::{EmbeddedPatches, PatchFeatures, embed_patches, patch_features};
 pub use dense::images::{DenseImages, dense_images};
+pub use dense::lost::{Area, Discovery, discover_objects, lost};
 pub use dense::probe::{DenseHeads, DensePrediction, LinearDense, linear_dense};
 pub use dense::scores::{DepthErrors, DepthScores, SegmentationCounts, SegmentationScores};
 pub use dense::task::DenseTask;
@@ -58,6 +59,9 @@ pub use features::{Features, features, features_of_draw, recalibrate};
 pub use images::{LoadedImages, images};
 pub use protocols::finetune::{FinetuneConfig, Finetuning, finetune, to_finetune};
 pub use protocols::knn::{KnnConfig, knn_predict, knn_top1, knn_votes, neighbors};
+pub use protocols::linear_dinov2::{
+    LinearCandidate, LinearDinov2, LinearDinov2Config, linear_dinov2,
+};
 pub use protocols::linear_sweep::{LinearConfig, LinearSweep, linear_sweep};
 pub use protocols::low_shot::{LowShot, Shots, low_shot};
 pub use protocols::probe::{LinearProbe, linear_probe_top1};
@@ -65,6 +69,7 @@ pub use scores::Scores;
 pub use visualization::attention::{
     ATTENTION_MASS, attention_mask, best_head_jaccard, class_attention, jaccard,
 };
+pub use visualization::outliers::{OUTLIER, PatchNorms, patch_lengths};
 pub use visualization::patches::patch_colors;
 pub use visualization::pca::pca;
 pub use visualization::tsne::tsne;

@@ -75,8 +75,8 @@ fn read(bytes: &[u8], what: &str) -> Result<Samples> {
     ensure!(
         matches!(color, ColorType::Grayscale | ColorType::Indexed),
         Unsupported,
-        "the {what} has colors; save it as a gray PNG, or one with a palette, whose numbers are the \
-         values"
+        "the {what} has colors; save it as a gray PNG, or one with a palette, whose numbers are \
+         the values"
     );
     ensure!(
         u64::from(width) * u64::from(height) <= MAX_PIXELS,

@@ -85,6 +85,12 @@ impl Attention {
         let scale = (q.size()[3] as f64).sqrt();
         (q.matmul(&k.transpose(-2, -1)) / scale).softmax(-1, Kind::Float)
     }
+
+    /// The keys of all heads, one after another and not turned: `[batch, tokens, width]`.
+    pub(super) fn keys(&self, x: &Tensor) -> Tensor {
+        let [_, k, _] = self.split(x, None);
+        k.transpose(1, 2).reshape(x.size())
+    }
 }
 
 fn shape(x: &Tensor) -> (i64, i64, i64) {
@@ -130,5 +136,16 @@ mod tests {
         let expected = ["q_bias", "v_bias", "qkv.weight", "proj.weight", "proj.bias"];
         assert!(expected.iter().all(|name| names.contains(&(*name).to_owned())), "{names:?}");
         assert_eq!(names.len(), expected.len());
+    }
+
+    #[test]
+    fn keys_are_those_of_the_heads_one_after_another() {
+        let vars = Vars::new(Device::Cpu);
+        let attention = Attention::new(&vars, 8, 2, QkvBias::All, Init::Xavier);
+        let x = Tensor::randn([3, 5, 8], (Kind::Float, Device::Cpu));
+        let [_, k, _] = attention.split(&x, None);
+        let keys = attention.keys(&x);
+        assert_eq!(keys.size(), [3, 5, 8]);
+        assert!(keys.get(1).get(4).narrow(0, 4, 4).equal(&k.get(1).get(1).get(4)));
     }
 }

@@ -17,14 +17,15 @@ use crate::error::{Error, Result};
 /// Images per step: 16 in DINOv2's configs for ADE20K and NYU.
 const BATCH: usize = 16;
 /// AdamW's learning rate, that of DINOv2's config for ADE20K. Its config for NYU has 1e-4 over
-/// 38,400 steps, too little for runs of a tenth of that.
+/// 38,400 steps, too little for shorter runs.
 const LEARNING_RATE: f64 = 1e-3;
 /// AdamW's weight decay for segmentation (ADE20K) and for depth (NYU).
 const WEIGHT_DECAY: [f64; 2] = [1e-4, 1e-2];
 /// The share of steps in which the learning rate rises: 1,500 of 40,000 in the config for ADE20K.
 /// It then falls linearly to 0.
 const WARM_UP: f64 = 0.0375;
-/// Steps in which the depth loss leaves out the variance (`warm_iter` of `sigloss.py`).
+/// Steps in which the depth loss leaves out the variance (`warm_iter` of `sigloss.py`), and at most
+/// the share of all steps that the learning rate rises in.
 const DEPTH_WARM_UP: u64 = 100;
 /// Images per pass when scoring.
 const SCORED: usize = 64;
@@ -89,16 +90,17 @@ impl DenseHeads {
 /// (Oquab et al. 2023, arXiv 2304.07193, section 7.4, "linear" and "lin. 1"). Nothing is chosen on
 /// the test images. Initial values come from libtorch's generator.
 ///
-/// `epochs` are passes over the images: 32 in DINOv2 for ADE20K (40,000 steps of 16 images), 25 for
-/// NYU. Calls `on_epoch` with each epoch's index and mean losses.
+/// `steps` are those of the optimizer, over 16 images each: 40,000 in DINOv2 for ADE20K, 38,400 for
+/// NYU. A tenth of the steps at a time, calls `on_progress` with the steps so far and the mean
+/// losses since the last call.
 ///
 /// # Errors
 /// When there is nothing to train on or to score, or no image can be read, or a loss is not finite.
 pub fn linear_dense(
     encoder: &dyn Encoder,
     on: &DenseTask,
-    epochs: u64,
-    mut on_epoch: impl FnMut(u64, &[f64]),
+    steps: u64,
+    mut on_progress: impl FnMut(u64, &[f64]),
 ) -> Result<LinearDense> {
     if on.classes < 2 && !on.has_depth {
         return Err(Error::Images(
@@ -107,24 +109,30 @@ pub fn linear_dense(
     }
     let bank = Bank::of(encoder, on)?;
     let mut trainer = Trainer::new(on, &bank)?;
-    let per_epoch = bank.ids.len().div_ceil(BATCH) as u64;
-    for epoch in 0..epochs {
-        let mut order = bank.ids.clone();
-        order.shuffle(&mut stream(0, Purpose::Order, &[epoch]));
-        let mut losses = Vec::new();
-        for (i, ids) in order.chunks(BATCH).enumerate() {
-            let step = epoch * per_epoch + i as u64;
-            let Some(batch) = bank.batch(ids)? else { continue };
-            losses.push(trainer.step(&batch, step, epochs * per_epoch)?);
+    let mut losses = Vec::new();
+    for (step, ids) in (0..steps).zip(batches(&bank.ids)) {
+        if let Some(batch) = bank.batch(&ids)? {
+            losses.push(trainer.step(&batch, step, steps)?);
         }
-        let means = mean_losses(&losses)?;
-        on_epoch(epoch, &means);
+        if (step + 1) % steps.div_ceil(10) == 0 || step + 1 == steps {
+            on_progress(step + 1, &mean_losses(&losses)?);
+            losses.clear();
+        }
     }
     let heads = trainer.heads;
     let (segmentation, depth, scored, skipped) = score(encoder, on, &heads)?;
     let skipped = bank.skipped.into_iter().chain(skipped).collect();
     let trained_on = bank.ids.len();
     Ok(LinearDense { segmentation, depth, trained_on, scored, skipped, heads })
+}
+
+/// Batches of these images without end, in a new order at every epoch.
+fn batches(ids: &[usize]) -> impl Iterator<Item = Vec<usize>> {
+    (0..).flat_map(move |epoch| {
+        let mut order = ids.to_vec();
+        order.shuffle(&mut stream(0, Purpose::Order, &[epoch]));
+        order.chunks(BATCH).map(<[usize]>::to_vec).collect::<Vec<_>>()
+    })
 }
 
 fn mean_losses(losses: &[Tensor]) -> Result<Vec<f64>> {
@@ -183,7 +191,11 @@ impl Trainer {
         }
         if let Some(head) = &self.heads.depth {
             let depth = head.depth(&batch.features, side, /* train */ true);
-            losses.push(DepthHead::loss(&depth, &batch.depth, step < DEPTH_WARM_UP));
+            losses.push(DepthHead::loss(
+                &depth,
+                &batch.depth,
+                step < DEPTH_WARM_UP.min((WARM_UP * total as f64) as u64),
+            ));
         }
         let rate = LEARNING_RATE * share_of_rate(step, total);
         for optimizer in &mut self.optimizers {

@@ -96,7 +96,9 @@ fn ade20k_counts_from_one_and_ignores_zero() {
         image(root, &format!("images/{split}/{name}.jpg"), (4, 2));
         mask(root, &format!("annotations/{split}/{name}.png"), class);
     }
-    let table = "Idx\tRatio\tTrain\tVal\tStuff\tName\n1\t0.1\t9\t9\t1\twall\n2\t0.1\t9\t9\t1\tbuilding, edifice\n";
+    let table = "Idx\tRatio\tTrain\tVal\tStuff\tName\n\
+                 1\t0.1\t9\t9\t1\twall\n\
+                 2\t0.1\t9\t9\t1\tbuilding, edifice\n";
     write(&root.join("objectInfo150.txt"), table.as_bytes());
     let ade = open(root).unwrap();
     assert_eq!(ade.classes, ["wall", "building, edifice"]);
