@@ -41,8 +41,8 @@ use self::plan::Plan;
 use self::setup::{Setup, set_up};
 use self::signals::{STOP, listen_for_stop, stopped};
 use crate::args::RunArgs;
-use crate::config::RunConfig;
 use crate::config::build::build_method;
+use crate::config::{RunConfig, teacher};
 use crate::data::{is_labeled, print_notes};
 use crate::encoder_source::eval_view;
 use crate::methods::find;
@@ -83,8 +83,11 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
     let Plan { config, data, .. } = &plan;
     check(config, data, device)?;
     let mut method = build_method(config, device)?;
-    if resume.is_none() && !config.init.is_empty() {
-        init::start_from(Path::new(&config.init), config, &*method)?;
+    if resume.is_none() {
+        if !config.init.is_empty() {
+            init::start_from(Path::new(&config.init), config, &*method)?;
+        }
+        teacher::load(config, &*method)?;
     }
     process_group::synchronize_networks(&*method, config.seed)?;
     // Create the folder only after the settings are known to work: a refused run leaves nothing

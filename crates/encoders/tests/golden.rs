@@ -26,7 +26,7 @@ fn outputs(name: &str, meta: &Value) -> Vec<(&'static str, Tensor)> {
     let vars = Vars::new(Device::Cpu);
     let encoder = build(&EncoderConfig::named(name).unwrap(), &vars).unwrap();
     fill(&vars, base);
-    let images = images(base, batch, [size, size]);
+    let images = images(base, batch, size);
     let frozen = encoder.frozen()(&images);
     let features = encoder.forward(&images, false);
     features.square().mean(Kind::Float).backward();
@@ -83,6 +83,7 @@ fn folded_batch_norms_change_no_features() {
         ("resnet18-w16", Stem::Imagenet),
         ("resnet50-w8", Stem::Imagenet),
         ("resnet50-w4", Stem::Cifar),
+        ("wide_resnet50_2-w4", Stem::CifarStrided),
     ] {
         let vars = Vars::new(Device::Cpu);
         let config = ResNetConfig { stem, ..ResNetConfig::named(name).unwrap() };

@@ -6,14 +6,15 @@ use portolan_tensor::Tensor;
 use std::collections::BTreeMap;
 
 use crate::format::{Format, Selected, Weights};
-use crate::{Result, resnet, vit};
+use crate::{Result, convnext, resnet, vit};
 
 /// The families.
-pub(crate) static FAMILIES: [Weights; 2] = [resnet::WEIGHTS, vit::WEIGHTS];
+pub(crate) static FAMILIES: [Weights; 3] = [resnet::WEIGHTS, convnext::WEIGHTS, vit::WEIGHTS];
 
 pub(crate) fn format(encoder: &EncoderConfig) -> &dyn Format {
     match encoder {
         EncoderConfig::Resnet(config) => config,
+        EncoderConfig::ConvNext(config) => config,
         EncoderConfig::Vit(config) => config,
     }
 }
@@ -41,6 +42,6 @@ pub(crate) fn reconcile(
 ) -> Result<()> {
     match encoder {
         EncoderConfig::Vit(config) => vit::reconcile(config, tensors, notes),
-        EncoderConfig::Resnet(_) => Ok(()),
+        _ => Ok(()),
     }
 }

@@ -60,7 +60,7 @@ pub(crate) fn select(shapes: &Shapes) -> Result<Selected> {
         let usual = (family.rename)(rest).unwrap_or_else(|| rest.to_owned());
         let part = usual.split('.').next().unwrap_or_default();
         let of_decoder = has_decoder && part == "mask_token";
-        if family.parts.contains(&part) && !of_decoder {
+        if !of_decoder && family.parts.iter().any(|part| is_within(&usual, part)) {
             if let Some(other) = names.insert(usual, name.clone()) {
                 let message =
                     format!("its tensors `{other}` and `{name}` would be one and the same");
@@ -69,14 +69,19 @@ pub(crate) fn select(shapes: &Shapes) -> Result<Selected> {
         } else if HEADS.contains(&part) || of_decoder || part.starts_with("decoder_") {
             *left_out.entry(format!("{prefix}{part}")).or_default() += 1;
         } else {
-            let plain = family.name;
             return Err(Error::Unsupported(format!(
-                "its encoder has the tensor `{name}`, which has no place in a plain {plain}; \
-                 such encoders are not known here"
+                "its encoder has the tensor `{name}`, which has no place in a plain {}; such \
+                 encoders are not known here",
+                family.name
             )));
         }
     }
     Ok(Selected { prefix, names, left_out: left_out.into_iter().collect(), family })
+}
+
+/// Whether the tensor of this name is in the module `part`.
+fn is_within(name: &str, part: &str) -> bool {
+    name.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn unknown_encoder() -> Error {
@@ -88,7 +93,7 @@ fn unknown_encoder() -> Error {
     Error::Unsupported(format!("it holds no encoder that is known here: neither {known}"))
 }
 
-/// The prefix and family of the encoder whose first layer this is; `None` if it is no encoder's
+/// The prefix and the family of the encoder whose first layer this is; `None` if it is no encoder's
 /// first layer.
 fn prefix_of_encoder<'a>(
     name: &'a str,
@@ -201,6 +206,19 @@ mod tests {
         ]))
         .unwrap();
         assert!(selected.names.contains_key("blocks.7.norm1.weight"));
+    }
+
+    #[test]
+    fn a_convnext_keeps_its_last_norm_and_leaves_its_classifier() {
+        let (stem, sibling) = ("downsample_layers.0.0.weight", "stages.0.0.dwconv.weight");
+        let selected = select(&shapes(&[stem, sibling, "norm.bias", "head.weight"])).unwrap();
+        assert_eq!(selected.names["head.norm.bias"], "norm.bias");
+        assert_eq!(selected.left_out, [("head".to_owned(), 1)]);
+        let (stem, sibling) = ("stem.0.weight", "stages.0.blocks.0.conv_dw.weight");
+        let timm = [stem, sibling, "head.norm.bias", "head.fc.weight"];
+        let selected = select(&shapes(&timm)).unwrap();
+        assert_eq!(selected.names["head.norm.bias"], "head.norm.bias");
+        assert_eq!(selected.left_out, [("head".to_owned(), 1)]);
     }
 
     #[test]

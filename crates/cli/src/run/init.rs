@@ -7,7 +7,7 @@ use portolan_tensor::Tensor;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::config::RunConfig;
+use crate::config::{RunConfig, teacher};
 use crate::encoder_source::print_load_summary;
 use crate::encoder_source::run_encoder::FILE;
 
@@ -30,6 +30,9 @@ pub(crate) fn start_from(path: &Path, config: &RunConfig, method: &dyn ImageMeth
     let first = names.first().context("the encoder has no weights")?;
     let mut initialized = Vec::new();
     for prefix in all.iter().filter_map(|name| name.strip_suffix(first.as_str())) {
+        if teacher::is_teacher(prefix, config) {
+            continue;
+        }
         // A decoder also has blocks, but not all tensors of an encoder.
         if !names.iter().all(|name| all.contains(format!("{prefix}{name}").as_str())) {
             continue;

@@ -1,4 +1,5 @@
 //! Weights and inputs by the formula in interop/golden/README.md.
+#![allow(dead_code, clippy::unwrap_used)] // each test uses some of it
 
 use portolan_tensor::{Kind, Tensor, Vars, no_grad};
 
@@ -24,9 +25,10 @@ pub(crate) fn fill(vars: &Vars, base: u64) {
         }
         let shape = tensor.size();
         let v = Tensor::from_slice(&unit(base + i as u64, tensor.numel())).view(&shape[..]);
+        let scales = name.ends_with("weight") || name.ends_with("gamma");
         let value = if name.ends_with("running_var") {
             v.square() * 0.25 + 1.0
-        } else if shape.len() == 1 && (name.ends_with("weight") || name.ends_with("gamma")) {
+        } else if shape.len() == 1 && scales {
             v * 0.1 + 1.0
         } else if shape.len() == 1 {
             v * 0.1
@@ -39,8 +41,15 @@ pub(crate) fn fill(vars: &Vars, base: u64) {
     }
 }
 
+/// Images `[batch, 3, size, size]` in float32.
+pub(crate) fn images(base: u64, batch: i64, size: i64) -> Tensor {
+    Tensor::from_slice(&unit(base + 999, (batch * 3 * size * size) as usize))
+        .to_kind(Kind::Float)
+        .view([batch, 3, size, size])
+}
+
 /// The images of the README, `[batch, 3, height, width]`.
-pub(crate) fn images(base: u64, batch: i64, [height, width]: [i64; 2]) -> Tensor {
+pub(crate) fn images_of(base: u64, batch: i64, [height, width]: [i64; 2]) -> Tensor {
     Tensor::from_slice(&unit(base + 999, (batch * 3 * height * width) as usize))
         .to_kind(Kind::Float)
         .view([batch, 3, height, width])
