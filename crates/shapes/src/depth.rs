@@ -54,12 +54,11 @@ mod tests {
 
     #[test]
     fn a_larger_object_is_nearer_and_its_edge_falls_back() {
-        let (before, near) = rendered(0);
-        let mut factors = before.factors.clone();
-        factors.size *= 0.5;
-        let far = draw_depth(before.kind, &factors, 64);
+        let scene = rendered(0).0;
+        let sized = |size| draw_depth(scene.kind, &Factors { size, ..scene.factors.clone() }, 64);
+        let (near, far) = (sized(0.75), sized(0.5));
         let least = |map: &DepthMap| map.pixels().map(|pixel| pixel[0]).fold(WALL, f32::min);
-        assert!((least(&far) - 2.0 * least(&near)).abs() < 1e-5);
+        assert!((least(&near) - 1.0 / 0.75).abs() < 1e-5 && (least(&far) - 2.0).abs() < 1e-5);
         let edge = near.pixels().map(|pixel| pixel[0]).filter(|&d| d < WALL).fold(0.0, f32::max);
         assert!(edge > least(&near) + 0.1, "the edge is {edge} m away");
     }

@@ -174,8 +174,7 @@ impl Family for ResNetConfig {
     }
 
     /// A ResNet-18 of width 64 keeps some 20 million numbers at 224 px, a ResNet-50 some 4 times as
-    /// many. The others have as many activations relative to ResNet-50 as timm's
-    /// `results/benchmark-infer-amp-nhwc-pt210-cu121-rtx3090.csv` counts.
+    /// many. The others are relative to ResNet-50 by the outputs of their convolutions, roughly.
     fn activations(&self, side: f64) -> f64 {
         let depth = match self.arch {
             Arch::ResNet18 => 1.0,
