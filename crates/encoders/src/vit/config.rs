@@ -122,21 +122,10 @@ pub struct VitConfig {
 /// The settings that a name of timm's determines in every case.
 const SIZE_KEYS: &[&str] = &["width", "depth", "heads", "patch", "image"];
 /// Those that the names of DINOv2, DINOv3, DeiT III and CLIP determine.
+#[rustfmt::skip]
 const KIND_KEYS: &[&str] = &[
-    "width",
-    "depth",
-    "heads",
-    "patch",
-    "image",
-    "positions",
-    "position_scaling",
-    "class_position",
-    "registers",
-    "mlp",
-    "qkv_bias",
-    "norm_eps",
-    "pre_norm",
-    "layer_scale",
+    "width", "depth", "heads", "patch", "image", "positions", "position_scaling", "class_position",
+    "registers", "mlp", "qkv_bias", "norm_eps", "pre_norm", "layer_scale",
 ];
 
 impl VitConfig {
