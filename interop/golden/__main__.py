@@ -12,6 +12,7 @@ from pathlib import Path
 import augment
 import dense
 import encoders
+import encoders2
 import encoders2_conv
 import evaluate
 import losses
@@ -25,10 +26,12 @@ FILES = {
     "augment": ("augment", augment),
     "dense": ("evaluate", dense),
     "encoders": ("encoders", encoders),
+    "encoders2": ("encoders", encoders2),
     "evaluate": ("evaluate", evaluate),
     "losses": ("losses", losses),
     "optim": ("optim", optim),
 }
+KEYS = {"encoder_keys": encoders, "encoder_keys2": encoders2}
 
 
 def generate(root):
@@ -41,8 +44,9 @@ def generate(root):
         module.fill(file)
         paths.append(folder / f"{name}.safetensors")
         file.save(paths[-1])
-    paths.append(root / "crates/encoders/tests/golden/encoder_keys.json")
-    encoders.save_keys(paths[-1])
+    for name, module in KEYS.items():
+        paths.append(root / f"crates/encoders/tests/golden/{name}.json")
+        module.save_keys(paths[-1])
     file = File()
     encoders2_conv.fill(file)
     paths.append(root / "crates/encoders/tests/golden/encoders2_conv.safetensors")

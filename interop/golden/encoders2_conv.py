@@ -5,8 +5,7 @@ import json
 import timm
 import torch
 import torchvision
-from encoders import fill_weights
-from file import unit
+from file import fill_weights, unit
 
 BASE = 5000
 SIZES = {"": 64, "_larger": 96}

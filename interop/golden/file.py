@@ -1,6 +1,7 @@
 """A file of golden values: cases of named tensors, each with its settings, in the safetensors format."""
 
 import json
+import math
 
 import numpy as np
 import torch
@@ -19,6 +20,24 @@ def unit(seed, *shape):
         x = x ^ (x >> np.uint64(31))
     values = np.sqrt(3.0) * (2.0 * (x >> np.uint64(11)) / 2.0**53 - 1.0)
     return torch.from_numpy(values).reshape(shape)
+
+
+@torch.no_grad()
+def fill_weights(net, base):
+    """README: "Inputs by formula". In float64, from weights that float32 holds exactly."""
+    for i, (name, tensor) in enumerate(sorted(net.state_dict().items())):
+        if not tensor.is_floating_point():
+            continue
+        v = unit(base + i, *tensor.shape)
+        if name.endswith("running_var"):
+            v = 1 + 0.25 * v**2
+        elif tensor.ndim == 1:
+            v = 1 + 0.1 * v if name.endswith(("weight", "gamma")) else 0.1 * v
+        elif name.endswith(("pos_embed", "token")):
+            v = 0.02 * v
+        else:
+            v = v * math.sqrt(2 / (tensor.numel() / tensor.shape[0]))
+        tensor.copy_(v.float())
 
 
 class File:

@@ -107,7 +107,7 @@ mod tests {
             "resnet18-wide",
             "convnext_giant",
             "convnext_w16d1-1-2",
-            "vit_huge_patch16_224",
+            "vit_vast_patch16_224",
             "vit_tiny_16_224",
             "vit_tiny_patch16",
         ] {

@@ -88,6 +88,11 @@ impl Linear {
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, self.bias.as_ref())
     }
+
+    /// The same with this bias, `[outputs]`, instead of its own.
+    pub(crate) fn with_bias(&self, x: &Tensor, bias: &Tensor) -> Tensor {
+        x.linear(&self.weight, Some(bias))
+    }
 }
 
 /// Layer norm over the last dimension.

@@ -38,7 +38,7 @@ pub use error::{Error, Result};
 pub use family::{Family, Finetuned};
 pub use head::{HeadNorm, ProjectionHead};
 pub use resnet::{Arch, ResNet, ResNetConfig, Stem};
-pub use transformer::{Block, BlockConfig, Init, Mlp};
+pub use transformer::{Block, BlockConfig, Init, Mlp, QkvBias};
 pub use vit::{Pool, PositionScaling, Positions, Vit, VitConfig, positions};
 
 use portolan_tensor::{Tensor, Vars};

@@ -4,9 +4,12 @@
 mod attention;
 mod init;
 mod mlp;
+mod rotary;
 
+pub use attention::QkvBias;
 pub use init::Init;
 pub use mlp::Mlp;
+pub(crate) use rotary::Rotation;
 
 use portolan_tensor::{Kind, Tensor, Vars};
 
@@ -24,10 +27,17 @@ pub struct BlockConfig {
     pub heads: i64,
     /// The form of the MLP.
     pub mlp: Mlp,
+    /// Which of queries, keys and values have a bias.
+    pub qkv_bias: QkvBias,
+    /// What layer norms add to a variance.
+    pub norm_eps: f64,
     /// The initial values.
     pub init: Init,
     /// The initial value of LayerScale; 0 for none.
     pub layer_scale: f64,
+    /// Whether LayerScale has the names `gamma_1` and `gamma_2`, as in timm's `eva.py`, instead of
+    /// `ls1.gamma` and `ls2.gamma`.
+    pub eva_names: bool,
     /// The probability of skipping a branch for an image in training (stochastic depth).
     pub drop_path: f64,
 }
@@ -36,7 +46,17 @@ impl BlockConfig {
     /// The usual block for tokens of `width` numbers: GELU, neither LayerScale nor stochastic
     /// depth.
     pub fn plain(width: i64, heads: i64, init: Init) -> Self {
-        BlockConfig { width, heads, mlp: Mlp::Gelu, init, layer_scale: 0.0, drop_path: 0.0 }
+        BlockConfig {
+            width,
+            heads,
+            mlp: Mlp::Gelu,
+            qkv_bias: QkvBias::All,
+            norm_eps: 1e-6, // of timm's vision transformers
+            init,
+            layer_scale: 0.0,
+            eva_names: false,
+            drop_path: 0.0,
+        }
     }
 }
 
@@ -56,19 +76,21 @@ pub struct Block {
 impl Block {
     /// A block with initial values drawn from libtorch's generator.
     pub fn new(vars: &Vars, config: &BlockConfig) -> Self {
-        let &BlockConfig { width, heads, mlp, init, layer_scale, drop_path } = config;
-        let scale = |name: &str| {
+        let &BlockConfig { width, heads, mlp, init, layer_scale, norm_eps, .. } = config;
+        let scale = |i: i64| {
             let values = Tensor::full([width], layer_scale, (Kind::Float, vars.device()));
-            (layer_scale != 0.0).then(|| (vars / name).parameter("gamma", values))
+            let eva = config.eva_names;
+            let name = if eva { format!("gamma_{i}") } else { format!("ls{i}.gamma") };
+            (layer_scale != 0.0).then(|| vars.parameter(&name, values))
         };
         Block {
-            norm1: LayerNorm::new(&(vars / "norm1"), width),
-            attn: Attention::new(&(vars / "attn"), width, heads, init),
-            scale1: scale("ls1"),
-            norm2: LayerNorm::new(&(vars / "norm2"), width),
+            norm1: LayerNorm::with_eps(&(vars / "norm1"), width, norm_eps),
+            attn: Attention::new(&(vars / "attn"), width, heads, config.qkv_bias, init),
+            scale1: scale(1),
+            norm2: LayerNorm::with_eps(&(vars / "norm2"), width, norm_eps),
             mlp: TokenMlp::new(&(vars / "mlp"), width, mlp, init),
-            scale2: scale("ls2"),
-            drop_path,
+            scale2: scale(2),
+            drop_path: config.drop_path,
         }
     }
 
@@ -88,15 +110,26 @@ impl Block {
 
     /// `[batch, tokens, width]` to the same.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let branch = scaled(self.attn.forward(&self.norm1.forward(x)), self.scale1.as_ref());
+        self.forward_turned(x, None, train)
+    }
+
+    /// [`Block::forward`] with rotary positions.
+    pub(crate) fn forward_turned(
+        &self,
+        x: &Tensor,
+        rotation: Option<&Rotation>,
+        train: bool,
+    ) -> Tensor {
+        let attended = self.attn.forward(&self.norm1.forward(x), rotation);
+        let branch = scaled(attended, self.scale1.as_ref());
         let x = x + drop_path(branch, self.drop_path, train);
         let branch = scaled(self.mlp.forward(&self.norm2.forward(&x)), self.scale2.as_ref());
         x + drop_path(branch, self.drop_path, train)
     }
 
     /// The attention weights, given the block's input (see [`Vit::last_attention`](crate::Vit)).
-    pub(crate) fn attention(&self, x: &Tensor) -> Tensor {
-        self.attn.weights(&self.norm1.forward(x))
+    pub(crate) fn attention(&self, x: &Tensor, rotation: Option<&Rotation>) -> Tensor {
+        self.attn.weights(&self.norm1.forward(x), rotation)
     }
 
     /// The keys of the attention, given the block's input (see [`Vit::last_keys`](crate::Vit)).
@@ -128,7 +161,7 @@ mod tests {
         let x = Tensor::linspace(-1, 1, 48, (Kind::Float, Device::Cpu)).view([2, 3, 8]);
         let (without, one, tiny) = (of(0.0), of(1.0), of(1e-5));
         assert!(one.forward(&x, true).equal(&without.forward(&x, true)));
-        let branch = without.attn.forward(&without.norm1.forward(&x));
+        let branch = without.attn.forward(&without.norm1.forward(&x), None);
         // The second branch of a block adds about as little as the first.
         let added = (tiny.forward(&x, true) - &x).abs().max().double_value(&[]);
         let most = branch.abs().max().double_value(&[]);

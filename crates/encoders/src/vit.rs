@@ -2,7 +2,10 @@
 //! the classifier.
 
 mod config;
+mod names;
 pub mod positions;
+#[cfg(test)]
+mod released_tests;
 #[cfg(test)]
 mod tests;
 
@@ -12,11 +15,11 @@ use portolan_tensor::{Kind, Tensor, Vars, recomputed};
 
 use self::positions::{interpolate, sine_cosine};
 use crate::layers::LayerNorm;
-use crate::transformer::Block;
+use crate::transformer::{Block, Rotation};
 use crate::{Encoder, Error, Family, Result};
 
-/// A vision transformer: patch projection, class token, registers, position embeddings, blocks, a
-/// last norm. Its tokens are in the order class token, registers, patches.
+/// A vision transformer: patch projection, class token, registers, position embeddings, perhaps a
+/// first norm, blocks, a last norm. Its tokens are in the order class token, registers, patches.
 #[derive(Debug)]
 pub struct Vit {
     config: VitConfig,
@@ -27,9 +30,12 @@ pub struct Vit {
     reg_token: Option<Tensor>,
     /// What replaces masked patches, `[1, width]`.
     mask_token: Option<Tensor>,
-    pos_embed: Tensor,
+    /// Positions that are added, `[1, (class token) + patches, width]`; none with rotary ones.
+    pos_embed: Option<Tensor>,
     patch_weight: Tensor,
-    patch_bias: Tensor,
+    /// None where a norm follows.
+    patch_bias: Option<Tensor>,
+    norm_pre: Option<LayerNorm>,
     blocks: Vec<Block>,
     norm: LayerNorm,
 }
@@ -52,31 +58,34 @@ impl Vit {
         let pos_embed = match config.positions {
             Positions::Learned => {
                 let values = Tensor::randn([1, class_places + grid * grid, width], float) * 0.02;
-                vars.parameter("pos_embed", values)
+                Some(vars.parameter("pos_embed", values))
             }
             Positions::SineCosine => {
                 let places = sine_cosine(grid, grid, width, vars.device());
                 let values =
                     Tensor::cat(&[Tensor::zeros([1, class_places, width], float), places], 1);
-                vars.buffer("pos_embed", values)
+                Some(vars.buffer("pos_embed", values))
             }
+            Positions::Rotary => None,
         };
         let proj = &(vars / "patch_embed") / "proj";
         let (of_weight, of_bias) = init.patch_bounds(3 * patch * patch, width);
         let uniform =
             |shape: &[i64], bound: f64| Tensor::empty(shape, float).uniform_(-bound, bound);
         let weight = uniform(&[width, 3, patch, patch], of_weight);
-        let bias = uniform(&[width], of_bias);
+        let bias = (!config.pre_norm).then(|| uniform(&[width], of_bias));
         // As a buffer, a frozen projection is stored, but no optimizer sees it.
-        let (patch_weight, patch_bias) = if config.frozen_patches {
-            (proj.buffer("weight", weight), proj.buffer("bias", bias))
-        } else {
-            (proj.parameter("weight", weight), proj.parameter("bias", bias))
+        let stored = |name: &str, values: Tensor| {
+            let keep = if config.frozen_patches { Vars::buffer } else { Vars::parameter };
+            keep(&proj, name, values)
         };
+        let (patch_weight, patch_bias) =
+            (stored("weight", weight), bias.map(|values| stored("bias", values)));
         let reg_token = (config.registers > 0).then(|| token("reg_token", config.registers));
         // vision_transformer.py of DINOv2 starts it from zero.
         let mask = || vars.parameter("mask_token", Tensor::zeros([1, width], float));
         let mask_token = config.mask_token.then(mask);
+        let norm = |name: &str| LayerNorm::with_eps(&(vars / name), width, config.norm_eps);
         let block = |i: i64| Block::new(&(&(vars / "blocks") / i), &config.block(i));
         Ok(Vit {
             cls_token,
@@ -85,8 +94,9 @@ impl Vit {
             pos_embed,
             patch_weight,
             patch_bias,
+            norm_pre: config.pre_norm.then(|| norm("norm_pre")),
             blocks: (0..config.depth).map(block).collect(),
-            norm: LayerNorm::new(&(vars / norm_name(config.pool)), width),
+            norm: norm(norm_name(config.pool)),
             vars: vars.clone(),
             config: config.clone(),
         })
@@ -112,7 +122,9 @@ impl Vit {
     /// When the patch does not divide the images, or there is a mask, but no mask token or one of
     /// another shape.
     pub fn tokens(&self, images: &Tensor, mask: Option<&Tensor>, train: bool) -> Result<Tensor> {
-        Ok(self.encode(&self.embed(images, mask)?, train))
+        let turn = self.rotation(self.grid(images)?);
+        let tokens = self.through_blocks(&self.embed(images, mask)?, turn.as_ref(), train);
+        Ok(self.normalized(&tokens))
     }
 
     /// The tokens before the last norm, in evaluation mode, otherwise as [`Vit::tokens`]. Their
@@ -121,7 +133,8 @@ impl Vit {
     /// # Errors
     /// When the patch does not divide the images.
     pub fn unnormalized_tokens(&self, images: &Tensor) -> Result<Tensor> {
-        Ok(self.through_blocks(&self.embed(images, None)?, false))
+        let turn = self.rotation(self.grid(images)?);
+        Ok(self.through_blocks(&self.embed(images, None)?, turn.as_ref(), false))
     }
 
     /// Projects patches to tokens and adds the position embeddings: `[batch, 3, height, width]` to
@@ -138,16 +151,25 @@ impl Vit {
         let (rows, columns) = self.grid(images)?;
         let patch = self.config.patch;
         let mut tokens = images
-            .conv2d(&self.patch_weight, Some(&self.patch_bias), patch, 0, 1, 1)
+            .conv2d(&self.patch_weight, self.patch_bias.as_ref(), patch, 0, 1, 1)
             .flatten(2, 3)
             .transpose(1, 2);
         if let Some(mask) = mask {
             tokens = self.masked(&tokens, mask)?;
         }
+        let Some(pos_embed) = &self.pos_embed else { return Ok(tokens) };
         let own = self.config.image / patch;
-        let places = self.pos_embed.narrow(1, i64::from(self.config.class_position), own * own);
+        let places = pos_embed.narrow(1, i64::from(self.config.class_position), own * own);
         let scaling = self.config.position_scaling;
         Ok(tokens + interpolate(&places, (own, own), (rows, columns), scaling))
+    }
+
+    /// The turn of queries and keys for a grid of patches; none with positions that are added.
+    fn rotation(&self, (rows, columns): (i64, i64)) -> Option<Rotation> {
+        let numbers = self.config.width / self.config.heads;
+        let device = self.cls_token.device();
+        let rotation = || Rotation::of_grid([rows, columns], numbers, self.prefix_tokens(), device);
+        (self.config.positions == Positions::Rotary).then(rotation)
     }
 
     /// The rows and columns of patches of images `[batch, 3, height, width]`.
@@ -182,35 +204,57 @@ impl Vit {
     /// Puts class token and registers before any number of patch tokens, and applies the blocks and
     /// the last norm: `[batch, patches, width]` to `[batch, prefix + patches, width]`. With
     /// [`Pool::MeanThenNorm`] the tokens are not normalized, since the norm follows the pooling.
-    pub fn encode(&self, patches: &Tensor, train: bool) -> Tensor {
-        self.normalized(&self.through_blocks(patches, train))
-    }
-
-    fn through_blocks(&self, patches: &Tensor, train: bool) -> Tensor {
-        let prefixed = self.with_prefix(patches);
-        self.blocks.iter().fold(prefixed, |x, block| self.block_forward(block, &x, train))
-    }
-
-    fn block_forward(&self, block: &Block, x: &Tensor, train: bool) -> Tensor {
-        if !(self.config.recompute && x.requires_grad()) {
-            return block.forward(x, train);
+    ///
+    /// # Errors
+    /// When positions are rotary: these depend on where each patch is.
+    pub fn encode(&self, patches: &Tensor, train: bool) -> Result<Tensor> {
+        if self.config.positions == Positions::Rotary {
+            return Err(Error::Setting(
+                "some patches of an image cannot be encoded with rotary positions; choose an \
+                 encoder with learned positions or sine_cosine"
+                    .to_owned(),
+            ));
         }
-        let block = block.shared();
-        recomputed(x, move |x| block.forward(x, train)).expect("a block that runs")
+        Ok(self.normalized(&self.through_blocks(patches, None, train)))
+    }
+
+    fn through_blocks(&self, patches: &Tensor, turn: Option<&Rotation>, train: bool) -> Tensor {
+        let prefixed = self.with_prefix(patches);
+        self.blocks.iter().fold(prefixed, |x, block| self.block_forward(block, &x, turn, train))
+    }
+
+    fn block_forward(
+        &self,
+        block: &Block,
+        x: &Tensor,
+        turn: Option<&Rotation>,
+        train: bool,
+    ) -> Tensor {
+        if !(self.config.recompute && x.requires_grad()) {
+            return block.forward_turned(x, turn, train);
+        }
+        let (block, turn) = (block.shared(), turn.map(Rotation::shared));
+        recomputed(x, move |x| block.forward_turned(x, turn.as_ref(), train))
+            .expect("a block that runs")
     }
 
     fn with_prefix(&self, patches: &Tensor) -> Tensor {
-        let class = if self.config.class_position {
-            &self.cls_token + self.pos_embed.narrow(1, 0, 1)
-        } else {
-            self.cls_token.shallow_clone()
+        let class = match &self.pos_embed {
+            Some(pos_embed) if self.config.class_position => {
+                &self.cls_token + pos_embed.narrow(1, 0, 1)
+            }
+            _ => self.cls_token.shallow_clone(),
         };
         let batch = patches.size()[0];
         let prefix = std::iter::once(&class).chain(&self.reg_token);
         let mut parts: Vec<Tensor> =
             prefix.map(|token| token.expand([batch, -1, -1], false)).collect();
         parts.push(patches.shallow_clone());
-        Tensor::cat(&parts, 1)
+        let tokens = Tensor::cat(&parts, 1);
+        match &self.norm_pre {
+            Some(norm) => norm.forward(&tokens),
+            None => tokens,
+        }
     }
 
     fn normalized(&self, tokens: &Tensor) -> Tensor {
@@ -249,10 +293,11 @@ impl Vit {
                 "a transformer of depth {depth} has no {n} blocks"
             )));
         };
+        let turn = self.rotation(self.grid(images)?);
         let mut x = self.with_prefix(&self.patches(images)?);
         let mut last = Vec::with_capacity(n);
         for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, false);
+            x = block.forward_turned(&x, turn.as_ref(), false);
             if i >= first {
                 last.push(self.normalized(&x));
             }
@@ -266,24 +311,26 @@ impl Vit {
     /// # Errors
     /// When the patch does not divide the images.
     pub fn last_attention(&self, images: &Tensor) -> Result<Tensor> {
+        let turn = self.rotation(self.grid(images)?);
         let mut x = self.with_prefix(&self.patches(images)?);
         let (last, before) = self.blocks.split_last().expect("a checked config has blocks");
         for block in before {
-            x = block.forward(&x, false);
+            x = block.forward_turned(&x, turn.as_ref(), false);
         }
-        Ok(last.attention(&x))
+        Ok(last.attention(&x, turn.as_ref()))
     }
 
-    /// The keys of the last block's attention for the patches, all heads one after another:
-    /// `[batch, patches, width]`.
+    /// The keys of the last block's attention for the patches, all heads one after another, before
+    /// rotary positions turn them: `[batch, patches, width]`.
     ///
     /// # Errors
     /// When the patch does not divide the images.
     pub fn last_keys(&self, images: &Tensor) -> Result<Tensor> {
+        let turn = self.rotation(self.grid(images)?);
         let mut x = self.with_prefix(&self.patches(images)?);
         let (last, before) = self.blocks.split_last().expect("a checked config has blocks");
         for block in before {
-            x = block.forward(&x, false);
+            x = block.forward_turned(&x, turn.as_ref(), false);
         }
         Ok(self.without_prefix(&last.keys(&x)))
     }
@@ -328,7 +375,8 @@ impl Encoder for Vit {
     }
 
     fn layer_of(&self, parameter: &str) -> Option<usize> {
-        let input = ["cls_token", "reg_token", "mask_token", "pos_embed", "patch_embed"];
+        let input =
+            ["cls_token", "reg_token", "mask_token", "pos_embed", "patch_embed", "norm_pre"];
         if input.iter().any(|prefix| parameter.starts_with(prefix)) {
             return Some(0);
         }

@@ -35,7 +35,7 @@ pub use reconstruction::{Errors, Reconstruction};
 
 use decoder::Decoder;
 use portolan_augment::ViewSpec;
-use portolan_encoders::{Encoder, EncoderConfig, Vit};
+use portolan_encoders::{Encoder, EncoderConfig, Positions, Vit};
 use portolan_losses::{mae, mae::normalize_patches, mae::patchify};
 use portolan_method::{
     Batch, Error, ImageMethod, Method, Result, StepContext, StepLoss, validate_views,
@@ -99,6 +99,14 @@ impl Mae {
                 encoder.name()
             )));
         };
+        if vit.positions == Positions::Rotary {
+            return Err(Error::Setting(format!(
+                "MAE encodes the visible patches alone, which {} cannot with its rotary \
+                 positions; choose an encoder with learned positions, such as --encoder \
+                 vit_tiny_patch4_32",
+                encoder.name()
+            )));
+        }
         validate_views("MAE", &views, 1, encoder)?;
         let size = i64::from(views[0].size());
         if size != vit.image {
@@ -155,7 +163,7 @@ impl Mae {
         let patches = self.encoder.patches(images)?;
         let mask = self.mask(patches.size()[0], patches.size()[1], cx)?;
         let index = mask.keep.unsqueeze(-1).expand([-1, -1, patches.size()[2]], false);
-        let tokens = self.encoder.encode(&patches.gather(1, &index, false), train);
+        let tokens = self.encoder.encode(&patches.gather(1, &index, false), train)?;
         // The decoder gets the class token and the patches; registers stay in the encoder.
         let prefix = self.encoder.prefix_tokens();
         let patches = tokens.narrow(1, prefix, tokens.size()[1] - prefix);

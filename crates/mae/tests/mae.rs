@@ -92,6 +92,14 @@ fn registers_stay_in_the_encoder() {
 }
 
 #[test]
+fn rotary_positions_are_refused_by_name() {
+    let vit = EncoderConfig::named("vit_w16d2h2_patch4_dinov3_16").unwrap();
+    let refused = Mae::new(MaeConfig::default(), &vit, vec![presets::mae(16)], CPU);
+    let message = refused.err().unwrap().to_string();
+    assert!(message.contains("dinov3") && message.contains("rotary"), "{message}");
+}
+
+#[test]
 fn what_was_seen_is_pasted_as_it_was_and_hidden_patches_are_painted() {
     seed(4);
     let method = mae(|_| ());

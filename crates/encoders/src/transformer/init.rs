@@ -30,26 +30,27 @@ pub enum Init {
 impl Init {
     /// A fully connected layer with bias.
     pub fn linear(self, vars: &Vars, inputs: i64, outputs: i64) -> Linear {
-        self.matrix(vars, inputs, outputs, outputs)
+        let bias = Tensor::zeros([outputs], (Kind::Float, vars.device()));
+        Linear::of(vars, self.matrix(vars, inputs, outputs, outputs), Some(bias))
     }
 
     /// Queries, keys and values of `width` numbers each, in one layer.
-    pub(super) fn qkv(self, vars: &Vars, width: i64) -> Linear {
+    pub(super) fn qkv(self, vars: &Vars, width: i64, bias: bool) -> Linear {
         let counted = if self == Init::XavierFused { 3 * width } else { width };
-        self.matrix(vars, width, 3 * width, counted)
+        let bias = bias.then(|| Tensor::zeros([3 * width], (Kind::Float, vars.device())));
+        Linear::of(vars, self.matrix(vars, width, 3 * width, counted), bias)
     }
 
-    /// A layer with the bounds of a matrix with `counted` outputs.
-    fn matrix(self, vars: &Vars, inputs: i64, outputs: i64, counted: i64) -> Linear {
+    /// Values with the bounds of a matrix with `counted` outputs.
+    fn matrix(self, vars: &Vars, inputs: i64, outputs: i64, counted: i64) -> Tensor {
         let float = (Kind::Float, vars.device());
-        let weight = match self {
+        match self {
             Init::Normal | Init::Dinov2 => Tensor::randn([outputs, inputs], float) * 0.02,
             Init::Xavier | Init::XavierFused => {
                 let bound = xavier_bound(inputs, counted);
                 Tensor::empty([outputs, inputs], float).uniform_(-bound, bound)
             }
-        };
-        Linear::of(vars, weight, Some(Tensor::zeros([outputs], float)))
+        }
     }
 
     /// The standard deviation of the class token and of registers.

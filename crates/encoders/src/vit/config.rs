@@ -3,7 +3,8 @@
 use portolan_tensor::Vars;
 use serde::{Deserialize, Serialize};
 
-use crate::transformer::{BlockConfig, Init, Mlp};
+use super::names::{self, Kind, Named};
+use crate::transformer::{BlockConfig, Init, Mlp, QkvBias};
 use crate::{Encoder, Error, Family, Finetuned, Result, Vit};
 
 /// How the tokens are pooled to the features of an image.
@@ -28,10 +29,12 @@ pub enum Positions {
     Learned,
     /// Fixed sines and cosines, as in MoCo v3 and MAE.
     SineCosine,
+    /// None are added. Queries and keys turn by the place of their patch, as in DINOv3. With them,
+    /// LayerScale and biases have the names of timm's `eva.py`.
+    Rotary,
 }
 
-/// How position embeddings are interpolated (bicubic, without antialiasing) for images of another
-/// size.
+/// How position embeddings are interpolated (bicubic) for images of another size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PositionScaling {
@@ -40,8 +43,12 @@ pub enum PositionScaling {
     Size,
     /// Positions are `from / (to + 0.1)` patches apart, as DINO's `interpolate_pos_encoding` passes
     /// `scale_factor` to PyTorch. From 224 px to 96 px with patches of 16, the last position shifts
-    /// by 0.2 patches.
+    /// by 0.2 patches. DINOv2's encoders without registers do the same.
     ScaleFactor,
+    /// As `Size`, with antialiasing, which also has another cubic kernel when there are more
+    /// positions than before. As in timm's `resample_abs_pos_embed` and in DINOv2's encoders with
+    /// registers (`interpolate_antialias`).
+    Antialias,
 }
 
 /// The settings of a vision transformer.
@@ -80,6 +87,16 @@ pub struct VitConfig {
     /// The form of the blocks' MLP.
     #[serde(default)]
     pub mlp: Mlp,
+    /// Which of queries, keys and values have a bias.
+    #[serde(default)]
+    pub qkv_bias: QkvBias,
+    /// What layer norms add to a variance: 1e-6 in most, 1e-5 in DINOv3 and CLIP.
+    #[serde(default = "usual_eps")]
+    pub norm_eps: f64,
+    /// Whether a norm precedes the blocks, and the patch projection has no bias, as in CLIP's image
+    /// tower.
+    #[serde(default)]
+    pub pre_norm: bool,
     /// The initial value of LayerScale (Touvron et al. 2021, arXiv:2103.17239), or 0 for none. 1e-5
     /// in DINOv2's configs and DINOv3.
     #[serde(default)]
@@ -102,41 +119,107 @@ pub struct VitConfig {
     pub recompute: bool,
 }
 
-/// Name, width, depth, heads: Ti and S of Touvron et al. 2020 (arXiv 2012.12877, table 1), B and L
-/// of Dosovitskiy et al. 2020 (table 1).
-const SIZES: [(&str, [i64; 3]); 4] = [
-    ("tiny", [192, 12, 3]),
-    ("small", [384, 12, 6]),
-    ("base", [768, 12, 12]),
-    ("large", [1024, 24, 16]),
+/// The settings that a name of timm's determines in every case.
+const SIZE_KEYS: &[&str] = &["width", "depth", "heads", "patch", "image"];
+/// Those that the names of DINOv2, DINOv3, DeiT III and CLIP determine.
+#[rustfmt::skip]
+const KIND_KEYS: &[&str] = &[
+    "width", "depth", "heads", "patch", "image", "positions", "position_scaling", "class_position",
+    "registers", "mlp", "qkv_bias", "norm_eps", "pre_norm", "layer_scale",
 ];
 
 impl VitConfig {
     /// The transformer of this name, as timm writes it, with its usual settings:
-    /// `vit_small_patch16_224`, with `tiny`, `small`, `base` or `large`, the side of a patch and
-    /// that of the image. Other sizes are written as `w128d6h4`: 128 numbers per token, 6 blocks
-    /// and 4 heads.
+    /// `vit_small_patch16_224`, with `tiny`, `small`, `medium`, `base`, `large` or `huge`, the side
+    /// of a patch and that of the image. Other sizes are written as `w128d6h4`: 128 numbers per
+    /// token, 6 blocks and 4 heads.
+    ///
+    /// Also timm's names of DINOv2 (`vit_small_patch14_dinov2`, `vit_small_patch14_reg4_dinov2`,
+    /// `vit_giant_patch14_dinov2`), DINOv3 (`vit_small_patch16_dinov3`,
+    /// `vit_small_plus_patch16_dinov3`), DeiT III (`deit3_small_patch16_224`) and CLIP's image
+    /// towers (`vit_base_patch16_clip_224`, `vit_base_patch16_clip_quickgelu_224`). Those of DINOv2
+    /// and DINOv3 may end in another side of the image than 518 and 256. The feature is the class
+    /// token.
     ///
     /// # Errors
     /// When the name has another form.
     pub fn named(name: &str) -> Result<Self> {
-        let parts: Vec<&str> = name.split('_').collect();
-        let form = || {
-            Error::UnknownName(format!(
-                "`{name}` names no vision transformer; write vit_small_patch16_224, with tiny, \
-                 small, base, large or a size like w128d6h4"
-            ))
+        Named::parse(name).map(Self::of_name).ok_or_else(|| {
+            let form = names::FORM;
+            Error::UnknownName(format!("`{name}` names no vision transformer; {form}"))
+        })
+    }
+
+    fn of_name(named: Named) -> Self {
+        let plain = Self::plain(named.size, named.patch, named.image);
+        match named.kind {
+            Kind::Plain => plain,
+            Kind::Dinov2 { registers } => VitConfig {
+                registers,
+                class_position: registers == 0,
+                position_scaling: PositionScaling::Antialias,
+                mlp: if named.is_giant() { Mlp::SwiGlu } else { Mlp::Gelu },
+                layer_scale: 1e-5,
+                init: Init::Dinov2,
+                ..plain
+            },
+            Kind::Dinov3 => VitConfig {
+                positions: Positions::Rotary,
+                registers: 4,
+                class_position: false,
+                mlp: if named.plus { Mlp::SwiGluWide } else { Mlp::Gelu },
+                qkv_bias: QkvBias::None,
+                norm_eps: 1e-5,
+                layer_scale: 1e-5,
+                init: Init::Dinov2,
+                ..plain
+            },
+            Kind::Deit3 => VitConfig {
+                class_position: false,
+                position_scaling: PositionScaling::Antialias,
+                layer_scale: 1e-6,
+                ..plain
+            },
+            Kind::Clip { quick_gelu } => VitConfig {
+                position_scaling: PositionScaling::Antialias,
+                mlp: if quick_gelu { Mlp::QuickGelu } else { Mlp::Gelu },
+                norm_eps: 1e-5,
+                pre_norm: true,
+                ..plain
+            },
+        }
+    }
+
+    /// The name that describes it best. A plain one leaves out what it cannot say.
+    fn described(&self) -> Named {
+        let &VitConfig { width, depth, heads, patch, image, registers, .. } = self;
+        let size = [width, depth, heads];
+        let with = |kind: Kind, plus: bool| Named { size, plus, patch, image, kind };
+        let candidates = [
+            with(Kind::Plain, false),
+            with(Kind::Dinov2 { registers }, false),
+            with(Kind::Dinov3, false),
+            with(Kind::Dinov3, true),
+            with(Kind::Deit3, false),
+            with(Kind::Clip { quick_gelu: false }, false),
+            with(Kind::Clip { quick_gelu: true }, false),
+        ];
+        // A run of DINOv2's method on other images is as much like any ViT with LayerScale.
+        let common = |named: &Named| {
+            named.kind == Kind::Dinov2 { registers: 0 } && image != names::DINOV2_IMAGE
         };
-        let ["vit", size, patch, image] = parts[..] else { return Err(form()) };
-        let number = |text: &str| text.parse::<i64>().ok();
-        let [width, depth, heads] = SIZES
-            .iter()
-            .find(|(known, _)| *known == size)
-            .map(|(_, size)| *size)
-            .or_else(|| parse_size(size))
-            .ok_or_else(form)?;
-        let patch = patch.strip_prefix("patch").and_then(number).ok_or_else(form)?;
-        Ok(Self::plain([width, depth, heads], patch, number(image).ok_or_else(form)?))
+        let same =
+            |named: &&Named| self.network() == Self::of_name(**named).network() && !common(named);
+        *candidates.iter().find(same).unwrap_or(&candidates[0])
+    }
+
+    /// The settings that decide which numbers a network has and what it computes with them, as far
+    /// as names tell these apart.
+    fn network(&self) -> impl PartialEq + use<> {
+        let &VitConfig { registers, mlp, norm_eps, pre_norm, .. } = self;
+        let rotary = self.positions == Positions::Rotary;
+        let class_position = self.class_position && !rotary;
+        (rotary, class_position, registers, mlp, norm_eps, pre_norm, self.layer_scale != 0.0)
     }
 
     /// The transformer of this width, depth and number of heads, with patches and images of these
@@ -155,6 +238,9 @@ impl VitConfig {
             registers: 0,
             mask_token: false,
             mlp: Mlp::Gelu,
+            qkv_bias: QkvBias::All,
+            norm_eps: usual_eps(),
+            pre_norm: false,
             layer_scale: 0.0,
             frozen_patches: false,
             drop_path: 0.0,
@@ -166,10 +252,20 @@ impl VitConfig {
 
     /// The settings of block `i`, counted from 0.
     pub(super) fn block(&self, i: i64) -> BlockConfig {
-        let &VitConfig { width, heads, mlp, init, layer_scale, .. } = self;
+        let &VitConfig { width, heads, mlp, qkv_bias, norm_eps, init, layer_scale, .. } = self;
         let last = (self.depth - 1).max(1) as f64;
         let share = if self.drop_path_uniform { 1.0 } else { i as f64 / last };
-        BlockConfig { width, heads, mlp, init, layer_scale, drop_path: self.drop_path * share }
+        BlockConfig {
+            width,
+            heads,
+            mlp,
+            qkv_bias,
+            norm_eps,
+            init,
+            layer_scale,
+            eva_names: self.positions == Positions::Rotary,
+            drop_path: self.drop_path * share,
+        }
     }
 }
 
@@ -177,31 +273,33 @@ fn yes() -> bool {
     true
 }
 
+/// timm's `eps` of a vision transformer's norms.
+fn usual_eps() -> f64 {
+    1e-6
+}
+
 impl Family for VitConfig {
     fn parse(name: &str) -> Option<Result<Self>> {
-        name.starts_with("vit_").then(|| VitConfig::named(name))
+        names::is_of_family(name).then(|| VitConfig::named(name))
     }
 
     fn known_names() -> String {
-        let names = SIZES.map(|(size, _)| format!("vit_{size}_patch16_224"));
-        format!("{}, also with other patches and images", names.join(", "))
+        names::known()
     }
 
     fn name(&self) -> String {
-        let &VitConfig { width, depth, heads, patch, image, .. } = self;
-        let known = SIZES.iter().find(|(_, size)| *size == [width, depth, heads]);
-        let size = known
-            .map_or_else(|| format!("w{width}d{depth}h{heads}"), |(name, _)| (*name).to_owned());
-        format!("vit_{size}_patch{patch}_{image}")
+        self.described().name()
     }
 
     fn size_keys(&self) -> &'static [&'static str] {
-        &["width", "depth", "heads", "patch", "image"]
+        let &VitConfig { width, depth, heads, patch, image, .. } = self;
+        let plain = Self::plain([width, depth, heads], patch, image);
+        if self.network() == plain.network() { SIZE_KEYS } else { KIND_KEYS }
     }
 
     fn validate(&self) -> Result<()> {
         let &VitConfig { width, depth, heads, patch, image, registers, .. } = self;
-        let &VitConfig { drop_path, layer_scale, .. } = self;
+        let &VitConfig { drop_path, layer_scale, norm_eps, .. } = self;
         let problem = if !(patch >= 1 && image >= patch && image % patch == 0) {
             format!(
                 "patches of {patch} pixels do not tile an image of {image}; choose a patch that \
@@ -219,6 +317,14 @@ impl Family for VitConfig {
                 "a transformer of width {width} and depth {depth} for images of {image} pixels is \
                  beyond what can be built"
             )
+        } else if self.positions == Positions::Rotary && width / heads % 4 != 0 {
+            format!(
+                "a head of width {} has no rotary positions; the width must be a multiple of 4 \
+                 times the heads",
+                width / heads
+            )
+        } else if !(norm_eps > 0.0 && norm_eps < 1.0) {
+            format!("norm_eps is {norm_eps}; it must be above 0 and below 1")
         } else if !(0.0..1.0).contains(&drop_path) {
             format!("drop_path is {drop_path}; it must be from 0 to below 1")
         } else if !(0..=1024).contains(&registers) {
@@ -266,7 +372,10 @@ impl Family for VitConfig {
     fn finetuned(&self, drop_path: f64) -> Option<Finetuned> {
         let config = VitConfig {
             pool: Pool::MeanThenNorm,
-            positions: Positions::Learned,
+            positions: match self.positions {
+                Positions::Learned | Positions::SineCosine => Positions::Learned,
+                Positions::Rotary => Positions::Rotary,
+            },
             frozen_patches: false,
             drop_path,
             ..self.clone()
@@ -281,11 +390,4 @@ impl Family for VitConfig {
             added: Some("fc_norm."),
         })
     }
-}
-
-/// `w128d6h4` to 128, 6, 4.
-fn parse_size(text: &str) -> Option<[i64; 3]> {
-    let (width, rest) = text.strip_prefix('w')?.split_once('d')?;
-    let (depth, heads) = rest.split_once('h')?;
-    Some([width.parse().ok()?, depth.parse().ok()?, heads.parse().ok()?])
 }

@@ -23,7 +23,7 @@ pub fn sine_cosine(rows: i64, columns: i64, width: i64, device: Device) -> Tenso
 }
 
 /// Interpolates position embeddings `[1, rows · columns, width]` from one grid (rows, columns) to
-/// another, bicubic, without antialiasing.
+/// another, bicubic.
 pub(crate) fn interpolate(
     positions: &Tensor,
     from: (i64, i64),
@@ -36,15 +36,20 @@ pub(crate) fn interpolate(
     let width = positions.size()[2];
     // PyTorch computes the positions from a given scale, or else from the two sizes.
     let scale = |from: i64, to: i64| match scaling {
-        PositionScaling::Size => None,
+        PositionScaling::Size | PositionScaling::Antialias => None,
         PositionScaling::ScaleFactor => Some((to as f64 + 0.1) / from as f64),
     };
-    positions
-        .reshape([1, from.0, from.1, width])
-        .permute([0, 3, 1, 2])
-        .upsample_bicubic2d([to.0, to.1], false, scale(from.0, to.0), scale(from.1, to.1))
-        .permute([0, 2, 3, 1])
-        .reshape([1, to.0 * to.1, width])
+    let scales = [scale(from.0, to.0), scale(from.1, to.1)];
+    let grid = positions.reshape([1, from.0, from.1, width]).permute([0, 3, 1, 2]);
+    let grid = match scaling {
+        PositionScaling::Size | PositionScaling::ScaleFactor => {
+            grid.upsample_bicubic2d([to.0, to.1], false, scales[0], scales[1])
+        }
+        PositionScaling::Antialias => {
+            grid.internal_upsample_bicubic2d_aa([to.0, to.1], false, scales[0], scales[1])
+        }
+    };
+    grid.permute([0, 2, 3, 1]).reshape([1, to.0 * to.1, width])
 }
 
 #[cfg(test)]

@@ -271,8 +271,17 @@ fn stochastic_depth_grows_or_is_uniform() {
 fn settings_of_before_registers_are_read_as_they_were() {
     let config = VitConfig::named("vit_tiny_patch4_32").unwrap();
     let mut table = toml::Table::try_from(&config).unwrap();
-    let new =
-        ["class_position", "registers", "mask_token", "mlp", "layer_scale", "drop_path_uniform"];
+    let new = [
+        "class_position",
+        "registers",
+        "mask_token",
+        "mlp",
+        "qkv_bias",
+        "norm_eps",
+        "pre_norm",
+        "layer_scale",
+        "drop_path_uniform",
+    ];
     for key in new {
         assert!(table.remove(key).is_some(), "{key}");
     }

@@ -15,7 +15,7 @@ pub(crate) fn unit(s: u64, n: usize) -> Vec<f64> {
     (0..n).map(value).collect()
 }
 
-/// Fills the tensors of a network.
+/// Gives every entry of an encoder the value of the README.
 pub(crate) fn fill(vars: &Vars, base: u64) {
     let mut state = vars.state();
     state.sort_by(|a, b| a.0.cmp(&b.0));
@@ -46,4 +46,11 @@ pub(crate) fn images(base: u64, batch: i64, size: i64) -> Tensor {
     Tensor::from_slice(&unit(base + 999, (batch * 3 * size * size) as usize))
         .to_kind(Kind::Float)
         .view([batch, 3, size, size])
+}
+
+/// The images of the README, `[batch, 3, height, width]`.
+pub(crate) fn images_of(base: u64, batch: i64, [height, width]: [i64; 2]) -> Tensor {
+    Tensor::from_slice(&unit(base + 999, (batch * 3 * height * width) as usize))
+        .to_kind(Kind::Float)
+        .view([batch, 3, height, width])
 }
