@@ -1,8 +1,9 @@
-"""Portolan's encoders in timm and torchvision, and theirs in Portolan: strict loading, and the same features to 1e-4.
+"""Portolan's encoders in timm, torchvision and transformers, and theirs in Portolan: strict loading, and the same features to
+1e-4. check_vits.py has the vision transformers of DINOv2, DINOv3, DeiT III and CLIP.
 
 python interop/check.py
 
-Wants torch, torchvision, timm and safetensors, and installs them into a temporary folder where they are not (PyTorch's wheels
+Wants torch, torchvision, timm, transformers and safetensors, and installs them into a temporary folder where they are not (PyTorch's wheels
 take 5 GB there for as long as it runs). Where that is not possible it says loudly that nothing was checked.
 """
 
@@ -17,7 +18,13 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = {"torch": "torch==2.11.0", "torchvision": "torchvision==0.26.0", "timm": "timm==1.0.31", "safetensors": "safetensors"}
+PACKAGES = {
+    "torch": "torch==2.11.0",
+    "torchvision": "torchvision==0.26.0",
+    "timm": "timm==1.0.31",
+    "transformers": "transformers==5.24.0",
+    "safetensors": "safetensors",
+}
 SPACE = 8 << 30
 ENCODERS = [
     (name, stem)
@@ -66,6 +73,7 @@ with_packages()
 import timm  # noqa: E402
 import torch  # noqa: E402
 import torchvision  # noqa: E402
+import check_vits  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from hub import encoder  # noqa: E402
 
@@ -78,7 +86,7 @@ def example(name, *args):
 def near(what, library, features, expected):
     largest = expected.abs().max().item()
     difference = (features - expected).abs().max().item() / largest
-    print(f"{what:44} {library:12} {tuple(features.shape)!s:12} {difference:.1e}", flush=True)
+    print(f"{what:58} {library:12} {tuple(features.shape)!s:12} {difference:.1e}", flush=True)
     return difference < 1e-4
 
 
@@ -152,7 +160,7 @@ def check_in(scratch):
         ("BYOL, in a Sequential", resnet, prefixed("online_network.encoder.", sequence)),
         ("Barlow Twins, VICReg", resnet, resnet.state_dict()),
         ("DINO", dino, {"teacher": prefixed("backbone.", dino), "student": prefixed("module.backbone.", mae)}),
-        ("DINOv2, scales folded", dinov2, dinov2.state_dict()),
+        ("DINOv2, 518 px", dinov2, dinov2.state_dict()),
         ("MAE", mae, {"model": mae.state_dict()}),
         ("torchvision, wide ResNet-101", wide, wide.state_dict()),
         ("timm, ConvNeXt-T", convnext, convnext.state_dict()),
@@ -167,7 +175,7 @@ def check_in(scratch):
         torch.save(contents, file, _use_new_zipfile_serialization=i != 0)
         save_file({"images": images}, seen)
         example("features_of", file, seen, out)
-        good &= near(f"in   {name}", "Portolan", load_file(out)["features"], net(images))
+        good &= near(f"in   {name}", "Portolan", load_file(out)["images.features"], net(images))
         file.unlink()
     return good
 
@@ -176,6 +184,8 @@ def main():
     with tempfile.TemporaryDirectory() as scratch, torch.no_grad():
         good = check_out(scratch)
         good &= check_in(scratch)
+        good &= check_vits.check_out(scratch, example, near)
+        good &= check_vits.check_in(scratch, example, near, moved)
     sys.exit(0 if good else "some features differ by more than 1e-4 of the largest")
 
 

@@ -121,6 +121,9 @@ def main():
     torch.save(thin(entries("", dinov2) + extra(mask_token=(1, 384))), FILES / "dinov2_vits14_pretrain.pth")
     registers = vit("vit_small_patch14_reg4_dinov2")
     registers = entries("", registers, lambda name: name.replace("reg_token", "register_tokens"))
+    # The authors' also have a place for the class token, and a mask token.
+    places = {"pos_embed": (1, 1 + 37 * 37, 384)}
+    registers = [(full, name, places.get(name, shape)) for full, name, shape in registers] + extra(mask_token=(1, 384))
     torch.save(thin(registers), FILES / "dinov2_vits14_reg4_pretrain.pth")
     mae = entries("", base) + extra(mask_token=(1, 1, 512), decoder_pos_embed=(1, 197, 512), decoder_pred__weight=(768, 512))
     mae = {"model": thin(mae), "epoch": 800, "args": argparse.Namespace(model="mae_vit_base_patch16")}

@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 pub(crate) use self::encoders::{
-    DenseArgs, DrawArgs, EmbedArgs, ExportArgs, InspectArgs, OrganizeArgs, PatchesArgs,
+    DenseArgs, DrawArgs, EmbedArgs, ExportArgs, ExportFormat, InspectArgs, OrganizeArgs,
+    PatchesArgs,
 };
 pub(crate) use self::evaluation::{CompareArgs, DoctorArgs, EvaluateArgs, FactorsArgs, Protocol};
 pub(crate) use self::machine::{BenchArgs, GpuCheckArgs, PackArgs, Plan, SelfTestArgs};

@@ -1,5 +1,5 @@
-//! Computes the features of images with the encoder of any file. interop/check.py compares them
-//! with those of timm and torchvision.
+//! Computes the features of images with the encoder of any file, and the tokens of a vision
+//! transformer. interop/check.py compares them with those of timm, torchvision and transformers.
 //!
 //! ```text
 //! cargo run -p portolan-interchange --example features_of -- \
@@ -17,7 +17,14 @@ fn main() -> Result<()> {
     let [file, images, out] = &args[..] else { bail!("name a file, images and where features go") };
     let loaded = LoadedEncoder::open(Path::new(file), None)?;
     let encoder = loaded.build(&loaded.config, Device::Cpu)?;
-    let (images, _) = io::load(Path::new(images))?;
-    let features = no_grad(|| encoder.forward(&images["images"], false));
-    Ok(io::save(Path::new(out), &[("features".to_owned(), features)], &BTreeMap::new())?)
+    let (batches, _) = io::load(Path::new(images))?;
+    let mut found = Vec::new();
+    for (name, images) in &batches {
+        let features = no_grad(|| encoder.forward(images, false));
+        found.push((format!("{name}.features"), features));
+        if let Some(vit) = encoder.as_vit() {
+            found.push((format!("{name}.tokens"), no_grad(|| vit.tokens(images, None, false))?));
+        }
+    }
+    Ok(io::save(Path::new(out), &found, &BTreeMap::new())?)
 }

@@ -4,7 +4,7 @@ use portolan_encoders::{ConvNextConfig, EncoderConfig};
 use serde_json::json;
 
 use crate::error::{OrDamaged, ensure};
-use crate::format::{Format, Python, Shapes, Timm, Weights};
+use crate::format::{Format, Python, Selected, Shapes, Timm, Weights, as_they_are};
 use crate::{Error, Result};
 
 pub(crate) const WEIGHTS: Weights = Weights {
@@ -15,6 +15,7 @@ pub(crate) const WEIGHTS: Weights = Weights {
     ],
     parts: &["stem", "stages", "head.norm"],
     rename: from_authors,
+    arrange: as_they_are,
     recognize,
 };
 
@@ -71,8 +72,8 @@ fn recognize(shapes: &Shapes) -> Result<EncoderConfig> {
 }
 
 impl Format for ConvNextConfig {
-    fn assume(&self, _prefix: &str) -> (EncoderConfig, Option<String>) {
-        (self.clone().into(), None)
+    fn assume(&self, _selected: &Selected) -> (EncoderConfig, Vec<String>) {
+        (self.clone().into(), Vec::new())
     }
 
     fn usual_size(&self) -> u32 {

@@ -2,9 +2,10 @@
 //! own and gets a line in each of [`FAMILIES`] and [`format`].
 
 use portolan_encoders::EncoderConfig;
+use portolan_tensor::Tensor;
+use std::collections::BTreeMap;
 
-use crate::error::OrDamaged;
-use crate::format::{Format, Shapes, Weights};
+use crate::format::{Format, Selected, Weights};
 use crate::{Result, convnext, resnet, vit};
 
 /// The families.
@@ -18,12 +19,29 @@ pub(crate) fn format(encoder: &EncoderConfig) -> &dyn Format {
     }
 }
 
-/// The encoder with these shapes, by the usual names.
-///
-/// # Errors
-/// When it is none that Portolan can build.
-pub(crate) fn recognize(shapes: &Shapes) -> Result<EncoderConfig> {
-    let is_of = |family: &&Weights| shapes.contains_key(family.signs[0][0]);
-    let family = FAMILIES.iter().find(is_of).or_damaged("it holds no encoder")?;
-    (family.recognize)(shapes)
+/// The settings that a name or a config gives, where the weights of the `found` encoder do not say
+/// otherwise.
+pub(crate) fn completed(
+    named: &EncoderConfig,
+    found: &EncoderConfig,
+    selected: &Selected,
+) -> EncoderConfig {
+    match (named, found) {
+        (EncoderConfig::Vit(named), EncoderConfig::Vit(found)) => {
+            vit::completed(named, found, selected).into()
+        }
+        _ => named.clone(),
+    }
+}
+
+/// Brings tensors into the form of these settings where that changes no features, and notes it.
+pub(crate) fn reconcile(
+    encoder: &EncoderConfig,
+    tensors: &mut BTreeMap<String, Tensor>,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    match encoder {
+        EncoderConfig::Vit(config) => vit::reconcile(config, tensors, notes),
+        _ => Ok(()),
+    }
 }

@@ -1,6 +1,7 @@
 //! How an encoder family looks in files and to other tools: what a new family describes.
 
 use portolan_encoders::EncoderConfig;
+use portolan_tensor::Tensor;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -8,6 +9,18 @@ use crate::Result;
 
 /// Shapes by name.
 pub(crate) type Shapes = BTreeMap<String, Vec<i64>>;
+
+/// The tensors of a file that are its encoder's.
+pub(crate) struct Selected {
+    /// What precedes the encoder's names: `state_dict.module.encoder_q.` in MoCo's files.
+    pub(crate) prefix: String,
+    /// The names of torchvision or timm, and those in the file.
+    pub(crate) names: BTreeMap<String, String>,
+    /// The parts that are not used, and their numbers of tensors.
+    pub(crate) left_out: Vec<(String, usize)>,
+    /// The encoder's family.
+    pub(crate) family: &'static Weights,
+}
 
 /// How a family is recognized by its weights.
 pub(crate) struct Weights {
@@ -20,15 +33,22 @@ pub(crate) struct Weights {
     pub(crate) parts: &'static [&'static str],
     /// The usual name of a tensor that authors also give another one.
     pub(crate) rename: fn(&str) -> Option<String>,
+    /// Joins tensors that authors keep in parts. They have their usual names.
+    pub(crate) arrange: fn(&mut BTreeMap<String, Tensor>) -> Result<()>,
     /// The encoder with these shapes. What shapes do not tell is assumed as usual.
     pub(crate) recognize: fn(&Shapes) -> Result<EncoderConfig>,
 }
 
+/// For a family whose tensors all authors keep as they are.
+pub(crate) fn as_they_are(_: &mut BTreeMap<String, Tensor>) -> Result<()> {
+    Ok(())
+}
+
 /// How an encoder of a family appears to other tools.
 pub(crate) trait Format {
-    /// Settles what weights do not tell, and says what was assumed. `prefix` is what precedes their
-    /// names in the file.
-    fn assume(&self, prefix: &str) -> (EncoderConfig, Option<String>);
+    /// Settles what weights do not tell, and says what was assumed. Names and prefix in the file
+    /// tell whose it is.
+    fn assume(&self, selected: &Selected) -> (EncoderConfig, Vec<String>);
 
     /// The usual side of its images in pixels, unless a file says.
     fn usual_size(&self) -> u32;

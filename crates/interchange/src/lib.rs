@@ -35,6 +35,7 @@ mod convnext;
 mod error;
 mod family;
 mod format;
+mod layout;
 mod loaded;
 mod names;
 mod pickle;
@@ -45,6 +46,7 @@ mod vit;
 
 pub use error::{Error, Result};
 pub use format::Python;
+pub use layout::{Exported, Layout, exported};
 pub use loaded::LoadedEncoder;
 pub use loaded::hub::{hub_config, python};
 pub use loaded::own::write;

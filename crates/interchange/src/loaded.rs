@@ -2,13 +2,14 @@
 
 pub(crate) mod hub;
 pub(crate) mod own;
+pub(crate) mod transformers;
 
 use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_tensor::{Device, Kind, Tensor, Vars, io};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::error::{OrDamaged, damaged, ensure};
+use crate::error::{damaged, ensure};
 use crate::format::Shapes;
 use crate::names;
 use crate::pth::Pth;
@@ -159,29 +160,22 @@ fn find(
         .map(|(usual, in_file)| (usual.clone(), shapes[in_file].clone()))
         .collect();
     validate_total(&renamed)?;
-    let recognized = family::recognize(&renamed)?;
     let mut tensors = BTreeMap::new();
     for (usual, in_file) in &selected.names {
         let kind = if usual.ends_with("num_batches_tracked") { Kind::Int64 } else { Kind::Float };
         tensors.insert(usual.clone(), read(in_file)?.to_kind(kind));
     }
-    let mut notes = Vec::new();
-    if fold_layer_scale(&mut tensors)? {
-        notes.push(
-            "the blocks' scales (LayerScale) were multiplied into the matrices before them"
-                .to_owned(),
-        );
-    }
     add_counters(&mut tensors);
-    let config = match named {
-        Some(named) => named.clone(),
-        None => {
-            let (config, note) = family::format(&recognized).assume(&selected.prefix);
-            notes.extend(note);
-            config
-        }
+    (selected.family.arrange)(&mut tensors)?;
+    let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect();
+    let recognized = (selected.family.recognize)(&shapes)?;
+    let (assumed, assumptions) = family::format(&recognized).assume(&selected);
+    let (config, mut notes) = match named {
+        Some(named) => (family::completed(named, &assumed, &selected), Vec::new()),
+        None => (assumed, assumptions),
     };
     config.validate()?;
+    family::reconcile(&config, &mut tensors, &mut notes)?;
     Ok(LoadedEncoder {
         preprocessing: Preprocessing::usual(&config),
         config,
@@ -201,30 +195,6 @@ fn validate_total(shapes: &Shapes) -> Result<()> {
             "its tensors would have more than {MAX_NUMBERS} numbers, which no encoder here has"
         ))
     })
-}
-
-/// Folds LayerScale (Touvron et al. 2021, arXiv:2103.17239, section 2), by which DINOv2's blocks
-/// scale the outputs of attention and MLP, into the matrix before it: γ(Wx + b) = (γW)x + γb.
-fn fold_layer_scale(tensors: &mut BTreeMap<String, Tensor>) -> Result<bool> {
-    let of_vit = |name: &&String| name.ends_with(".ls1.gamma") || name.ends_with(".ls2.gamma");
-    let scales: Vec<String> = tensors.keys().filter(of_vit).cloned().collect();
-    for name in &scales {
-        let layer = match name.strip_suffix(".ls1.gamma") {
-            Some(block) => format!("{block}.attn.proj"),
-            None => format!(
-                "{}.mlp.fc2",
-                name.strip_suffix(".ls2.gamma").or_damaged("a scale without a place")?
-            ),
-        };
-        let scale = tensors.remove(name).or_damaged("a scale that is gone")?;
-        for (part, scale) in [("weight", scale.f_unsqueeze(-1)?), ("bias", scale.shallow_clone())] {
-            let tensor = tensors
-                .get_mut(&format!("{layer}.{part}"))
-                .or_damaged(format!("there is no `{layer}.{part}` for `{name}` to scale"))?;
-            *tensor = tensor.f_mul(&scale).or_damaged(format!("`{name}` does not fit"))?;
-        }
-    }
-    Ok(!scales.is_empty())
 }
 
 /// Adds `num_batches_tracked`, which files from before PyTorch 0.4.1 lack.

@@ -7,26 +7,18 @@ use std::collections::BTreeMap;
 
 use crate::error::damaged;
 use crate::family::FAMILIES;
-use crate::format::{Shapes, Weights};
+use crate::format::{Selected, Shapes, Weights};
 use crate::{Error, Result};
-
-/// The tensors of a file that are its encoder's.
-pub(crate) struct Selected {
-    /// What precedes the encoder's names: `state_dict.module.encoder_q.` in MoCo's files.
-    pub(crate) prefix: String,
-    /// The names of torchvision or timm, and those in the file.
-    pub(crate) names: BTreeMap<String, String>,
-    /// The parts that are not used, and their numbers of tensors.
-    pub(crate) left_out: Vec<(String, usize)>,
-}
 
 /// Of several encoders in a file, the one that its authors evaluate is preferred: `encoder_q` of
 /// MoCo, `base_encoder` of MoCo v3, the online network of BYOL, the teacher of DINO and DINOv2.
 const PREFERRED: [&str; 4] = ["teacher", "base_encoder", "encoder_q", "online"];
 const LAST: [&str; 5] = ["momentum", "encoder_k", "target", "student", "ema"];
 
-/// Parts beside an encoder that it does not need: heads, MAE's mask token, MoCo's queue.
-const HEADS: [&str; 13] = [
+/// Parts beside an encoder that it does not need: heads, MoCo's queue, CLIP's projection to the
+/// space that images and texts share, and DINOv3's norm of local crops, which it uses only in
+/// training.
+const HEADS: [&str; 15] = [
     "fc",
     "head",
     "heads",
@@ -36,7 +28,9 @@ const HEADS: [&str; 13] = [
     "projection_head",
     "prediction_head",
     "classifier",
-    "mask_token",
+    "proj",
+    "position_ids",
+    "local_cls_norm",
     "queue",
     "queue_ptr",
     "center",
@@ -53,6 +47,9 @@ pub(crate) fn select(shapes: &Shapes) -> Result<Selected> {
         .min_by_key(|(prefix, _)| rank(prefix))
         .ok_or_else(unknown_encoder)?;
     let prefix = prefix.to_owned();
+    // The mask token beside a decoder is MAE's, which the decoder uses.
+    let decoder = format!("{prefix}decoder_");
+    let has_decoder = shapes.keys().any(|name| name.starts_with(&decoder));
     let mut names = BTreeMap::new();
     let mut left_out: BTreeMap<String, usize> = BTreeMap::new();
     for name in shapes.keys() {
@@ -62,13 +59,14 @@ pub(crate) fn select(shapes: &Shapes) -> Result<Selected> {
         };
         let usual = (family.rename)(rest).unwrap_or_else(|| rest.to_owned());
         let part = usual.split('.').next().unwrap_or_default();
-        if family.parts.iter().any(|part| is_within(&usual, part)) {
+        let of_decoder = has_decoder && part == "mask_token";
+        if !of_decoder && family.parts.iter().any(|part| is_within(&usual, part)) {
             if let Some(other) = names.insert(usual, name.clone()) {
                 let message =
                     format!("its tensors `{other}` and `{name}` would be one and the same");
                 return Err(damaged(message));
             }
-        } else if HEADS.contains(&part) || part.starts_with("decoder_") {
+        } else if HEADS.contains(&part) || of_decoder || part.starts_with("decoder_") {
             *left_out.entry(format!("{prefix}{part}")).or_default() += 1;
         } else {
             return Err(Error::Unsupported(format!(
@@ -78,7 +76,7 @@ pub(crate) fn select(shapes: &Shapes) -> Result<Selected> {
             )));
         }
     }
-    Ok(Selected { prefix, names, left_out: left_out.into_iter().collect() })
+    Ok(Selected { prefix, names, left_out: left_out.into_iter().collect(), family })
 }
 
 /// Whether the tensor of this name is in the module `part`.
@@ -225,8 +223,11 @@ mod tests {
 
     #[test]
     fn what_changes_the_network_is_not_left_out_silently() {
-        let of = shapes(&["patch_embed.proj.weight", "cls_token", "register_tokens"]);
-        assert!(select(&of).err().unwrap().to_string().contains("`register_tokens`"));
+        let of = shapes(&["patch_embed.proj.weight", "cls_token", "dist_token"]);
+        assert!(select(&of).err().unwrap().to_string().contains("`dist_token`"));
+        let decoder = ["patch_embed.proj.weight", "cls_token", "mask_token", "decoder_norm.bias"];
+        let left_out = select(&shapes(&decoder)).unwrap().left_out;
+        assert_eq!(left_out, [("decoder_norm".to_owned(), 1), ("mask_token".to_owned(), 1)]);
         assert!(select(&shapes(&["a", "b.c"])).is_err());
     }
 }

@@ -47,8 +47,26 @@ impl Preprocessing {
 
     /// As usual for this encoder: 224 pixels, unless its stem or patches tell that its images are
     /// smaller.
+    ///
+    /// CLIP's images are normalized by the mean and deviation of its own data, and cut from a short
+    /// side of their size (`_transform` in its `clip.py`). For transformers with LayerScale, those
+    /// of DINOv2, DINOv3 and DeiT III, larger images are resized with bicubic interpolation
+    /// (`make_classification_eval_transform` in DINOv2).
     pub(crate) fn usual(encoder: &EncoderConfig) -> Self {
-        Preprocessing::imagenet(family::format(encoder).usual_size())
+        let usual = Preprocessing::imagenet(family::format(encoder).usual_size());
+        match encoder {
+            EncoderConfig::Vit(vit) if vit.pre_norm => Preprocessing {
+                resize: usual.size,
+                interpolation: Interpolation::Bicubic,
+                mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+                std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+                ..usual
+            },
+            EncoderConfig::Vit(vit) if vit.layer_scale != 0.0 && usual.size > 64 => {
+                Preprocessing { interpolation: Interpolation::Bicubic, ..usual }
+            }
+            _ => usual,
+        }
     }
 
     /// # Errors

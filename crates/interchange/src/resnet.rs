@@ -2,7 +2,7 @@
 
 use portolan_encoders::{Arch, EncoderConfig, Family, ResNetConfig, Stem};
 
-use crate::format::{Format, Python, Shapes, Timm, Weights};
+use crate::format::{Format, Python, Selected, Shapes, Timm, Weights, as_they_are};
 use crate::{Error, Result};
 
 pub(crate) const WEIGHTS: Weights = Weights {
@@ -10,6 +10,7 @@ pub(crate) const WEIGHTS: Weights = Weights {
     signs: &[["conv1.weight", "bn1.weight"], ["0.weight", "4.0.conv1.weight"]],
     parts: &["conv1", "bn1", "layer1", "layer2", "layer3", "layer4"],
     rename: out_of_sequence,
+    arrange: as_they_are,
     recognize,
 };
 
@@ -85,9 +86,10 @@ fn torchvision_name(shapes: &Shapes, depths: [usize; 4], width: i64) -> String {
 }
 
 impl Format for ResNetConfig {
-    fn assume(&self, _prefix: &str) -> (EncoderConfig, Option<String>) {
+    fn assume(&self, _selected: &Selected) -> (EncoderConfig, Vec<String>) {
         let note = "weights do not tell the first convolution's stride: 1 is assumed";
-        (self.clone().into(), (self.stem == Stem::Cifar).then(|| note.to_owned()))
+        let assumed = (self.stem == Stem::Cifar).then(|| note.to_owned());
+        (self.clone().into(), assumed.into_iter().collect())
     }
 
     fn usual_size(&self) -> u32 {

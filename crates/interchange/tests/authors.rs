@@ -2,7 +2,7 @@
 //! interop/fixtures.py.
 #![allow(clippy::unwrap_used)]
 
-use portolan_encoders::EncoderConfig;
+use portolan_encoders::{EncoderConfig, Family, PositionScaling, VitConfig};
 use portolan_interchange::{LoadedEncoder, Preprocessing};
 use portolan_tensor::{Device, Kind, Tensor, io, no_grad};
 use std::path::{Path, PathBuf};
@@ -112,24 +112,48 @@ fn transformers_come_from_whatever_surrounds_them() {
 }
 
 #[test]
-fn the_scales_of_dinov2_go_into_the_matrices_before_them() {
+fn transformers_of_dinov2_keep_their_scales_and_mask_tokens() {
     portolan_tensor::tch::set_num_threads(1);
-    let loaded = open("dinov2_vits14_pretrain.pth");
-    assert_eq!(loaded.config.name(), "vit_small_patch14_518");
-    assert_eq!((left(&loaded), loaded.preprocessing.size), (vec!["mask_token"], 224));
-    let near = |name: &str, expected: f64| {
-        let (least, most) = (loaded.tensors[name].min(), loaded.tensors[name].max());
-        assert!((least.double_value(&[]) - expected).abs() < 1e-6, "{name}");
-        assert!((most.double_value(&[]) - expected).abs() < 1e-6, "{name}");
+    let vit = |name: &str| {
+        let loaded = open(name);
+        is_in_place(&loaded);
+        assert_eq!((left(&loaded), loaded.preprocessing.size), (vec![], 224));
+        // Images of 224 pixels have 16 × 16 patches, while the positions are for 37 × 37.
+        let encoder = loaded.build(&loaded.config, Device::Cpu).unwrap();
+        let images = Tensor::zeros([1, 3, 224, 140], (Kind::Float, Device::Cpu));
+        assert_eq!(no_grad(|| encoder.forward(&images, false)).size(), [1, 384]);
+        let EncoderConfig::Vit(vit) = loaded.config else { panic!("{name} is a transformer") };
+        assert!(vit.layer_scale > 0.0 && vit.mask_token && vit.class_position);
+        vit
     };
-    let scaled = |scale: &str, name: &str| near(name, mark(scale) * mark(name));
-    scaled("blocks.3.ls1.gamma", "blocks.3.attn.proj.weight");
-    scaled("blocks.3.ls2.gamma", "blocks.3.mlp.fc2.bias");
-    near("blocks.3.mlp.fc1.weight", mark("blocks.3.mlp.fc1.weight"));
-    // Images of 224 pixels have 16 × 16 patches, while the position embeddings are for 37 × 37.
-    let encoder = loaded.build(&loaded.config, Device::Cpu).unwrap();
-    let images = Tensor::zeros([1, 3, 224, 224], (Kind::Float, Device::Cpu));
-    assert_eq!(no_grad(|| encoder.forward(&images, false)).size(), [1, 384]);
+    let plain = vit("dinov2_vits14_pretrain.pth");
+    assert_eq!(plain.name(), "vit_small_patch14_dinov2");
+    assert_eq!(plain.position_scaling, PositionScaling::ScaleFactor);
+    let registers = vit("dinov2_vits14_reg4_pretrain.pth");
+    assert_eq!((registers.registers, registers.image), (4, 518));
+    assert_eq!(registers.position_scaling, PositionScaling::Antialias);
+}
+
+#[test]
+fn a_transformer_takes_the_form_of_the_run_that_starts_from_it() {
+    portolan_tensor::tch::set_num_threads(1);
+    // timm's: no place of the class token, and no mask token.
+    let named = EncoderConfig::named("vit_small_patch14_reg4_dinov2").unwrap();
+    let path = file("dinov2_vits14_reg4_pretrain.pth");
+    let loaded = LoadedEncoder::open(&path, Some(&named)).unwrap();
+    assert_eq!(loaded.tensors["pos_embed"].size(), [1, 37 * 37, 384]);
+    let class = loaded.tensors["cls_token"].double_value(&[0, 0, 5]);
+    assert!((class - mark("cls_token") - mark("pos_embed")).abs() < 1e-6);
+    assert!(!loaded.tensors.contains_key("mask_token"));
+    assert!(loaded.notes.iter().any(|note| note.contains("mask token")), "{:?}", loaded.notes);
+    // And with both, where only the mask token is missing.
+    let EncoderConfig::Vit(vit) = EncoderConfig::named("vit_small_patch16_224").unwrap() else {
+        panic!("a transformer")
+    };
+    let named = VitConfig { mask_token: true, ..vit }.into();
+    let path = file("dino_deitsmall16_pretrain_full_checkpoint.pth");
+    let loaded = LoadedEncoder::open(&path, Some(&named)).unwrap();
+    assert_eq!(loaded.tensors["mask_token"], Tensor::zeros([1, 384], (Kind::Float, Device::Cpu)));
 }
 
 #[test]
@@ -146,7 +170,6 @@ fn a_file_that_would_run_something_is_refused_by_what_it_would_run() {
 #[test]
 fn other_architectures_are_named() {
     assert!(refused(&file("resnet101.pth")).contains("it is resnet101"));
-    assert!(refused(&file("dinov2_vits14_reg4_pretrain.pth")).contains("`register_tokens`"));
     let named = EncoderConfig::named("vit_tiny_patch16_224").unwrap();
     let error =
         LoadedEncoder::open(&file("moco_v3_vit-s-300ep.pth.tar"), Some(&named)).err().unwrap();
@@ -222,9 +245,9 @@ fn shapes_that_no_encoder_has_are_refused() {
         tensors
     };
     let cases = [
-        (with(vit(), vec![zeros("conv1.weight", &[5])]), "ResNet with [0, 0, 0, 0]"),
-        (with(vit(), vec![positions(), zeros("blocks.0.mlp.fc1.weight", &[])]), "inner width"),
-        (with(vit(), vec![zeros("pos_embed", &[5])]), "unusual shapes"),
+        (with(vit(), vec![zeros("conv1.weight", &[5])]), "one and the same"),
+        (with(vit(), vec![positions(), zeros("blocks.0.mlp.fc1.weight", &[])]), "blocks.0.mlp.fc2"),
+        (with(vit(), vec![zeros("pos_embed", &[5])]), "unusual shape"),
         (with(vit(), vec![positions(), zeros("blocks.0.norm1.weight", &[4])]), "blocks.0.mlp.fc1"),
         (resnet(), "ResNet with [0, 0, 0, 0]"),
     ];

@@ -1,6 +1,6 @@
 //! Arguments of the commands that use a trained encoder.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
 use super::{DeviceArg, EncoderArgs};
@@ -34,6 +34,18 @@ pub(crate) struct ExportArgs {
     /// card (timm's hub layout).
     #[arg(long)]
     pub(crate) out: PathBuf,
+    /// Whose names the tensors get: timm's, those of facebookresearch/dinov2, or those of
+    /// transformers' Dinov2Model, in a folder with its configs [default: timm for a folder, and for
+    /// a file Portolan's, which are timm's with a description inside].
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<ExportFormat>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ExportFormat {
+    Timm,
+    Dinov2,
+    Transformers,
 }
 
 #[derive(Args)]

@@ -1,10 +1,10 @@
-//! timm's hub layout: a folder with `config.json` and `model.safetensors`.
+//! Hub folders: `config.json` and `model.safetensors`, in timm's layout or transformers'.
 
 use portolan_encoders::EncoderConfig;
 use serde_json::{Value, json};
 use std::path::Path;
 
-use super::LoadedEncoder;
+use super::{LoadedEncoder, transformers};
 use crate::error::{OrDamaged, damaged, ensure};
 use crate::family;
 use crate::format::{Python, Timm};
@@ -86,7 +86,12 @@ fn from_config(
         None => timm_encoder(config),
     };
     let mut loaded = super::from_weights(weights, named.or(described.as_ref()))?;
-    loaded.preprocessing = preprocessing(config, &loaded.preprocessing)?;
+    if transformers::is_theirs(config) {
+        transformers::complete(config, &mut loaded);
+        loaded.preprocessing = transformers::preprocessing(weights, &loaded.preprocessing)?;
+    } else {
+        loaded.preprocessing = preprocessing(config, &loaded.preprocessing)?;
+    }
     Ok(loaded)
 }
 
