@@ -3,6 +3,7 @@
 
 mod config;
 pub mod positions;
+mod resolution;
 #[cfg(test)]
 mod tests;
 
