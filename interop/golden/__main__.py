@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import augment
+import dense
 import encoders
 import evaluate
 import losses
@@ -18,18 +19,26 @@ import torch
 from file import File, difference
 
 ROOT = Path(__file__).parents[2]
-MODULES = {"augment": augment, "encoders": encoders, "evaluate": evaluate, "losses": losses, "optim": optim}
+# The crate and the module of each file.
+FILES = {
+    "augment": ("augment", augment),
+    "dense": ("evaluate", dense),
+    "encoders": ("encoders", encoders),
+    "evaluate": ("evaluate", evaluate),
+    "losses": ("losses", losses),
+    "optim": ("optim", optim),
+}
 
 
 def generate(root):
     """Writes all files under `root`; returns their paths relative to it."""
     paths = []
-    for crate, module in MODULES.items():
+    for name, (crate, module) in FILES.items():
         folder = root / "crates" / crate / "tests" / "golden"
         folder.mkdir(parents=True, exist_ok=True)
         file = File()
         module.fill(file)
-        paths.append(folder / f"{crate}.safetensors")
+        paths.append(folder / f"{name}.safetensors")
         file.save(paths[-1])
     paths.append(root / "crates/encoders/tests/golden/encoder_keys.json")
     encoders.save_keys(paths[-1])

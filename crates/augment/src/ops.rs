@@ -32,8 +32,8 @@ pub use color::{brightness, contrast, grayscale, hue, saturation, solarize};
 #[cfg(feature = "device")]
 pub(crate) use crop::middle_span;
 pub use crop::{
-    Interpolation, Region, center_crop, center_crop_levels, random_region, resize_lanczos,
-    resized_crop, resized_crop_levels,
+    Interpolation, Region, center_crop, center_crop_levels, center_crop_nearest, random_region,
+    resize_lanczos, resized_crop, resized_crop_levels,
 };
 pub use geometry::{affine, horizontal_flip, rotate90};
 pub use levels::{autocontrast, equalize, invert, posterize, solarize_add};

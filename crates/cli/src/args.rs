@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 pub(crate) use self::encoders::{
-    DrawArgs, EmbedArgs, ExportArgs, InspectArgs, OrganizeArgs, PatchesArgs,
+    DenseArgs, DrawArgs, EmbedArgs, ExportArgs, InspectArgs, OrganizeArgs, PatchesArgs,
 };
 pub(crate) use self::evaluation::{CompareArgs, DoctorArgs, EvaluateArgs, FactorsArgs, Protocol};
 pub(crate) use self::machine::{BenchArgs, GpuCheckArgs, PackArgs, Plan, SelfTestArgs};
@@ -53,6 +53,9 @@ pub(crate) enum Command {
     Reconstruct(DrawArgs),
     /// Draw the patch features of a vision transformer as colors.
     Patches(PatchesArgs),
+    /// Draw attention, patch features and the objects found in images, and train a dense probe if they
+    /// have masks or depth maps.
+    Dense(DenseArgs),
     /// Compare finished runs in a table and plot their curves together.
     Compare(CompareArgs),
     /// Group a folder of images, find near-duplicates, and write a gallery page.

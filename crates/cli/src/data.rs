@@ -1,7 +1,7 @@
 //! The images of a run or a command.
 
 use anyhow::{Context, Result, bail};
-use portolan_data::{Dataset, Options, Source, in_memory, subset};
+use portolan_data::{Dataset, DenseDataset, Options, Source, in_memory, subset};
 use portolan_evaluate::Features;
 use portolan_report::counted;
 use std::sync::Arc;
@@ -32,6 +32,23 @@ pub(crate) fn open_data(config: &DataConfig) -> Result<Dataset> {
     Ok(data)
 }
 
+/// Opens images with masks or depth maps. The limits apply to `shapes`.
+///
+/// # Errors
+/// If there are none.
+pub(crate) fn open_dense_data(config: &DataConfig) -> Result<DenseDataset> {
+    let limited = |limit: usize, count: usize| if limit > 0 { limit.min(count) } else { count };
+    let usual = Options::default();
+    let options = Options {
+        // The renderer's sizes; the view resizes to that of the encoder.
+        size: config.size.clamp(32, 224),
+        train: limited(config.limit, usual.train),
+        test: limited(config.limit_test, usual.test),
+        ..usual
+    };
+    Ok(portolan_data::open_dense(&config.source, &options)?)
+}
+
 /// The split with this name. The training split includes images outside of class folders.
 ///
 /// # Errors
@@ -57,10 +74,15 @@ pub(crate) fn print_notes(notes: &[String]) {
 }
 
 pub(crate) fn warn_about_skipped(features: &Features) {
-    if let Some(first) = features.skipped.first() {
+    warn_about_items(&features.skipped);
+}
+
+/// Says how many items could not be read, each given as `location: reason`.
+pub(crate) fn warn_about_items(skipped: &[String]) {
+    if let Some(first) = skipped.first() {
         eprintln!(
             "{} could not be read and were skipped, the first: {first}",
-            counted(features.skipped.len(), "image", "images")
+            counted(skipped.len(), "image", "images")
         );
     }
 }

@@ -5,7 +5,7 @@ pub(crate) mod run_encoder;
 
 use anyhow::{Context, Result};
 use portolan_augment::{Interpolation, Op, ViewSpec, presets};
-use portolan_data::Dataset;
+use portolan_data::{Dataset, DenseDataset};
 use portolan_encoders::{Encoder, EncoderConfig};
 use portolan_evaluate::KnnConfig;
 use portolan_interchange::{LoadedEncoder, Preprocessing};
@@ -13,7 +13,7 @@ use portolan_tensor::{Device, Precision};
 use std::path::{Path, PathBuf};
 
 use crate::config::{DataConfig, RunConfig};
-use crate::data::open_data;
+use crate::data::{open_data, open_dense_data};
 
 /// Defaults for encoder files: the neighbors and temperature of InstDisc and DINO, as in the
 /// recipes.
@@ -102,14 +102,26 @@ impl EncoderSource {
         self.preprocessing.size <= 64
     }
 
+    fn is_finetuned_as_mae(&self) -> bool {
+        self.config.is_transformer() && !self.has_small_images()
+    }
+
+    /// How test images are prepared in fine-tuning.
+    pub(crate) fn finetuning_preprocessing(&self) -> Preprocessing {
+        if self.is_finetuned_as_mae() {
+            Preprocessing { interpolation: Interpolation::Bicubic, ..self.preprocessing }
+        } else {
+            self.preprocessing
+        }
+    }
+
     /// The training and test views of fine-tuning. Vision transformers use those of MAE's
     /// `util/datasets.py`; ResNets and small images use those of the other protocols.
     pub(crate) fn finetuning_views(&self) -> [ViewSpec; 2] {
-        if self.has_small_images() || !self.config.is_transformer() {
+        if !self.is_finetuned_as_mae() {
             return [self.training_view(), self.eval_view()];
         }
-        let preprocessing =
-            Preprocessing { interpolation: Interpolation::Bicubic, ..self.preprocessing };
+        let preprocessing = self.finetuning_preprocessing();
         let Preprocessing { size, mean, std, .. } = preprocessing;
         let train = presets::finetuning(size).with_normalization(mean, std);
         [in_gray(train, &preprocessing), view_of(&preprocessing)]
@@ -146,6 +158,28 @@ impl EncoderSource {
         open_data(&data)
     }
 
+    /// Images with masks or depth maps at `--data`, or those of the run.
+    ///
+    /// # Errors
+    /// If there are none. An encoder file needs `--data`.
+    pub(crate) fn dense_data(&self, source: Option<&String>) -> Result<DenseDataset> {
+        let size = self.preprocessing.size;
+        let data = match (&self.origin, source) {
+            (Origin::Run(_, run), None) => run.data.clone(),
+            (Origin::Run(_, run), Some(source)) => {
+                let size = run.data.size;
+                DataConfig { source: source.clone(), size, limit: 0, limit_test: 0 }
+            }
+            (Origin::File(..), Some(source)) => {
+                DataConfig { source: source.clone(), size, limit: 0, limit_test: 0 }
+            }
+            (Origin::File(..), None) => {
+                anyhow::bail!("an encoder file has no images of its own; give --data")
+            }
+        };
+        open_dense_data(&data)
+    }
+
     /// The view for evaluation, with the normalization of training.
     pub(crate) fn eval_view(&self) -> ViewSpec {
         view_of(&self.preprocessing)
@@ -158,6 +192,19 @@ impl EncoderSource {
         let mut ops = vec![crop.clone(), Op::HorizontalFlip { p: 0.5 }];
         ops.extend(plain.ops.into_iter().skip(1)); // all except the center crop
         ViewSpec { ops }
+    }
+
+    /// Random crops and flips as DINOv2 trains linear classifiers
+    /// (`make_classification_train_transform`: crops from 0.08, bicubic). Of small images, whose
+    /// twelfth shows little, crops are those of pretraining.
+    pub(crate) fn classification_view(&self) -> ViewSpec {
+        let mut view = self.training_view();
+        if !self.has_small_images()
+            && let Some(Op::RandomResizedCrop { scale, interpolation, .. }) = view.ops.first_mut()
+        {
+            (*scale, *interpolation) = ([0.08, 1.0], Interpolation::Bicubic);
+        }
+        view
     }
 
     /// The path of a result file: in the folder of the run, or next to the encoder file.

@@ -43,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Attention(args) => commands::attention::attention(&args),
         Command::Reconstruct(args) => commands::reconstruct::reconstruct(&args),
         Command::Patches(args) => commands::patches::patches(&args),
+        Command::Dense(args) => commands::dense::dense(&args),
         Command::Compare(args) => commands::compare::compare(&args),
         Command::Organize(args) => commands::organize::organize(&args),
         Command::SelfTest(args) => commands::self_test::self_test(&args),

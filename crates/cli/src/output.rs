@@ -3,4 +3,5 @@
 pub(crate) mod embeddings;
 pub(crate) mod hub;
 pub(crate) mod image_files;
+pub(crate) mod overlays;
 pub(crate) mod table;

@@ -10,6 +10,7 @@
 //! | `scores.rs`, `published.rs`, `report.rs` | accuracies, their comparison, the report |
 
 pub(crate) mod automatic;
+pub(crate) mod dense_probe;
 pub(crate) mod estimate;
 pub(crate) mod folder;
 mod machine;

@@ -4,7 +4,7 @@
 #[path = "common/program.rs"]
 mod common;
 
-use common::{portolan, succeeded};
+use common::{portolan, refused, succeeded};
 
 #[test]
 fn a_run_is_evaluated_with_every_protocol() {
@@ -51,4 +51,43 @@ fn a_run_is_evaluated_with_every_protocol() {
     let tables: serde_json::Value = serde_json::from_str(&tables).unwrap();
     assert!(tables[0]["head"]["rows"][0]["read"].as_f64().is_some(), "SimCLR has a head");
     assert!(std::fs::read_to_string(here.join("table.html")).unwrap().contains("run, encoder"));
+}
+
+#[test]
+fn dinov2s_classifiers_are_chosen_on_training_images_and_supervised_encoders_are_evaluated() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let tiny = "--limit 120 --limit-test 60 --epochs 1 --batch-size 20 --set k=5 --device cpu \
+                --threads 1 --set warmup_epochs=0";
+    let run = "reproduce mae --encoder vit_w16d2h2_patch8_32 --out run";
+    succeeded(&portolan(here, &format!("{run} {tiny}")));
+
+    let printed = succeeded(&portolan(
+        here,
+        "evaluate run --device cpu --protocol linear-dinov2,scratch --linear-epochs 2 \
+         --finetune-epochs 1 --save-finetuned saved",
+    ));
+    for line in ["linear-dinov2, ", "  2 blocks + mean patch", "from scratch, 1 epoch"] {
+        assert!(printed.contains(line), "`{line}` is not in {printed}");
+    }
+    let json = std::fs::read_to_string(here.join("run/evaluation.json")).unwrap();
+    let results: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    let selection = &results[0]["linear_dinov2"];
+    let candidates = selection["candidates"].as_array().unwrap();
+    // Two inputs of each of two numbers of blocks, thirteen rates.
+    assert_eq!((candidates.len(), selection["epochs"].as_u64()), (52, Some(2)));
+    let top1 = |candidate: &serde_json::Value| candidate["validation_top1"].as_f64().unwrap();
+    assert!(candidates.iter().all(|candidate| top1(candidate) <= top1(selection)));
+
+    for (split, class, n) in (0..60).map(|n| (["train", "test"][n / 40], ["a", "b"][n % 2], n)) {
+        let images = here.join("labeled").join(split).join(class);
+        std::fs::create_dir_all(&images).unwrap();
+        let pixel = |x, y| image::Rgb([x as u8, y as u8, (100 * (n % 2) + n) as u8]);
+        image::RgbImage::from_fn(32, 32, pixel).save(images.join(format!("{n}.png"))).unwrap();
+    }
+    let saved = "evaluate saved/scratch.safetensors --device cpu --data labeled";
+    let printed = succeeded(&portolan(here, &format!("{saved} --protocol knn")));
+    assert!(printed.contains("kNN, k = 20"), "{printed}");
+    assert!(here.join("saved/scratch-evaluation.json").exists());
+    refused(&portolan(here, "evaluate run --save-finetuned saved"), &["--protocol finetune"]);
 }

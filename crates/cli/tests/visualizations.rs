@@ -47,6 +47,10 @@ fn a_vision_transformer_is_drawn_and_scored() {
 
     let scored = succeeded(&portolan(here, "attention mae --score"));
     assert!(scored.contains("32 test images") && scored.contains("best of 2 heads"), "{scored}");
+    let json = std::fs::read_to_string(here.join("mae/attention.json")).unwrap();
+    let scores: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let largest = scores["trained"]["patch_norms"]["largest"].as_f64().unwrap();
+    assert!(largest >= 1.0 && scored.contains("the longest, in medians"), "{scored}");
     let scored = succeeded(&portolan(here, "reconstruct mae --score"));
     let ratio = scored.lines().find_map(|line| line.strip_prefix("ratio")).unwrap();
     assert!((0.1..10.0).contains(&ratio.trim().parse::<f64>().unwrap()), "{scored}");

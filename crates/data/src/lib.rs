@@ -3,7 +3,7 @@
 //!
 //! Everything that trains or evaluates uses one trait, [`Source`]: items by index, each an image,
 //! encoded or decoded, and perhaps a label. [`open`] turns the value of `--data` into a [`Dataset`]
-//! of such sources.
+//! of such sources. [`open_dense`] does the same for images with masks or depth maps.
 //!
 //! ```
 //! use portolan_data::{Options, open};
@@ -25,6 +25,7 @@
 pub mod catalog;
 mod dataset;
 mod decode;
+mod dense;
 mod error;
 mod formats;
 mod open;
@@ -33,6 +34,9 @@ mod source;
 pub use catalog::download::default_cache;
 pub use dataset::Dataset;
 pub use decode::{MAX_PIXELS, decode, decode_region};
+pub use dense::images::image_source;
+pub use dense::item::{ClassMap, DenseDataset, DenseItem, DenseSource, IGNORED};
+pub use dense::open::open_dense;
 pub use error::{Error, Result};
 pub use formats::folder::unlabeled_folder;
 pub use formats::listing::is_image;

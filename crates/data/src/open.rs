@@ -290,7 +290,7 @@ fn relative(root: &Path, paths: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
 }
 
 /// The last part of a path, also of `.` and `photos/..`.
-fn name_of(path: &Path) -> String {
+pub(crate) fn name_of(path: &Path) -> String {
     let full = path.canonicalize().unwrap_or(path.to_owned());
     full.file_name().unwrap_or(full.as_os_str()).to_string_lossy().into_owned()
 }

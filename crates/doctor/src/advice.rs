@@ -8,6 +8,12 @@ use crate::run::Run;
 #[must_use]
 pub fn normal_loss(run: &Run) -> &'static str {
     match run.method.family {
+        // facebookresearch/dinov2 issue 275 and lightly-train issue 442 ask about such curves.
+        Family::SelfDistillation if run.logs(names::IBOT_LOSS) => {
+            "A loss that falls at first and then rises while `teacher_entropy` falls is normal \
+             here: the teacher sharpens, and its targets become harder to match. kNN accuracy \
+             grows meanwhile. A loss that never changes is not."
+        }
         Family::SelfDistillation if run.logs(names::TEACHER_ENTROPY) => {
             "A loss that stays near its start for epochs, and falls when the teacher's temperature \
              and momentum settle, is normal here."

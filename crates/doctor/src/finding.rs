@@ -18,6 +18,12 @@ pub enum Problem {
     Views,
     /// The decoder reconstructs nothing but the mean.
     Reconstruction,
+    /// Images of a batch equal each other, which KoLeo pushes apart without limit.
+    Duplicates,
+    /// Features lie too near their nearest neighbors.
+    Crowding,
+    /// The loss of masked patches is missing or does not fall.
+    Patches,
 }
 
 impl Problem {
@@ -38,6 +44,9 @@ impl Problem {
             Problem::Batch => "batch",
             Problem::Views => "views",
             Problem::Reconstruction => "reconstruction",
+            Problem::Duplicates => "duplicates",
+            Problem::Crowding => "crowding",
+            Problem::Patches => "patches",
         }
     }
 }
@@ -57,6 +66,12 @@ pub struct Finding {
     pub evidence: String,
     /// What to change first.
     pub remedy: String,
+}
+
+impl Finding {
+    pub(crate) fn new(problem: Problem, evidence: String, remedy: &str) -> Self {
+        Finding { problem, evidence, remedy: remedy.to_owned() }
+    }
 }
 
 impl fmt::Display for Finding {

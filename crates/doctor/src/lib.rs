@@ -24,15 +24,16 @@
 //! println!("{finding}");
 //! ```
 //!
-//! The rules are plain functions in `rules.rs`, in the order in which they apply. They know
-//! families of methods and no method by name, so that they work for new methods. None uses an
-//! accuracy, because pretraining without labels has none. docs/results/doctor.md measures how often
-//! the rules are right.
+//! The rules are plain functions in `rules.rs`, which lists them in the order in which they apply,
+//! and in `tokens.rs`. They know families of methods and what a run logs, and no method by name, so
+//! that they work for new methods. None uses an accuracy, because pretraining without labels has
+//! none. docs/results/doctor.md measures how often the rules are right.
 
 mod advice;
 mod finding;
 mod rules;
 mod run;
+mod tokens;
 
 pub use advice::{best_epoch, normal_loss};
 pub use finding::{Finding, Problem};

@@ -7,9 +7,10 @@ use portolan_metrics::{Family, names};
 
 use crate::finding::{Finding, Problem};
 use crate::run::Run;
+use crate::tokens::{crowded, duplicate_images, patches_learn_nothing};
 
 /// All rules, causes before their effects.
-const RULES: [fn(&Run) -> Option<Finding>; 10] = [
+const RULES: [fn(&Run) -> Option<Finding>; 13] = [
     diverged,
     batch_too_small,
     learning_rate_too_high,
@@ -20,6 +21,9 @@ const RULES: [fn(&Run) -> Option<Finding>; 10] = [
     dimensional_collapse,
     views_too_weak,
     no_better_than_the_mean,
+    duplicate_images,
+    crowded,
+    patches_learn_nothing,
 ];
 
 /// The problem of a run: the finding of the first rule that applies, since later findings usually
@@ -33,7 +37,7 @@ pub fn examine(run: &Run) -> Option<Finding> {
 const LOWER_RATE: &str = "take a tenth of the learning rate, or a longer warm-up";
 
 fn found(problem: Problem, evidence: String, remedy: &str) -> Option<Finding> {
-    Some(Finding { problem, evidence, remedy: remedy.to_owned() })
+    Some(Finding::new(problem, evidence, remedy))
 }
 
 /// The loss is NaN or infinite.

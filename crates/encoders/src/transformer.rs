@@ -98,6 +98,11 @@ impl Block {
         self.attn.weights(&self.norm1.forward(x))
     }
 
+    /// The keys of the attention, given the block's input (see [`Vit::last_keys`](crate::Vit)).
+    pub(crate) fn keys(&self, x: &Tensor) -> Tensor {
+        self.attn.keys(&self.norm1.forward(x))
+    }
+
     /// Stochastic depth (Huang et al. 2016, arXiv:1603.09382): zeroes a branch for some images and
     /// scales it up for the others.
     fn drop_path(&self, branch: Tensor, train: bool) -> Tensor {

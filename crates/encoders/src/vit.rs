@@ -116,6 +116,15 @@ impl Vit {
         Ok(self.encode(&self.embed(images, mask)?, train))
     }
 
+    /// The tokens before the last norm, in evaluation mode, otherwise as [`Vit::tokens`]. Their
+    /// lengths show outliers (Darcet et al. 2023, section 2.1), which the norm hides.
+    ///
+    /// # Errors
+    /// When the patch does not divide the images.
+    pub fn unnormalized_tokens(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.through_blocks(&self.embed(images, None)?, false))
+    }
+
     /// Projects patches to tokens and adds the position embeddings: `[batch, 3, height, width]` to
     /// `[batch, patches, width]`, row by row. For images of another size than the config's, the
     /// embeddings are interpolated.
@@ -175,11 +184,12 @@ impl Vit {
     /// the last norm: `[batch, patches, width]` to `[batch, prefix + patches, width]`. With
     /// [`Pool::MeanThenNorm`] the tokens are not normalized, since the norm follows the pooling.
     pub fn encode(&self, patches: &Tensor, train: bool) -> Tensor {
-        let mut x = self.with_prefix(patches);
-        for block in &self.blocks {
-            x = self.block_forward(block, &x, train);
-        }
-        self.normalized(&x)
+        self.normalized(&self.through_blocks(patches, train))
+    }
+
+    fn through_blocks(&self, patches: &Tensor, train: bool) -> Tensor {
+        let prefixed = self.with_prefix(patches);
+        self.blocks.iter().fold(prefixed, |x, block| self.block_forward(block, &x, train))
     }
 
     fn block_forward(&self, block: &Block, x: &Tensor, train: bool) -> Tensor {
@@ -263,6 +273,20 @@ impl Vit {
             x = block.forward(&x, false);
         }
         Ok(last.attention(&x))
+    }
+
+    /// The keys of the last block's attention for the patches, all heads one after another:
+    /// `[batch, patches, width]`.
+    ///
+    /// # Errors
+    /// When the patch does not divide the images.
+    pub fn last_keys(&self, images: &Tensor) -> Result<Tensor> {
+        let mut x = self.with_prefix(&self.patches(images)?);
+        let (last, before) = self.blocks.split_last().expect("a checked config has blocks");
+        for block in before {
+            x = block.forward(&x, false);
+        }
+        Ok(self.without_prefix(&last.keys(&x)))
     }
 
     fn checked_tokens(&self, images: &Tensor, train: bool) -> Tensor {

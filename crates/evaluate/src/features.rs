@@ -8,10 +8,9 @@ use portolan_tensor::{
     Device, Kind, Precision, Tensor, channels_last, distributed, no_grad, upload,
 };
 use rand::seq::SliceRandom;
-use std::sync::mpsc::sync_channel;
 
 use crate::error::{Error, Result};
-use crate::images::{LoadedImages, drawn_images, images};
+use crate::images::{LoadedImages, each_batch, images};
 
 /// Images per forward pass, if they are small.
 const BATCH: usize = 256;
@@ -107,25 +106,13 @@ pub fn features_of_draw(
     };
     let mut blocks = Vec::new();
     let (mut ids, mut skipped) = (Vec::new(), Vec::new());
-    std::thread::scope(|scope| -> Result<()> {
-        let (sender, batches) = sync_channel(1);
-        scope.spawn(move || {
-            for part in indices.chunks(batch) {
-                // The receiver is gone once the encoder has failed.
-                if sender.send(drawn_images(source, part, view, draw)).is_err() {
-                    return;
-                }
-            }
-        });
-        for read in batches {
-            let read = read?;
-            if !read.ids.is_empty() {
-                let x = channels_last(&upload(&read.x, device));
-                blocks.push(forward(&x)?.to_device(Device::Cpu).to_kind(Kind::Float));
-            }
-            ids.extend(read.ids);
-            skipped.extend(read.skipped);
+    each_batch(source, indices.chunks(batch), view, draw, |read| {
+        if !read.ids.is_empty() {
+            let x = channels_last(&upload(&read.x, device));
+            blocks.push(forward(&x)?.to_device(Device::Cpu).to_kind(Kind::Float));
         }
+        ids.extend(read.ids);
+        skipped.extend(read.skipped);
         Ok(())
     })?;
     let x = match &blocks[..] {

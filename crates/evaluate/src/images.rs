@@ -6,6 +6,7 @@ use portolan_data::Source;
 use portolan_random::{Purpose, stream};
 use portolan_tensor::Tensor;
 use rayon::prelude::*;
+use std::sync::mpsc::sync_channel;
 
 use crate::error::{Error, Result};
 
@@ -46,6 +47,29 @@ pub(crate) fn drawn_images(
     });
     read.x = read.x.view([-1, 3, size, size]);
     Ok(read)
+}
+
+/// Calls `work` with the views of each batch of items, and prepares the next batch meanwhile. Stops
+/// at the first error.
+pub(crate) fn each_batch<'a>(
+    source: &dyn Source,
+    batches: impl Iterator<Item = &'a [usize]> + Send,
+    view: &ViewSpec,
+    draw: u64,
+    mut work: impl FnMut(LoadedImages) -> Result<()>,
+) -> Result<()> {
+    std::thread::scope(|scope| {
+        let (sender, read) = sync_channel(1);
+        scope.spawn(move || {
+            for batch in batches {
+                // The receiver is gone once the work on a batch has failed.
+                if sender.send(drawn_images(source, batch, view, draw)).is_err() {
+                    return;
+                }
+            }
+        });
+        read.into_iter().try_for_each(|read| work(read?))
+    })
 }
 
 /// One row of `width` numbers per item, `[n, width]`, which `fill` computes from the item's index,

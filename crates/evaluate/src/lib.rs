@@ -33,6 +33,7 @@
 //! count correct predictions.
 
 mod baselines;
+mod dense;
 mod diagnostics;
 mod error;
 mod factors;
@@ -46,6 +47,12 @@ mod scores;
 mod visualization;
 
 pub use baselines::{color_histogram, pixels};
+pub use dense::features::{EmbeddedPatches, PatchFeatures, embed_patches, patch_features};
+pub use dense::images::{DenseImages, dense_images};
+pub use dense::lost::{Area, Discovery, discover_objects, lost};
+pub use dense::probe::{DenseHeads, DensePrediction, LinearDense, linear_dense};
+pub use dense::scores::{DepthErrors, DepthScores, SegmentationCounts, SegmentationScores};
+pub use dense::task::DenseTask;
 pub use diagnostics::{Diagnostics, diagnose};
 pub use error::{Error, Result};
 pub use factors::{FactorImages, FactorRow, FactorTable, factor_table};
@@ -54,6 +61,9 @@ pub use images::{LoadedImages, images};
 pub use paired::Paired;
 pub use protocols::finetune::{FinetuneConfig, Finetuning, finetune, to_finetune};
 pub use protocols::knn::{KnnConfig, knn_predict, knn_top1, knn_votes, neighbors};
+pub use protocols::linear_dinov2::{
+    LinearCandidate, LinearDinov2, LinearDinov2Config, linear_dinov2,
+};
 pub use protocols::linear_sweep::{LinearConfig, LinearSweep, linear_sweep};
 pub use protocols::low_shot::{LowShot, Shots, low_shot};
 pub use protocols::probe::{LinearProbe, linear_probe_top1};
@@ -61,6 +71,7 @@ pub use scores::Scores;
 pub use visualization::attention::{
     ATTENTION_MASS, attention_mask, best_head_jaccard, class_attention, jaccard,
 };
+pub use visualization::outliers::{OUTLIER, PatchNorms, patch_lengths};
 pub use visualization::patches::patch_colors;
 pub use visualization::pca::pca;
 pub use visualization::tsne::tsne;

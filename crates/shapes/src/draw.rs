@@ -71,7 +71,7 @@ pub fn draw(kind: Kind, factors: &Factors, size: u32) -> Rendered {
 }
 
 /// Values that all points of an image share, computed once.
-struct Scene<'a> {
+pub(crate) struct Scene<'a> {
     kind: Kind,
     factors: &'a Factors,
     /// Sine and cosine of the rotation.
@@ -89,7 +89,7 @@ struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    fn new(kind: Kind, factors: &'a Factors, size: u32) -> Self {
+    pub(crate) fn new(kind: Kind, factors: &'a Factors, size: u32) -> Self {
         let f = factors;
         let ground = |value| rgb(f.background_hue, f.background_saturation, value);
         Scene {
@@ -152,6 +152,16 @@ impl<'a> Scene<'a> {
         let shade = 0.82 + 0.42 * facing;
         let gleam = 0.25 * (facing - 0.3).max(0.0);
         std::array::from_fn(|i| mix(self.paint[i], self.ink[i], share) * shade + gleam)
+    }
+
+    /// How far the surface lies behind the object's flat front, in its own units; `None` outside of
+    /// the object. The slope of the bevelled edge falls from 1 at the outline to 0, so that its
+    /// height is a parabola.
+    pub(crate) fn relief(&self, x: f32, y: f32) -> Option<f32> {
+        let [u, v] = self.to_object(x, y);
+        let outside = distance(self.kind, u, v);
+        let height = (1.0 + outside / BEVEL).max(0.0);
+        (outside < 0.0).then_some(0.5 * BEVEL * height * height)
     }
 
     /// How far the surface leans towards the light (1) or away from it (-1). Only the bevelled edge

@@ -2,7 +2,8 @@
 //!
 //! There are ten kinds of object and nothing to download: an image is rendered when it is asked
 //! for, from its seed, split and index. Each image comes with its [`Factors`], everything that it
-//! was rendered from, and with a mask of its object.
+//! was rendered from, with a mask of its object, and with the depth of its pixels
+//! ([`Shapes::depth`]).
 //!
 //! ```
 //! use portolan_shapes::{Kind, Shapes, Split};
@@ -25,6 +26,7 @@
 //! it) and what goes with the kind: the outline, and a surface that no two kinds share. Figures on
 //! this data compare methods and settings with each other. They are no paper's figures.
 
+mod depth;
 mod draw;
 mod error;
 mod factors;
@@ -34,6 +36,7 @@ mod surface;
 
 use portolan_random::{Purpose, stream};
 
+pub use depth::{DepthMap, WALL, draw_depth};
 pub use draw::{Rendered, draw};
 pub use error::{Error, Result};
 pub use factors::Factors;
@@ -113,6 +116,11 @@ impl Shapes {
     /// The image at `index`, with its kind, its factors and the mask of its object.
     pub fn render(&self, index: usize) -> Rendered {
         draw(self.kind(index), &self.factors(index), self.size)
+    }
+
+    /// The depth of each pixel of the image at `index`, in meters ([`draw_depth`]).
+    pub fn depth(&self, index: usize) -> DepthMap {
+        draw_depth(self.kind(index), &self.factors(index), self.size)
     }
 }
 

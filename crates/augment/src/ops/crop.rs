@@ -140,6 +140,20 @@ pub fn center_crop_levels(
     resize(image, all, columns, rows, size, interpolation, levels);
 }
 
+/// The columns and the rows of an image of this width and height that are nearest to those of its
+/// [`center_crop`], `size` each: for maps whose values must not be mixed, such as classes.
+///
+/// # Panics
+/// If the image has no pixels.
+pub fn center_crop_nearest(width: u32, height: u32, short: u32, size: usize) -> [Vec<u32>; 2] {
+    [width, height].map(|side| {
+        let (start, length) = middle_span(side, width.min(height), short, size);
+        let step = length / size as f64;
+        let nearest = |i: usize| (start + (i as f64 + 0.5) * step).floor();
+        (0..size).map(|i| (nearest(i) as u32).min(side - 1)).collect()
+    })
+}
+
 /// The image resized to these sides by Lanczos' kernel of radius 3, antialiased: sharp, for images
 /// that are stored.
 ///
@@ -317,6 +331,23 @@ mod tests {
             let expected = 2.0 * (40.0 + 2.0 * x as f32 + 0.5); // column 20 of 60 begins at pixel 40 of 120
             assert!((level - expected).abs() <= 1.0, "column {x}: {level}, expected {expected}");
         }
+    }
+
+    #[test]
+    fn the_nearest_pixels_are_where_the_center_crop_looks() {
+        // Each column and row has its own level, which resizing by half keeps to a level.
+        let image = RgbImage::from_fn(120, 60, |x, y| image::Rgb([2 * x as u8, 4 * y as u8, 0]));
+        let mut planes = vec![0.0; 3 * 20 * 20];
+        center_crop(&image, 30, 20, Interpolation::Bilinear, &mut planes);
+        let [columns, rows] = center_crop_nearest(120, 60, 30, 20);
+        for i in 0..20 {
+            let (x, y) = (columns[i], rows[i]);
+            assert!((planes[i] - 2.0 * x as f32).abs() <= 2.0, "column {i}: {x}");
+            assert!((planes[400 + 20 * i] - 4.0 * y as f32).abs() <= 4.0, "row {i}: {y}");
+        }
+        // An image of the crop's own size is taken as it is.
+        let all: Vec<u32> = (0..20).collect();
+        assert_eq!(center_crop_nearest(20, 20, 20, 20), [all.clone(), all]);
     }
 
     #[test]

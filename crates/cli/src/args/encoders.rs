@@ -15,6 +15,9 @@ pub(crate) struct EmbedArgs {
     /// The split: train (also used for a folder without splits) or test.
     #[arg(long, default_value = "train")]
     pub(crate) split: String,
+    /// Write the features of every patch instead of one vector per image.
+    #[arg(long)]
+    pub(crate) patches: bool,
     /// The output file; the format follows its extension: .csv, .npy (features only), .parquet or
     /// .safetensors.
     #[arg(long)]
@@ -66,6 +69,27 @@ pub(crate) struct PatchesArgs {
     /// The output folder, created if it does not exist.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+}
+
+#[derive(Args)]
+pub(crate) struct DenseArgs {
+    #[command(flatten)]
+    pub(crate) encoder: EncoderArgs,
+    /// A folder of images, which may have masks or depth maps, or shapes [default: the data of the
+    /// run].
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// The output folder, created if it does not exist.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
+    /// The number of images to draw.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) images: usize,
+    /// Steps of the dense probe, of 16 images each.
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: u64,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
 }

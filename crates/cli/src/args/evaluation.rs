@@ -15,12 +15,19 @@ pub(crate) struct EvaluateArgs {
     /// The protocols to run, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "knn,linear")]
     pub(crate) protocol: Vec<Protocol>,
-    /// Epochs of linear-sgd.
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    pub(crate) linear_epochs: u64,
-    /// Epochs of finetune; papers use 30 to 100.
+    /// Epochs of linear-sgd and linear-dinov2 [default: 100; linear-dinov2: 10 of ImageNet, up to
+    /// 100 of fewer images].
+    #[arg(long, value_name = "N")]
+    pub(crate) linear_epochs: Option<u64>,
+    /// Epochs of finetune and scratch; papers use 30 to 100.
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub(crate) finetune_epochs: u64,
+    /// Steps of linear-dense, of 16 images each; DINOv2 has 40,000 for 20,000 photographs.
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) dense_steps: u64,
+    /// Write the encoders that finetune and scratch train to this folder, for other protocols.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) save_finetuned: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
 }
@@ -34,10 +41,18 @@ pub(crate) enum Protocol {
     Linear,
     /// A linear layer trained with SGD over several learning rates, with and without augmentation.
     LinearSgd,
+    /// DINOv2's linear classifiers on tokens of the last blocks, the best one on training images.
+    LinearDinov2,
     /// Fine-tuning of the whole encoder, compared with training from scratch.
     Finetune,
+    /// The same encoder trained from scratch with labels, as finetune trains it.
+    Scratch,
     /// Logistic regression on few labels: 1 %, 10 %, and 1, 5 and 10 of each class.
     LowShot,
+    /// A linear layer on patches for segmentation and depth, of shapes or of images with masks.
+    LinearDense,
+    /// Boxes of objects without labels (LOST), on shapes.
+    Lost,
 }
 
 #[derive(Args)]

@@ -1,29 +1,21 @@
 //! `portolan attention`: draws or scores the attention of the class token of a vision transformer.
 
-use anyhow::{Context, Result};
-use image::{DynamicImage, Rgb, RgbImage};
-use portolan_augment::{ViewSpec, cpu};
-use portolan_data::shapes::Shapes;
-use portolan_data::{Options, Split};
+mod score;
+
+use anyhow::Result;
+use image::{Rgb, RgbImage};
 use portolan_encoders::Vit;
-use portolan_evaluate::{
-    ATTENTION_MASS, attention_mask, best_head_jaccard, class_attention, images,
-};
-use portolan_random::{Purpose, stream};
-use portolan_report::counted;
-use portolan_tensor::{Device, Kind, Tensor, device, upload};
+use portolan_evaluate::{ATTENTION_MASS, attention_mask, class_attention};
+use portolan_tensor::{Device, Kind, Tensor, device};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use self::score::score;
 use crate::args::DrawArgs;
 use crate::config::RunConfig;
 use crate::encoder_source::run_encoder;
-use crate::output::image_files::{create_folder, enlarged, read, save, sheet, view_of};
-
-/// Images per forward pass when scoring.
-const BATCH: usize = 100;
-/// The color of the strongest attention.
-const BRIGHT: [f32; 3] = [255.0, 205.0, 60.0];
+use crate::output::image_files::{create_folder, read, save, sheet, view_of};
+use crate::output::overlays::{glow, gray_images, lit};
 
 /// Draws the attention maps of images, or with --score compares them with the masks of `shapes`.
 pub(crate) fn attention(args: &DrawArgs) -> Result<ExitCode> {
@@ -75,109 +67,5 @@ fn with_mean(maps: &Tensor) -> Tensor {
 /// Draws each map of `[1, maps, rows, columns]` with `draw`, which gets it as a gray image. Values
 /// are from 0 to 1.
 fn row(maps: &Tensor, draw: impl Fn(&RgbImage) -> RgbImage) -> Result<Vec<RgbImage>> {
-    let maps = maps.to_device(Device::Cpu).to_kind(Kind::Float) * 255.0;
-    let (rows, columns) = (maps.size()[2] as u32, maps.size()[3] as u32);
-    let drawn = |i| {
-        let levels: Vec<u8> =
-            Vec::try_from(maps.get(0).get(i).round().to_kind(Kind::Uint8).contiguous().view([-1]))?;
-        let gray = image::GrayImage::from_raw(columns, rows, levels)
-            .context("a map has another size than its grid")?;
-        Ok(draw(&DynamicImage::ImageLuma8(gray).into_rgb8()))
-    };
-    (0..maps.size()[1]).map(drawn).collect()
-}
-
-/// The darkened image, lit where the attention is strong.
-fn glow(image: &RgbImage, attention: &RgbImage) -> RgbImage {
-    over(image, attention, |pixel, light, channel| {
-        let dark = 0.45 * pixel;
-        dark + light * (BRIGHT[channel] - dark)
-    })
-}
-
-/// The image inside the mask, darkened elsewhere.
-fn lit(image: &RgbImage, mask: &RgbImage) -> RgbImage {
-    over(image, mask, |pixel, light, _| pixel * (0.2 + 0.8 * light))
-}
-
-/// Blends an image with a map that is resized to its size. `mix` gets the pixel value, the map
-/// value from 0 to 1 and the channel.
-fn over(image: &RgbImage, map: &RgbImage, mix: impl Fn(f32, f32, usize) -> f32) -> RgbImage {
-    let map = enlarged(map, image.width());
-    RgbImage::from_fn(image.width(), image.height(), |x, y| {
-        let (pixel, light) = (image.get_pixel(x, y), f32::from(map.get_pixel(x, y)[0]) / 255.0);
-        Rgb(std::array::from_fn(|c| mix(f32::from(pixel[c]), light, c).round() as u8))
-    })
-}
-
-/// Mean Jaccard indices of a vision transformer.
-struct Score {
-    best_head: f64,
-    mean_of_heads: f64,
-}
-
-/// Prints how well attention matches the objects of `shapes`, before and after training.
-fn score(vit: &Vit, config: &RunConfig, run: &Path, device: Device) -> Result<()> {
-    let untrained = run_encoder::untrained_vit(run, config, device)?;
-    let view = view_of(config)?;
-    let count = match config.data.limit_test {
-        0 => Options::default().test,
-        limit => limit.min(Options::default().test),
-    };
-    let shapes = Shapes::new(Split::Test, count, config.data.size, Options::default().seed)?;
-    let masks = masks(&shapes, count, &view)?;
-    let of = |vit: &Vit| jaccards(vit, &shapes, &masks, &view, device);
-    let (after, before) = (of(vit)?, of(&untrained)?);
-    let heads = vit.config().heads;
-    println!(
-        "attention of {} on {} of shapes",
-        config.encoder.name(),
-        counted(count, "test image", "test images")
-    );
-    println!("Jaccard index of the true mask and the patches that hold 60 % of the attention\n");
-    println!("{:<22} {:>9} {:>11} {:>12}", "", "trained", "untrained", "difference");
-    let line = |name: &str, after: f64, before: f64| {
-        println!("{name:<22} {after:>9.3} {before:>11.3} {:>+12.3}", after - before);
-    };
-    line(&format!("best of {heads} heads"), after.best_head, before.best_head);
-    line("mean of the heads", after.mean_of_heads, before.mean_of_heads);
-    println!("\nmasks cover {:.1} % of an image", 100.0 * share(&masks));
-    Ok(())
-}
-
-/// The true masks after the evaluation crop, as booleans of shape `[n, size, size]`.
-fn masks(shapes: &Shapes, count: usize, view: &ViewSpec) -> Result<Tensor> {
-    let size = i64::from(view.size());
-    let mut covered = Vec::with_capacity(count * (size * size) as usize);
-    for index in 0..count {
-        let mask = DynamicImage::ImageLuma8(shapes.render(index).mask).into_rgb8();
-        let seen = cpu::preview(view, &mask, &mut stream(0, Purpose::View, &[]));
-        covered.extend(seen.pixels().map(|pixel| pixel[0] >= 128));
-    }
-    Ok(Tensor::from_slice(&covered).view([count as i64, size, size]))
-}
-
-fn share(masks: &Tensor) -> f64 {
-    masks.to_kind(Kind::Double).mean(Kind::Double).double_value(&[])
-}
-
-fn jaccards(
-    vit: &Vit,
-    shapes: &Shapes,
-    masks: &Tensor,
-    view: &ViewSpec,
-    device: Device,
-) -> Result<Score> {
-    let indices: Vec<usize> = (0..masks.size()[0] as usize).collect();
-    let (mut best, mut mean) = (Vec::new(), Vec::new());
-    for part in indices.chunks(BATCH) {
-        let x = images(shapes, part, view)?.x;
-        let maps = class_attention(vit, &upload(&x, device))?.to_device(Device::Cpu);
-        let masks = masks.narrow(0, part[0] as i64, part.len() as i64);
-        best.push(best_head_jaccard(&maps, &masks)?);
-        let together = maps.mean_dim([1i64].as_slice(), true, Kind::Float);
-        mean.push(best_head_jaccard(&together, &masks)?);
-    }
-    let over_images = |parts: &[Tensor]| Tensor::cat(parts, 0).mean(Kind::Double).double_value(&[]);
-    Ok(Score { best_head: over_images(&best), mean_of_heads: over_images(&mean) })
+    Ok(gray_images(&maps.get(0))?.iter().map(draw).collect())
 }

@@ -1,15 +1,18 @@
 //! Writes features to files that other tools can read.
 
-use anyhow::{Result, bail};
-use ndarray::Array2;
+use anyhow::{Result, bail, ensure};
+use ndarray::{Array2, Array3};
 use ndarray_npy::WriteNpyExt;
 use portolan_data::Source;
+use portolan_evaluate::EmbeddedPatches;
 use portolan_tensor::{Tensor, io};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
 use super::table::{self, Column};
+
+const CSV_PATCHES: &str = "a .csv file has one vector per image, and --patches many; choose .npy, .parquet or .safetensors";
 
 /// A file format for embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,44 @@ impl Form {
         }
     }
 
+    /// Writes the patch features of these `n` images to `path` atomically: `[n, rows · columns,
+    /// width]`, float32, row by row. In Parquet a row holds all patches of an image one after
+    /// another, and the grid; a safetensors file has the grid and the names of the images in its
+    /// metadata.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or the format has only two dimensions.
+    pub(crate) fn write_patches(
+        self,
+        path: &Path,
+        patches: &EmbeddedPatches,
+        images: &Images,
+    ) -> Result<()> {
+        let bytes = match self {
+            Form::Csv => bail!("{CSV_PATCHES}"),
+            Form::Npy => npy_patches(&patches.x)?,
+            Form::Parquet => parquet_patches(patches, images)?,
+            Form::Safetensors => {
+                let metadata = BTreeMap::from([
+                    ("rows".to_owned(), patches.rows.to_string()),
+                    ("columns".to_owned(), patches.columns.to_string()),
+                    ("names".to_owned(), serde_json::to_string(&images.names)?),
+                ]);
+                return safetensors(path, &patches.x, images, &metadata);
+            }
+        };
+        Ok(io::write_atomic(path, &bytes)?)
+    }
+
+    /// Checks that this format can hold patches.
+    ///
+    /// # Errors
+    /// If it has only two dimensions.
+    pub(crate) fn check_patches(self) -> Result<()> {
+        ensure!(self != Form::Csv, "{CSV_PATCHES}");
+        Ok(())
+    }
+
     /// Writes the features (`[n, width]`, float32) of these `n` images to `path` atomically.
     ///
     /// # Errors
@@ -50,7 +91,9 @@ impl Form {
             Form::Csv => csv(features, images)?.into_bytes(),
             Form::Npy => npy(features)?,
             Form::Parquet => parquet(features, images)?,
-            Form::Safetensors => return safetensors(path, features, images),
+            Form::Safetensors => {
+                return safetensors(path, features, images, &BTreeMap::new());
+            }
         };
         Ok(io::write_atomic(path, &bytes)?)
     }
@@ -122,7 +165,12 @@ fn npy(features: &Tensor) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn safetensors(path: &Path, features: &Tensor, images: &Images) -> Result<()> {
+fn safetensors(
+    path: &Path,
+    features: &Tensor,
+    images: &Images,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
     let mut tensors = vec![
         ("features".to_owned(), features.shallow_clone()),
         ("items".to_owned(), Tensor::from_slice(&images.items)),
@@ -130,16 +178,42 @@ fn safetensors(path: &Path, features: &Tensor, images: &Images) -> Result<()> {
     if let Some(labels) = &images.labels {
         tensors.push(("labels".to_owned(), Tensor::from_slice(labels)));
     }
-    Ok(io::save(path, &tensors, &BTreeMap::new())?)
+    Ok(io::save(path, &tensors, metadata)?)
+}
+
+fn npy_patches(patches: &Tensor) -> Result<Vec<u8>> {
+    let (n, count, width) = patches.size3()?;
+    let flat = Vec::<f32>::try_from(patches.contiguous().view([-1]))?;
+    let mut bytes = Vec::new();
+    let shape = (n as usize, count as usize, width as usize);
+    Array3::from_shape_vec(shape, flat)?.write_npy(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn parquet(features: &Tensor, images: &Images) -> Result<Vec<u8>> {
     let (flat, _, width) = values(features)?;
+    let mut columns = columns_of(images);
+    columns.push(("embedding", Column::Lists(&flat, width)));
+    table::parquet("embeddings", &columns)
+}
+
+fn parquet_patches(patches: &EmbeddedPatches, images: &Images) -> Result<Vec<u8>> {
+    let (flat, _, width) = values(&patches.x.flatten(1, 2))?;
+    let all = |count: i64| vec![count; images.items.len()];
+    let (rows, in_rows) = (all(patches.rows), all(patches.columns));
+    let mut columns = columns_of(images);
+    columns.push(("rows", Column::Int64(&rows)));
+    columns.push(("columns", Column::Int64(&in_rows)));
+    columns.push(("patches", Column::Lists(&flat, width)));
+    table::parquet("patches", &columns)
+}
+
+/// Item, name and, if there are any, label.
+fn columns_of(images: &Images) -> Vec<(&'static str, Column<'_>)> {
     let names = images.names.iter().map(|name| Some(name.as_str())).collect();
     let mut columns = vec![("item", Column::Int64(&images.items)), ("name", Column::Text(names))];
     columns.extend(images.labels.as_deref().map(|labels| ("label", Column::Int64(labels))));
-    columns.push(("embedding", Column::Lists(&flat, width)));
-    table::parquet("embeddings", &columns)
+    columns
 }
 
 #[cfg(test)]
@@ -147,6 +221,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use parquet::file::reader::{FileReader, SerializedFileReader};
+    use portolan_tensor::{Device, Kind};
 
     fn features() -> Tensor {
         Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0, 5.5, 6.0]).view([2, 3])
@@ -178,6 +253,33 @@ mod tests {
         assert_eq!(rows.len(), 2);
         assert!(rows[1].contains("item: 4") && rows[1].contains("label: 8"), "{}", rows[1]);
         assert!(rows[1].contains("4.0") && rows[1].contains("6.0") && !rows[1].contains("3.0"));
+    }
+
+    #[test]
+    fn patches_are_written_with_their_grid_and_the_names_of_their_images() {
+        let x = Tensor::linspace(0, 23, 24, (Kind::Float, Device::Cpu)).view([2, 4, 3]);
+        let patches =
+            EmbeddedPatches { x, rows: 2, columns: 2, ids: vec![0, 4], skipped: Vec::new() };
+        let folder = tempfile::tempdir().unwrap();
+        let written = |name: &str| {
+            let path = folder.path().join(name);
+            Form::of(&path).unwrap().write_patches(&path, &patches, &images(None)).unwrap();
+            path
+        };
+        let npy = std::fs::read(written("x.npy")).unwrap();
+        assert!(String::from_utf8_lossy(&npy[..100]).contains("(2, 4, 3)"));
+        let (tensors, metadata) = io::load(&written("x.safetensors")).unwrap();
+        assert_eq!(tensors["features"], patches.x);
+        assert_eq!((&*metadata["rows"], &*metadata["columns"]), ("2", "2"));
+        assert!(metadata["names"].starts_with("[\"a.png\",") && metadata["names"].contains("c"));
+        let file = std::fs::File::open(written("x.parquet")).unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        let row = reader.get_row_iter(None).unwrap().nth(1).unwrap().unwrap().to_string();
+        assert!(
+            row.contains("item: 4") && row.contains("rows: 2") && row.contains("23.0"),
+            "{row}"
+        );
+        assert!(Form::Csv.check_patches().is_err() && Form::Npy.check_patches().is_ok());
     }
 
     #[test]

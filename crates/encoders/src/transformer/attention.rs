@@ -55,6 +55,14 @@ impl Attention {
     }
 }
 
+impl Attention {
+    /// The keys of all heads, one after another: `[batch, tokens, width]`.
+    pub(super) fn keys(&self, x: &Tensor) -> Tensor {
+        let [_, k, _] = self.split(x);
+        k.transpose(1, 2).reshape(x.size())
+    }
+}
+
 fn shape(x: &Tensor) -> (i64, i64, i64) {
     let size = x.size();
     (size[0], size[1], size[2])
@@ -75,5 +83,15 @@ mod tests {
         let by_hand = attention.weights(&x).matmul(&v).transpose(1, 2).reshape([3, 5, 8]);
         let by_hand = attention.proj.forward(&by_hand);
         assert!(attention.forward(&x).allclose(&by_hand, 1e-5, 1e-6, false));
+    }
+
+    #[test]
+    fn keys_are_those_of_the_heads_one_after_another() {
+        let attention = Attention::new(&Vars::new(Device::Cpu), 8, 2, Init::Xavier);
+        let x = Tensor::randn([3, 5, 8], (Kind::Float, Device::Cpu));
+        let [_, k, _] = attention.split(&x);
+        let keys = attention.keys(&x);
+        assert_eq!(keys.size(), [3, 5, 8]);
+        assert!(keys.get(1).get(4).narrow(0, 4, 4).equal(&k.get(1).get(1).get(4)));
     }
 }

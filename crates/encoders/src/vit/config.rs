@@ -271,7 +271,11 @@ impl Family for VitConfig {
             drop_path,
             ..self.clone()
         };
-        Some(Finetuned { config: Box::new(config), dropped: "norm.", added: "fc_norm." })
+        let dropped = match self.pool {
+            Pool::MeanThenNorm => "fc_norm.", // fine-tuned before; it gets a new one
+            Pool::ClassToken | Pool::Mean => "norm.",
+        };
+        Some(Finetuned { config: Box::new(config), dropped, added: "fc_norm." })
     }
 }
 

@@ -216,6 +216,18 @@ fn the_mask_token_replaces_a_patch_before_its_position_is_added() {
 }
 
 #[test]
+fn the_last_norm_is_all_between_unnormalized_and_normalized_tokens() {
+    let (vit, _) = small(|config| config.registers = 2);
+    let x = images(16);
+    let before = vit.unnormalized_tokens(&x).unwrap();
+    let after = vit.tokens(&x, None, false).unwrap();
+    assert!(vit.norm.forward(&before).equal(&after) && !before.equal(&after));
+    let (unnormed, _) = small(|config| config.pool = Pool::MeanThenNorm);
+    let tokens = unnormed.tokens(&x, None, false).unwrap();
+    assert!(unnormed.unnormalized_tokens(&x).unwrap().equal(&tokens));
+}
+
+#[test]
 fn the_last_blocks_end_with_the_tokens() {
     let (vit, _) = dinov2_like();
     let x = images(16);

@@ -12,13 +12,12 @@ use portolan_tensor::{
 use rand::seq::SliceRandom;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::mpsc::sync_channel;
 
 use self::erase::erase;
 use self::mix::{Mix, smoothed};
 use crate::error::{Error, Result};
 use crate::features::{Features, features};
-use crate::images::{LoadedImages, drawn_images};
+use crate::images::{LoadedImages, each_batch};
 
 mod config;
 mod erase;
@@ -44,7 +43,8 @@ pub fn to_finetune(encoder: Box<dyn Encoder>, config: &EncoderConfig) -> Result<
     Ok(network)
 }
 
-/// The data of fine-tuning, and where it runs.
+/// Labeled images to train on and to score on, and where to train. For fine-tuning and for DINOv2's
+/// linear protocol.
 pub struct Finetuning<'a> {
     /// Labeled images to train on.
     pub train: &'a dyn Source,
@@ -98,7 +98,10 @@ pub fn finetune(
     let (total, warmup) = (config.epochs * per_epoch, config.warmup_epochs * per_epoch);
     for epoch in 0..config.epochs {
         let mut losses = Vec::new();
-        each_batch(on, epoch, config.batch_size, |read| {
+        let mut order: Vec<usize> = (0..on.train.len()).collect();
+        order.shuffle(&mut stream(0, Purpose::Order, &[epoch]));
+        let batches = order.chunks_exact(config.batch_size);
+        each_batch(on.train, batches, on.train_view, epoch + 1, |read| {
             let (x, targets) = mixed(&read, on, config, epoch, losses.len() as u64)?;
             optimizer.zero_grad().map_err(Error::dependency)?;
             let logits = on
@@ -156,29 +159,6 @@ fn encoder_groups(encoder: &dyn Encoder, decay: f64) -> Vec<ParamGroup> {
     groups.push(tokens);
     groups.retain(|group| !group.params.is_empty());
     groups
-}
-
-/// Calls `work` with an epoch's batches in random order, and prepares the next one meanwhile.
-fn each_batch(
-    on: &Finetuning,
-    epoch: u64,
-    batch_size: usize,
-    mut work: impl FnMut(LoadedImages) -> Result<()>,
-) -> Result<()> {
-    let mut order: Vec<usize> = (0..on.train.len()).collect();
-    order.shuffle(&mut stream(0, Purpose::Order, &[epoch]));
-    std::thread::scope(|scope| {
-        let (sender, batches) = sync_channel(1);
-        scope.spawn(move || {
-            for part in order.chunks_exact(batch_size) {
-                // The receiver is gone once a step has failed.
-                if sender.send(drawn_images(on.train, part, on.train_view, epoch + 1)).is_err() {
-                    return;
-                }
-            }
-        });
-        batches.into_iter().try_for_each(|read| work(read?))
-    })
 }
 
 /// The images of a step with random erasing, and their smoothed targets, `[n, classes]`, both mixed

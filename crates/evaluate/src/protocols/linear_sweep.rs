@@ -3,12 +3,13 @@
 
 use portolan_optim::schedule::cosine_with_warmup;
 use portolan_random::{Purpose, stream};
-use portolan_tensor::{Device, Kind, Tensor, no_grad};
+use portolan_tensor::{Device, Tensor};
 use rand::seq::SliceRandom;
 
 use crate::error::{Error, Result};
 use crate::features::Features;
 use crate::labels::{self, accuracy};
+use crate::protocols::classifiers::Classifiers;
 
 /// How the classifier is trained.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,7 +82,9 @@ pub fn linear_sweep<E: From<Error>>(
     labels::check(labels, &bank.x, classes)?;
     let (validation, rest) = split(bank.ids.len())?;
     let truth = labels.index_select(0, &validation);
-    let mut sweep = Sweep::new(config, bank.x.size()[1], classes);
+    let rates = &config.learning_rates;
+    let mut sweep =
+        Classifiers::new(rates, config.momentum, bank.x.size()[1], classes, Device::Cpu);
     let steps = (rest.len() as i64 / config.batch_size).max(1) as u64;
     for epoch in 0..config.epochs {
         let x = of_epoch(epoch)?;
@@ -121,55 +124,12 @@ fn split(n: usize) -> Result<(Tensor, Vec<i64>)> {
     Ok((Tensor::from_slice(&all), rest))
 }
 
-/// One classifier per learning rate, all trained in the same pass.
-struct Sweep {
-    /// `[rates, classes, width + 1]`, the bias last.
-    weight: Tensor,
-    velocity: Tensor,
-    /// `[rates, 1, 1]`.
-    learning_rates: Tensor,
-    momentum: f64,
-}
-
-impl Sweep {
-    fn new(config: &LinearConfig, width: i64, classes: i64) -> Self {
-        let zeros = || {
-            let shape = [config.learning_rates.len() as i64, classes, width + 1];
-            Tensor::zeros(shape, (Kind::Float, Device::Cpu))
-        };
-        let learning_rates =
-            Tensor::from_slice(&config.learning_rates).to_kind(Kind::Float).view([-1, 1, 1]);
-        Sweep { weight: zeros(), velocity: zeros(), learning_rates, momentum: config.momentum }
-    }
-
-    fn step(&mut self, x: &Tensor, labels: &Tensor, share: f64) {
-        no_grad(|| {
-            let x = with_one(x);
-            let classes = self.weight.size()[1];
-            let targets = labels.one_hot(classes).to_kind(Kind::Float);
-            let p = x.matmul(&self.weight.transpose(1, 2)).softmax(-1, None::<Kind>);
-            let gradient = (p - targets).transpose(1, 2).matmul(&x) / x.size()[0] as f64;
-            self.velocity = &self.velocity * self.momentum + gradient;
-            self.weight -= &self.velocity * (&self.learning_rates * share);
-        });
-    }
-
-    /// The logits of the `n`-th classifier.
-    fn logits(&self, n: i64, x: &Tensor) -> Tensor {
-        // A learning rate that is far too high leads to NaN, which must not win.
-        with_one(x).matmul(&self.weight.get(n).tr()).nan_to_num(0.0, 0.0, 0.0)
-    }
-}
-
-fn with_one(x: &Tensor) -> Tensor {
-    Tensor::cat(&[x, &Tensor::ones([x.size()[0], 1], (x.kind(), x.device()))], 1)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::scores::Scores;
+    use portolan_tensor::Kind;
 
     fn points(n: i64, from: i64) -> Features {
         // Angles on a circle, three sectors.
