@@ -168,11 +168,9 @@ impl EncoderSource {
             (Origin::Run(_, run), None) => run.data.clone(),
             (Origin::Run(_, run), Some(source)) => {
                 let size = run.data.size;
-                DataConfig { source: source.clone(), size, limit: 0, limit_test: 0 }
+                DataConfig::whole(source.clone(), size)
             }
-            (Origin::File(..), Some(source)) => {
-                DataConfig { source: source.clone(), size, limit: 0, limit_test: 0 }
-            }
+            (Origin::File(..), Some(source)) => DataConfig::whole(source.clone(), size),
             (Origin::File(..), None) => {
                 anyhow::bail!("an encoder file has no images of its own; give --data")
             }

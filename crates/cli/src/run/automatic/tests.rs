@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use portolan::METHODS;
 use portolan_augment::Op;
-use portolan_tensor::{Device, tch};
+use portolan_tensor::{Device, Precision, tch};
 
 use super::*;
 use crate::args::RunArgs;
