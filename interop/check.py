@@ -9,6 +9,7 @@ take 5 GB there for as long as it runs). Where that is not possible it says loud
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,13 @@ ENCODERS = [
     for name in ("resnet18", "resnet34", "resnet50")
     for stem in ("imagenet", "cifar", "cifar_strided")
 ] + [
+    ("resnet101", "imagenet"),
+    ("wide_resnet50_2", "imagenet"),
+    ("convnext_atto", "4"),
+    ("convnext_tiny", "4"),
+    ("convnext_tiny", "2"),
+    ("convnext_pico", "1"),
+    ("convnext_w48d1-2-3-1", "4"),
     ("vit_tiny_patch16_224", "-"),
     ("vit_small_patch16_224", "-"),
     ("vit_base_patch16_224", "-"),
@@ -82,10 +90,13 @@ def check_out(scratch):
         example("hub_folder", name, stem, folder)
         config = json.loads((folder / "config.json").read_text())
         nets = {}
-        if config["portolan"]["family"] == "vit" or stem == "imagenet":
+        family = config["portolan"]["family"]
+        if family == "vit" or stem == "imagenet" or (family == "convnext" and stem != "2"):
             nets["timm"] = timm.create_model(f"local-dir:{folder}", pretrained=True)
-        if config["portolan"]["family"] == "resnet":
+        if family == "resnet":
             nets["torchvision"] = encoder(folder)
+        if family == "convnext":
+            nets["timm, hub.py"] = encoder(folder)
         check = load_file(folder / "check.safetensors")
         for library, net in nets.items():
             good &= near(f"out  {folder.name}", library, net.eval()(check["images"]), check["features"])
@@ -107,14 +118,33 @@ def prefixed(prefix, net):
     return {prefix + name: tensor for name, tensor in net.state_dict().items()}
 
 
+def as_authors(convnext):
+    """The weights of timm's ConvNeXt by the names of facebookresearch/ConvNeXt."""
+    names = [
+        (r"^stem\.", "downsample_layers.0."),
+        (r"^stages\.(\d+)\.downsample\.", r"downsample_layers.\1."),
+        (r"\.blocks\.", "."),
+        ("conv_dw", "dwconv"),
+        (r"mlp\.fc", "pwconv"),
+        (r"^head\.norm", "norm"),
+    ]
+    renamed = {}
+    for name, tensor in convnext.state_dict().items():
+        for pattern, theirs in names:
+            name = re.sub(pattern, theirs, name)
+        renamed[name] = tensor
+    return renamed
+
+
 def check_in(scratch):
     """The libraries' networks in Portolan, as the methods' authors keep them."""
-    resnet = torchvision.models.resnet50()
-    resnet.fc = torch.nn.Identity()
+    resnet, wide = torchvision.models.resnet50(), torchvision.models.wide_resnet101_2()
+    resnet.fc = wide.fc = torch.nn.Identity()
     vit = lambda name, **args: moved(timm.create_model(name, num_classes=0, **args))  # noqa: E731
-    resnet, dino, mae = moved(resnet), vit("vit_small_patch16_224"), vit("vit_base_patch16_224")
+    resnet, wide, dino, mae = moved(resnet), moved(wide), vit("vit_small_patch16_224"), vit("vit_base_patch16_224")
     dinov2 = vit("vit_small_patch14_dinov2", img_size=518)
     moco_v3 = vit("vit_small_patch16_224", num_heads=12)
+    convnext, nano = vit("convnext_tiny"), vit("convnext_nano")
     sequence = torch.nn.Sequential(*list(resnet.children())[:-1])
     cases = [
         ("MoCo v2", resnet, {"state_dict": prefixed("module.encoder_q.", resnet)}),
@@ -124,6 +154,10 @@ def check_in(scratch):
         ("DINO", dino, {"teacher": prefixed("backbone.", dino), "student": prefixed("module.backbone.", mae)}),
         ("DINOv2, scales folded", dinov2, dinov2.state_dict()),
         ("MAE", mae, {"model": mae.state_dict()}),
+        ("torchvision, wide ResNet-101", wide, wide.state_dict()),
+        ("timm, ConvNeXt-T", convnext, convnext.state_dict()),
+        ("ConvNeXt-T by its authors' names", convnext, {"model": as_authors(convnext)}),
+        ("timm, ConvNeXt-nano", nano, nano.state_dict()),
     ]
     good = True
     for i, (name, net, contents) in enumerate(cases):

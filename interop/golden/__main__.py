@@ -12,6 +12,7 @@ from pathlib import Path
 import augment
 import dense
 import encoders
+import encoders2_conv
 import evaluate
 import losses
 import optim
@@ -42,6 +43,12 @@ def generate(root):
         file.save(paths[-1])
     paths.append(root / "crates/encoders/tests/golden/encoder_keys.json")
     encoders.save_keys(paths[-1])
+    file = File()
+    encoders2_conv.fill(file)
+    paths.append(root / "crates/encoders/tests/golden/encoders2_conv.safetensors")
+    file.save(paths[-1])
+    paths.append(root / "crates/encoders/tests/golden/encoder_keys2_conv.json")
+    encoders2_conv.save_keys(paths[-1])
     for path in paths:
         print(f"{path.stat().st_size:9,} bytes  {path.relative_to(root)}")
     print(f"{sum(path.stat().st_size for path in paths):9,} bytes in all")

@@ -25,16 +25,16 @@ def build(name):
 
 
 @torch.no_grad()
-def fill_weights(net):
+def fill_weights(net, base=BASE):
     """README: "Inputs by formula". In float64, from weights that float32 holds exactly."""
     for i, (name, tensor) in enumerate(sorted(net.state_dict().items())):
         if not tensor.is_floating_point():
             continue
-        v = unit(BASE + i, *tensor.shape)
+        v = unit(base + i, *tensor.shape)
         if name.endswith("running_var"):
             v = 1 + 0.25 * v**2
         elif tensor.ndim == 1:
-            v = 1 + 0.1 * v if name.endswith("weight") else 0.1 * v
+            v = 1 + 0.1 * v if name.endswith(("weight", "gamma")) else 0.1 * v
         elif name.endswith(("pos_embed", "token")):
             v = 0.02 * v
         else:

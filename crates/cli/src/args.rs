@@ -13,7 +13,7 @@ pub(crate) use self::encoders::{
 };
 pub(crate) use self::evaluation::{CompareArgs, DoctorArgs, EvaluateArgs, FactorsArgs, Protocol};
 pub(crate) use self::machine::{BenchArgs, GpuCheckArgs, PackArgs, Plan, SelfTestArgs};
-pub(crate) use self::run::{PretrainArgs, ReproduceArgs, RunArgs};
+pub(crate) use self::run::{DistillArgs, PretrainArgs, ReproduceArgs, RunArgs};
 
 /// Self-supervised pretraining of vision encoders.
 #[derive(Parser)]
@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Reproduce(ReproduceArgs),
     /// Pretrain on your own images or any data set, then evaluate if there are labels.
     Pretrain(PretrainArgs),
+    /// Train any encoder to imitate a trained one, then evaluate if there are labels.
+    Distill(DistillArgs),
     /// Evaluate an encoder from a run or a file: kNN, linear probe, low-shot and fine-tuning.
     Evaluate(EvaluateArgs),
     /// Check the health of a run from its logs, without labels, and suggest what to change first.
@@ -53,8 +55,8 @@ pub(crate) enum Command {
     Reconstruct(DrawArgs),
     /// Draw the patch features of a vision transformer as colors.
     Patches(PatchesArgs),
-    /// Draw attention, patch features and the objects found in images, and train a dense probe if they
-    /// have masks or depth maps.
+    /// Draw attention, patch features and the objects found in images, and train a dense probe if
+    /// they have masks or depth maps.
     Dense(DenseArgs),
     /// Compare finished runs in a table and plot their curves together.
     Compare(CompareArgs),

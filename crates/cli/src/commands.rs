@@ -4,6 +4,7 @@ pub(crate) mod attention;
 pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod dense;
+pub(crate) mod distill;
 pub(crate) mod doctor;
 pub(crate) mod embed;
 pub(crate) mod evaluate;

@@ -6,6 +6,7 @@ pub(crate) mod overrides;
 #[cfg(test)]
 mod recipe_tests;
 pub(crate) mod resolve;
+pub(crate) mod teacher;
 
 use anyhow::{Result, ensure};
 use portolan_augment::{Interpolation, ViewSpec, Views};

@@ -32,6 +32,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Reproduce(args) => commands::reproduce::reproduce(args),
         Command::Pretrain(args) => commands::pretrain::pretrain(args),
+        Command::Distill(args) => commands::distill::distill(args),
         Command::Evaluate(args) => commands::evaluate::evaluate(&args),
         Command::Doctor(args) => commands::doctor::doctor(&args),
         Command::Factors(args) => commands::factors::factors(&args),

@@ -43,8 +43,8 @@ use self::setup::{Setup, set_up};
 use self::signals::{STOP, listen_for_stop, stopped};
 use self::start::Start;
 use crate::args::RunArgs;
-use crate::config::RunConfig;
 use crate::config::build::build_method;
+use crate::config::{RunConfig, teacher};
 use crate::data::{is_labeled, print_notes};
 use crate::encoder_source::eval_view;
 use crate::methods::find;
@@ -102,6 +102,9 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
                  --recipe {CONTINUE} trains the heads first, then everything at a small rate"
             );
         }
+    }
+    if resume.is_none() {
+        teacher::load(config, &*method)?;
     }
     process_group::synchronize_networks(&*method, config.seed)?;
     // Create the folder only after the settings are known to work: a refused run leaves nothing

@@ -4,8 +4,8 @@
 
 use std::process::Command;
 
-const METHODS: [&str; 9] =
-    ["simclr", "moco", "byol", "simsiam", "barlow", "vicreg", "dino", "dinov2", "mae"];
+const METHODS: [&str; 10] =
+    ["simclr", "moco", "byol", "simsiam", "barlow", "vicreg", "dino", "dinov2", "mae", "distill"];
 
 /// The names of the Portolan crates that `name` depends on.
 fn tree(name: &str) -> Vec<String> {

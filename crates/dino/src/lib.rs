@@ -111,8 +111,10 @@ impl Dino {
 /// Only the student has stochastic depth, as in the authors' code.
 fn without_drop_path(encoder: &EncoderConfig) -> EncoderConfig {
     let mut encoder = encoder.clone();
-    if let EncoderConfig::Vit(config) = &mut encoder {
-        config.drop_path = 0.0;
+    match &mut encoder {
+        EncoderConfig::Vit(config) => config.drop_path = 0.0,
+        EncoderConfig::ConvNext(config) => config.drop_path = 0.0,
+        EncoderConfig::Resnet(_) => (),
     }
     encoder
 }

@@ -36,6 +36,10 @@ pub fn normal_loss(run: &Run) -> &'static str {
         Family::Reconstruction => {
             "The loss should fall slowly for hundreds of epochs; it says little about kNN accuracy."
         }
+        Family::Distillation => {
+            "The loss should fall slowly to the end; its value depends on the teacher and on the \
+             size of the queue."
+        }
         Family::Pretext => {
             "A pretext task that is solved (accuracy near 1) has nothing left to teach, however \
              long training goes on."

@@ -107,7 +107,7 @@ fn collapsed(run: &Run, evidence: String) -> Option<Finding> {
         Family::RedundancyReduction => {
             "raise `lambda`, the term that keeps dimensions apart; then lower the learning rate"
         }
-        Family::Reconstruction | Family::Pretext => {
+        Family::Reconstruction | Family::Pretext | Family::Distillation => {
             "lower the learning rate, and lengthen its warm-up"
         }
     };

@@ -4,7 +4,7 @@ use portolan_tensor::Vars;
 use serde::{Deserialize, Serialize};
 use std::ops::Deref;
 
-use crate::{Encoder, Error, Family, ResNetConfig, Result, VitConfig};
+use crate::{ConvNextConfig, Encoder, Error, Family, ResNetConfig, Result, VitConfig};
 
 /// Declares the families, one line each.
 macro_rules! families {
@@ -33,8 +33,8 @@ macro_rules! families {
         }
 
         impl EncoderConfig {
-            /// The encoder of this name with its usual settings (see [`ResNetConfig::named`] and
-            /// [`VitConfig::named`]).
+            /// The encoder of this name with its usual settings (see [`ResNetConfig::named`],
+            /// [`ConvNextConfig::named`] and [`VitConfig::named`]).
             ///
             /// # Errors
             /// When the name is unknown. The message lists the known ones.
@@ -57,6 +57,8 @@ macro_rules! families {
 families! {
     /// A residual network.
     Resnet(ResNetConfig),
+    /// A ConvNeXt.
+    ConvNext(ConvNextConfig),
     /// A vision transformer.
     Vit(VitConfig),
 }
@@ -82,6 +84,12 @@ mod tests {
             "resnet18",
             "resnet34-w8",
             "resnet50-w128",
+            "resnet152",
+            "wide_resnet50_2",
+            "wide_resnet101_2-w16",
+            "convnext_atto",
+            "convnext_base",
+            "convnext_w16d1-1-2-1",
             "vit_tiny_patch16_224",
             "vit_large_patch8_32",
             "vit_w64d3h2_patch4_32",
@@ -95,9 +103,14 @@ mod tests {
         let error = EncoderConfig::named("resnet99").unwrap_err().to_string();
         assert!(error.contains("resnet99") && error.contains("resnet34"), "{error}");
         assert!(error.contains("vit_tiny_patch16_224"), "{error}");
-        for wrong in
-            ["resnet18-wide", "vit_huge_patch16_224", "vit_tiny_16_224", "vit_tiny_patch16"]
-        {
+        for wrong in [
+            "resnet18-wide",
+            "convnext_giant",
+            "convnext_w16d1-1-2",
+            "vit_huge_patch16_224",
+            "vit_tiny_16_224",
+            "vit_tiny_patch16",
+        ] {
             assert!(EncoderConfig::named(wrong).unwrap_err().to_string().contains(wrong));
         }
         let none = ResNetConfig { width: 0, ..ResNetConfig::named("resnet18").unwrap() };
@@ -106,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_recipe_names_the_family_and_misspells_nothing() {
-        for name in ["resnet18-w16", "vit_tiny_patch4_32"] {
+        for name in ["resnet18-w16", "wide_resnet50_2", "convnext_pico", "vit_tiny_patch4_32"] {
             let config = EncoderConfig::named(name).unwrap();
             let text = toml::to_string(&config).unwrap();
             assert_eq!(toml::from_str::<EncoderConfig>(&text).unwrap(), config);
@@ -121,5 +134,7 @@ mod tests {
         let vit = EncoderConfig::named("vit_tiny_patch4_32").unwrap();
         assert!(vit.validate_size(20).is_ok() && vit.validate_size(18).is_err());
         assert!(EncoderConfig::named("resnet18").unwrap().validate_size(18).is_ok());
+        let convnext = EncoderConfig::named("convnext_atto").unwrap();
+        assert!(convnext.validate_size(33).is_ok() && convnext.validate_size(31).is_err());
     }
 }

@@ -43,7 +43,7 @@ pub trait Family: Debug {
     /// Checks that the encoder can take images of `size` pixels a side.
     ///
     /// # Errors
-    /// When a transformer's patches do not tile them.
+    /// When a transformer's patches do not tile them, or they are too small for a ConvNeXt.
     fn validate_size(&self, _size: i64) -> Result<()> {
         Ok(())
     }
@@ -83,8 +83,8 @@ pub trait Family: Debug {
 pub struct Finetuned {
     /// Its settings.
     pub config: Box<dyn Family>,
-    /// The prefix of the pretrained tensors that it does not have.
-    pub dropped: &'static str,
-    /// The prefix of its tensors that are new.
-    pub added: &'static str,
+    /// The prefix of the pretrained tensors that it does not have, if it lacks any.
+    pub dropped: Option<&'static str>,
+    /// The prefix of its tensors that are new, if there are any.
+    pub added: Option<&'static str>,
 }

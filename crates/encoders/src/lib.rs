@@ -1,4 +1,4 @@
-//! Vision encoders (ResNets and vision transformers) and projection heads. Parameter names, shapes
+//! Vision encoders (ResNets, ConvNeXts and vision transformers) and projection heads. Parameter names, shapes
 //! and initial values are those of torchvision and timm, so that weights can be exchanged with the
 //! Python libraries unchanged.
 //!
@@ -22,6 +22,8 @@
 //! All that other crates need to know about a family of encoders is in its [`Family`].
 
 mod config;
+mod convnext;
+mod drop_path;
 mod error;
 mod family;
 mod head;
@@ -31,6 +33,7 @@ mod transformer;
 mod vit;
 
 pub use config::{EncoderConfig, build};
+pub use convnext::{ConvNext, ConvNextConfig};
 pub use error::{Error, Result};
 pub use family::{Family, Finetuned};
 pub use head::{HeadNorm, ProjectionHead};
@@ -50,6 +53,9 @@ pub trait Encoder: std::fmt::Debug {
     /// The features before pooling: `[batch, 3, height, width]` to
     /// `[batch, self.width(), rows, columns]`.
     fn feature_map(&self, images: &Tensor, train: bool) -> Tensor;
+
+    /// [`Encoder::forward`] and [`Encoder::feature_map`] of one pass.
+    fn features_and_map(&self, images: &Tensor, train: bool) -> (Tensor, Tensor);
 
     /// [`Encoder::forward`] in evaluation mode without gradients, prepared for many images: it uses
     /// the current values, with batch norms folded into convolutions. The features differ only by

@@ -8,6 +8,7 @@ pub use config::{Arch, ResNetConfig, Stem};
 use portolan_tensor::fused::Epilogue;
 use portolan_tensor::{Kind, Tensor, Vars, no_grad};
 
+use self::config::Layout;
 use self::folded::{FoldedBlock, FoldedConv, FoldedResNet};
 use crate::Encoder;
 use crate::layers::{BatchNorm, Conv2d, count_batch};
@@ -29,11 +30,7 @@ impl ResNet {
     /// Builds the network that `config` describes.
     pub fn new(config: &ResNetConfig, vars: &Vars) -> Self {
         let splits = config.batch_norm_splits;
-        let (depths, bottleneck) = match config.arch {
-            Arch::ResNet18 => ([2, 2, 2, 2], false),
-            Arch::ResNet34 => ([3, 4, 6, 3], false),
-            Arch::ResNet50 => ([3, 4, 6, 3], true),
-        };
+        let Layout { depths, bottleneck } = config.arch.layout();
         let (kernel, stride, padding) = match config.stem {
             Stem::Imagenet => (7, 2, 3),
             Stem::Cifar => (3, 1, 1),
@@ -73,7 +70,12 @@ const RELU: Epilogue = Epilogue { add: None, relu: true };
 
 impl Encoder for ResNet {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
-        self.feature_map(images, train).adaptive_avg_pool2d([1, 1]).flatten(1, -1)
+        self.features_and_map(images, train).0
+    }
+
+    fn features_and_map(&self, images: &Tensor, train: bool) -> (Tensor, Tensor) {
+        let map = self.feature_map(images, train);
+        (map.adaptive_avg_pool2d([1, 1]).flatten(1, -1), map)
     }
 
     fn feature_map(&self, images: &Tensor, train: bool) -> Tensor {
@@ -127,14 +129,15 @@ impl Block {
         inputs: i64,
         planes: i64,
         stride: i64,
-        bottleneck: bool,
+        bottleneck: Option<i64>,
         splits: i64,
     ) -> Self {
         // (inputs, outputs, kernel, stride) of each convolution.
-        let layers = if bottleneck {
-            vec![(inputs, planes, 1, 1), (planes, planes, 3, stride), (planes, 4 * planes, 1, 1)]
-        } else {
-            vec![(inputs, planes, 3, stride), (planes, planes, 3, 1)]
+        let layers = match bottleneck.map(|times| times * planes) {
+            Some(inner) => {
+                vec![(inputs, inner, 1, 1), (inner, inner, 3, stride), (inner, 4 * planes, 1, 1)]
+            }
+            None => vec![(inputs, planes, 3, stride), (planes, planes, 3, 1)],
         };
         let outputs = layers[layers.len() - 1].1;
         let branch = layers

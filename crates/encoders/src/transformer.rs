@@ -12,6 +12,7 @@ use portolan_tensor::{Kind, Tensor, Vars};
 
 use self::attention::Attention;
 use self::mlp::TokenMlp;
+use crate::drop_path::drop_path;
 use crate::layers::LayerNorm;
 
 /// The settings of a block.
@@ -88,9 +89,9 @@ impl Block {
     /// `[batch, tokens, width]` to the same.
     pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         let branch = scaled(self.attn.forward(&self.norm1.forward(x)), self.scale1.as_ref());
-        let x = x + self.drop_path(branch, train);
+        let x = x + drop_path(branch, self.drop_path, train);
         let branch = scaled(self.mlp.forward(&self.norm2.forward(&x)), self.scale2.as_ref());
-        x + self.drop_path(branch, train)
+        x + drop_path(branch, self.drop_path, train)
     }
 
     /// The attention weights, given the block's input (see [`Vit::last_attention`](crate::Vit)).
@@ -101,17 +102,6 @@ impl Block {
     /// The keys of the attention, given the block's input (see [`Vit::last_keys`](crate::Vit)).
     pub(crate) fn keys(&self, x: &Tensor) -> Tensor {
         self.attn.keys(&self.norm1.forward(x))
-    }
-
-    /// Stochastic depth (Huang et al. 2016, arXiv:1603.09382): zeroes a branch for some images and
-    /// scales it up for the others.
-    fn drop_path(&self, branch: Tensor, train: bool) -> Tensor {
-        if !train || self.drop_path == 0.0 {
-            return branch;
-        }
-        let keep = 1.0 - self.drop_path;
-        let mut kept = branch.new_empty([branch.size()[0], 1, 1], (Kind::Float, branch.device()));
-        branch * (kept.bernoulli_float_(keep) / keep)
     }
 }
 
@@ -127,22 +117,6 @@ mod tests {
     use portolan_tensor::Device;
 
     use super::*;
-
-    #[test]
-    fn stochastic_depth_drops_whole_images_in_training_only_and_keeps_the_mean() {
-        let vars = Vars::new(Device::Cpu);
-        let block = {
-            let plain = BlockConfig::plain(4, 1, Init::Normal);
-            Block::new(&vars, &BlockConfig { drop_path: 0.25, ..plain })
-        };
-        let ones = Tensor::ones([4000, 2, 4], (Kind::Float, Device::Cpu));
-        assert_eq!(block.drop_path(ones.copy(), false), ones);
-        let dropped = block.drop_path(ones, true);
-        let per_image = dropped.view([4000, 8]);
-        assert_eq!(per_image.amax(1, false), per_image.amin(1, false));
-        let mean = dropped.mean(Kind::Float).double_value(&[]);
-        assert!((mean - 1.0).abs() < 0.05, "{mean}");
-    }
 
     #[test]
     fn layer_scale_multiplies_what_a_branch_adds() {

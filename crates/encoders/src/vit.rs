@@ -309,10 +309,15 @@ impl Encoder for Vit {
     }
 
     fn feature_map(&self, images: &Tensor, train: bool) -> Tensor {
-        let patches = self.without_prefix(&self.checked_tokens(images, train));
-        let (rows, columns) =
-            (images.size()[2] / self.config.patch, images.size()[3] / self.config.patch);
-        patches.transpose(1, 2).reshape([-1, self.config.width, rows, columns])
+        self.features_and_map(images, train).1
+    }
+
+    fn features_and_map(&self, images: &Tensor, train: bool) -> (Tensor, Tensor) {
+        let tokens = self.checked_tokens(images, train);
+        let patch = self.config.patch;
+        let (rows, columns) = (images.size()[2] / patch, images.size()[3] / patch);
+        let patches = self.without_prefix(&tokens).transpose(1, 2);
+        (self.pool(&tokens), patches.reshape([-1, self.config.width, rows, columns]))
     }
 
     fn as_vit(&self) -> Option<&Vit> {

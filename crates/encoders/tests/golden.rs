@@ -2,6 +2,10 @@
 //! Weights and inputs come from the formula in interop/golden/README.md.
 #![allow(clippy::unwrap_used)]
 
+#[path = "common/formula.rs"]
+mod formula;
+
+use formula::{fill, images, unit};
 use portolan_encoders::{EncoderConfig, ResNetConfig, Stem, build};
 use portolan_tensor::{Device, Kind, Tensor, Vars, channels_last, io, no_grad};
 use portolan_testing::golden::{self, difference};
@@ -14,42 +18,6 @@ fn path(file: &str) -> Option<PathBuf> {
     golden::path(env!("CARGO_MANIFEST_DIR"), file)
 }
 
-/// `unit(s, n)` of the README: n values of variance 1.
-fn unit(s: u64, n: usize) -> Vec<f64> {
-    let value = |j: usize| {
-        let mut x = (s << 32).wrapping_add(j as u64).wrapping_add(0x9E37_79B9_7F4A_7C15);
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        x ^= x >> 31;
-        3f64.sqrt() * (2.0 * (x >> 11) as f64 / 2f64.powi(53) - 1.0)
-    };
-    (0..n).map(value).collect()
-}
-
-fn fill(vars: &Vars, base: u64) {
-    let mut state = vars.state();
-    state.sort_by(|a, b| a.0.cmp(&b.0));
-    for (i, (name, tensor)) in state.iter().enumerate() {
-        if tensor.kind() == Kind::Int64 {
-            continue;
-        }
-        let shape = tensor.size();
-        let v = Tensor::from_slice(&unit(base + i as u64, tensor.numel())).view(&shape[..]);
-        let value = if name.ends_with("running_var") {
-            v.square() * 0.25 + 1.0
-        } else if shape.len() == 1 && name.ends_with("weight") {
-            v * 0.1 + 1.0
-        } else if shape.len() == 1 {
-            v * 0.1
-        } else if name.ends_with("pos_embed") || name.ends_with("token") {
-            v * 0.02
-        } else {
-            v * (2.0 / (tensor.numel() as f64 / shape[0] as f64)).sqrt()
-        };
-        no_grad(|| tensor.shallow_clone().copy_(&value));
-    }
-}
-
 /// The outputs that a case expects: features and the gradient of the first weight in evaluation
 /// mode, and for ResNets the features in training mode.
 fn outputs(name: &str, meta: &Value) -> Vec<(&'static str, Tensor)> {
@@ -58,9 +26,7 @@ fn outputs(name: &str, meta: &Value) -> Vec<(&'static str, Tensor)> {
     let vars = Vars::new(Device::Cpu);
     let encoder = build(&EncoderConfig::named(name).unwrap(), &vars).unwrap();
     fill(&vars, base);
-    let images = Tensor::from_slice(&unit(base + 999, (batch * 3 * size * size) as usize))
-        .to_kind(Kind::Float)
-        .view([batch, 3, size, size]);
+    let images = images(base, batch, size);
     let frozen = encoder.frozen()(&images);
     let features = encoder.forward(&images, false);
     features.square().mean(Kind::Float).backward();
@@ -117,6 +83,7 @@ fn folded_batch_norms_change_no_features() {
         ("resnet18-w16", Stem::Imagenet),
         ("resnet50-w8", Stem::Imagenet),
         ("resnet50-w4", Stem::Cifar),
+        ("wide_resnet50_2-w4", Stem::CifarStrided),
     ] {
         let vars = Vars::new(Device::Cpu);
         let config = ResNetConfig { stem, ..ResNetConfig::named(name).unwrap() };

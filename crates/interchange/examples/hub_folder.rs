@@ -18,6 +18,10 @@ fn main() -> Result<()> {
     let mut config = EncoderConfig::named(name)?;
     let size = match &mut config {
         EncoderConfig::Vit(vit) => vit.image,
+        EncoderConfig::ConvNext(convnext) => {
+            convnext.patch = stem.parse().context("a ConvNeXt's stem is the side of its patch")?;
+            if convnext.patch == 4 { 224 } else { 32 }
+        }
         EncoderConfig::Resnet(resnet) => {
             resnet.stem = match stem.as_str() {
                 "imagenet" => Stem::Imagenet,

@@ -5,14 +5,15 @@ use portolan_encoders::EncoderConfig;
 
 use crate::error::OrDamaged;
 use crate::format::{Format, Shapes, Weights};
-use crate::{Result, resnet, vit};
+use crate::{Result, convnext, resnet, vit};
 
 /// The families.
-pub(crate) static FAMILIES: [Weights; 2] = [resnet::WEIGHTS, vit::WEIGHTS];
+pub(crate) static FAMILIES: [Weights; 3] = [resnet::WEIGHTS, convnext::WEIGHTS, vit::WEIGHTS];
 
 pub(crate) fn format(encoder: &EncoderConfig) -> &dyn Format {
     match encoder {
         EncoderConfig::Resnet(config) => config,
+        EncoderConfig::ConvNext(config) => config,
         EncoderConfig::Vit(config) => config,
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct Weights {
     /// Pairs of weights by which it is found in a file: the first layer's, and one that must be
     /// beside it. The first pair has the usual names.
     pub(crate) signs: &'static [[&'static str; 2]],
-    /// The first components of its tensors' names.
+    /// The modules of which it consists: the beginnings of its tensors' names.
     pub(crate) parts: &'static [&'static str],
     /// The usual name of a tensor that authors also give another one.
     pub(crate) rename: fn(&str) -> Option<String>,

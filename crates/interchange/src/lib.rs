@@ -31,6 +31,7 @@
 //! library that takes longer to compile than the rest of Portolan, loses entries that are added to
 //! a dictionary after its first use, and overflows the stack on nested values.
 
+mod convnext;
 mod error;
 mod family;
 mod format;

@@ -206,8 +206,8 @@ fn validate_total(shapes: &Shapes) -> Result<()> {
 /// Folds LayerScale (Touvron et al. 2021, arXiv:2103.17239, section 2), by which DINOv2's blocks
 /// scale the outputs of attention and MLP, into the matrix before it: γ(Wx + b) = (γW)x + γb.
 fn fold_layer_scale(tensors: &mut BTreeMap<String, Tensor>) -> Result<bool> {
-    let scales: Vec<String> =
-        tensors.keys().filter(|name| name.ends_with(".gamma")).cloned().collect();
+    let of_vit = |name: &&String| name.ends_with(".ls1.gamma") || name.ends_with(".ls2.gamma");
+    let scales: Vec<String> = tensors.keys().filter(of_vit).cloned().collect();
     for name in &scales {
         let layer = match name.strip_suffix(".ls1.gamma") {
             Some(block) => format!("{block}.attn.proj"),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::error::damaged;
 use crate::family::FAMILIES;
-use crate::format::Shapes;
+use crate::format::{Shapes, Weights};
 use crate::{Error, Result};
 
 /// The tensors of a file that are its encoder's.
@@ -47,12 +47,12 @@ const HEADS: [&str; 13] = [
 /// # Errors
 /// When there is none, or it has tensors whose meaning is not known here.
 pub(crate) fn select(shapes: &Shapes) -> Result<Selected> {
-    let prefix = shapes
+    let (prefix, family) = shapes
         .iter()
         .filter_map(|(name, shape)| prefix_of_encoder(name, shape, shapes))
-        .min_by_key(|prefix| rank(prefix))
-        .ok_or_else(unknown_encoder)?
-        .to_owned();
+        .min_by_key(|(prefix, _)| rank(prefix))
+        .ok_or_else(unknown_encoder)?;
+    let prefix = prefix.to_owned();
     let mut names = BTreeMap::new();
     let mut left_out: BTreeMap<String, usize> = BTreeMap::new();
     for name in shapes.keys() {
@@ -60,10 +60,9 @@ pub(crate) fn select(shapes: &Shapes) -> Result<Selected> {
             *left_out.entry(part_beside(name, &prefix)).or_default() += 1;
             continue;
         };
-        let usual = FAMILIES.iter().find_map(|family| (family.rename)(rest));
-        let usual = usual.unwrap_or_else(|| rest.to_owned());
+        let usual = (family.rename)(rest).unwrap_or_else(|| rest.to_owned());
         let part = usual.split('.').next().unwrap_or_default();
-        if FAMILIES.iter().any(|family| family.parts.contains(&part)) {
+        if family.parts.iter().any(|part| is_within(&usual, part)) {
             if let Some(other) = names.insert(usual, name.clone()) {
                 let message =
                     format!("its tensors `{other}` and `{name}` would be one and the same");
@@ -72,14 +71,19 @@ pub(crate) fn select(shapes: &Shapes) -> Result<Selected> {
         } else if HEADS.contains(&part) || part.starts_with("decoder_") {
             *left_out.entry(format!("{prefix}{part}")).or_default() += 1;
         } else {
-            let families = FAMILIES.each_ref().map(|family| family.name).join(" or ");
             return Err(Error::Unsupported(format!(
-                "its encoder has the tensor `{name}`, which has no place in a plain {families}; \
-                 such encoders are not known here"
+                "its encoder has the tensor `{name}`, which has no place in a plain {}; such \
+                 encoders are not known here",
+                family.name
             )));
         }
     }
     Ok(Selected { prefix, names, left_out: left_out.into_iter().collect() })
+}
+
+/// Whether the tensor of this name is in the module `part`.
+fn is_within(name: &str, part: &str) -> bool {
+    name.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn unknown_encoder() -> Error {
@@ -91,15 +95,21 @@ fn unknown_encoder() -> Error {
     Error::Unsupported(format!("it holds no encoder that is known here: neither {known}"))
 }
 
-/// The prefix of the encoder whose first layer this is; `None` if it is no encoder's first layer.
-fn prefix_of_encoder<'a>(name: &'a str, shape: &[i64], shapes: &Shapes) -> Option<&'a str> {
+/// The prefix and the family of the encoder whose first layer this is; `None` if it is no encoder's
+/// first layer.
+fn prefix_of_encoder<'a>(
+    name: &'a str,
+    shape: &[i64],
+    shapes: &Shapes,
+) -> Option<(&'a str, &'static Weights)> {
     if shape.len() != 4 || shape[1] != 3 {
         return None;
     }
-    FAMILIES.iter().flat_map(|family| family.signs).find_map(|[first, sibling]| {
+    let signs = FAMILIES.iter().flat_map(|family| family.signs.iter().map(move |it| (family, it)));
+    signs.into_iter().find_map(|(family, [first, sibling])| {
         let prefix = name.strip_suffix(first)?;
         let whole = prefix.is_empty() || prefix.ends_with('.');
-        (whole && shapes.contains_key(&format!("{prefix}{sibling}"))).then_some(prefix)
+        (whole && shapes.contains_key(&format!("{prefix}{sibling}"))).then_some((prefix, family))
     })
 }
 
@@ -198,6 +208,19 @@ mod tests {
         ]))
         .unwrap();
         assert!(selected.names.contains_key("blocks.7.norm1.weight"));
+    }
+
+    #[test]
+    fn a_convnext_keeps_its_last_norm_and_leaves_its_classifier() {
+        let (stem, sibling) = ("downsample_layers.0.0.weight", "stages.0.0.dwconv.weight");
+        let selected = select(&shapes(&[stem, sibling, "norm.bias", "head.weight"])).unwrap();
+        assert_eq!(selected.names["head.norm.bias"], "norm.bias");
+        assert_eq!(selected.left_out, [("head".to_owned(), 1)]);
+        let (stem, sibling) = ("stem.0.weight", "stages.0.blocks.0.conv_dw.weight");
+        let timm = [stem, sibling, "head.norm.bias", "head.fc.weight"];
+        let selected = select(&shapes(&timm)).unwrap();
+        assert_eq!(selected.names["head.norm.bias"], "head.norm.bias");
+        assert_eq!(selected.left_out, [("head".to_owned(), 1)]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! ResNets in files, with torchvision's names.
 
-use portolan_encoders::{Arch, EncoderConfig, ResNetConfig, Stem};
+use portolan_encoders::{Arch, EncoderConfig, Family, ResNetConfig, Stem};
 
 use crate::format::{Format, Python, Shapes, Timm, Weights};
 use crate::{Error, Result};
@@ -40,8 +40,8 @@ fn recognize(shapes: &Shapes) -> Result<EncoderConfig> {
     let name = torchvision_name(shapes, depths, first.first().copied().unwrap_or(0));
     let Ok(usual) = ResNetConfig::named(&name) else {
         return Err(Error::Unsupported(format!(
-            "it is {name}, which is not known here; known are resnet18, resnet34 and resnet50, of \
-             any width"
+            "it is {name}, which is not known here; known are {}",
+            ResNetConfig::known_names()
         )));
     };
     let (width, stem) = match *first {
@@ -99,6 +99,10 @@ impl Format for ResNetConfig {
             Arch::ResNet18 => 2_700,
             Arch::ResNet34 => 5_100,
             Arch::ResNet50 => 5_700,
+            Arch::ResNet101 => 10_300,
+            Arch::ResNet152 => 14_100,
+            Arch::WideResNet50 => 16_200,
+            Arch::WideResNet101 => 30_400,
         };
         of_width_one * self.width * self.width
     }
@@ -156,10 +160,7 @@ mod tests {
     fn resnets_that_cannot_be_built_are_named() {
         let (deep, deeper, deepest) = ([3, 4, 6, 3], [3, 4, 23, 3], [3, 8, 36, 3]);
         for (name, depths, conv2) in [
-            ("resnet101", deeper, [64, 64]),
-            ("resnet152", deepest, [64, 64]),
-            ("wide_resnet50_2", deep, [128, 128]),
-            ("wide_resnet101_2", deeper, [128, 128]),
+            ("wide_resnet50_4", deep, [256, 256]),
             ("resnext50_32x4d", deep, [128, 4]),
             ("resnext101_32x8d", deeper, [256, 8]),
             ("resnext101_64x4d", deeper, [256, 4]),
@@ -174,6 +175,10 @@ mod tests {
             ("resnet34-w16", 16, deep, None),
             ("resnet50", 64, deep, Some([64, 64])),
             ("resnet50-w128", 128, deep, Some([128, 128])),
+            ("resnet101", 64, deeper, Some([64, 64])),
+            ("resnet152", 64, deepest, Some([64, 64])),
+            ("wide_resnet50_2", 64, deep, Some([128, 128])),
+            ("wide_resnet101_2-w8", 8, deeper, Some([16, 16])),
         ] {
             assert_eq!(recognize(&resnet(width, depths, conv2)).unwrap().name(), name);
         }

@@ -36,6 +36,7 @@ pub mod barlow_twins;
 pub mod byol;
 pub mod dino;
 pub mod dinov2;
+pub mod distillation;
 pub mod effective_rank;
 mod error;
 pub mod ibot;

@@ -17,6 +17,8 @@ pub enum Family {
     Reconstruction,
     /// Solves a task whose labels come for free: rotation, jigsaw, colorization.
     Pretext,
+    /// A student learns the features of a trained, frozen teacher.
+    Distillation,
 }
 
 impl Family {
@@ -26,7 +28,7 @@ impl Family {
     pub const fn compares_views(self) -> bool {
         match self {
             Family::Contrastive | Family::SelfDistillation | Family::RedundancyReduction => true,
-            Family::Reconstruction | Family::Pretext => false,
+            Family::Reconstruction | Family::Pretext | Family::Distillation => false,
         }
     }
 }
@@ -40,6 +42,7 @@ impl fmt::Display for Family {
             Family::RedundancyReduction => "redundancy reduction",
             Family::Reconstruction => "reconstruction",
             Family::Pretext => "pretext task",
+            Family::Distillation => "distillation",
         })
     }
 }

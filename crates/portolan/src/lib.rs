@@ -45,6 +45,8 @@ pub use portolan_data as data;
 pub use portolan_dino as dino;
 #[cfg(feature = "dinov2")]
 pub use portolan_dinov2 as dinov2;
+#[cfg(feature = "distill")]
+pub use portolan_distill as distill;
 #[cfg(feature = "evaluate")]
 pub use portolan_evaluate as evaluate;
 #[cfg(feature = "images")]

@@ -24,6 +24,8 @@ pub static METHODS: &[&MethodEntry] = &[
     &portolan_dinov2::METHOD,
     #[cfg(feature = "mae")]
     &portolan_mae::METHOD,
+    #[cfg(feature = "distill")]
+    &portolan_distill::METHOD,
     #[cfg(feature = "pretext")]
     &portolan_pretext::ROTATION,
     #[cfg(feature = "pretext")]

@@ -88,7 +88,8 @@ pub(crate) struct DenseArgs {
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(crate) images: usize,
     /// Steps of the dense probe, of 16 images each.
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: u64,
     #[command(flatten)]
     pub(crate) device: DeviceArg,

@@ -23,7 +23,8 @@ pub(crate) struct EvaluateArgs {
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub(crate) finetune_epochs: u64,
     /// Steps of linear-dense, of 16 images each; DINOv2 has 40,000 for 20,000 photographs.
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) dense_steps: u64,
     /// Write the encoders that finetune and scratch train to this folder, for other protocols.
     #[arg(long, value_name = "FOLDER")]

@@ -10,14 +10,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ThreadsArg;
+use crate::config::teacher::TeacherFile;
 use crate::methods;
 
 #[derive(Args)]
 pub(crate) struct ReproduceArgs {
     #[arg(required_unless_present_any = ["resume", "all"], help = method_help())]
     pub(crate) method: Option<String>,
-    /// Run every method with its recipe, one after the other, and compare all. Finished methods in
-    /// the --out folder are skipped, and interrupted ones are resumed.
+    /// Run every method but distill, which needs a teacher, with its recipe, one after the other,
+    /// and compare all. Finished methods in the --out folder are skipped, and interrupted ones are
+    /// resumed.
     #[arg(long, conflicts_with_all = ["method", "resume", "config"])]
     pub(crate) all: bool,
     #[command(flatten)]
@@ -28,6 +30,24 @@ pub(crate) struct ReproduceArgs {
 pub(crate) struct PretrainArgs {
     #[arg(required_unless_present = "resume", help = method_help())]
     pub(crate) method: Option<String>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct DistillArgs {
+    /// The encoder to imitate: a file (safetensors, or the authors' .pth), a hub folder or a run.
+    /// --encoder names the student.
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present_any = ["resume", "config"],
+        conflicts_with = "resume"
+    )]
+    pub(crate) teacher: Option<PathBuf>,
+    /// The architecture of a teacher whose file does not define it, such as vit_small_patch16_224.
+    #[arg(long, value_name = "ENCODER", requires = "teacher")]
+    pub(crate) teacher_encoder: Option<String>,
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }
@@ -74,6 +94,9 @@ pub(crate) struct RunArgs {
     /// The method, from the arguments of the command.
     #[arg(skip)]
     pub(crate) method: Option<String>,
+    /// The teacher of distillation, from the arguments of the command.
+    #[arg(skip)]
+    pub(crate) teacher: Option<TeacherFile>,
     #[arg(long, conflicts_with = "resume", help = recipe_help())]
     pub(crate) recipe: Option<String>,
     /// The images: shapes, cifar10, cifar100, stl10, or a path to a folder of images, or of

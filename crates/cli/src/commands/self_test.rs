@@ -18,6 +18,7 @@ use crate::args::{RunArgs, SelfTestArgs};
 use crate::config::RunConfig;
 use crate::config::build::build_method;
 use crate::config::resolve::resolve;
+use crate::config::teacher;
 use crate::methods;
 use crate::run::setup::set_up;
 use crate::run::trial_steps::Work;
@@ -195,6 +196,7 @@ fn settings(method: &str, device: Device, precision: &str, cuda_graph: bool) -> 
     };
     let (mut config, _) = resolve(methods::find(method)?.recipe("shapes")?, &changes)?;
     config.device = device::name(device);
+    teacher::add_random(&mut config)?;
     Ok(config)
 }
 

@@ -39,6 +39,7 @@ pub(crate) fn build_method(config: &RunConfig, device: Device) -> Result<BoxedMe
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::teacher;
     use portolan::METHODS;
     use portolan_augment::ViewSpec;
     use portolan_encoders::{EncoderConfig, Stem};
@@ -74,8 +75,12 @@ pub(crate) mod tests {
 
     /// Shrinks the networks so that they can be built in a moment.
     pub(crate) fn shrink(config: &mut RunConfig) {
+        teacher::add_random(config).unwrap();
         match &mut config.encoder {
             EncoderConfig::Resnet(resnet) => resnet.width = 4,
+            EncoderConfig::ConvNext(convnext) => {
+                (convnext.width, convnext.depths) = (4, [1; 4]);
+            }
             EncoderConfig::Vit(vit) => (vit.width, vit.depth, vit.heads) = (8, 1, 1),
         }
         shrink_settings(&mut config.settings);
@@ -107,7 +112,9 @@ pub(crate) mod tests {
         portolan_tensor::tch::set_num_threads(1);
         for method in METHODS {
             let recipe: RunConfig = method.recipe("shapes").unwrap().try_into().unwrap();
-            for name in ["resnet18-w4", "resnet50-w4", "vit_w8d2h2_patch4_32"] {
+            for name in
+                ["resnet18-w4", "resnet50-w4", "convnext_w4d1-1-1-1", "vit_w8d2h2_patch4_32"]
+            {
                 let mut config = recipe.clone();
                 config.encoder = EncoderConfig::named(name).unwrap();
                 if let (EncoderConfig::Vit(vit), EncoderConfig::Vit(own)) =
@@ -121,10 +128,13 @@ pub(crate) mod tests {
                     // only meet padding uninitialized.
                     resnet.stem = Stem::Cifar;
                 }
+                if let EncoderConfig::ConvNext(convnext) = &mut config.encoder {
+                    convnext.patch = 1; // for the tiles of jigsaw
+                }
                 shrink(&mut config);
                 let built = build_method(&config, Device::Cpu);
                 let for_transformers = matches!(recipe.encoder, EncoderConfig::Vit(_));
-                if for_transformers && name.starts_with("resnet") {
+                if for_transformers && !name.starts_with("vit") {
                     assert!(built.err().unwrap().to_string().contains("vision transformer"));
                     continue;
                 }

@@ -86,8 +86,8 @@ fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Resul
                 merge(base, over, &format!("{path}."), known)?;
             }
             (Some(place), value) => replace(place, value, &path)?,
-            // The published accuracies of a recipe are data, not settings.
-            (None, value) if path == "published" => {
+            // The published accuracies of a recipe are data, not settings. A recipe has no teacher.
+            (None, value) if path == "published" || path == "settings.teacher" => {
                 base.insert(key, value);
             }
             (None, _) => bail!(unknown(&path, known)),
@@ -110,8 +110,12 @@ fn is_other_kind(before: &Table, table: &Table) -> bool {
 /// If the name is unknown or ambiguous, or the value has another type.
 pub(crate) fn set(table: &mut Table, key: &str, value: Value) -> Result<String> {
     let known = paths(table);
+    // A short name means the student's encoder, never the teacher's.
+    let is_short_for = |path: &&String| {
+        path.ends_with(&format!(".{key}")) && !path.starts_with("settings.teacher.encoder.")
+    };
     let matches: Vec<&String> =
-        known.iter().filter(|path| *path == key || path.ends_with(&format!(".{key}"))).collect();
+        known.iter().filter(|path| *path == key || is_short_for(path)).collect();
     let exact = matches.iter().find(|path| ***path == key);
     let own = matches.iter().find(|path| ***path == format!("settings.{key}"));
     let path = match (exact.or(own), &matches[..]) {

@@ -61,6 +61,9 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<Resolved> {
             }
         }
     }
+    if let Some(teacher) = &args.teacher {
+        teacher.insert_into(&mut table)?;
+    }
     for text in &args.set {
         given.push(overrides::set_from_text(&mut table, text)?);
     }

@@ -12,7 +12,8 @@ use std::path::Path;
 
 use super::table::{self, Column};
 
-const CSV_PATCHES: &str = "a .csv file has one vector per image, and --patches many; choose .npy, .parquet or .safetensors";
+const CSV_PATCHES: &str = "a .csv file has one vector per image, and --patches many; choose \
+                           .npy, .parquet or .safetensors";
 
 /// A file format for embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

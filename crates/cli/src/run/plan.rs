@@ -287,6 +287,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::config::build::build_method;
+    use crate::config::teacher;
     use portolan::METHODS;
     use portolan_tensor::{Device, tch};
     use std::time::Duration;
@@ -317,6 +318,7 @@ mod tests {
             let mut plan = Plan::new(entry, automatic::NAME, &args).unwrap();
             assert!(plan.by_time(), "{}", entry.name);
             plan.choose_epochs(PACE, Counts::of(&plan.data), Instant::now()).unwrap();
+            teacher::add_random(&mut plan.config).unwrap();
             let config = &plan.config;
             config.training.validate(20, Device::Cpu).unwrap();
             build_method(config, Device::Cpu).unwrap();

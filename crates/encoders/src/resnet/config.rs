@@ -15,6 +15,42 @@ pub enum Arch {
     ResNet34,
     /// Bottleneck blocks, 3-4-6-3, with the stride on the 3×3 convolution as in torchvision.
     ResNet50,
+    /// Bottleneck blocks, 3-4-23-3.
+    ResNet101,
+    /// Bottleneck blocks, 3-8-36-3.
+    ResNet152,
+    /// ResNet-50 whose bottlenecks are twice as wide inside (Zagoruyko and Komodakis 2016,
+    /// arXiv:1605.07146, table 8), and as wide outside.
+    #[serde(rename = "wide_resnet50_2")]
+    WideResNet50,
+    /// ResNet-101 with such bottlenecks.
+    #[serde(rename = "wide_resnet101_2")]
+    WideResNet101,
+}
+
+/// The blocks of a ResNet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    /// The number of blocks of each stage.
+    pub(super) depths: [i64; 4],
+    /// For bottleneck blocks, how many times as wide as the stage they are inside; `None` for basic
+    /// blocks.
+    pub(super) bottleneck: Option<i64>,
+}
+
+impl Arch {
+    pub(super) fn layout(self) -> Layout {
+        let (depths, bottleneck) = match self {
+            Arch::ResNet18 => ([2, 2, 2, 2], None),
+            Arch::ResNet34 => ([3, 4, 6, 3], None),
+            Arch::ResNet50 => ([3, 4, 6, 3], Some(1)),
+            Arch::ResNet101 => ([3, 4, 23, 3], Some(1)),
+            Arch::ResNet152 => ([3, 8, 36, 3], Some(1)),
+            Arch::WideResNet50 => ([3, 4, 6, 3], Some(2)),
+            Arch::WideResNet101 => ([3, 4, 23, 3], Some(2)),
+        };
+        Layout { depths, bottleneck }
+    }
 }
 
 /// The first layers of a ResNet.
@@ -47,12 +83,21 @@ pub struct ResNetConfig {
     pub batch_norm_splits: i64,
 }
 
-const NAMES: [(&str, Arch); 3] =
-    [("resnet18", Arch::ResNet18), ("resnet34", Arch::ResNet34), ("resnet50", Arch::ResNet50)];
+/// torchvision's names.
+const NAMES: [(&str, Arch); 7] = [
+    ("resnet18", Arch::ResNet18),
+    ("resnet34", Arch::ResNet34),
+    ("resnet50", Arch::ResNet50),
+    ("resnet101", Arch::ResNet101),
+    ("resnet152", Arch::ResNet152),
+    ("wide_resnet50_2", Arch::WideResNet50),
+    ("wide_resnet101_2", Arch::WideResNet101),
+];
 
 impl ResNetConfig {
-    /// The ResNet of this name with its usual settings: `resnet18`, `resnet34` or `resnet50`, with
-    /// `-w16` appended for another width of the first stage.
+    /// The ResNet of this name with its usual settings: `resnet18`, `resnet34`, `resnet50`,
+    /// `resnet101`, `resnet152`, `wide_resnet50_2` or `wide_resnet101_2`, with `-w16` appended for
+    /// another width of the first stage.
     ///
     /// # Errors
     /// When no ResNet has this name.
@@ -129,12 +174,17 @@ impl Family for ResNetConfig {
     }
 
     /// A ResNet-18 of width 64 keeps some 20 million numbers at 224 px, a ResNet-50 some 4 times as
-    /// many.
+    /// many. The others have as many activations relative to ResNet-50 as timm's
+    /// `results/benchmark-infer-amp-nhwc-pt210-cu121-rtx3090.csv` counts.
     fn activations(&self, side: f64) -> f64 {
         let depth = match self.arch {
             Arch::ResNet18 => 1.0,
             Arch::ResNet34 => 1.7,
             Arch::ResNet50 => 4.0,
+            Arch::ResNet101 => 5.8,
+            Arch::ResNet152 => 8.1,
+            Arch::WideResNet50 => 5.2,
+            Arch::WideResNet101 => 7.6,
         };
         let stem = match self.stem {
             Stem::Imagenet => 1.0,

@@ -275,7 +275,11 @@ impl Family for VitConfig {
             Pool::MeanThenNorm => "fc_norm.", // fine-tuned before; it gets a new one
             Pool::ClassToken | Pool::Mean => "norm.",
         };
-        Some(Finetuned { config: Box::new(config), dropped, added: "fc_norm." })
+        Some(Finetuned {
+            config: Box::new(config),
+            dropped: Some(dropped),
+            added: Some("fc_norm."),
+        })
     }
 }
 

@@ -67,8 +67,8 @@ impl Area {
         both as f64 / (size(self) + size(other) - both) as f64
     }
 
-    /// Whether this box counts as finding the object of `truth`: CorLoc is the share of images where
-    /// it does.
+    /// Whether this box counts as finding the object of `truth`: CorLoc is the share of images
+    /// where it does.
     pub fn finds(&self, truth: &Area) -> bool {
         self.iou(truth) >= RIGHT
     }

@@ -3,7 +3,8 @@
 use portolan_tensor::{Device, Kind, Tensor, no_grad};
 
 /// One classifier per learning rate, trained by SGD with momentum on cross-entropy without weight
-/// decay. They start from zero: the problem is convex, so that no draw is needed.
+/// decay. They start from zero, where the problem is convex and needs no draw: at a very low rate
+/// they compare an input with the class means.
 #[derive(Debug)]
 pub(crate) struct Classifiers {
     /// `[rates, classes, width + 1]`, the bias last.

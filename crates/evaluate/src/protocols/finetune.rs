@@ -27,7 +27,8 @@ pub use config::FinetuneConfig;
 
 /// Prepares the encoder for fine-tuning. A vision transformer of `config` becomes
 /// [`Family::finetuned`](portolan_encoders::Family::finetuned) with stochastic depth up to
-/// 0.1 (`FINETUNE.md`, `--drop_path 0.1`) and the weights of `encoder`. A ResNet stays as it is.
+/// 0.1 (`FINETUNE.md`, `--drop_path 0.1`) and the weights of `encoder`. So does a ConvNeXt. A ResNet
+/// stays as it is.
 ///
 /// # Errors
 /// When `encoder` was not built from `config`.
@@ -37,8 +38,9 @@ pub fn to_finetune(encoder: Box<dyn Encoder>, config: &EncoderConfig) -> Result<
         finetuned.config.build(&Vars::new(encoder.vars().device())).map_err(Error::dependency)?;
     let mut weights: BTreeMap<String, Tensor> = encoder.vars().state().into_iter().collect();
     let mut state = network.vars().state();
-    weights.retain(|name, _| !name.starts_with(finetuned.dropped));
-    state.retain(|(name, _)| !name.starts_with(finetuned.added));
+    let under = |name: &str, prefix: Option<&str>| prefix.is_some_and(|it| name.starts_with(it));
+    weights.retain(|name, _| !under(name, finetuned.dropped));
+    state.retain(|(name, _)| !under(name, finetuned.added));
     io::copy_into(&state, &weights).map_err(Error::dependency)?;
     Ok(network)
 }

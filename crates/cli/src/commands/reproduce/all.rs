@@ -1,6 +1,7 @@
 //! `reproduce --all`: runs every method and compares them.
 
 use anyhow::{Result, ensure};
+use portolan_method::{Family, MethodEntry};
 use portolan_metrics::{FILE, read_metrics};
 use portolan_report::{Entry, Report, comparison_text, write_comparison};
 use portolan_train::duration;
@@ -27,7 +28,7 @@ pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("all-{}", time_for_names())));
     let (mut entries, mut failed) = (Vec::new(), Vec::new());
     let mut remaining = Remaining::measure(&folder, args);
-    for method in portolan::METHODS {
+    for method in without_teacher() {
         let out = folder.join(method.name);
         if Report::read(&out).is_err() {
             eprintln!("\n== {}{}", method.title, remaining.next());
@@ -60,6 +61,12 @@ pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
+/// The methods that need nothing but images.
+fn without_teacher() -> impl Iterator<Item = &'static MethodEntry> {
+    let methods = portolan::METHODS.iter().copied();
+    methods.filter(|method| method.traits.family != Family::Distillation)
+}
+
 /// The runs that remain.
 struct Remaining {
     /// The estimated seconds of each run; 0 for a method that could not be measured.
@@ -74,7 +81,7 @@ impl Remaining {
     fn measure(folder: &Path, args: &RunArgs) -> Self {
         eprintln!("measuring a few steps of every method");
         let mut seconds = Vec::new();
-        for method in portolan::METHODS {
+        for method in without_teacher() {
             let out = folder.join(method.name);
             if Report::read(&out).is_ok() || stopping() {
                 continue;

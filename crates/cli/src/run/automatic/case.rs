@@ -1,7 +1,7 @@
 //! The choices for one set of images and one machine.
 
 use anyhow::Result;
-use portolan_encoders::{Arch, EncoderConfig, ResNetConfig, Stem, VitConfig};
+use portolan_encoders::{Arch, ConvNextConfig, EncoderConfig, ResNetConfig, Stem, VitConfig};
 use portolan_optim::OptimizerConfig;
 use portolan_tensor::Precision;
 use toml::Value;
@@ -64,11 +64,9 @@ impl Case<'_> {
         let small_gpu = gpu && memory < SMALL_GPU;
         match self.base.encoder.clone() {
             EncoderConfig::Resnet(resnet) if self.large => {
-                if small_gpu && resnet.arch == Arch::ResNet50 {
-                    (
-                        ResNetConfig { arch: Arch::ResNet18, ..resnet }.into(),
-                        "the GPU has little memory".to_owned(),
-                    )
+                if small_gpu && !matches!(resnet.arch, Arch::ResNet18 | Arch::ResNet34) {
+                    let small = ResNetConfig { arch: Arch::ResNet18, ..resnet };
+                    (small.into(), "the GPU has little memory".to_owned())
                 } else {
                     (resnet.into(), "as in the recipe".to_owned())
                 }
@@ -82,6 +80,10 @@ impl Case<'_> {
                 };
                 let why = if gpu { "for few images on a GPU" } else { "narrow, for a CPU" };
                 (ResNetConfig { stem, width, ..resnet }.into(), why.to_owned())
+            }
+            EncoderConfig::ConvNext(convnext) => {
+                let patch = if size <= 64 { 2 } else { 4 };
+                (ConvNextConfig { patch, ..convnext }.into(), "as in the recipe".to_owned())
             }
             EncoderConfig::Vit(vit) => {
                 let image = i64::from(size);

@@ -7,7 +7,7 @@ use portolan_tensor::{Device, Tensor, io};
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Start;
-use crate::config::RunConfig;
+use crate::config::{RunConfig, teacher};
 use crate::encoder_source::run_encoder;
 
 /// Copies all networks of the run that is started from, if it is one of the same method with heads
@@ -21,7 +21,8 @@ pub(crate) fn load(start: &Start, config: &RunConfig, method: &dyn ImageMethod) 
     let target = method.state();
     let names: Vec<String> =
         method.encoder().vars().state().into_iter().map(|(name, _)| name).collect();
-    let prefixes = encoders(&target, &names)?;
+    let mut prefixes = encoders(&target, &names)?;
+    prefixes.retain(|prefix| !teacher::is_teacher(prefix, config));
     ensure!(
         !prefixes.is_empty(),
         "--init does not support {}: it has no encoder of this form",

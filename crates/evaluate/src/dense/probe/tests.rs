@@ -43,8 +43,8 @@ fn an_untrained_encoder_already_tells_objects_from_background() {
         let depth = found.depth.unwrap();
         assert_eq!((found.trained_on, found.scored, segmentation.iou.len()), (60, 30, 11));
         assert!(segmentation.iou[0].unwrap() > 0.6, "{name}: {segmentation:?}");
-        // The depth of the wall everywhere would be off by 0.5 m.
-        assert!(depth.rmse < 0.6 && depth.delta1 > 0.5, "{name}: {depth:?}");
+        // The middle of the bins everywhere, 1.5 m, would be off by 1.4 m.
+        assert!(depth.rmse < 1.3, "{name}: {depth:?}");
         for task in 0..2 {
             assert!(losses[9][task] < losses[1][task], "{name}: {losses:?}");
         }
