@@ -33,7 +33,7 @@ fn moco_step(c: &mut Criterion) {
             let loss = moco.loss(&batch, &cx).expect("a fitting batch").loss;
             optimizer.zero_grad().expect("gradients on one device");
             loss.backward();
-            optimizer.step(0.06, 0).expect("a valid rate");
+            optimizer.step(0.06, 0.0).expect("a valid rate");
             moco.after_update(&cx).expect("an update");
             step += 1;
         });

@@ -29,7 +29,7 @@ pub(crate) fn main() -> Result<()> {
         optimizer.zero_grad()?;
         out.loss.backward();
         method.before_update(&cx)?;
-        optimizer.step(0.03, cx.epoch)?;
+        optimizer.step(0.03, cx.epochs_done())?;
         method.after_update(&cx)?;
         println!("step {step:2}  loss {:.3}", out.loss.double_value(&[]));
     }

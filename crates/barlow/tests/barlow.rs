@@ -31,7 +31,7 @@ fn biases_and_batch_norms_have_a_rate_of_their_own() {
     let mut optimizer = Optimizer::new(sgd, 0.1, method.params()).unwrap();
     let before = trial::state(&method);
     method.loss(&batch, &trial::step(0, 1)).unwrap().loss.backward();
-    optimizer.step(0.1, 0).unwrap();
+    optimizer.step(0.1, 0.0).unwrap();
     let after = trial::state(&method);
     for (name, tensor) in before.iter().filter(|(name, _)| !name.contains("running")) {
         let moves = tensor.dim() > 1 || name.contains("num_batches");

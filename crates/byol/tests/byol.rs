@@ -40,7 +40,7 @@ fn the_target_follows_and_its_momentum_ends_at_one() {
     let mut optimizer = Optimizer::new(sgd, 0.1, method.params()).unwrap();
     let before = trial::state(&method);
     method.loss(&batch, &trial::step(0, 10)).unwrap().loss.backward();
-    optimizer.step(0.1, 0).unwrap();
+    optimizer.step(0.1, 0.0).unwrap();
     method.after_update(&trial::step(0, 10)).unwrap();
     let after = trial::state(&method);
     let name = "encoder.layer4.1.conv2.weight";

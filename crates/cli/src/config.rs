@@ -10,6 +10,7 @@ pub(crate) mod teacher;
 
 use anyhow::{Result, ensure};
 use portolan_augment::{Interpolation, ViewSpec, Views};
+use portolan_data::shapes::Palette;
 use portolan_encoders::EncoderConfig;
 use portolan_evaluate::KnnConfig;
 use portolan_images::Augment;
@@ -90,10 +91,24 @@ pub(crate) struct DataConfig {
     pub(crate) source: String,
     /// The side in pixels at which `shapes` is rendered.
     pub(crate) size: u32,
+    /// The paints of `shapes`: standard, or shifted for another domain.
+    #[serde(default, skip_serializing_if = "is_standard")]
+    pub(crate) palette: Palette,
     /// The number of training images to use, from the start; 0 for all.
     pub(crate) limit: usize,
     /// The number of test images to use, from the start; 0 for all.
     pub(crate) limit_test: usize,
+}
+
+impl DataConfig {
+    /// All images of `source`; `shapes` are rendered with this side in pixels.
+    pub(crate) fn whole(source: String, size: u32) -> Self {
+        DataConfig { source, size, palette: Palette::Standard, limit: 0, limit_test: 0 }
+    }
+}
+
+fn is_standard(palette: &Palette) -> bool {
+    *palette == Palette::Standard
 }
 
 /// The preprocessing and the metrics of the evaluation.

@@ -17,7 +17,8 @@ const MEMORY: u64 = 1 << 30;
 /// # Errors
 /// If it cannot be opened.
 pub(crate) fn open_data(config: &DataConfig) -> Result<Dataset> {
-    let options = Options { size: config.size, ..Options::default() };
+    let DataConfig { size, palette, .. } = *config;
+    let options = Options { size, palette, ..Options::default() };
     let mut data = portolan_data::open(&config.source, &options)?;
     if config.limit > 0 {
         data.limit(config.limit);

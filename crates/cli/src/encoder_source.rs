@@ -152,7 +152,7 @@ impl EncoderSource {
         };
         let size = own.as_ref().map_or(self.preprocessing.size, |own| own.size);
         let data = match source {
-            Some(source) => DataConfig { source: source.clone(), size, limit: 0, limit_test: 0 },
+            Some(source) => DataConfig::whole(source.clone(), size),
             None => own.context("an encoder file has no images of its own; give --data")?,
         };
         open_data(&data)
@@ -168,11 +168,9 @@ impl EncoderSource {
             (Origin::Run(_, run), None) => run.data.clone(),
             (Origin::Run(_, run), Some(source)) => {
                 let size = run.data.size;
-                DataConfig { source: source.clone(), size, limit: 0, limit_test: 0 }
+                DataConfig::whole(source.clone(), size)
             }
-            (Origin::File(..), Some(source)) => {
-                DataConfig { source: source.clone(), size, limit: 0, limit_test: 0 }
-            }
+            (Origin::File(..), Some(source)) => DataConfig::whole(source.clone(), size),
             (Origin::File(..), None) => {
                 anyhow::bail!("an encoder file has no images of its own; give --data")
             }
@@ -220,9 +218,11 @@ impl EncoderSource {
     }
 }
 
-/// The view for evaluation of a run, normalized for the data.
+/// The view for evaluation of a run, normalized as its training views: for the data, or as the
+/// encoder that it started from.
 pub(crate) fn eval_view(config: &RunConfig, data: &Dataset) -> ViewSpec {
-    view_of(&config.evaluation.preprocessing(data.mean, data.std))
+    let (mean, std) = config.normalization().unwrap_or((data.mean, data.std));
+    view_of(&config.evaluation.preprocessing(mean, std))
 }
 
 /// The view for evaluation with this preprocessing.

@@ -6,14 +6,13 @@
 //! | `automatic.rs`, `machine.rs` | settings chosen for the images and the machine |
 //! | `estimate.rs`, `trial_steps.rs` | how long the run will take |
 //! | `setup.rs`, `process_group.rs`, `signals.rs` | libtorch, several processes, Ctrl-C |
-//! | `init.rs`, `folder.rs` | the initial encoder, the folder of the run |
+//! | `start.rs`, `folder.rs` | the weights that the run starts from, the folder of the run |
 //! | `scores.rs`, `published.rs`, `report.rs` | accuracies, their comparison, the report |
 
 pub(crate) mod automatic;
 pub(crate) mod dense_probe;
 pub(crate) mod estimate;
 pub(crate) mod folder;
-mod init;
 mod machine;
 pub(crate) mod plan;
 mod process_group;
@@ -22,6 +21,7 @@ pub(crate) mod report;
 pub(crate) mod scores;
 pub(crate) mod setup;
 pub(crate) mod signals;
+pub(crate) mod start;
 pub(crate) mod trial_steps;
 
 use anyhow::{Result, ensure};
@@ -35,11 +35,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use self::automatic::CONTINUE;
 use self::estimate::{Counts, Estimate, Pace};
 use self::folder::{create_folder, ensure_empty, folder_of};
 use self::plan::Plan;
 use self::setup::{Setup, set_up};
 use self::signals::{STOP, listen_for_stop, stopped};
+use self::start::Start;
 use crate::args::RunArgs;
 use crate::config::build::build_method;
 use crate::config::{RunConfig, teacher};
@@ -80,13 +82,28 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
     }
     let estimate =
         estimate_and_choose_epochs(&mut plan, resume.as_deref(), device, threads, started)?;
-    let Plan { config, data, .. } = &plan;
+    let Plan { config, data, start, .. } = &plan;
     check(config, data, device)?;
     let mut method = build_method(config, device)?;
-    if resume.is_none() {
-        if !config.init.is_empty() {
-            init::start_from(Path::new(&config.init), config, &*method)?;
+    let reopened = match start {
+        // A resumed run that has no checkpoint yet.
+        None if resume.is_none() && !config.init.is_empty() => {
+            Some(Start::open(Path::new(&config.init), None)?)
         }
+        _ => None,
+    };
+    let start = start.as_ref().or(reopened.as_ref()).filter(|_| resume.is_none());
+    if let Some(start) = start {
+        let trained_heads = start::load(start, config, &*method)?;
+        let advised = find(&config.method)?.recipes.iter().any(|recipe| recipe.name == CONTINUE);
+        if advised && !trained_heads && config.recipe != CONTINUE {
+            eprintln!(
+                "note     the heads are new, and all trains at the recipe's rate from the first step; \
+                 --recipe {CONTINUE} trains the heads first, then everything at a small rate"
+            );
+        }
+    }
+    if resume.is_none() {
         teacher::load(config, &*method)?;
     }
     process_group::synchronize_networks(&*method, config.seed)?;
@@ -96,6 +113,9 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
         create_folder(&folder)?;
         let text = toml::to_string(config)?;
         portolan_tensor::io::write_atomic(&folder.join("config.toml"), text.as_bytes())?;
+    }
+    if start.is_some() && distributed::rank() == 0 {
+        start::write(&*method, config, &folder)?;
     }
     if args.resume.is_some() && resume.is_none() {
         eprintln!("note     the run has no checkpoint, so it starts from the beginning");

@@ -1,6 +1,6 @@
 //! From the value of `--data` to a data set.
 
-use portolan_shapes::{CLASSES, Shapes, Split, VERSION};
+use portolan_shapes::{CLASSES, Palette, Shapes, Split, VERSION};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,13 +36,22 @@ pub struct Options {
     pub test: usize,
     /// Seed of the images of `shapes`. Default 0.
     pub seed: u64,
+    /// Paints of `shapes`. Default: those of the standard palette.
+    pub palette: Palette,
     /// Where downloaded data is kept. Default: [`default_cache`].
     pub cache: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { size: 32, train: 10_000, test: 2_000, seed: 0, cache: None }
+        Self {
+            size: 32,
+            train: 10_000,
+            test: 2_000,
+            seed: 0,
+            palette: Palette::Standard,
+            cache: None,
+        }
     }
 }
 
@@ -95,13 +104,13 @@ pub fn open(data: &str, options: &Options) -> Result<Dataset> {
 }
 
 fn open_shapes(options: &Options) -> Result<Dataset> {
-    let train = Shapes::new(Split::Train, options.train, options.size, options.seed)?;
-    let test = Shapes::new(Split::Test, options.test, options.size, options.seed)?;
+    let &Options { size, train: n, test: m, seed, palette, .. } = options;
+    let train = Shapes::new(Split::Train, n, size, seed)?.with_palette(palette);
+    let test = Shapes::new(Split::Test, m, size, seed)?.with_palette(palette);
     // These decide every pixel. Some pixels are added to notice a renderer changed by mistake.
-    let Options { size, train: n, test: m, seed, .. } = options;
     let mut digest = Sha256::new();
-    digest.update(format!("{} size {size} train {n} test {m} seed {seed}\n", VERSION));
-    for (split, count) in [(&train, *n), (&test, *m)] {
+    digest.update(format!("{VERSION} size {size} train {n} test {m} seed {seed}\n"));
+    for (split, count) in [(&train, n), (&test, m)] {
         for index in 0..count.min(16) {
             digest.update(split.render(index).image.as_raw());
         }
@@ -109,9 +118,13 @@ fn open_shapes(options: &Options) -> Result<Dataset> {
     let normalization = Normalization {
         mean: SHAPES_MEAN,
         std: SHAPES_STD,
-        source: "measured on these images".to_owned(),
+        source: "measured on the images of the standard palette".to_owned(),
     };
-    let (name, classes) = ("shapes".to_owned(), CLASSES.map(str::to_owned).to_vec());
+    let name = match palette {
+        Palette::Standard => "shapes".to_owned(),
+        other => format!("shapes ({other} palette)"),
+    };
+    let classes = CLASSES.map(str::to_owned).to_vec();
     let (test, sha256) = (Some(Arc::new(test) as _), hex(&digest.finalize()));
     let dataset = assemble(name, Arc::new(train), test, classes, normalization, sha256);
     Ok(Dataset { verified: true, ..dataset })

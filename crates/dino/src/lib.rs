@@ -125,7 +125,7 @@ impl Method for Dino {
         let all = prefixed("student", self.student.vars.parameters()).into_iter();
         let (last, rest): (Vec<_>, Vec<_>) = all.partition(|(name, _)| name.contains("last_layer"));
         let mut last = ParamGroup::all("last_layer", last);
-        last.frozen_epochs = self.config.freeze_last_layer;
+        last.frozen_epochs = self.config.freeze_last_layer as f64;
         vec![ParamGroup::all("student", rest), last]
     }
 

@@ -70,7 +70,7 @@ fn the_last_layer_keeps_still_for_an_epoch_and_the_rest_moves() {
     let batch = trial::noise(&method, 4);
     let mut optimizer = Optimizer::new(SGD, 0.1, method.params()).unwrap();
     let (last, other) = ("student.head.last_layer.weight_v", "student.head.mlp.0.weight");
-    for (epoch, moves) in [(0, false), (1, true)] {
+    for (epoch, moves) in [(0.0, false), (1.0, true)] {
         let before = trial::state(&method);
         optimizer.zero_grad().unwrap();
         method.loss(&batch, &trial::step(0, 2)).unwrap().loss.backward();
@@ -110,7 +110,7 @@ fn teacher_and_center_follow_after_the_update() {
     let loss = method.loss(&batch, &cx).unwrap();
     assert_eq!(trial::state(&method)["center"].abs().max().double_value(&[]), 0.0);
     loss.loss.backward();
-    Optimizer::new(SGD, 0.1, method.params()).unwrap().step(0.1, 1).unwrap();
+    Optimizer::new(SGD, 0.1, method.params()).unwrap().step(0.1, 1.0).unwrap();
     method.after_update(&cx).unwrap();
     let state = trial::state(&method);
     assert!(state["center"].abs().max().double_value(&[]) > 0.0);

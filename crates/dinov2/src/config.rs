@@ -31,6 +31,16 @@ pub struct Dinov2Config {
     pub momentum: f64,
     /// Epochs during which the heads' last layers are frozen: 1 (`freeze_last_layer_epochs`).
     pub freeze_last_layer: u64,
+    /// Epochs, or which part of one, during which the encoder is frozen and only the heads are
+    /// trained: 0. For an encoder that starts from released weights, which have no heads
+    /// (`student_freeze_backbone_steps` in lightly-train). The frozen encoder costs no backward
+    /// pass.
+    #[serde(default)]
+    pub freeze_encoder: f64,
+    /// The factor of the encoder's learning rate to that of the heads: 1. Below 1 for a trained
+    /// encoder with new heads.
+    #[serde(default = "one")]
+    pub encoder_rate: f64,
     /// The scale of the loss of class tokens: 1 (`dino.loss_weight`). 0 turns it off.
     pub dino_loss_scale: f64,
     /// The scale of the loss of masked patches: 1 (`ibot.loss_weight`). 0 turns it off, and nothing
@@ -80,6 +90,10 @@ pub enum Centering {
     SinkhornKnopp,
 }
 
+fn one() -> f64 {
+    1.0
+}
+
 impl Default for HeadConfig {
     fn default() -> Self {
         HeadConfig { layers: 3, hidden: 2048, bottleneck: 256, dim: 65_536 }
@@ -99,6 +113,8 @@ impl Default for Dinov2Config {
             teacher_temperature_epochs: 30,
             momentum: 0.992,
             freeze_last_layer: 1,
+            freeze_encoder: 0.0,
+            encoder_rate: 1.0,
             dino_loss_scale: 1.0,
             ibot_loss_scale: 1.0,
             koleo_loss_scale: 0.1,
@@ -161,6 +177,7 @@ impl Dinov2Config {
             ("teacher_temperature_start", self.teacher_temperature_start),
             ("layer_decay", self.layer_decay),
             ("patch_embed_rate", self.patch_embed_rate),
+            ("encoder_rate", self.encoder_rate),
         ] {
             ensure_setting(value > 0.0 && value.is_finite(), || {
                 format!("{name} is {value}; it must be above 0")
@@ -180,6 +197,7 @@ impl Dinov2Config {
             ("ibot_loss_scale", self.ibot_loss_scale),
             ("koleo_loss_scale", self.koleo_loss_scale),
             ("clip", self.clip),
+            ("freeze_encoder", self.freeze_encoder),
         ] {
             ensure_setting(value >= 0.0 && value.is_finite(), || {
                 format!("{name} is {value}; it must be a number from 0 on, where 0 turns it off")

@@ -15,6 +15,7 @@ pub const METHOD: MethodEntry = MethodEntry {
         Recipe { name: "imagenet", toml: include_str!("../recipes/imagenet.toml") },
         Recipe { name: "imagenet-long", toml: include_str!("../recipes/imagenet-long.toml") },
         Recipe { name: "imagenet-highres", toml: include_str!("../recipes/imagenet-highres.toml") },
+        Recipe { name: "continue", toml: include_str!("../recipes/continue.toml") },
     ],
     build: |settings, encoder, views, device| {
         Ok(Box::new(Dinov2::new(parse_settings(settings)?, encoder, views, device)?))

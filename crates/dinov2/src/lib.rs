@@ -143,8 +143,8 @@ impl Dinov2 {
 
     /// The student's outputs for the class tokens of all views, `[views, batch, K]`, given those of
     /// the global views.
-    fn class_outputs(&self, global: &Tensor, local: &[Tensor]) -> Result<Tensor> {
-        let mut tokens = self.student.class_tokens(local, true)?;
+    fn class_outputs(&self, global: &Tensor, local: &[Tensor], frozen: bool) -> Result<Tensor> {
+        let mut tokens = encode(frozen, || self.student.class_tokens(local, true))?;
         tokens.insert(0, global.shallow_clone());
         let outputs = self.student.head.forward(&Tensor::cat(&tokens, 0), true);
         Ok(outputs.view([self.views.len() as i64, -1, outputs.size()[1]]))
@@ -165,7 +165,7 @@ impl Dinov2 {
 
 impl Method for Dinov2 {
     /// The rates of the encoder's layers decay towards the input; the heads' last layers are frozen
-    /// at first (`get_params_groups_with_decay`). Biases, norms and LayerScale are one-dimensional,
+    /// at first (`get_params_groups_with_decay`), as the encoder is where its heads are new. Biases, norms and LayerScale are one-dimensional,
     /// so that a recipe's `decay = "matrices"` leaves them without weight decay.
     fn params(&self) -> Vec<ParamGroup> {
         let encoder = &self.student.encoder;
@@ -173,7 +173,8 @@ impl Method for Dinov2 {
         for (name, param) in encoder.vars().parameters() {
             let top = encoder.config().depth + 1;
             let layer = encoder.layer_of(&name).map_or(top, |layer| layer as i64);
-            let mut rate = self.config.layer_decay.powi((top - layer) as i32);
+            let decay = self.config.layer_decay.powi((top - layer) as i32);
+            let mut rate = self.config.encoder_rate * decay;
             if name.starts_with("patch_embed") {
                 rate *= self.config.patch_embed_rate;
             }
@@ -182,6 +183,7 @@ impl Method for Dinov2 {
                 Some(group) => group.params.push(entry),
                 None => groups.push(ParamGroup {
                     lr: LrRule::Scaled(rate),
+                    frozen_epochs: self.config.freeze_encoder,
                     ..ParamGroup::all(format!("encoder at {rate:.3}"), vec![entry])
                 }),
             }
@@ -192,7 +194,7 @@ impl Method for Dinov2 {
             heads.partition(|(name, _)| name.contains("last_layer"));
         groups.push(ParamGroup::all("heads", prefixed("student", rest)));
         groups.push(ParamGroup {
-            frozen_epochs: self.config.freeze_last_layer,
+            frozen_epochs: self.config.freeze_last_layer as f64,
             ..ParamGroup::all("last_layers", prefixed("student", last))
         });
         groups
@@ -224,12 +226,13 @@ impl Method for Dinov2 {
             no_grad(|| self.targets(&global, masks.as_ref(), &temperature))?;
 
         let mask = masks.as_ref().map(|masks| &masks.mask);
-        let [class, patches] = self.student.tokens(&global, mask, true)?;
+        let frozen = cx.epochs_done() < self.config.freeze_encoder;
+        let [class, patches] = encode(frozen, || self.student.tokens(&global, mask, true))?;
         let config = &self.config;
         let mut terms: Vec<(&'static str, Tensor, f64)> = Vec::new();
         let mut metrics = vec![(names::DUPLICATES, duplicates(&batch.inputs[0], cx)?)];
         if config.dino_loss_scale > 0.0 {
-            let outputs = self.class_outputs(&class, local)?;
+            let outputs = self.class_outputs(&class, local, frozen)?;
             let global_views = GLOBAL_VIEWS as i64;
             let loss = dinov2::class_token(
                 &outputs.narrow(0, 0, global_views),
@@ -294,6 +297,11 @@ impl ImageMethod for Dinov2 {
     fn encoder(&self) -> &dyn Encoder {
         &self.teacher.encoder
     }
+}
+
+/// Runs the student's encoder, without gradients while it is frozen.
+fn encode<T>(frozen: bool, tokens: impl FnOnce() -> T) -> T {
+    if frozen { no_grad(tokens) } else { tokens() }
 }
 
 /// The mean entropy of distributions `[rows, K]`, in nats: 0 when each is a single prototype, ln K

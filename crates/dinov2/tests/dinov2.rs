@@ -138,7 +138,7 @@ fn the_last_layers_keep_still_for_an_epoch_and_the_rest_moves() {
     let mut method = dinov2(vit(), |config| config.ibot_head = Some(HEAD));
     let batch = trial::noise(&method, 4);
     let mut optimizer = Optimizer::new(SGD, 0.1, method.params()).unwrap();
-    for (epoch, moves) in [(0, false), (1, true)] {
+    for (epoch, moves) in [(0.0, false), (1.0, true)] {
         let before = trial::state(&method);
         optimizer.zero_grad().unwrap();
         method.loss(&batch, &trial::step(0, 2)).unwrap().loss.backward();

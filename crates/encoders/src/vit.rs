@@ -4,6 +4,7 @@
 mod config;
 mod names;
 pub mod positions;
+mod resolution;
 #[cfg(test)]
 mod released_tests;
 #[cfg(test)]

@@ -195,7 +195,7 @@ impl Study {
                 loss.backward();
                 optimizer.step(
                     Schedule::default().at(LEARNING_RATE, step, steps, epochs),
-                    step / steps,
+                    epoch as f64,
                 )?;
                 sum += loss.detach();
             }

@@ -41,6 +41,7 @@ mod features;
 mod images;
 mod labels;
 mod normalize;
+mod paired;
 mod protocols;
 mod scores;
 mod visualization;
@@ -57,6 +58,7 @@ pub use error::{Error, Result};
 pub use factors::{FactorImages, FactorRow, FactorTable, factor_table};
 pub use features::{Features, features, features_of_draw, recalibrate};
 pub use images::{LoadedImages, images};
+pub use paired::Paired;
 pub use protocols::finetune::{FinetuneConfig, Finetuning, finetune, to_finetune};
 pub use protocols::knn::{KnnConfig, knn_predict, knn_top1, knn_votes, neighbors};
 pub use protocols::linear_dinov2::{

@@ -155,6 +155,11 @@ impl<'a> StepContext<'a> {
 }
 
 impl StepContext<'_> {
+    /// The epochs done before this step: 0.5 in the middle of the first.
+    pub fn epochs_done(&self) -> f64 {
+        self.step as f64 / self.steps_per_epoch.max(1) as f64
+    }
+
     /// A tensor that the CPU computes for this step, on the device. A method must get every value
     /// that differs between steps from this function or [`StepContext::scalar_input`]. A step can
     /// then be captured in a CUDA graph, and a replay gets new values without running the method

@@ -29,7 +29,7 @@ pub(crate) fn main() -> Result<()> {
         let out = moco.loss(&batch, &cx)?;
         optimizer.zero_grad()?;
         out.loss.backward();
-        optimizer.step(0.03, 0)?;
+        optimizer.step(0.03, 0.0)?;
         moco.after_update(&cx)?;
         let accuracy = out.metrics[0].1.double_value(&[]);
         println!("step {step:2}  loss {:.3}  found {accuracy:.2}", out.loss.double_value(&[]));

@@ -46,7 +46,7 @@ fn an_update_moves_the_key_network_by_the_moving_average_and_fills_the_queue() {
     let before = trial::state(&moco);
     let mut optimizer = sgd(&moco);
     moco.loss(&batch, &CX).unwrap().loss.backward();
-    optimizer.step(0.1, 0).unwrap();
+    optimizer.step(0.1, 0.0).unwrap();
     let query = trial::state(&moco);
     assert_eq!(query["queue.keys"], before["queue.keys"], "no key joins before the update");
     moco.after_update(&CX).unwrap();
@@ -140,7 +140,7 @@ fn one_step_runs_on_every_encoder_in_both_precisions() {
                 assert_eq!(step.loss.kind(), Kind::Float);
                 assert!(step.loss.double_value(&[]).is_finite());
                 step.loss.backward();
-                sgd(&moco).step(0.1, 0).unwrap();
+                sgd(&moco).step(0.1, 0.0).unwrap();
                 moco.after_update(&CX).unwrap();
             }
         }
@@ -161,7 +161,7 @@ fn a_few_steps_learn_to_find_the_right_key() {
         let out = moco.loss(&batch, &cx).unwrap();
         optimizer.zero_grad().unwrap();
         out.loss.backward();
-        optimizer.step(0.05, 0).unwrap();
+        optimizer.step(0.05, 0.0).unwrap();
         moco.after_update(&cx).unwrap();
         found.push(out.metrics[0].1.double_value(&[]));
     }

@@ -37,9 +37,9 @@ pub struct ParamGroup {
     /// Whether LARS adapts the rate to the norms of each parameter and its gradient. Other
     /// optimizers ignore it.
     pub lars_adaptation: bool,
-    /// For how many epochs the group is frozen: neither parameters nor buffers change. 0 in most
-    /// groups; 1 for DINO's last layer.
-    pub frozen_epochs: u64,
+    /// For how many epochs, or which part of one, the group is frozen: neither parameters nor
+    /// buffers change. 0 in most groups; 1 for DINO's last layer.
+    pub frozen_epochs: f64,
 }
 
 impl ParamGroup {
@@ -52,7 +52,7 @@ impl ParamGroup {
             lr: LrRule::Scaled(1.0),
             weight_decay: true,
             lars_adaptation: true,
-            frozen_epochs: 0,
+            frozen_epochs: 0.0,
         }
     }
 

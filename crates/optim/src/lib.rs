@@ -11,11 +11,11 @@
 //! let config = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.0, nesterov: false };
 //! let mut optimizer = Optimizer::new(config, 0.1, groups)?;
 //! let schedule = Schedule::default(); // a cosine down to zero
-//! for step in 0..100 {
+//! for step in 0..100u32 {
 //!     let loss = weight.square().sum(Kind::Float);
 //!     optimizer.zero_grad()?;
 //!     loss.backward();
-//!     optimizer.step(schedule.at(0.1, step, 10, 10), step / 10)?;
+//!     optimizer.step(schedule.at(0.1, step.into(), 10, 10), f64::from(step) / 10.0)?;
 //! }
 //! assert!(weight.abs().max().double_value(&[]) < 0.1);
 //! # anyhow::Ok(())

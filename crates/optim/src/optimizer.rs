@@ -22,7 +22,7 @@ pub struct Optimizer {
 struct Group {
     settings: ParamGroup,
     buffers: Buffers,
-    /// Whether the group is frozen in this epoch.
+    /// Whether the group is frozen in this step.
     frozen: bool,
     /// The learning rate, a scalar on the parameters' device.
     lr: Tensor,
@@ -85,14 +85,15 @@ impl Optimizer {
         Ok(Optimizer { config, base_lr, groups })
     }
 
-    /// Updates every parameter that has a gradient, in place. `lr` is the scheduled rate; `epoch`,
-    /// counted from 0, decides which groups are frozen. A parameter without a gradient or in a
-    /// frozen group does not change, nor do its buffers: it does not decay either.
+    /// Updates every parameter that has a gradient, in place. `lr` is the scheduled rate; `epochs`,
+    /// the epochs done before this step (0.5 is half of the first), decides which groups are
+    /// frozen. A parameter without a gradient or in a frozen group does not change, nor do its
+    /// buffers: it does not decay either.
     ///
     /// # Errors
     /// When `lr` is negative or not a number, in which case nothing changes, or libtorch refuses.
-    pub fn step(&mut self, lr: f64, epoch: u64) -> Result<()> {
-        self.schedule(lr, epoch)?;
+    pub fn step(&mut self, lr: f64, epochs: f64) -> Result<()> {
+        self.schedule(lr, epochs)?;
         self.apply()
     }
 
@@ -101,11 +102,11 @@ impl Optimizer {
     ///
     /// # Errors
     /// When `lr` is negative or not a number.
-    pub fn schedule(&mut self, lr: f64, epoch: u64) -> Result<()> {
+    pub fn schedule(&mut self, lr: f64, epochs: f64) -> Result<()> {
         not_negative("lr", lr)?;
         for group in &mut self.groups {
             let lr = group.settings.lr.rate(lr, self.base_lr);
-            group.frozen = epoch < group.settings.frozen_epochs;
+            group.frozen = epochs < group.settings.frozen_epochs;
             let _ = group.lr.fill_(lr);
             let _ = group.decay.fill_(1.0 - lr * group.weight_decay(&self.config));
         }

@@ -82,7 +82,7 @@ fn steps(case: &Case, config: OptimizerConfig) -> Result<Tensors> {
         for (name, param) in &params {
             give_gradient(param, &case.tensors[&grad(step, name)]);
         }
-        optimizer.step(case.setting("lr")?, 0)?;
+        optimizer.step(case.setting("lr")?, 0.0)?;
         for (name, param) in &params {
             outputs.insert(format!("out.step{step}.{name}"), param.detach().copy());
         }

@@ -28,7 +28,7 @@ impl Hand {
             let loss = (&weight * Tensor::from_slice(weight_gradient)).sum(Kind::Double)
                 + (&bias * *bias_gradient).sum(Kind::Double);
             loss.backward();
-            optimizer.step(*lr, 0).unwrap();
+            optimizer.step(*lr, 0.0).unwrap();
         }
         let value = |x: &Tensor, i| x.detach().view([-1]).double_value(&[i]);
         ([value(&weight, 0), value(&weight, 1)], value(&bias, 0))

@@ -56,7 +56,7 @@ fn train(optimizer: &mut Optimizer, params: &[(String, Tensor)], steps: std::ops
     for step in steps {
         optimizer.zero_grad().unwrap();
         give_gradients(params);
-        optimizer.step(0.1, step).unwrap();
+        optimizer.step(0.1, step as f64).unwrap();
     }
 }
 
@@ -117,7 +117,7 @@ fn without_a_gradient_nothing_moves() {
             Optimizer::new(config, BASE, vec![ParamGroup::all("model", clones(&params))]).unwrap();
         let before = values(&params);
         give_gradients(&params[..1]);
-        optimizer.step(0.1, 0).unwrap();
+        optimizer.step(0.1, 0.0).unwrap();
         let after = values(&params);
         assert_ne!(before[0], after[0]);
         assert_eq!(before[1], after[1]);
@@ -129,7 +129,7 @@ fn a_frozen_group_waits_for_its_epoch() {
     for config in every_kind() {
         let params = params();
         let mut group = ParamGroup::all("last", clones(&params));
-        group.frozen_epochs = 2;
+        group.frozen_epochs = 1.5; // an epoch and a half, where a step is an epoch
         let mut optimizer = Optimizer::new(config, BASE, vec![group]).unwrap();
         let before = values(&params);
         train(&mut optimizer, &params, 0..2);
@@ -150,7 +150,7 @@ fn groups_scale_or_fix_the_rate() {
         group.lr = rule;
         let mut optimizer = Optimizer::new(SGD, BASE, vec![group]).unwrap();
         give_gradients(&params);
-        optimizer.step(lr, 0).unwrap();
+        optimizer.step(lr, 0.0).unwrap();
         values(&params)
     };
     assert_eq!(moved(LrRule::Scaled(0.5), 0.2), moved(LrRule::Scaled(1.0), 0.1));
@@ -167,7 +167,7 @@ fn weight_decay_reaches_only_the_groups_that_decay() {
             let mut optimizer = Optimizer::new(config.clone(), BASE, groups).unwrap();
             optimizer.set_weight_decay(weight_decay).unwrap();
             give_gradients(&params);
-            optimizer.step(0.1, 0).unwrap();
+            optimizer.step(0.1, 0.0).unwrap();
             values(&params)
         };
         let (little, much) = (after_one_step(0.01), after_one_step(0.5));
@@ -191,7 +191,7 @@ fn lars_leaves_a_zero_parameter_unscaled() {
         let group = ParamGroup::all("model", clones(&params));
         let mut optimizer = Optimizer::new(config, BASE, vec![group]).unwrap();
         give_gradients(&params); // −2 everywhere
-        optimizer.step(0.5, 0).unwrap();
+        optimizer.step(0.5, 0.0).unwrap();
         assert_eq!(values(&params)[0], Tensor::ones([2, 2], (Kind::Float, Device::Cpu)));
     }
 }
@@ -218,7 +218,7 @@ fn a_bad_rate_moves_nothing() {
     let before = values(&params);
     give_gradients(&params);
     for lr in [f64::NAN, f64::INFINITY, -0.1] {
-        assert!(optimizer.step(lr, 0).unwrap_err().to_string().contains("`lr`"));
+        assert!(optimizer.step(lr, 0.0).unwrap_err().to_string().contains("`lr`"));
     }
     assert_eq!(before, values(&params));
 }

@@ -34,6 +34,7 @@
 //!         head_top1: None,
 //!     }),
 //!     linear_probe: None,
+//!     start: None,
 //!     published: Vec::new(),
 //!     parameters: 700_000,
 //!     notes: Vec::new(),
@@ -74,6 +75,7 @@ mod pages;
 mod report;
 mod sampling;
 mod sections;
+mod start;
 
 pub use document::{compass, head};
 pub use error::{Error, Result};
@@ -85,6 +87,7 @@ pub use pages::factors::{FactorCell, FactorColumn, write_factors};
 pub use pages::run::{html, write_html};
 pub use report::{Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
 pub use sampling::in_even_sample;
+pub use start::{Change, Signal, Start};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, Result};
 use crate::file::write_whole;
+use crate::start::Start;
 
 /// What a run did and reached. Accuracies are fractions in `0..=1`; the page shows percentages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +38,10 @@ pub struct Report {
     pub knn: Option<Knn>,
     /// Accuracy of a linear classifier on the frozen encoder, if one was fitted.
     pub linear_probe: Option<LinearProbe>,
+    /// The encoder that the run started from, beside the trained one; `None` if it started from
+    /// random weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
     /// Results that others published for this method.
     pub published: Vec<Published>,
     /// Trainable parameters of the encoder, without heads.

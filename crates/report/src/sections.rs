@@ -10,6 +10,7 @@ mod map;
 mod neighbors;
 mod result;
 mod run;
+mod start;
 mod training;
 mod views;
 
@@ -23,14 +24,15 @@ pub(crate) struct Section {
 }
 
 /// All sections, in the order of the page.
-pub(crate) fn all(page: &Page) -> Result<[Section; 7]> {
-    Ok([
-        result::section(page),
+pub(crate) fn all(page: &Page) -> Result<Vec<Section>> {
+    let first = std::iter::once(result::section(page)).chain(start::section(page));
+    let rest = [
         health::section(page),
         training::section(page),
         views::section(page)?,
         neighbors::section(page)?,
         map::section(page)?,
         run::section(page),
-    ])
+    ];
+    Ok(first.chain(rest).collect())
 }

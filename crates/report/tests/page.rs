@@ -5,7 +5,7 @@
 mod sample;
 
 use portolan_metrics::MetricsRow;
-use portolan_report::{Page, html, write_html};
+use portolan_report::{Change, Page, Report, Signal, Start, html, write_html};
 use sample::sample;
 use scraper::{Html, Selector};
 use std::path::Path;
@@ -164,4 +164,28 @@ fn a_comparable_result_is_called_so() {
         text.contains("Same data, encoder, epochs and protocol.")
             && !text.contains("Not comparable")
     );
+}
+
+#[test]
+fn a_run_that_started_from_an_encoder_says_whether_it_helped() {
+    let mut sample = sample();
+    assert!(!parse(&sample.page()).0.contains("Before and after"));
+    let knn = Change { before: 0.75, after: 0.625, interval: [-0.15, -0.1], gained: 10, lost: 260 };
+    sample.report.start = Some(Start {
+        source: "weights/<mine>.pth".into(),
+        file: "start.safetensors".into(),
+        knn: Some(knn),
+        linear_probe: None,
+        signals: vec![Signal { name: "feature_rank".into(), before: 40.25, after: 12.5 }],
+        verdict: format!("{}.", knn.sentence("kNN")),
+    });
+    let (text, document) = parse(&sample.page());
+    assert_eq!(count(&document, "section#start, nav a[href='#start']"), 2);
+    assert!(document.errors.is_empty(), "{:?}", document.errors);
+    for value in ["it hurt", "\u{2212}12.5", "feature rank", "12.500", "weights/&lt;mine&gt;.pth"] {
+        assert!(text.contains(value), "{value}");
+    }
+    let written = serde_json::to_value(&sample.report).unwrap();
+    assert_eq!(written["start"]["knn"]["lost"], 260);
+    assert_eq!(serde_json::from_value::<Report>(written).unwrap(), sample.report);
 }

@@ -1,6 +1,7 @@
 //! The ten kinds, and the surface that goes with each.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 use crate::Pattern;
 
@@ -24,6 +25,39 @@ pub enum Kind {
 /// The kinds' names, in the order of their labels.
 pub const CLASSES: [&str; 10] =
     ["disc", "triangle", "square", "star", "cross", "ring", "moon", "heart", "arrow", "hourglass"];
+
+/// The paints of the kinds. Another palette makes another domain: the same outlines, patterns and
+/// scenes in colors that an encoder of the first has not seen on them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Palette {
+    /// That of [`VERSION`](crate::VERSION).
+    #[default]
+    Standard,
+    /// Each kind's hue is moved, by half a turn or by a tenth, so that the kinds that share a hue
+    /// are others. All hues lie between those of the standard palette.
+    Shifted,
+}
+
+impl Palette {
+    /// The turn of a kind's hue from the standard one.
+    pub(super) fn turn(self, kind: Kind) -> f32 {
+        match self {
+            Palette::Standard => 0.0,
+            Palette::Shifted if kind.label().is_multiple_of(2) => 0.5,
+            Palette::Shifted => 0.1,
+        }
+    }
+}
+
+impl fmt::Display for Palette {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Palette::Standard => "standard",
+            Palette::Shifted => "shifted",
+        })
+    }
+}
 
 impl Kind {
     /// All kinds, in the order of their labels.

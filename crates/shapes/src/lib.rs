@@ -40,7 +40,7 @@ pub use depth::{DepthMap, WALL, draw_depth};
 pub use draw::{Rendered, draw};
 pub use error::{Error, Result};
 pub use factors::Factors;
-pub use kind::{CLASSES, Kind};
+pub use kind::{CLASSES, Kind, Palette};
 pub use surface::Pattern;
 
 /// Name and version of the renderer. It changes whenever a pixel would.
@@ -64,6 +64,7 @@ pub struct Shapes {
     count: usize,
     size: u32,
     seed: u64,
+    palette: Palette,
 }
 
 impl Shapes {
@@ -77,7 +78,13 @@ impl Shapes {
         if !(32..=224).contains(&size) {
             return Err(Error::Size(size));
         }
-        Ok(Shapes { split, count, size, seed })
+        Ok(Shapes { split, count, size, seed, palette: Palette::Standard })
+    }
+
+    /// The same scenes in the paints of another palette.
+    #[must_use]
+    pub fn with_palette(self, palette: Palette) -> Self {
+        Shapes { palette, ..self }
     }
 
     /// How many images there are.
@@ -98,7 +105,12 @@ impl Shapes {
     /// The factors of the image at `index`, without rendering it.
     pub fn factors(&self, index: usize) -> Factors {
         let mut random = stream(self.seed, Purpose::Shapes, &[self.split as u64, index as u64]);
-        Factors::sample(self.kind(index), &mut random)
+        let kind = self.kind(index);
+        let mut factors = Factors::sample(kind, &mut random);
+        if self.palette != Palette::Standard {
+            factors.hue = (factors.hue + self.palette.turn(kind)).rem_euclid(1.0);
+        }
+        factors
     }
 
     /// The image at `index`, with its kind, its factors and the mask of its object.

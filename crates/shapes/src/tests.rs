@@ -42,6 +42,27 @@ fn an_image_depends_on_seed_split_and_index_alone() {
 }
 
 #[test]
+fn another_palette_changes_the_paint_alone() {
+    let (standard, shifted) = (shapes(32), shapes(32).with_palette(Palette::Shifted));
+    for index in 0..20 {
+        let (a, b) = (standard.render(index), shifted.render(index));
+        assert_eq!(a.mask, b.mask);
+        assert_ne!(a.image, b.image);
+        let turn = (b.factors.hue - a.factors.hue).rem_euclid(1.0);
+        assert!((turn - [0.5, 0.1][index % 2]).abs() < 1e-5, "{turn}");
+        assert_eq!(Factors { hue: a.factors.hue, ..b.factors }, a.factors);
+    }
+    // As in the standard palette, each hue belongs to two kinds, whose patterns differ.
+    let hue = |kind: Kind| ((kind.surface().1 + Palette::Shifted.turn(kind)) * 10.0).round() % 10.0;
+    for kind in Kind::ALL {
+        let same: Vec<Kind> =
+            Kind::ALL.into_iter().filter(|other| hue(*other) == hue(kind)).collect();
+        assert!(same.len() == 2 && same[0].surface().0 != same[1].surface().0, "{same:?}");
+        assert_ne!(same[0].surface().1, same[1].surface().1, "they had different hues before");
+    }
+}
+
+#[test]
 fn labels_are_balanced_and_named() {
     let shapes = shapes(32);
     for index in 0..shapes.len() {

@@ -60,7 +60,7 @@ fn the_predictor_keeps_the_base_rate() {
         let mut optimizer = Optimizer::new(sgd, 0.1, method.params()).unwrap();
         let before = trial::state(&method);
         method.loss(&batch, &trial::step(0, 1)).unwrap().loss.backward();
-        optimizer.step(0.0, 0).unwrap(); // the end of the schedule
+        optimizer.step(0.0, 0.0).unwrap(); // the end of the schedule
         let after = trial::state(&method);
         let moved = |name: &str| before[name] != after[name];
         assert_eq!(moved("predictor.0.weight"), moves);

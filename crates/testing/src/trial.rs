@@ -94,7 +94,7 @@ fn train(trial: &Trial, method: &mut dyn ImageMethod) -> TrialResult {
         out.loss.backward();
         method.before_update(&cx).unwrap();
         // Past the epochs in which a group may be frozen.
-        optimizer.step(lr, 1).unwrap();
+        optimizer.step(lr, 1.0).unwrap();
         method.after_update(&cx).unwrap();
         let loss = out.loss.double_value(&[]);
         if n == 0 {

@@ -56,7 +56,7 @@ pub(crate) fn schedule(training: &mut Training, cx: &StepContext) -> Result<()> 
     if let Some(weight_decay) = config.weight_decay(plan, cx.step) {
         optimizer.set_weight_decay(weight_decay)?;
     }
-    Ok(optimizer.schedule(config.rate(plan, cx.step), cx.epoch)?)
+    Ok(optimizer.schedule(config.rate(plan, cx.step), cx.epochs_done())?)
 }
 
 /// The step itself. Only the values of tensors differ between steps.

@@ -67,10 +67,11 @@ fn scale_spans(table: &mut Table, layers: &Layers) -> Option<String> {
     let epochs = at(table, "training.epochs").and_then(number)?;
     let by_step = at(table, "training.schedule.per").and_then(Value::as_str) == Some("step");
     type Round = fn(f64) -> f64;
-    let spans: [(&str, Round); 4] = [
+    let spans: [(&str, Round); 5] = [
         ("training.schedule.warmup_epochs", if by_step { |span: f64| span } else { f64::floor }),
         ("settings.teacher_temperature_epochs", f64::floor),
         ("settings.freeze_last_layer", f64::floor),
+        ("settings.freeze_encoder", |span: f64| span),
         ("training.knn_every", |span: f64| span.floor().max(1.0)),
     ];
     let mut changes = Vec::new();

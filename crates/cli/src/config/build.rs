@@ -195,7 +195,7 @@ pub(crate) mod tests {
             let view = |spec| Tensor::rand([4, 3, size(spec), size(spec)], (Kind::Float, device));
             let batch =
                 Batch { inputs: method.views().iter().map(view).collect(), ids: vec![0; 4] };
-            optimizer.schedule(0.1 / (step + 1) as f64, step).unwrap();
+            optimizer.schedule(0.1 / (step + 1) as f64, step as f64).unwrap();
             optimizer.zero_grad().unwrap();
             method.loss(&batch, &cx).unwrap().loss.backward();
             method.before_update(&cx).unwrap();
@@ -228,7 +228,7 @@ pub(crate) mod tests {
         out.loss.backward();
         method.before_update(&cx).unwrap();
         // After the epoch in which DINO freezes its last layer, so that all weights change.
-        optimizer.step(0.01, 1).unwrap();
+        optimizer.step(0.01, 1.0).unwrap();
         method.after_update(&cx).unwrap();
         for (name, tensor) in method.state() {
             assert!(bool::try_from(tensor.isfinite().all()).unwrap(), "{name} of {what}");

@@ -1,6 +1,7 @@
 //! Resolves a recipe and the arguments to the settings of a run.
 
 use anyhow::{Context, Result, anyhow};
+use portolan_data::shapes::Palette;
 use portolan_encoders::EncoderConfig;
 use toml::{Table, Value};
 
@@ -17,6 +18,9 @@ pub(crate) type Resolved = (RunConfig, Vec<String>);
 pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<Resolved> {
     // Recipes do not name an initial encoder, but any run may.
     table.entry("init").or_insert_with(|| Value::String(String::new()));
+    if let Some(data) = table.get_mut("data").and_then(Value::as_table_mut) {
+        data.entry("palette").or_insert_with(|| Palette::Standard.to_string().into());
+    }
     complete_encoder(&mut table)?;
     let recipe = table.clone();
     let file = args.config.as_deref().map(overrides::read).transpose()?;

@@ -239,13 +239,14 @@ impl Estimate {
             0 => 0.0,
             every => (epochs_left / every as f64).ceil(),
         };
+        let encoders = if config.init.is_empty() { 1 } else { 2 };
         let checkpoint = DISK.1 + pace.checkpoint as f64 / DISK.0;
         Estimate {
             training: left as f64 * pace.step
                 + evaluations * periodic_evaluation(counts, pace)
                 + epochs_left.ceil() * checkpoint,
-            evaluation: final_evaluation(counts, pace),
-            disk: KEPT * pace.checkpoint + pace.encoder + REPORT,
+            evaluation: final_evaluation(counts, pace, !config.init.is_empty()),
+            disk: KEPT * pace.checkpoint + encoders * pace.encoder + REPORT,
         }
     }
 
@@ -286,15 +287,19 @@ fn periodic_evaluation(counts: Counts, pace: Pace) -> f64 {
 
 /// Seconds of the evaluation at the end. The trained encoder embeds both splits. The untrained
 /// encoder does so twice, before and after its batch statistics are recalibrated with 5,000 images.
-/// The map is a t-SNE of up to 2,000 images.
-fn final_evaluation(counts: Counts, pace: Pace) -> f64 {
-    let Counts { bank, test, classes, .. } = counts;
+/// One that the run `started` from does so too, and both are diagnosed on 512 images in three
+/// views. The map is a t-SNE of up to 2,000 images.
+fn final_evaluation(counts: Counts, pace: Pace, started: bool) -> f64 {
+    let Counts { images, bank, test, classes } = counts;
     let map = |n: usize| MAP * n.min(2_000) as f64;
+    let diagnosed = if started { 6 * images.min(512) } else { 0 };
     if test == 0 {
-        return pace.image * bank.min(2_000) as f64 + map(bank);
+        return pace.image * (bank.min(2_000) + diagnosed) as f64 + map(bank);
     }
+    let encoders = if started { 4 } else { 3 };
     let probe = PROBE * bank as f64 * pace.width as f64 * classes as f64;
-    pace.image * (3 * (bank + test) + 5_000) as f64 + 2.0 * probe + map(test)
+    let embedded = encoders * (bank + test) + 5_000 + diagnosed;
+    pace.image * embedded as f64 + (encoders - 1) as f64 * probe + map(test)
 }
 
 /// Seconds of t-SNE per point, and of the linear probe per image, feature and class, on a CPU core

@@ -17,14 +17,17 @@ use crate::config::{DataConfig, RunConfig};
 use crate::data::open_data;
 use crate::encoder_source::run_encoder;
 use crate::methods;
-use crate::run::automatic::{self, Automatic};
+use crate::run::automatic::{self, Automatic, Given};
 use crate::run::estimate::{Counts, Estimate, Pace, most_epochs};
 use crate::run::machine::{Images, Machine};
+use crate::run::start::Start;
 
 /// The time limit in seconds of an automatic run without `--time`.
 const DEFAULT_TIME_LIMIT: f64 = 3600.0;
 /// The share of the time limit to use. A machine can be slower than when it was measured.
 const PLANNED_SHARE: f64 = 0.95;
+/// Recipes that go on from trained weights.
+const NEEDS_START: [&str; 2] = [automatic::CONTINUE, "imagenet-highres"];
 /// A placeholder for epochs that are not chosen yet.
 const OPEN: u64 = 1 << 40;
 
@@ -35,6 +38,8 @@ pub(crate) struct Plan {
     /// One sentence for each setting of the recipe that was adapted to the data set or the number
     /// of epochs.
     pub(crate) notes: Vec<String>,
+    /// What the run starts from, unless it is resumed; random weights if none.
+    pub(crate) start: Option<Start>,
     epochs: Epochs,
 }
 
@@ -92,7 +97,8 @@ impl Plan {
     /// If its images cannot be opened.
     fn resumed(config: RunConfig, args: &RunArgs) -> Result<Self> {
         let data = open_data(&config.data)?;
-        Self { config, data, notes: Vec::new(), epochs: Epochs::Fixed }.adapted(args)
+        let start = None; // its checkpoint has it all
+        Self { config, data, notes: Vec::new(), start, epochs: Epochs::Fixed }.adapted(args)
     }
 
     /// Uses the recipe with this name, or automatic settings. A `--config` file of an automatic run
@@ -101,17 +107,26 @@ impl Plan {
     /// # Errors
     /// If settings conflict, or the images cannot be opened.
     fn new(entry: &'static MethodEntry, recipe: &str, args: &RunArgs) -> Result<Self> {
-        if recipe != automatic::NAME {
-            return Self::of(entry.recipe(recipe)?, args);
+        let start = Start::of(args)?;
+        ensure!(
+            start.is_some() || !NEEDS_START.contains(&recipe),
+            "the recipe {recipe} goes on from trained weights; give them with --init FILE, for \
+             instance --init dinov2_vits14_reg4_pretrain.pth or --init runs/…"
+        );
+        if recipe != automatic::NAME && recipe != automatic::CONTINUE {
+            return Self::of(entry.recipe(recipe)?, start, args);
         }
         match &args.config {
-            Some(file) if args.recipe.is_none() => Self::of(whole(file, entry)?, args),
-            _ => Self::automatic(entry, args),
+            Some(file) if args.recipe.is_none() => Self::of(whole(file, entry)?, start, args),
+            _ => Self::automatic(entry, recipe, start, args),
         }
     }
 
     /// Uses the settings in `table` with the changes of the arguments. `--time` chooses the epochs.
-    fn of(table: Table, args: &RunArgs) -> Result<Self> {
+    fn of(mut table: Table, start: Option<Start>, args: &RunArgs) -> Result<Self> {
+        if let Some(start) = &start {
+            start.apply(&mut table, args.encoder.is_some())?;
+        }
         let (config, notes) = resolve(table.clone(), args)?;
         let data = open_data(&config.data)?;
         let epochs = match args.time {
@@ -125,25 +140,36 @@ impl Plan {
             }
             _ => Epochs::Fixed,
         };
-        Self { config, data, notes, epochs }.adapted(args)
+        Self { config, data, notes, start, epochs }.adapted(args)
     }
 
     /// Chooses settings for the images and the machine.
-    fn automatic(entry: &'static MethodEntry, args: &RunArgs) -> Result<Self> {
+    fn automatic(
+        entry: &'static MethodEntry,
+        recipe: &str,
+        start: Option<Start>,
+        args: &RunArgs,
+    ) -> Result<Self> {
         let source = args.data.clone().context("give the images to train on with --data FOLDER")?;
         let limit = |n: Option<i64>| n.unwrap_or(0).max(0) as usize;
         let (limit, limit_test) = (limit(args.limit), limit(args.limit_test));
-        let opened = DataConfig { source, size: 32, limit, limit_test };
+        let opened = DataConfig { limit, limit_test, ..DataConfig::whole(source, 32) };
         let mut data = open_data(&opened)?;
         let device = device::choose(args.device.as_deref().unwrap_or("auto"))?;
         let (images, machine) = (Images::of(&data)?, Machine::of(device)?);
 
-        let mut chosen = automatic::choose(entry, &images, &machine, None)?;
+        let named = args.encoder.is_some();
+        let given = Given {
+            recipe: (recipe != automatic::NAME).then_some(recipe),
+            start: start.as_ref(),
+            named,
+        };
+        let mut chosen = automatic::choose(entry, &images, &machine, &given, None)?;
         let (mut config, mut notes) = resolve(chosen.table(OPEN)?, args)?;
         let batch = chosen.choices.iter().find(|choice| choice.setting == "training.batch_size");
         let wanted = config.training.batch_size;
         if batch.and_then(|choice| choice.value.as_integer()) != Some(wanted as i64) {
-            chosen = automatic::choose(entry, &images, &machine, Some(wanted))?;
+            chosen = automatic::choose(entry, &images, &machine, &given, Some(wanted))?;
         }
         if config.data != opened {
             data = open_data(&config.data)?;
@@ -161,7 +187,7 @@ impl Plan {
                 Box::new(move |epochs| resolve(chosen.table(epochs)?, &args_too)),
             ),
         };
-        Self { config, data, notes, epochs }.adapted(args)
+        Self { config, data, notes, start, epochs }.adapted(args)
     }
 
     /// Applies what only the device and the images determine.
@@ -169,8 +195,28 @@ impl Plan {
         if let Some(device) = &args.device {
             self.config.device.clone_from(device);
         }
-        adapt(&mut self.config, &self.data)?;
+        if self.start.is_none() && args.resume.is_none() && !self.config.init.is_empty() {
+            // Given as a setting.
+            self.start = Some(Start::open(Path::new(&self.config.init), args.encoder.as_deref())?);
+        }
+        self.adapt()?;
         Ok(self)
+    }
+
+    /// Resolves where augmentation runs, and sets the normalization: that of the encoder that the
+    /// run starts from, or else that of the images.
+    fn adapt(&mut self) -> Result<()> {
+        let config = &mut self.config;
+        config.augment = config.augment.on(device::choose(&config.device)?);
+        let resumed = config.normalization().filter(|_| !config.init.is_empty());
+        let (mean, std) = match &self.start {
+            Some(start) => start.normalization(),
+            None => resumed.unwrap_or((self.data.mean, self.data.std)),
+        };
+        for op in config.views.iter_mut().flat_map(|views| &mut views.ops) {
+            op.normalize_by(mean, std);
+        }
+        Ok(())
     }
 
     /// Whether the epochs are chosen from a time limit.
@@ -192,19 +238,20 @@ impl Plan {
         let left = time * PLANNED_SHARE - started.elapsed().as_secs_f64();
         let takes = |epochs| Ok(Estimate::new(&with(epochs)?.0, counts, pace, 0).seconds());
         let epochs = most_epochs(left, takes)?;
+        let (first, time) = (takes(1)?, *time);
         let device = self.config.device.clone();
         (self.config, self.notes) = with(epochs)?;
         self.config.device = device;
-        adapt(&mut self.config, &self.data)?;
-        let first = duration(takes(1)?);
+        self.adapt()?;
         eprintln!(
             "epochs   {epochs}, {}",
-            if takes(1)? > left {
+            if first > left {
+                let first = duration(first);
                 format!(
                     "although even 1 epoch takes about {first}; --limit N trains on fewer images"
                 )
             } else {
-                format!("so that the run ends within {} (change with --time)", duration(*time))
+                format!("so that the run ends within {} (change with --time)", duration(time))
             }
         );
         Ok(())
@@ -222,15 +269,6 @@ fn whole(file: &Path, entry: &MethodEntry) -> Result<Table> {
         entry.name
     );
     Ok(table)
-}
-
-/// Resolves where augmentation runs, and sets the normalization.
-fn adapt(config: &mut RunConfig, data: &Dataset) -> Result<()> {
-    config.augment = config.augment.on(device::choose(&config.device)?);
-    for op in config.views.iter_mut().flat_map(|views| &mut views.ops) {
-        op.normalize_by(data.mean, data.std);
-    }
-    Ok(())
 }
 
 /// Prints the chosen settings with their reasons.

@@ -194,7 +194,7 @@ mod tests {
                 gradients.map(|(i, param)| (format!("{step}.grad.{i}"), param.grad().copy())),
             );
             method.before_update(&cx).unwrap();
-            optimizer.step(0.01, 1).unwrap();
+            optimizer.step(0.01, 1.0).unwrap();
             method.after_update(&cx).unwrap();
         }
         found.extend(method.state().into_iter().map(|(name, tensor)| (name, tensor.copy())));

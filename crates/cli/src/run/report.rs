@@ -20,8 +20,9 @@ use crate::data::is_labeled;
 use crate::encoder_source::eval_view;
 use crate::encoder_source::run_encoder;
 use crate::methods;
-use crate::run::published::compare;
+use crate::run::published;
 use crate::run::scores::{measure, with_baseline};
+use crate::run::start::compare;
 
 /// A note for runs that accumulate gradients.
 pub(crate) const ACCUMULATION: &str =
@@ -61,6 +62,7 @@ pub(crate) fn write_report(
     } else {
         None
     };
+    let start = compare(config, data, method, measured.as_ref(), folder, device)?;
     let (knn, linear_probe) = match &measured {
         Some(measured) => {
             let (knn, probe) = with_baseline(measured, config, data, method, outcome, device)?;
@@ -68,7 +70,8 @@ pub(crate) fn write_report(
         }
         None => (None, None),
     };
-    let report = summarize(config, data, method, outcome, (knn, linear_probe), device);
+    let summary = summarize(config, data, method, outcome, (knn, linear_probe), device);
+    let report = report::Report { start, ..summary };
     report.write(folder)?;
 
     let bank_and_test = measured.as_ref().map(|measured| (&measured.bank, &measured.test));
@@ -130,7 +133,7 @@ fn summarize(
     let published = config
         .published
         .iter()
-        .map(|published| compare(published, config, data, outcome.rollbacks))
+        .map(|published| published::compare(published, config, data, outcome.rollbacks))
         .collect();
     let mut notes = Vec::new();
     if training.accumulate > 1 {
@@ -167,6 +170,7 @@ fn summarize(
         images_per_second: outcome.images_per_second,
         knn,
         linear_probe,
+        start: None,
         published,
         parameters: parameters.iter().map(|(_, tensor)| tensor.numel() as u64).sum(),
         notes,
@@ -311,6 +315,9 @@ fn print_summary(report: &report::Report, folder: &Path) {
     if let Some(probe) = &report.linear_probe {
         let untrained = percent(probe.random_init_top1);
         println!("linear probe      {}   untrained {untrained}", percent(probe.top1));
+    }
+    if let Some(start) = &report.start {
+        println!("start             {}", start.verdict);
     }
     for published in &report.published {
         println!("published         {}   {}", percent(published.value), published.source);

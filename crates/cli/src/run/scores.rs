@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use portolan_augment::ViewSpec;
 use portolan_data::{Dataset, Source};
 use portolan_encoders::Encoder;
-use portolan_evaluate::{Features, LinearProbe, features, knn_top1, recalibrate};
+use portolan_evaluate::{Features, LinearProbe, features, knn_predict, knn_top1, recalibrate};
 use portolan_method::ImageMethod;
 use portolan_report as report;
 use portolan_tensor::{Device, Kind, Precision, Tensor};
@@ -23,10 +23,14 @@ pub(crate) struct Accuracies {
     pub(crate) probe: f64,
 }
 
-/// Features of both splits and the accuracies on them.
+/// Features of both splits, the predicted classes of the test images, and the accuracies.
 pub(crate) struct Measured {
     pub(crate) bank: Features,
     pub(crate) test: Features,
+    /// The classes that kNN predicts, `[test images]`.
+    pub(crate) knn: Tensor,
+    /// The classes that the linear probe predicts, `[test images]`.
+    pub(crate) probe: Tensor,
     pub(crate) accuracies: Accuracies,
 }
 
@@ -60,10 +64,14 @@ pub(crate) fn measure(
     let view = eval_view(config, data);
     let (bank, test) = both_splits(encoder, data, &view, device, config.training.precision)?;
     let classes = data.classes.len() as i64;
-    let knn = knn_top1(&bank, &test, classes, &config.evaluation.knn)?;
-    let probe = LinearProbe::fit(&bank.x, bank.labels()?, classes)?;
-    let accuracies = Accuracies { knn, probe: probe.top1(&test)? };
-    Ok(Measured { bank, test, accuracies })
+    let knn = knn_predict(&bank.x, bank.labels()?, &test.x, classes, &config.evaluation.knn)?;
+    let probe = LinearProbe::fit(&bank.x, bank.labels()?, classes)?.predict(&test.x)?;
+    let truth = test.labels()?;
+    let share = |predicted: &Tensor| {
+        predicted.eq_tensor(truth).to_kind(Kind::Double).mean(Kind::Double).double_value(&[])
+    };
+    let accuracies = Accuracies { knn: share(&knn), probe: share(&probe) };
+    Ok(Measured { bank, test, knn, probe, accuracies })
 }
 
 /// The kNN accuracy alone, for the untrained encoder as it was built.

@@ -204,7 +204,7 @@ impl Trainer {
         let losses = Tensor::stack(&losses, 0);
         losses.sum(Kind::Float).backward();
         for optimizer in &mut self.optimizers {
-            optimizer.step(rate, 0).map_err(Error::dependency)?;
+            optimizer.step(rate, 0.0).map_err(Error::dependency)?;
         }
         Ok(losses.detach())
     }

@@ -118,7 +118,7 @@ pub fn finetune(
             loss.backward();
             let step = epoch * per_epoch + losses.len() as u64;
             let learning_rate = config.learning_rate_at(step, total, warmup);
-            optimizer.step(learning_rate, epoch).map_err(Error::dependency)?;
+            optimizer.step(learning_rate, epoch as f64).map_err(Error::dependency)?;
             losses.push(loss.detach());
             Ok(())
         })?;

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use portolan::METHODS;
 use portolan_augment::Op;
-use portolan_tensor::{Device, tch};
+use portolan_tensor::{Device, Precision, tch};
 
 use super::*;
 use crate::args::RunArgs;
@@ -18,7 +18,7 @@ fn images(count: usize, side: u32) -> Images {
 }
 
 fn settings(name: &str, images: &Images, machine: &Machine) -> RunConfig {
-    let chosen = choose(find(name).unwrap(), images, machine, None).unwrap();
+    let chosen = choose(find(name).unwrap(), images, machine, &Given::default(), None).unwrap();
     chosen.table(10).unwrap().try_into().unwrap()
 }
 
@@ -94,7 +94,8 @@ fn photos_on_a_cpu() {
     let blur =
         Op::GaussianBlur { p: 0.5, sigma: [0.1, 2.0].map(|s| s * (96.0 / 224.0)), kernel: 9 };
     assert!(views[0].ops.contains(&blur), "{views:?}");
-    let chosen = choose(find("simclr").unwrap(), &images(286, 480), &CPU, None).unwrap();
+    let chosen =
+        choose(find("simclr").unwrap(), &images(286, 480), &CPU, &Given::default(), None).unwrap();
     let text = chosen.text(&config).unwrap();
     assert!(text.contains("286 images, so that an epoch has at least 4 steps"), "{text}");
     assert!(text.contains("2 of 96 px") && text.contains("resnet18-w32"), "{text}");
@@ -122,15 +123,16 @@ fn gray_images_lose_no_colors() {
             _ => {}
         }
     }
-    let refused = choose(find("colorization").unwrap(), &gray, &CPU, None).err().unwrap();
+    let refused =
+        choose(find("colorization").unwrap(), &gray, &CPU, &Given::default(), None).err().unwrap();
     assert!(refused.to_string().contains("gray"), "{refused}");
-    assert!(choose(find("moco").unwrap(), &images(1, 32), &CPU, None).is_err());
+    assert!(choose(find("moco").unwrap(), &images(1, 32), &CPU, &Given::default(), None).is_err());
 }
 
 #[test]
 fn settings_that_depend_on_the_batch_follow_the_users_batch() {
     let (moco, some) = (find("moco").unwrap(), images(2_000, 32));
-    let chosen = choose(moco, &some, &CPU, Some(32)).unwrap();
+    let chosen = choose(moco, &some, &CPU, &Given::default(), Some(32)).unwrap();
     let config: RunConfig = chosen.table(10).unwrap().try_into().unwrap();
     assert_eq!(config.training.learning_rate, 0.03 * 32.0 / 128.0);
     assert_eq!(
@@ -139,14 +141,15 @@ fn settings_that_depend_on_the_batch_follow_the_users_batch() {
         "half of the images, in batches of 32"
     );
     // The learning rate of AdamW scales with the square root.
-    let config = choose(find("barlow").unwrap(), &some, &CPU, Some(32)).unwrap();
+    let config = choose(find("barlow").unwrap(), &some, &CPU, &Given::default(), Some(32)).unwrap();
     let config: RunConfig = config.table(10).unwrap().try_into().unwrap();
     assert_eq!(config.training.learning_rate, 0.002 * 0.5);
 }
 
 #[test]
 fn flags_override_their_own_choice_alone() {
-    let chosen = choose(find("simclr").unwrap(), &images(286, 480), &CPU, None).unwrap();
+    let chosen =
+        choose(find("simclr").unwrap(), &images(286, 480), &CPU, &Given::default(), None).unwrap();
     let args = RunArgs {
         encoder: Some("resnet50-w8".to_owned()),
         set: vec!["temperature=0.5".to_owned()],
@@ -161,7 +164,8 @@ fn flags_override_their_own_choice_alone() {
 
 #[test]
 fn settings_that_count_epochs_scale_with_the_run() {
-    let chosen = choose(find("mae").unwrap(), &images(2_000, 32), &CPU, None).unwrap();
+    let chosen =
+        choose(find("mae").unwrap(), &images(2_000, 32), &CPU, &Given::default(), None).unwrap();
     let warm_up = |epochs| {
         let config: RunConfig = chosen.table(epochs).unwrap().try_into().unwrap();
         config.training.schedule.validate(epochs).unwrap();
