@@ -4,9 +4,9 @@
 mod config;
 mod names;
 pub mod positions;
-mod resolution;
 #[cfg(test)]
 mod released_tests;
+mod resolution;
 #[cfg(test)]
 mod tests;
 
