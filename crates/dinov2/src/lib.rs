@@ -164,9 +164,10 @@ impl Dinov2 {
 }
 
 impl Method for Dinov2 {
-    /// The rates of the encoder's layers decay towards the input; the heads' last layers are frozen
-    /// at first (`get_params_groups_with_decay`), as the encoder is where its heads are new. Biases, norms and LayerScale are one-dimensional,
-    /// so that a recipe's `decay = "matrices"` leaves them without weight decay.
+    /// The rates of the encoder's layers decay towards the input (`get_params_groups_with_decay`).
+    /// The heads' last layers are frozen at first, and so is the encoder where its heads are new.
+    /// Biases, norms and LayerScale are one-dimensional, so that a recipe's `decay = "matrices"`
+    /// leaves them without weight decay.
     fn params(&self) -> Vec<ParamGroup> {
         let encoder = &self.student.encoder;
         let mut groups: Vec<ParamGroup> = Vec::new();

@@ -1,6 +1,6 @@
-//! Vision encoders (ResNets, ConvNeXts and vision transformers) and projection heads. Parameter names, shapes
-//! and initial values are those of torchvision and timm, so that weights can be exchanged with the
-//! Python libraries unchanged.
+//! Vision encoders (ResNets, ConvNeXts and vision transformers) and projection heads. Parameter
+//! names, shapes and initial values are those of torchvision and timm, so that weights can be
+//! exchanged with the Python libraries unchanged.
 //!
 //! ```
 //! use portolan_encoders::{ResNetConfig, build};

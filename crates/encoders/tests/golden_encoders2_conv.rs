@@ -42,8 +42,8 @@ fn outputs(name: &str, meta: &Value, kind: Kind) -> [(&'static str, Tensor); 2] 
     [("features", features), ("first_weight_grad", first.grad())]
 }
 
-/// A deep ResNet's gradient is computed in float32 and in float64. The closer one must be within the
-/// tolerance, or within the distance between the two, if that is larger.
+/// A deep ResNet's gradient is computed in float32 and in float64. The closer one must be within
+/// the tolerance, or within the distance between the two, if that is larger.
 ///
 /// At a ReLU the gradient of a value near zero is 0 or 1, and a rounding error decides. At 112
 /// pixels, some of the millions of values of ResNet-101 are that near: the two precisions differ by

@@ -24,8 +24,8 @@ pub struct ConvNextConfig {
     /// The initial value of LayerScale: 1e-6 in the paper (table 5).
     #[serde(default = "paper_layer_scale")]
     pub layer_scale: f64,
-    /// Stochastic depth: the probability with which training skips the last block's branch. It grows
-    /// linearly from 0 in the first block. 0.1 for `tiny` to 0.5 for `large` in the paper's
+    /// Stochastic depth: the probability with which training skips the last block's branch. It
+    /// grows linearly from 0 in the first block. 0.1 for `tiny` to 0.5 for `large` in the paper's
     /// supervised training (table 5), 0 by default.
     #[serde(default)]
     pub drop_path: f64,

@@ -27,8 +27,8 @@ pub use config::FinetuneConfig;
 
 /// Prepares the encoder for fine-tuning. A vision transformer of `config` becomes
 /// [`Family::finetuned`](portolan_encoders::Family::finetuned) with stochastic depth up to
-/// 0.1 (`FINETUNE.md`, `--drop_path 0.1`) and the weights of `encoder`. So does a ConvNeXt. A ResNet
-/// stays as it is.
+/// 0.1 (`FINETUNE.md`, `--drop_path 0.1`) and the weights of `encoder`. So does a ConvNeXt. A
+/// ResNet stays as it is.
 ///
 /// # Errors
 /// When `encoder` was not built from `config`.
