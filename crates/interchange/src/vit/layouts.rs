@@ -137,11 +137,10 @@ pub(crate) fn transformers_tensors(vit: &VitConfig, tensors: Tensors) -> Result<
             .replace("attn.", "attention.attention.")
             .replace("ls1.gamma", "layer_scale1.lambda1")
             .replace("ls2.gamma", "layer_scale2.lambda1");
-        let inside = match gated {
-            true => inside
-                .replace("mlp.fc1.", "mlp.weights_in.")
-                .replace("mlp.fc2.", "mlp.weights_out."),
-            false => inside,
+        let inside = if gated {
+            inside.replace("mlp.fc1.", "mlp.weights_in.").replace("mlp.fc2.", "mlp.weights_out.")
+        } else {
+            inside
         };
         match inside.as_str() {
             "cls_token" | "mask_token" => format!("embeddings.{name}"),
