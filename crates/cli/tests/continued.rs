@@ -122,8 +122,8 @@ fn a_folder_without_labels_and_with_larger_images_is_enough() {
     let printed = succeeded_printed(&portolan(
         at,
         "pretrain dinov2 --recipe continue --init first/encoder.safetensors --data mine \
-         --epochs 1 --batch-size 4 --set settings.head.hidden=16 --device cpu --threads 1 \
-         --out second",
+         --epochs 1 --batch-size 4 --set settings.head.hidden=16 --set settings.head.dim=32 \
+         --set settings.head.bottleneck=8 --device cpu --threads 1 --out second",
     ));
     assert!(printed.contains("for images of 32 px were interpolated to 64 px"), "{printed}");
     assert!(printed.contains("Without labels: feature rank"), "{printed}");

@@ -116,7 +116,7 @@ fn checkpoints_of_authors_are_recognized_and_harmful_files_refused() {
     write_images(at);
     let embed = |file: &str| portolan(at, &format!("embed {file} --data images --out x.npy"));
     refused(&embed(&authors("harm.pth")), &["posix.system", "nothing was executed"]);
-    refused(&embed(&authors("resnet101.pth")), &["it is resnet101"]);
+    refused(&embed(&authors("resnext50_32x4d.pth")), &["it is resnext50_32x4d"]);
     refused(&embed("images"), &["config.toml", "config.json"]);
     refused(&embed("nowhere.safetensors"), &["there is no nowhere.safetensors"]);
     std::fs::write(at.join("short.safetensors"), [9, 0, 0]).unwrap();

@@ -169,7 +169,7 @@ fn a_file_that_would_run_something_is_refused_by_what_it_would_run() {
 
 #[test]
 fn other_architectures_are_named() {
-    assert!(refused(&file("resnet101.pth")).contains("it is resnet101"));
+    assert!(refused(&file("resnext50_32x4d.pth")).contains("it is resnext50_32x4d"));
     let named = EncoderConfig::named("vit_tiny_patch16_224").unwrap();
     let error =
         LoadedEncoder::open(&file("moco_v3_vit-s-300ep.pth.tar"), Some(&named)).err().unwrap();
