@@ -2,6 +2,7 @@
 //! `organize`.
 
 pub(crate) mod run_encoder;
+pub(crate) mod teacher;
 
 use anyhow::{Context, Result};
 use portolan_augment::{Interpolation, Op, ViewSpec, presets};

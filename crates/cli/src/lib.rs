@@ -18,6 +18,7 @@ mod encoder_source;
 mod methods;
 mod output;
 mod run;
+mod teacher;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -43,10 +43,11 @@ use self::setup::{Setup, set_up};
 use self::signals::{STOP, listen_for_stop, stopped};
 use self::start::Start;
 use crate::args::RunArgs;
+use crate::config::RunConfig;
 use crate::config::build::build_method;
-use crate::config::{RunConfig, teacher};
 use crate::data::{is_labeled, print_notes};
 use crate::encoder_source::eval_view;
+use crate::encoder_source::teacher;
 use crate::methods::find;
 
 /// Measures how long `reproduce` will take with these arguments.

@@ -42,7 +42,6 @@ pub use config::DistillConfig;
 pub use entry::METHOD;
 pub use teacher::{Teacher, TeacherConfig};
 
-use self::teacher::Preparation;
 use portolan_augment::ViewSpec;
 use portolan_encoders::layers::Linear;
 use portolan_encoders::{Encoder, EncoderConfig, build};
@@ -54,6 +53,8 @@ use portolan_optim::ParamGroup;
 use portolan_random::Purpose;
 use portolan_tensor::{Kind, Tensor, Vars, at_least_f32, no_grad, prefixed};
 use rand::RngExt;
+
+use self::teacher::Preparation;
 
 /// Distillation, ready to train.
 #[derive(Debug)]

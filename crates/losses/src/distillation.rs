@@ -108,16 +108,16 @@ mod tests {
             let teacher = Tensor::randn(&shape, FLOAT).set_requires_grad(true);
             let loss = |student: &Tensor| {
                 if shape.len() == 2 {
-                    global(student, &teacher, &others, 0.07).unwrap()
+                    global(student, &teacher, &others, 0.5).unwrap()
                 } else {
-                    local(student, &teacher, 0.07).unwrap()
+                    local(student, &teacher, 0.5).unwrap()
                 }
             };
             let scaled = loss(&(&teacher * 3.0)); // a direction, not a length
             assert!(scaled.double_value(&[]).abs() < 1e-5);
             let student = Tensor::randn(&shape, FLOAT).set_requires_grad(true);
             let other = loss(&student);
-            assert!(other.double_value(&[]) > 0.1);
+            assert!(other.double_value(&[]) > 0.01);
             other.backward();
             assert!(student.grad().abs().max().double_value(&[]) > 0.0);
             assert!(!teacher.grad().defined());

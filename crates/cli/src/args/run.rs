@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ThreadsArg;
-use crate::config::teacher::TeacherFile;
 use crate::methods;
+use crate::teacher::TeacherFile;
 
 #[derive(Args)]
 pub(crate) struct ReproduceArgs {

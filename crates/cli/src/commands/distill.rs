@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::args::{DistillArgs, RunArgs};
-use crate::config::teacher::TeacherFile;
+use crate::encoder_source::teacher;
 use crate::run::plan::Plan;
 use crate::run::{automatic, execute};
 
@@ -13,7 +13,7 @@ use crate::run::{automatic, execute};
 pub(crate) fn distill(args: DistillArgs) -> Result<ExitCode> {
     let started = Instant::now();
     let named = args.teacher_encoder.as_deref();
-    let teacher = args.teacher.map(|file| TeacherFile::open(file, named)).transpose()?;
+    let teacher = args.teacher.map(|file| teacher::open(file, named)).transpose()?;
     let args = RunArgs { method: Some("distill".to_owned()), teacher, ..args.run };
     let plan = Plan::from_args(&args, |_, args| match args.data.as_deref() {
         None => bail!(

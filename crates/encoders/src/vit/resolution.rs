@@ -8,9 +8,10 @@ use crate::{Error, Result};
 
 impl VitConfig {
     /// Interpolates trained position embeddings of this transformer,
-    /// `[1, prefix + patches, width]`, for one whose images have the side `image` in pixels, as [`Vit`](crate::Vit) does for images
-    /// of another size (see [`PositionScaling`](crate::PositionScaling)). A longer training at a
-    /// higher resolution starts from the result.
+    /// `[1, prefix + patches, width]`, for one whose images have the side `image` in pixels, as
+    /// [`Vit`](crate::Vit) does for images of another size (see
+    /// [`PositionScaling`](crate::PositionScaling)). A longer training at a higher resolution
+    /// starts from the result.
     ///
     /// # Errors
     /// When the embeddings are not trained ones of this transformer, or the patch does not divide

@@ -82,8 +82,9 @@ mod tests {
         let x = Tensor::randn([2, 3, 16, 16], (Kind::Float, Device::Cpu));
         let lengths = patch_lengths(&vit, &x).unwrap();
         assert_eq!(lengths.size(), [2, 16]);
+        // After a class token and three registers.
         let token = no_grad(|| vit.unnormalized_tokens(&x)).unwrap().get(1).get(4);
         let expected = token.square().sum(Kind::Float).sqrt();
-        assert!(lengths.get(1).get(1).allclose(&expected, 1e-6, 1e-6, false));
+        assert!(lengths.get(1).get(0).allclose(&expected, 1e-6, 1e-6, false));
     }
 }

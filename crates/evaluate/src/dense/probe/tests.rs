@@ -1,12 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
 use portolan_augment::presets;
-use portolan_data::{DenseItem, Error as DataError, Options, open_dense};
+use portolan_data::{DenseItem, DenseSource, Error as DataError, Options, open_dense};
 use portolan_encoders::{EncoderConfig, build};
 use portolan_tensor::{seed, tch};
 
 use super::*;
-use portolan_data::DenseSource;
 
 fn encoder(name: &str) -> Box<dyn Encoder> {
     tch::set_num_threads(1);
