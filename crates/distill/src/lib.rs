@@ -179,13 +179,14 @@ impl Method for Distill {
         let DistillConfig { temperature, local_loss_scale, .. } = self.config;
         let global = distillation::global(&output, &target, &others, temperature)?;
         let mut metrics = vec![("global_loss", global.detach())];
-        let mut loss = global;
-        if local_loss_scale > 0.0 {
+        let loss = if local_loss_scale > 0.0 {
             let places = self.places(&map, &target_map);
             let local = distillation::local(&places, &to_places(&target_map), temperature)?;
             metrics.push(("local_loss", local.detach()));
-            loss = loss + local * local_loss_scale;
-        }
+            global + local * local_loss_scale
+        } else {
+            global
+        };
         let output = no_grad(|| l2_normalize(&at_least_f32(&output)));
         let similarity =
             no_grad(|| (&output * &target).sum_dim_intlist([1i64].as_slice(), false, None::<Kind>));

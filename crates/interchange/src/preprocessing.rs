@@ -59,7 +59,7 @@ impl Preprocessing {
                 resize: usual.size,
                 interpolation: Interpolation::Bicubic,
                 mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-                std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+                std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
                 ..usual
             },
             EncoderConfig::Vit(vit) if vit.layer_scale != 0.0 && usual.size > 64 => {

@@ -49,7 +49,7 @@ impl Folders {
         let folders = subfolders(root)?;
         let named = |names: &[&str]| {
             let is = |name: &&str| folders.iter().find(|folder| folder.eq_ignore_ascii_case(name));
-            names.iter().find_map(|name| is(name)).map(|folder| root.join(folder))
+            names.iter().find_map(is).map(|folder| root.join(folder))
         };
         let (masks, depths) = (named(&MASKS), named(&DEPTHS));
         let images = named(&IMAGES).filter(|_| masks.is_some() || depths.is_some());

@@ -102,7 +102,6 @@ fn pixels(item: &DenseItem, view: &ViewSpec, resize: u32, size: usize) -> Pixels
 
 impl DenseImages {
     /// The classes as int64, for losses and scores.
-    #[must_use]
     pub fn labels(&self) -> Tensor {
         self.classes.to_kind(Kind::Int64)
     }

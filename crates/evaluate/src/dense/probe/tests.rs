@@ -71,7 +71,7 @@ impl DenseSource for Damaged {
         self.0.train.len()
     }
     fn item(&self, index: usize) -> portolan_data::Result<DenseItem> {
-        if index % 3 == 0 {
+        if index.is_multiple_of(3) {
             return Err(DataError::Damaged("it is cut short".to_owned()));
         }
         Ok(DenseItem { depth: None, ..self.0.train.item(index)? })
