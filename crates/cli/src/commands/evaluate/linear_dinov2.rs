@@ -25,7 +25,7 @@ pub(super) fn linear_dinov2(on: &Subject, encoder: &dyn Encoder) -> Result<Proto
     let views = [on.trained.classification_view(), on.trained.eval_view()];
     let tenth = (config.epochs / 10).max(1);
     let log = |done: u64| {
-        if done % tenth == 0 {
+        if done.is_multiple_of(tenth) {
             eprintln!("linear-dinov2: epoch {done} of {}", config.epochs);
         }
     };
