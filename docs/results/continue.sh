@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Continued pretraining beside naive continuation, which trains everything at once at the full rate (docs/results/continue.md).
+# Continued pretraining beside naive continuation, which trains everything at once at the full rate.
 # docs/results/continue.sh PORTOLAN FOLDER [SEED]
 # A DINOv2 of the recipe `shapes` goes on (1) on the built-in images in another palette and (2) on CIFAR-10 as JPEG.
 # FIRST, EPOCHS and LIMIT shorten it: epochs of the first run and of the others, and their images. CIFAR is the folder of (2).
@@ -22,8 +22,7 @@ run() {
     echo "$1: $(grep -E '^(start|kNN)' "$out.log" | tail -n 1)"
 }
 
-# The heads are those of the recipe `shapes`: the usual ones would cost more than so small an encoder. So are the views of
-# `shapes`, of which crops of a twentieth would show nothing.
+# The heads are those of the recipe `shapes`: the usual ones would cost more than so small an encoder.
 small="--set settings.head.layers=2 --set settings.head.hidden=512 --set settings.head.bottleneck=128 --set settings.head.dim=256"
 naive="--set freeze_encoder=0.0 --set encoder_rate=1.0 --set layer_decay=1.0"
 
