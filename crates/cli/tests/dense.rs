@@ -44,7 +44,9 @@ fn a_vision_transformer_is_scored_and_drawn_on_pixels() {
     let evaluate = "evaluate mae --device cpu --dense-steps 8 --protocol";
     let output = portolan(here, &format!("{evaluate} knn,linear-dense,lost"));
     let text = succeeded(&output);
-    for part in ["mean IoU", "untrained", "RMSE", "δ1", "per class: ", "background", "CorLoc", "kNN"] {
+    for part in
+        ["mean IoU", "untrained", "RMSE", "δ1", "per class: ", "background", "CorLoc", "kNN"]
+    {
         assert!(text.contains(part), "`{part}` is not in {text}");
     }
     let results = json(&here.join("mae/evaluation.json"));
