@@ -44,6 +44,7 @@ pub(crate) fn open_dense_data(config: &DataConfig) -> Result<DenseDataset> {
         size: config.size.clamp(32, 224),
         train: limited(config.limit, usual.train),
         test: limited(config.limit_test, usual.test),
+        palette: config.palette,
         ..usual
     };
     Ok(portolan_data::open_dense(&config.source, &options)?)

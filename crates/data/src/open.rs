@@ -120,10 +120,7 @@ fn open_shapes(options: &Options) -> Result<Dataset> {
         std: SHAPES_STD,
         source: "measured on the images of the standard palette".to_owned(),
     };
-    let name = match palette {
-        Palette::Standard => "shapes".to_owned(),
-        other => format!("shapes ({other} palette)"),
-    };
+    let name = shapes_name(palette);
     let classes = CLASSES.map(str::to_owned).to_vec();
     let (test, sha256) = (Some(Arc::new(test) as _), hex(&digest.finalize()));
     let dataset = assemble(name, Arc::new(train), test, classes, normalization, sha256);
@@ -287,6 +284,14 @@ fn has_extension(path: &Path, wanted: &str) -> bool {
 /// The paths, all below `root`, relative to it.
 fn relative(root: &Path, paths: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
     paths.map(|path| path.strip_prefix(root).unwrap_or(&path).to_owned()).collect()
+}
+
+/// The name of the built-in images in these paints.
+pub(crate) fn shapes_name(palette: Palette) -> String {
+    match palette {
+        Palette::Standard => "shapes".to_owned(),
+        other => format!("shapes ({other} palette)"),
+    }
 }
 
 /// The last part of a path, also of `.` and `photos/..`.

@@ -54,7 +54,10 @@ fn tables_of(run: &Path, device: Device) -> Result<RunTables> {
     );
     let data = open_data(&config.data)?;
     let size = config.data.size;
-    let split = |split, images| Shapes::new(split, images, size, Options::default().seed);
+    let split = |split, images| {
+        let shapes = Shapes::new(split, images, size, Options::default().seed)?;
+        anyhow::Ok(shapes.with_palette(config.data.palette))
+    };
     let train = split(Split::Train, data.train.len())?;
     let test = split(Split::Test, data.test.as_ref().map_or(0, |test| test.len()))?;
     let method = run_encoder::load_method(run, &config, device)?;

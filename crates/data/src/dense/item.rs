@@ -59,6 +59,8 @@ pub struct DenseDataset {
     pub classes: Vec<String>,
     /// Whether there are depth maps.
     pub has_depth: bool,
+    /// Whether each image shows one object, which is all of it that is not of class 0.
+    pub single_objects: bool,
     /// What a user should know about the data, a sentence each.
     pub notes: Vec<String>,
 }
@@ -71,6 +73,7 @@ impl fmt::Debug for DenseDataset {
             .field("test", &self.test.len())
             .field("classes", &self.classes.len())
             .field("has_depth", &self.has_depth)
+            .field("single_objects", &self.single_objects)
             .finish_non_exhaustive()
     }
 }

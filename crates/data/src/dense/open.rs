@@ -12,7 +12,7 @@ use super::maps::{Numbering, read_classes};
 use super::shapes::{self, DenseShapes};
 use crate::error::{Error, Result, ensure};
 use crate::formats::labels::numbered_classes;
-use crate::open::{Options, name_of};
+use crate::open::{Options, name_of, shapes_name};
 
 /// The most classes of a data set. Masks with more are usually numbers of objects, not classes.
 const MAX_CLASSES: usize = 1_000;
@@ -51,20 +51,30 @@ pub fn open_dense(data: &str, options: &Options) -> Result<DenseDataset> {
     );
     let source = |files| Arc::new(DenseFolder { files, numbering, classes: classes.len() });
     let (train, test) = (source(train), source(test));
-    Ok(DenseDataset { name: name_of(root), train, test, classes, has_depth, notes })
+    Ok(DenseDataset {
+        name: name_of(root),
+        train,
+        test,
+        classes,
+        has_depth,
+        single_objects: false,
+        notes,
+    })
 }
 
 fn open_shapes(options: &Options) -> Result<DenseDataset> {
-    let &Options { size, train, test, seed, .. } = options;
+    let &Options { size, train, test, seed, palette, .. } = options;
     let of = |split, count| -> Result<Arc<DenseShapes>> {
-        Ok(Arc::new(DenseShapes(Shapes::new(split, count, size, seed)?)))
+        let shapes = Shapes::new(split, count, size, seed)?.with_palette(palette);
+        Ok(Arc::new(DenseShapes(shapes)))
     };
     Ok(DenseDataset {
-        name: "shapes".to_owned(),
+        name: shapes_name(palette),
         train: of(Split::Train, train)?,
         test: of(Split::Test, test)?,
         classes: shapes::classes(),
         has_depth: true,
+        single_objects: true,
         notes: Vec::new(),
     })
 }

@@ -52,7 +52,8 @@ pub(super) fn score(vit: &Vit, config: &RunConfig, run: &Path, device: Device) -
         0 => Options::default().test,
         limit => limit.min(Options::default().test),
     };
-    let shapes = Shapes::new(Split::Test, images, config.data.size, Options::default().seed)?;
+    let shapes = Shapes::new(Split::Test, images, config.data.size, Options::default().seed)?
+        .with_palette(config.data.palette);
     let masks = masks(&shapes, images, &view)?;
     let of = |vit: &Vit| of_network(vit, &shapes, &masks, &view, device);
     let scores = Scores {

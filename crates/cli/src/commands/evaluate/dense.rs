@@ -230,7 +230,7 @@ fn per_class(classes: &[ClassScore]) -> String {
 fn lost(trained: &EncoderSource, source: Option<&String>, device: Device) -> Result<DenseResult> {
     let data = dense_data(trained, source)?;
     ensure!(
-        data.name == "shapes",
+        data.single_objects,
         "{} has no boxes of single objects, which CorLoc needs; give --data shapes (`portolan \
          dense` draws the objects that it finds in any images)",
         data.name

@@ -2,6 +2,7 @@
 
 use image::RgbImage;
 use png::{BitDepth, ColorType};
+use portolan_shapes::Palette;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -55,6 +56,13 @@ fn shapes_have_classes_and_depth() {
         assert!(nearer.abs_diff(found.count()) < 40);
     }
     assert_eq!(shapes.classes[1 + 3], "star");
+    assert!(shapes.single_objects);
+    let shifted = Options { palette: Palette::Shifted, ..options };
+    let shifted = open_dense("shapes", &shifted).unwrap();
+    assert_eq!(shifted.name, "shapes (shifted palette)");
+    let [standard, shifted] = [&shapes, &shifted].map(|data| data.test.item(0).unwrap());
+    assert_ne!(standard.image, shifted.image);
+    assert_eq!(standard.classes, shifted.classes);
     assert!(shapes.train.describe(3).contains("star 3"));
 }
 
