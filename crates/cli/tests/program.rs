@@ -326,7 +326,7 @@ fn all_methods_end_in_one_table_and_only_those_without_a_report_are_run() {
     let report = std::fs::read(folder.path().join("all/simclr/report.json")).unwrap();
     // As if the run of SimCLR had been stopped just before its end.
     std::fs::remove_file(folder.path().join("all/simclr/report.json")).unwrap();
-    let names = "moco-v3 byol simsiam barlow vicreg dino mae rotation jigsaw colorization";
+    let names = "moco-v3 byol simsiam barlow vicreg dino dinov2 mae rotation jigsaw colorization";
     for name in names.split(' ') {
         let run = folder.path().join("all").join(name);
         std::fs::create_dir_all(&run).unwrap();
@@ -346,7 +346,7 @@ fn all_methods_end_in_one_table_and_only_those_without_a_report_are_run() {
         );
     }
     let page = std::fs::read_to_string(folder.path().join("all/comparison.html")).unwrap();
-    assert!(page.contains("12 runs on shapes") && page.contains("moco/report.html"));
+    assert!(page.contains("13 runs on shapes") && page.contains("moco/report.html"));
 }
 
 #[test]

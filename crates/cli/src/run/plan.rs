@@ -156,7 +156,7 @@ impl Plan {
         let opened = DataConfig { limit, limit_test, ..DataConfig::whole(source, 32) };
         let mut data = open_data(&opened)?;
         let device = device::choose(args.device.as_deref().unwrap_or("auto"))?;
-        let (images, machine) = (Images::of(&data)?, Machine::of(device)?);
+        let (mut images, machine) = (Images::of(&data)?, Machine::of(device)?);
 
         let named = args.encoder.is_some();
         let given = Given {
@@ -166,13 +166,17 @@ impl Plan {
         };
         let mut chosen = automatic::choose(entry, &images, &machine, &given, None)?;
         let (mut config, mut notes) = resolve(chosen.table(OPEN)?, args)?;
+        if config.data != opened {
+            // A setting changes the images.
+            data = open_data(&config.data)?;
+            images = Images::of(&data)?;
+            chosen = automatic::choose(entry, &images, &machine, &given, None)?;
+            (config, notes) = resolve(chosen.table(OPEN)?, args)?;
+        }
         let batch = chosen.choices.iter().find(|choice| choice.setting == "training.batch_size");
         let wanted = config.training.batch_size;
         if batch.and_then(|choice| choice.value.as_integer()) != Some(wanted as i64) {
             chosen = automatic::choose(entry, &images, &machine, &given, Some(wanted))?;
-        }
-        if config.data != opened {
-            data = open_data(&config.data)?;
         }
         let given = Some(config.training.epochs).filter(|&epochs| epochs != OPEN);
         if let Some(epochs) = given {
@@ -326,6 +330,25 @@ mod tests {
             assert!((1_000..1_400).contains(&config.training.epochs), "{}", config.training.epochs);
             assert_eq!((config.evaluation.size, config.training.batch_size), (96, 4));
         }
+    }
+
+    #[test]
+    fn settings_are_chosen_for_the_images_as_they_are_opened() {
+        let args = |set: &str| RunArgs {
+            data: Some("shapes".to_owned()),
+            device: Some("cpu".to_owned()),
+            limit: Some(8),
+            limit_test: Some(4),
+            set: vec![set.to_owned()],
+            ..RunArgs::default()
+        };
+        let simclr = crate::methods::find("simclr").unwrap();
+        let sizes = |set: &str| {
+            let plan = Plan::new(simclr, automatic::NAME, &args(set)).unwrap();
+            (plan.config.data.size, plan.config.evaluation.size)
+        };
+        assert_eq!(sizes("seed=1"), (32, 32));
+        assert_eq!(sizes("data.size=64"), (64, 64));
     }
 
     #[test]

@@ -241,19 +241,19 @@ mod tests {
             assert_eq!(membership.leave().unwrap(), launch.rank == 0);
             return;
         }
+        let alone: Vec<_> = cases.iter().map(|(_, config)| two_steps(config)).collect();
         for processes in [2, 4] {
             let folder = tempfile::tempdir().unwrap();
             let test = "run::process_group::tests::many_processes_do_what_one_does_with_all_images";
             for mut child in start(test, processes, folder.path()) {
                 assert!(child.wait().unwrap().success());
             }
-            for (name, config) in &cases {
-                let alone = two_steps(config);
+            for ((name, _), alone) in cases.iter().zip(&alone) {
                 for rank in 0..processes {
                     let (found, _) =
                         io::load(&folder.path().join(format!("{name}-{rank}"))).unwrap();
                     assert_eq!(found.len(), alone.len(), "{name}");
-                    for (what, expected) in &alone {
+                    for (what, expected) in alone {
                         let (a, b) =
                             (found[what].to_kind(Kind::Double), expected.to_kind(Kind::Double));
                         let worst = (&a - &b).abs().max().double_value(&[]);
