@@ -10,13 +10,13 @@ mkdir -p "$folder"
 echo "| run | doctor | kNN (%) | mean IoU | KoLeo of the features | teacher's entropy |"
 echo "|---|---|---|---|---|---|"
 
-# run NAME ARGUMENTS…; further arguments of the script come last and win: 2 epochs of 150 steps of 64 images without any.
+# run NAME ARGUMENTS…; further arguments of the script come last and win: 2 epochs of 150 steps of 32 images without any.
 more=("${@:4}")
 run() {
     local out="$folder/$1-s$seed"
     if [ ! -e "$out/report.json" ]; then
         rm -rf "$out"
-        "$portolan" reproduce dinov2 --threads 1 --seed "$seed" --set limit=9600 --set epochs=2 --set batch_size=64 \
+        "$portolan" reproduce dinov2 --threads 1 --seed "$seed" --set limit=4800 --set epochs=2 --set batch_size=32 \
             --set training.knn_every=1 "${@:2}" "${more[@]}" --out "$out" >"$out.log" 2>&1 ||
             { echo "$out: $(tail -n 1 "$out.log")" >&2; return; }
     fi
