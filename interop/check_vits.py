@@ -40,7 +40,8 @@ def built(name, layout, folder):
         return transformers.AutoModel.from_pretrained(folder)
     if layout == "timm":
         return timm.create_model(f"local-dir:{folder}", pretrained=True, dynamic_img_size=True)
-    gated = {"mlp_ratio": 16 / 3 + 1e-3, "mlp_layer": timm.layers.SwiGLUPacked, "act_layer": torch.nn.SiLU}
+    # 344 of each half: two thirds of four times the width, rounded up to a multiple of 8.
+    gated = {"mlp_ratio": (2 * 344 + 0.5) / SMALL["embed_dim"], "mlp_layer": timm.layers.SwiGLUPacked, "act_layer": torch.nn.SiLU}
     net = of_timm(
         "vit_small_patch14_reg4_dinov2" if "reg" in name else "vit_small_patch14_dinov2",
         **({"reg_tokens": 2} if "reg" in name else {}),
@@ -80,6 +81,7 @@ def cases_in(moved):
     clip = transformers.CLIPVisionConfig(**HF, intermediate_size=512)
     gated = transformers.Dinov2WithRegistersConfig(**HF, use_swiglu_ffn=True)
     dinov3 = {**HF, "intermediate_size": 512, "num_register_tokens": 4}
+    dinov3_gated = {**dinov3, "use_gated_mlp": True, "hidden_act": "silu"}
     timms = {
         "DINOv2, timm": moved(of_timm("vit_small_patch14_dinov2")),
         "DINOv2 with registers, timm": registers,
@@ -94,7 +96,7 @@ def cases_in(moved):
         "Dinov2WithRegistersModel": transformers.Dinov2WithRegistersModel(transformers.Dinov2WithRegistersConfig(**HF)),
         "Dinov2WithRegistersModel, SwiGLU": transformers.Dinov2WithRegistersModel(gated),
         "DINOv3ViTModel": transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**dinov3)),
-        "DINOv3ViTModel, gated": transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**dinov3, use_gated_mlp=True)),
+        "DINOv3ViTModel, gated": transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**dinov3_gated)),
         "CLIPVisionModel": transformers.CLIPVisionModel(clip),
     }
     return (

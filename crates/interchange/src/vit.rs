@@ -125,8 +125,11 @@ impl Format for VitConfig {
     }
 
     fn min_numbers(&self) -> i64 {
-        let tokens = (self.image / self.patch).pow(2) + 1;
-        12 * self.depth * self.width * self.width + tokens * self.width
+        let positions = match self.positions {
+            Positions::Learned | Positions::SineCosine => (self.image / self.patch).pow(2),
+            Positions::Rotary => 0,
+        };
+        12 * self.depth * self.width * self.width + (positions + 1) * self.width
     }
 
     fn timm(&self) -> Timm {
@@ -159,6 +162,32 @@ impl Format for VitConfig {
         match layouts::timm_lacks(self) {
             None => Python { timm: true, builder: "timm" },
             Some(_) => Python { timm: false, builder: "Portolan alone" },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use portolan_encoders::build;
+    use portolan_tensor::{Device, Vars};
+
+    #[test]
+    fn no_transformer_has_fewer_numbers_than_the_minimum() {
+        for name in [
+            "vit_w32d2h2_patch4_64",
+            "vit_w32d2h2_patch4_dinov2_64",
+            "vit_w32d2h2_patch4_dinov3_256",
+            "deit3_w32d2h2_patch4_64",
+            "vit_w32d2h2_patch4_clip_64",
+        ] {
+            let config = EncoderConfig::named(name).unwrap();
+            let vars = Vars::new(Device::Cpu);
+            build(&config, &vars).unwrap();
+            let numbers: usize = vars.state().iter().map(|(_, tensor)| tensor.numel()).sum();
+            let EncoderConfig::Vit(vit) = config else { unreachable!("{name}") };
+            assert!(vit.min_numbers() <= numbers as i64, "{name}");
         }
     }
 }

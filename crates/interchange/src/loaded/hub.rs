@@ -87,7 +87,7 @@ fn from_config(
     };
     let mut loaded = super::from_weights(weights, named.or(described.as_ref()))?;
     if transformers::is_theirs(config) {
-        transformers::complete(config, &mut loaded);
+        transformers::complete(config, &mut loaded)?;
         loaded.preprocessing = transformers::preprocessing(weights, &loaded.preprocessing)?;
     } else {
         loaded.preprocessing = preprocessing(config, &loaded.preprocessing)?;

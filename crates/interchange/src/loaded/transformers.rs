@@ -1,15 +1,17 @@
 //! The configs of transformers' folders: `config.json` and `preprocessor_config.json`.
 
 use portolan_augment::Interpolation;
-use portolan_encoders::{EncoderConfig, Mlp};
+use portolan_encoders::{EncoderConfig, Mlp, Positions};
 use serde_json::{Value, json};
 use std::path::Path;
 
 use super::LoadedEncoder;
 use crate::error::OrDamaged;
-use crate::{Preprocessing, Result};
+use crate::{Error, Preprocessing, Result};
 
 const PREPROCESSOR: &str = "preprocessor_config.json";
+/// The activation where a config leaves it out (`DINOv3ViTConfig`).
+const USUAL_ACTIVATION: &str = "gelu";
 
 /// Whether transformers wrote this `config.json`.
 pub(super) fn is_theirs(config: &Value) -> bool {
@@ -17,8 +19,11 @@ pub(super) fn is_theirs(config: &Value) -> bool {
 }
 
 /// Adds what the config tells and weights do not: heads, the norms' eps, the activation.
-pub(super) fn complete(config: &Value, loaded: &mut LoadedEncoder) {
-    let EncoderConfig::Vit(vit) = &mut loaded.config else { return };
+///
+/// # Errors
+/// When the activation is none that is known here.
+pub(super) fn complete(config: &Value, loaded: &mut LoadedEncoder) -> Result<()> {
+    let EncoderConfig::Vit(vit) = &mut loaded.config else { return Ok(()) };
     // CLIP's config has one of its image tower inside, and leaves defaults out.
     let config = config.get("vision_config").unwrap_or(config);
     if let Some(heads) = config.get("num_attention_heads").and_then(Value::as_i64) {
@@ -28,13 +33,24 @@ pub(super) fn complete(config: &Value, loaded: &mut LoadedEncoder) {
     if let Some(eps) = config.get("layer_norm_eps").and_then(Value::as_f64) {
         vit.norm_eps = eps;
     }
-    let plain = matches!(vit.mlp, Mlp::Gelu | Mlp::QuickGelu);
-    match config.get("hidden_act").and_then(Value::as_str) {
-        Some("gelu") if plain => vit.mlp = Mlp::Gelu,
-        Some("quick_gelu") if plain => vit.mlp = Mlp::QuickGelu,
-        _ => return,
-    }
+    let activation = config.get("hidden_act").and_then(Value::as_str);
+    vit.mlp = match (vit.mlp, activation) {
+        (Mlp::Gelu | Mlp::QuickGelu, Some("gelu")) => Mlp::Gelu,
+        (Mlp::Gelu | Mlp::QuickGelu, Some("quick_gelu")) => Mlp::QuickGelu,
+        (Mlp::Gelu | Mlp::QuickGelu, None) => return Ok(()),
+        (mlp @ (Mlp::SwiGlu | Mlp::SwiGluWide), Some("silu")) => mlp,
+        // DINOv2's gated MLP has SiLU, whatever the config says. DINOv3's has the config's.
+        (mlp @ (Mlp::SwiGlu | Mlp::SwiGluWide), _) if vit.positions != Positions::Rotary => mlp,
+        (_, activation) => {
+            let activation = activation.unwrap_or(USUAL_ACTIVATION);
+            return Err(Error::Unsupported(format!(
+                "its config.json has the activation {activation}, which is not supported there; \
+                 there are gelu and quick_gelu, and silu in a gated MLP"
+            )));
+        }
+    };
     loaded.notes.retain(|note| !note.contains("activation"));
+    Ok(())
 }
 
 /// The preprocessing in the file beside the weights, completed by the `usual` one.
@@ -107,6 +123,7 @@ pub(crate) fn preprocessor_config(preprocessing: &Preprocessing) -> Value {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use portolan_encoders::VitConfig;
 
     #[test]
     fn what_is_written_is_read_back() {
@@ -117,6 +134,44 @@ mod tests {
             ..Preprocessing::imagenet(518)
         };
         assert_eq!(of_config(&preprocessor_config(&own), &usual).unwrap(), own);
+    }
+
+    #[test]
+    fn an_activation_that_is_not_known_is_refused() {
+        let loaded = |name: &str, mlp| {
+            let EncoderConfig::Vit(vit) = EncoderConfig::named(name).unwrap() else {
+                unreachable!("{name}")
+            };
+            LoadedEncoder {
+                config: VitConfig { mlp, ..vit }.into(),
+                preprocessing: Preprocessing::imagenet(224),
+                tensors: Default::default(),
+                prefix: String::new(),
+                left_out: Vec::new(),
+                notes: vec!["assumed an activation".to_owned()],
+            }
+        };
+        let completed = |name, mlp, config| {
+            let mut loaded = loaded(name, mlp);
+            complete(&config, &mut loaded)?;
+            let EncoderConfig::Vit(vit) = loaded.config else { unreachable!("{name}") };
+            Ok::<_, Error>((vit.mlp, loaded.notes.len()))
+        };
+        let (dinov2, dinov3) = ("vit_small_patch14_dinov2", "vit_small_patch16_dinov3");
+        let act = |name: &str| json!({ "hidden_act": name });
+        let quick = completed(dinov2, Mlp::Gelu, act("quick_gelu")).unwrap();
+        assert_eq!(quick, (Mlp::QuickGelu, 0));
+        assert_eq!(completed(dinov2, Mlp::Gelu, json!({})).unwrap(), (Mlp::Gelu, 1));
+        assert_eq!(completed(dinov2, Mlp::SwiGlu, act("gelu")).unwrap(), (Mlp::SwiGlu, 0));
+        assert_eq!(completed(dinov3, Mlp::SwiGlu, act("silu")).unwrap(), (Mlp::SwiGlu, 0));
+        for (name, mlp, config) in [
+            (dinov2, Mlp::Gelu, act("relu")),
+            (dinov3, Mlp::SwiGlu, act("gelu")),
+            (dinov3, Mlp::SwiGlu, json!({})),
+        ] {
+            let error = completed(name, mlp, config).unwrap_err().to_string();
+            assert!(error.contains("activation"), "{error}");
+        }
     }
 
     #[test]
