@@ -73,6 +73,10 @@ pub fn check_text(text: &str) -> Result<()> {
     Ok(config.each_view().iter().try_for_each(ViewSpec::validate)?)
 }
 
+/// What a recipe need not have: published accuracies, which are data; a teacher, which has a command
+/// of its own; a separate head for the patches of DINOv2.
+const OPTIONAL: [&str; 3] = ["published", "settings.teacher", "settings.ibot_head"];
+
 fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Result<()> {
     for (key, value) in over {
         let path = format!("{prefix}{key}");
@@ -86,8 +90,7 @@ fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Resul
                 merge(base, over, &format!("{path}."), known)?;
             }
             (Some(place), value) => replace(place, value, &path)?,
-            // The published accuracies of a recipe are data, not settings. A recipe has no teacher.
-            (None, value) if path == "published" || path == "settings.teacher" => {
+            (None, value) if OPTIONAL.contains(&path.as_str()) => {
                 base.insert(key, value);
             }
             (None, _) => bail!(unknown(&path, known)),
@@ -119,9 +122,12 @@ pub(crate) fn set(table: &mut Table, key: &str, value: Value) -> Result<String> 
     let exact = matches.iter().find(|path| ***path == key);
     let own = matches.iter().find(|path| ***path == format!("settings.{key}"));
     let path = match (exact.or(own), &matches[..]) {
-        (Some(path), _) => path,
-        (None, [path]) => path,
-        (None, []) => bail!(unknown(key, &known)),
+        (Some(path), _) => path.as_str(),
+        (None, [path]) => path.as_str(),
+        (None, []) => match OPTIONAL.iter().find(|path| **path == key) {
+            Some(path) => path,
+            None => bail!(unknown(key, &known)),
+        },
         (None, several) => {
             let several: Vec<&str> = several.iter().map(|path| path.as_str()).collect();
             bail!("`{key}` could be {}; give the full name", several.join(" or "))
@@ -135,8 +141,11 @@ pub(crate) fn set(table: &mut Table, key: &str, value: Value) -> Result<String> 
             .and_then(Value::as_table_mut)
             .with_context(|| format!("`{folder}` of `{path}` is not a table"))?;
     }
-    let place = inner.get_mut(last).with_context(|| format!("`{path}` does not exist"))?;
-    replace(place, value, path)?;
+    match inner.get_mut(last) {
+        Some(place) => replace(place, value, path)?,
+        // One of `OPTIONAL`.
+        None => drop(inner.insert(last.to_owned(), value)),
+    }
     Ok(path.to_string())
 }
 
@@ -248,6 +257,16 @@ mod tests {
         assert_eq!(table["settings"]["queue"].as_integer(), Some(512));
         assert_eq!(table["settings"]["temperature"].as_float(), Some(1.0), "the method's own");
         assert_eq!(table["evaluation"]["knn"]["temperature"].as_float(), Some(0.5));
+    }
+
+    #[test]
+    fn settings_that_a_recipe_need_not_have_can_be_added() {
+        let mut table = methods::find("dinov2").unwrap().recipe("shapes").unwrap();
+        let head = "{ layers = 2, hidden = 64, bottleneck = 32, dim = 128 }";
+        set_from_text(&mut table, &format!("settings.ibot_head={head}")).unwrap();
+        set_from_text(&mut table, "settings.ibot_head.dim=256").unwrap();
+        let config: RunConfig = table.try_into().unwrap();
+        assert_eq!(config.settings["ibot_head"]["dim"].as_integer(), Some(256));
     }
 
     #[test]
