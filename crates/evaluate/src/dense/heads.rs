@@ -80,7 +80,8 @@ impl SegmentationHead {
 #[derive(Debug)]
 pub(crate) struct DepthHead {
     linear: LinearHead,
-    /// The depths of the bins, `[1, bins, 1, 1]`.
+    /// What a bin adds to the total of the shares and to that of the depths: 1 and its depth,
+    /// `[bins, 2]`.
     bins: Tensor,
 }
 
@@ -89,7 +90,7 @@ impl DepthHead {
     pub(crate) fn new(vars: Vars, features: &PatchFeatures, farthest: f64) -> Self {
         let inputs = with_class_token(features).size()[1];
         let bins = Tensor::linspace(NEAREST, farthest, BINS, (Kind::Float, vars.device()));
-        let bins = bins.view([1, BINS, 1, 1]);
+        let bins = Tensor::stack(&[bins.ones_like(), bins], 1);
         DepthHead { linear: LinearHead::new(vars, inputs, BINS), bins }
     }
 
@@ -101,12 +102,12 @@ impl DepthHead {
     pub(crate) fn depth(&self, features: &PatchFeatures, side: i64, train: bool) -> Tensor {
         // Upsampling and a linear layer can change places, and it has fewer outputs than inputs.
         let outputs = self.linear.forward(&with_class_token(features), train);
-        let (rows, columns) = (outputs.size()[2], outputs.size()[3]);
-        let outputs = upsampled(&outputs, DEPTH_UPSAMPLING * rows, DEPTH_UPSAMPLING * columns);
-        // The linear norm of AdaBins (Bhat et al. 2021, arXiv 2011.14141).
-        let shares = outputs.relu() + BIN_EPS;
-        let total = shares.sum_dim_intlist(1, true, Kind::Float);
-        let depth = (shares * &self.bins).sum_dim_intlist(1, true, Kind::Float) / total;
+        let outputs = upsampled_channels_last(&outputs, DEPTH_UPSAMPLING);
+        // The linear norm of AdaBins (Bhat et al. 2021, arXiv 2011.14141): each bin has a share of
+        // relu + ε.
+        let sums = outputs.relu().matmul(&self.bins)
+            + self.bins.sum_dim_intlist(0, false, Kind::Float) * BIN_EPS;
+        let depth = (sums.select(-1, 1) / sums.select(-1, 0)).unsqueeze(1);
         upsampled(&depth, side, side).squeeze_dim(1)
     }
 
@@ -138,6 +139,25 @@ fn upsampled(x: &Tensor, rows: i64, columns: i64) -> Tensor {
     x.upsample_bilinear2d([rows, columns], /* align_corners */ false, None, None)
 }
 
+/// Bilinear upsampling by `factor`, `[n, channels, rows, columns]` to
+/// `[n, factor · rows, factor · columns, channels]`, as two matrix products. With 256 channels they
+/// take a fraction of libtorch's time.
+fn upsampled_channels_last(x: &Tensor, factor: i64) -> Tensor {
+    let size = x.size();
+    let (n, channels, rows, columns) = (size[0], size[1], size[2], size[3]);
+    let last = x.permute([0, 2, 3, 1]).reshape([n, rows, columns * channels]);
+    let taller = weights(rows, factor, x).matmul(&last);
+    let taller = taller.view([n * factor * rows, columns, channels]);
+    let wider = weights(columns, factor, x).matmul(&taller);
+    wider.view([n, factor * rows, factor * columns, channels])
+}
+
+/// What each of `count` places adds to each of the upsampled ones, `[factor · count, count]`.
+fn weights(count: i64, factor: i64, like: &Tensor) -> Tensor {
+    let each = Tensor::eye(count, (Kind::Float, like.device())).view([count, 1, count, 1]);
+    upsampled(&each, factor * count, 1).view([count, factor * count]).tr()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +178,14 @@ mod tests {
         assert_eq!(depth.size(), [2, 12, 12]);
         assert!((depth.mean(Kind::Float).double_value(&[]) - 5.0).abs() < 0.5);
         assert!(depth.min().double_value(&[]) > 0.0 && depth.max().double_value(&[]) < 10.0);
+    }
+
+    #[test]
+    fn matrix_products_upsample_as_libtorch_does() {
+        seed(2);
+        let x = Tensor::randn([2, 5, 3, 4], (Kind::Float, Device::Cpu));
+        let found = upsampled_channels_last(&x, 4).permute([0, 3, 1, 2]);
+        assert!(found.allclose(&upsampled(&x, 12, 16), 1e-5, 1e-6, false));
     }
 
     #[test]
