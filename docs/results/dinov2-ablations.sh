@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# 300 steps of DINOv2 on shapes, whole and without each of its guards: neither centering nor Sinkhorn-Knopp (the center stays
+# 300 steps of DINOv2 on shapes, whole and without each of its guards: neither Sinkhorn-Knopp nor centering (the center stays
 # where it is, at 0), no KoLeo, no iBOT. Each is followed by the doctor and a dense probe.
 # dinov2-ablations.sh PORTOLAN FOLDER [SEED] [ARGUMENTS of reproduce…] makes the runs that are not there yet, and prints a
 # Markdown table.
@@ -36,6 +36,6 @@ PYTHON
 }
 
 run guarded
-run no-centering --set center_momentum=1.0
+run no-centering --set centering=softmax --set center_momentum=1.0
 run no-koleo --set koleo_loss_scale=0.0
 run no-ibot --set ibot_loss_scale=0.0
