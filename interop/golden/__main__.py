@@ -17,6 +17,7 @@ import encoders2_conv
 import evaluate
 import losses
 import optim
+import text
 import torch
 from file import File, difference
 
@@ -30,6 +31,7 @@ FILES = {
     "evaluate": ("evaluate", evaluate),
     "losses": ("losses", losses),
     "optim": ("optim", optim),
+    "text": ("sequences", text),
 }
 KEYS = {"encoder_keys": encoders, "encoder_keys2": encoders2}
 
@@ -53,6 +55,8 @@ def generate(root):
     file.save(paths[-1])
     paths.append(root / "crates/encoders/tests/golden/encoder_keys2_conv.json")
     encoders2_conv.save_keys(paths[-1])
+    paths.append(root / "crates/sequences/tests/golden/encoder_keys2.json")
+    text.save_keys(paths[-1])
     for path in paths:
         print(f"{path.stat().st_size:9,} bytes  {path.relative_to(root)}")
     print(f"{sum(path.stat().st_size for path in paths):9,} bytes in all")

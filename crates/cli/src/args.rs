@@ -4,6 +4,7 @@ mod encoders;
 mod evaluation;
 mod machine;
 mod run;
+mod text;
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -15,8 +16,9 @@ pub(crate) use self::encoders::{
 pub(crate) use self::evaluation::{CompareArgs, DoctorArgs, EvaluateArgs, FactorsArgs, Protocol};
 pub(crate) use self::machine::{BenchArgs, GpuCheckArgs, PackArgs, Plan, SelfTestArgs};
 pub(crate) use self::run::{DistillArgs, PretrainArgs, ReproduceArgs, RunArgs};
+pub(crate) use self::text::{FillArgs, GenerateArgs};
 
-/// Self-supervised pretraining of vision encoders.
+/// Self-supervised pretraining of encoders of images and text.
 #[derive(Parser)]
 #[command(name = "portolan", version)]
 pub(crate) struct Cli {
@@ -63,6 +65,10 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Group a folder of images, find near-duplicates, and write a gallery page.
     Organize(OrganizeArgs),
+    /// Fill the blanks of a sentence with a run of BERT.
+    Fill(FillArgs),
+    /// Continue a text with a run of GPT.
+    Generate(GenerateArgs),
     /// Run the checks that depend on the device and print one line of JSON for each.
     #[command(hide = true)]
     SelfTest(SelfTestArgs),

@@ -10,6 +10,8 @@ pub(crate) mod embed;
 pub(crate) mod evaluate;
 pub(crate) mod export;
 pub(crate) mod factors;
+pub(crate) mod fill;
+pub(crate) mod generate;
 pub(crate) mod gpu_check;
 pub(crate) mod inspect;
 pub(crate) mod organize;

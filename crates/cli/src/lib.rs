@@ -19,6 +19,7 @@ mod methods;
 mod output;
 mod run;
 mod teacher;
+mod text;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ pub fn main() -> ExitCode {
         Command::Dense(args) => commands::dense::dense(&args),
         Command::Compare(args) => commands::compare::compare(&args),
         Command::Organize(args) => commands::organize::organize(&args),
+        Command::Fill(args) => commands::fill::fill(&args),
+        Command::Generate(args) => commands::generate::generate(&args),
         Command::SelfTest(args) => commands::self_test::self_test(&args),
         Command::GpuCheck(args) => commands::gpu_check::gpu_check(&args),
     };

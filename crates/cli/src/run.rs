@@ -15,7 +15,7 @@ pub(crate) mod estimate;
 pub(crate) mod folder;
 mod machine;
 pub(crate) mod plan;
-mod process_group;
+pub(crate) mod process_group;
 mod published;
 pub(crate) mod report;
 pub(crate) mod scores;

@@ -16,6 +16,9 @@ pub enum Error {
     /// A vision transformer's patches do not tile images of this size.
     #[error("{0}")]
     ImageSize(String),
+    /// Token ids that a text encoder cannot take.
+    #[error("{0}")]
+    Tokens(String),
     /// An error of libtorch.
     #[error(transparent)]
     Tensor(#[from] portolan_tensor::Error),

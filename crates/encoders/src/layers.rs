@@ -111,7 +111,7 @@ impl LayerNorm {
     }
 
     /// The same with another eps.
-    pub(crate) fn with_eps(vars: &Vars, width: i64, eps: f64) -> Self {
+    pub fn with_eps(vars: &Vars, width: i64, eps: f64) -> Self {
         let float = (Kind::Float, vars.device());
         LayerNorm {
             eps,

@@ -1,6 +1,7 @@
-//! Vision encoders (ResNets, ConvNeXts and vision transformers) and projection heads. Parameter
-//! names, shapes and initial values are those of torchvision and timm, so that weights can be
-//! exchanged with the Python libraries unchanged.
+//! Encoders of images (ResNets, ConvNeXts and vision transformers) and of text ([`Bert`] and
+//! [`Gpt`]), and projection heads. Parameter names, shapes and initial values are those of
+//! torchvision, timm and transformers, so that weights can be exchanged with the Python libraries
+//! unchanged.
 //!
 //! ```
 //! use portolan_encoders::{ResNetConfig, build};
@@ -29,6 +30,7 @@ mod family;
 mod head;
 pub mod layers;
 mod resnet;
+mod text;
 mod transformer;
 mod vit;
 
@@ -38,6 +40,7 @@ pub use error::{Error, Result};
 pub use family::{Family, Finetuned};
 pub use head::{HeadNorm, ProjectionHead};
 pub use resnet::{Arch, ResNet, ResNetConfig, Stem};
+pub use text::{Bert, Gpt, INIT_STD, KeyValueCache, TextConfig, TextEncoder, mean_of_tokens};
 pub use transformer::{Block, BlockConfig, Init, Mlp, QkvBias};
 pub use vit::{Pool, PositionScaling, Positions, Vit, VitConfig, positions};
 

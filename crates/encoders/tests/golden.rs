@@ -2,12 +2,9 @@
 //! Weights and inputs come from the formula in interop/golden/README.md.
 #![allow(clippy::unwrap_used)]
 
-#[path = "common/formula.rs"]
-mod formula;
-
-use formula::{fill, images, unit};
 use portolan_encoders::{EncoderConfig, ResNetConfig, Stem, build};
 use portolan_tensor::{Device, Kind, Tensor, Vars, channels_last, io, no_grad};
+use portolan_testing::formula::{fill, images, unit};
 use portolan_testing::golden::{self, difference};
 use serde_json::Value;
 use std::path::PathBuf;

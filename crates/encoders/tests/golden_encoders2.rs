@@ -3,12 +3,9 @@
 //! from the formula in interop/golden/README.md.
 #![allow(clippy::unwrap_used)]
 
-#[path = "common/formula.rs"]
-mod formula;
-
-use formula::{fill, images_of};
 use portolan_encoders::{Encoder, EncoderConfig, Mlp, Pool, PositionScaling, VitConfig, build};
 use portolan_tensor::{Device, Kind, Tensor, Vars, io};
+use portolan_testing::formula::{fill, images_of};
 use portolan_testing::golden::{self, difference};
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -2,12 +2,9 @@
 //! and gradients.
 #![allow(clippy::unwrap_used)]
 
-#[path = "common/formula.rs"]
-mod formula;
-
-use formula::{fill, images};
 use portolan_encoders::{EncoderConfig, build};
 use portolan_tensor::{Device, Kind, Tensor, Vars, io};
+use portolan_testing::formula::{fill, images};
 use portolan_testing::golden::{self, difference};
 use serde_json::Value;
 use std::path::PathBuf;

@@ -2,7 +2,8 @@
 //!
 //! A [`Method`] defines which tensors the optimizer updates, the loss of a batch, and what happens
 //! after an update. The training loop in `portolan-train` needs nothing else, and neither does a
-//! loop of your own. An [`ImageMethod`] adds the views and the encoder that is kept after training.
+//! loop of your own. An [`ImageMethod`] adds the views and the encoder that is kept after training,
+//! a [`TextMethod`] the encoder and a score of its predictions.
 //! A [`MethodEntry`] registers a method with programs.
 //!
 //! This crate also has what several methods share: an encoder with its projection head
@@ -36,6 +37,7 @@ mod error;
 mod loss_scale;
 mod queue;
 mod step;
+mod text;
 
 pub use collapse_metrics::{CollapseMetrics, collapse_metrics, output_deviation, output_rank};
 pub use dino_head::{DinoHead, DinoHeadConfig};
@@ -47,6 +49,7 @@ pub use loss_scale::validate_loss_scale;
 pub use portolan_metrics::{Family, MethodTraits};
 pub use queue::Queue;
 pub use step::{Batch, StepContext, StepInputs, StepLoss};
+pub use text::{BoxedTextMethod, TextMethod, TextMethodEntry, TextScore, Vocabulary, text_inputs};
 
 use portolan_augment::ViewSpec;
 use portolan_encoders::Encoder;

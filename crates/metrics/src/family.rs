@@ -13,7 +13,7 @@ pub enum Family {
     SelfDistillation,
     /// Decorrelates the dimensions of the outputs: Barlow Twins, VICReg.
     RedundancyReduction,
-    /// Restores hidden parts of an image: MAE.
+    /// Restores hidden parts of an image or a text: MAE, BERT, GPT.
     Reconstruction,
     /// Solves a task whose labels come for free: rotation, jigsaw, colorization.
     Pretext,

@@ -28,6 +28,16 @@ pub const KNN_TOP1: &str = "knn_top1";
 pub const CONTRASTIVE_TOP1: &str = "contrastive_top1";
 /// MAE: the share of the hidden patches' variance about their mean color that the decoder explains.
 pub const EXPLAINED: &str = "explained";
+/// BERT: the share of the selected tokens that were the likeliest.
+pub const MASKED_ACCURACY: &str = "masked_accuracy";
+/// GPT: the share of the next tokens that were the likeliest.
+pub const NEXT_TOKEN_ACCURACY: &str = "next_token_accuracy";
+/// BERT and GPT: the loss on held-out text, in nats for each token, after each epoch.
+pub const HELD_OUT_LOSS: &str = "held_out_loss";
+/// BERT and GPT: the share of held-out tokens that were the likeliest, after each epoch.
+pub const HELD_OUT_ACCURACY: &str = "held_out_accuracy";
+/// GPT: the loss on held-out text in bits for each character, after each epoch.
+pub const BITS_PER_CHARACTER: &str = "bits_per_character";
 /// VICReg: the variance term.
 pub const VARIANCE: &str = "variance";
 /// DINOv2: the loss of class tokens, before its scale.

@@ -26,7 +26,7 @@
 
 mod registry;
 
-pub use registry::METHODS;
+pub use registry::{METHODS, TEXT_METHODS};
 
 pub use portolan_augment as augment;
 pub use portolan_encoders as encoders;
@@ -37,6 +37,8 @@ pub use portolan_tensor as tensor;
 
 #[cfg(feature = "barlow")]
 pub use portolan_barlow as barlow;
+#[cfg(feature = "bert")]
+pub use portolan_bert as bert;
 #[cfg(feature = "byol")]
 pub use portolan_byol as byol;
 #[cfg(feature = "data")]
@@ -49,6 +51,8 @@ pub use portolan_dinov2 as dinov2;
 pub use portolan_distill as distill;
 #[cfg(feature = "evaluate")]
 pub use portolan_evaluate as evaluate;
+#[cfg(feature = "gpt")]
+pub use portolan_gpt as gpt;
 #[cfg(feature = "images")]
 pub use portolan_images as images;
 #[cfg(feature = "interchange")]
@@ -59,10 +63,14 @@ pub use portolan_mae as mae;
 pub use portolan_moco as moco;
 #[cfg(feature = "pretext")]
 pub use portolan_pretext as pretext;
+#[cfg(feature = "sequences")]
+pub use portolan_sequences as sequences;
 #[cfg(feature = "simclr")]
 pub use portolan_simclr as simclr;
 #[cfg(feature = "simsiam")]
 pub use portolan_simsiam as simsiam;
+#[cfg(feature = "text")]
+pub use portolan_text as text;
 #[cfg(feature = "train")]
 pub use portolan_train as train;
 #[cfg(feature = "vicreg")]

@@ -1,6 +1,6 @@
 //! The methods of the enabled features: the one list of them.
 
-use portolan_method::MethodEntry;
+use portolan_method::{MethodEntry, TextMethodEntry};
 
 /// Every method of the enabled features, in the order in which programs list them.
 pub static METHODS: &[&MethodEntry] = &[
@@ -32,4 +32,12 @@ pub static METHODS: &[&MethodEntry] = &[
     &portolan_pretext::JIGSAW,
     #[cfg(feature = "pretext")]
     &portolan_pretext::COLORIZATION,
+];
+
+/// Every method of the enabled features that learns from text.
+pub static TEXT_METHODS: &[&TextMethodEntry] = &[
+    #[cfg(feature = "bert")]
+    &portolan_bert::METHOD,
+    #[cfg(feature = "gpt")]
+    &portolan_gpt::METHOD,
 ];

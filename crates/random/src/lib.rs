@@ -41,7 +41,7 @@ pub enum Purpose {
     Libtorch = 5,
     /// The choice of a subset of a data set: `[]`.
     Subset = 6,
-    /// The patches that MAE and DINOv2 hide: `[step, micro-batch, draw]`.
+    /// The patches or tokens that MAE, DINOv2 and BERT hide: `[step, micro-batch, draw]`.
     Mask = 7,
     /// Jigsaw's permutations and places of tiles: `[step, micro-batch, draw]`.
     Tiles = 8,
@@ -51,6 +51,8 @@ pub enum Purpose {
     Bootstrap = 10,
     /// Mixup and cutmix in fine-tuning: `[epoch, step]`.
     Mixup = 11,
+    /// The tokens of a text that GPT continues: `[]`.
+    Generation = 12,
 }
 
 /// The stream of this seed, purpose and numbers.

@@ -85,6 +85,7 @@ pub use pages::comparison::{Entry, comparison_text, write_comparison};
 pub use pages::evaluation::{ProtocolResult, write_evaluation};
 pub use pages::factors::{FactorCell, FactorColumn, write_factors};
 pub use pages::run::{html, write_html};
+pub use pages::text::{FilledPassage, TextPage, write_text_html};
 pub use report::{Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
 pub use sampling::in_even_sample;
 pub use start::{Change, Signal, Start};

@@ -11,7 +11,7 @@ mod neighbors;
 mod result;
 mod run;
 mod start;
-mod training;
+pub(crate) mod training;
 mod views;
 
 /// One section of the page.

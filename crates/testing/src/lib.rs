@@ -13,5 +13,6 @@
 //! Its functions panic where a test should: a test that cannot read its values must fail.
 #![allow(clippy::unwrap_used)]
 
+pub mod formula;
 pub mod golden;
 pub mod trial;

@@ -140,7 +140,7 @@ impl<'a> Run<'a> {
             batches,
             items: task.items(),
             metrics_writer: MetricsWriter::open(job.folder, state.step, job.tensorboard)?,
-            progress: Progress::new(state.step, plan.total_steps(), plan.epochs),
+            progress: Progress::new(state.step, plan.total_steps(), plan.epochs, task.noun()),
             before: state.seconds,
             first: state.step,
             state,

@@ -14,6 +14,8 @@ const SLOWEST: f64 = 60.0;
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     epochs: u64,
+    /// What an item is called.
+    noun: &'static str,
     /// When the last line was printed, if any.
     last_line: Option<Instant>,
     started: Instant,
@@ -30,14 +32,14 @@ pub(crate) struct Standing {
     pub(crate) epoch: u64,
     /// The last loss that was read back.
     pub(crate) loss: f64,
-    /// Images a second.
+    /// Items a second.
     pub(crate) speed: f64,
     /// Seconds until the end of the run, including the final evaluation.
     pub(crate) left: f64,
 }
 
 impl Progress {
-    pub(crate) fn new(done: u64, total: u64, epochs: u64) -> Self {
+    pub(crate) fn new(done: u64, total: u64, epochs: u64, noun: &'static str) -> Self {
         let quiet = distributed::rank() > 0;
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(total).with_position(done);
@@ -46,7 +48,7 @@ impl Progress {
             }
             bar
         });
-        Progress { bar, epochs, last_line: None, started: Instant::now(), quiet }
+        Progress { bar, epochs, noun, last_line: None, started: Instant::now(), quiet }
     }
 
     /// After some steps.
@@ -73,7 +75,8 @@ impl Progress {
     fn text(&self, now: Standing) -> String {
         let Standing { epoch, loss, speed, left, .. } = now;
         let (epoch, epochs, left) = (epoch + 1, self.epochs, duration(left));
-        format!("epoch {epoch}/{epochs}  loss {loss:.4}  {speed:.0} images/s  {left} left")
+        let noun = self.noun;
+        format!("epoch {epoch}/{epochs}  loss {loss:.4}  {speed:.0} {noun}/s  {left} left")
     }
 
     fn since_last_line(&self) -> f64 {
@@ -130,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_is_left_is_said_of_the_whole_run() {
-        let progress = Progress::new(0, 100, 10);
+        let progress = Progress::new(0, 100, 10, "images");
         let now = Standing { done: 10, epoch: 0, loss: 1.5, speed: 99.6, left: 125.0 };
         let said = "epoch 1/10  loss 1.5000  100 images/s  2 min 5 s left";
         assert_eq!(progress.text(now), said);

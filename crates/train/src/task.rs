@@ -17,6 +17,11 @@ pub trait Task {
     /// The number of training items: an epoch is one pass over them.
     fn items(&self) -> usize;
 
+    /// What an item is called, in the plural.
+    fn noun(&self) -> &'static str {
+        "images"
+    }
+
     /// The batches of the run from micro-batch 0 of step `from` on.
     ///
     /// # Errors

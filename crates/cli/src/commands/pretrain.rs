@@ -7,11 +7,15 @@ use std::time::Instant;
 use crate::args::{PretrainArgs, RunArgs};
 use crate::run::plan::Plan;
 use crate::run::{automatic, execute};
+use crate::text;
 
 /// Pretrains. Without a recipe, settings are chosen for the images and the machine.
 pub(crate) fn pretrain(args: PretrainArgs) -> Result<ExitCode> {
     let started = Instant::now();
     let args = RunArgs { method: args.method, ..args.run };
+    if let Some(entry) = args.text_method() {
+        return text::pretrain(entry, &args);
+    }
     let plan = Plan::from_args(&args, |_, args| match args.data.as_deref() {
         None => bail!(
             "give the images to train on: --data FOLDER (or --data shapes for built-in images)"

@@ -10,10 +10,14 @@ use self::all::reproduce_all;
 use crate::args::{ReproduceArgs, RunArgs};
 use crate::run::execute;
 use crate::run::plan::Plan;
+use crate::text;
 
 /// Reproduces one method or all of them.
 pub(crate) fn reproduce(args: ReproduceArgs) -> Result<ExitCode> {
     let run = RunArgs { method: args.method, ..args.run };
+    if let Some(entry) = run.text_method() {
+        return text::reproduce(entry, &run);
+    }
     if args.all { reproduce_all(&run) } else { reproduce_one(&run) }
 }
 

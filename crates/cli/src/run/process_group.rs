@@ -82,8 +82,16 @@ pub(crate) fn join(launch: Option<&Launch>, device: Device) -> Result<Membership
 /// # Errors
 /// If another process is gone.
 pub(crate) fn synchronize_networks(method: &dyn ImageMethod, run_seed: u64) -> Result<()> {
-    let state: Vec<Tensor> = method.state().into_iter().map(|(_, tensor)| tensor).collect();
-    distributed::broadcast(&state)?;
+    synchronize(&method.state(), run_seed)
+}
+
+/// The same for the tensors of any method.
+///
+/// # Errors
+/// If another process is gone.
+pub(crate) fn synchronize(state: &[(String, Tensor)], run_seed: u64) -> Result<()> {
+    let tensors: Vec<Tensor> = state.iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
+    distributed::broadcast(&tensors)?;
     if distributed::rank() > 0 {
         seed(run_seed.wrapping_add(distributed::rank() as u64));
     }

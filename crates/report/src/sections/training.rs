@@ -39,7 +39,7 @@ pub(crate) fn section(page: &Page) -> Section {
 }
 
 /// A chart of every metric that has none yet.
-fn others(metrics: &[MetricsRow]) -> Vec<Markup> {
+pub(crate) fn others(metrics: &[MetricsRow]) -> Vec<Markup> {
     let mut all: Vec<&str> =
         metrics.iter().flat_map(|row| row.metrics.keys()).map(String::as_str).collect();
     all.sort_unstable();
@@ -51,7 +51,7 @@ fn others(metrics: &[MetricsRow]) -> Vec<Markup> {
 }
 
 /// A metric by step.
-fn curve<'a>(
+pub(crate) fn curve<'a>(
     metrics: &[MetricsRow],
     name: &str,
     title: &'a str,

@@ -1,10 +1,9 @@
 //! Weights and inputs by the formula in interop/golden/README.md.
-#![allow(dead_code, clippy::unwrap_used)] // each test uses some of it
 
 use portolan_tensor::{Kind, Tensor, Vars, no_grad};
 
 /// `unit(s, n)` of the README: n values of variance 1.
-pub(crate) fn unit(s: u64, n: usize) -> Vec<f64> {
+pub fn unit(s: u64, n: usize) -> Vec<f64> {
     let value = |j: usize| {
         let mut x = (s << 32).wrapping_add(j as u64).wrapping_add(0x9E37_79B9_7F4A_7C15);
         x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -16,7 +15,7 @@ pub(crate) fn unit(s: u64, n: usize) -> Vec<f64> {
 }
 
 /// Gives every entry of an encoder the value of the README.
-pub(crate) fn fill(vars: &Vars, base: u64) {
+pub fn fill(vars: &Vars, base: u64) {
     let mut state = vars.state();
     state.sort_by(|a, b| a.0.cmp(&b.0));
     for (i, (name, tensor)) in state.iter().enumerate() {
@@ -42,14 +41,14 @@ pub(crate) fn fill(vars: &Vars, base: u64) {
 }
 
 /// Images `[batch, 3, size, size]` in float32.
-pub(crate) fn images(base: u64, batch: i64, size: i64) -> Tensor {
+pub fn images(base: u64, batch: i64, size: i64) -> Tensor {
     Tensor::from_slice(&unit(base + 999, (batch * 3 * size * size) as usize))
         .to_kind(Kind::Float)
         .view([batch, 3, size, size])
 }
 
 /// The images of the README, `[batch, 3, height, width]`.
-pub(crate) fn images_of(base: u64, batch: i64, [height, width]: [i64; 2]) -> Tensor {
+pub fn images_of(base: u64, batch: i64, [height, width]: [i64; 2]) -> Tensor {
     Tensor::from_slice(&unit(base + 999, (batch * 3 * height * width) as usize))
         .to_kind(Kind::Float)
         .view([batch, 3, height, width])

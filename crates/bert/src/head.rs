@@ -1,0 +1,35 @@
+//! The layers between hidden states and scores of tokens.
+
+use portolan_encoders::layers::{LayerNorm, Linear};
+use portolan_encoders::{INIT_STD, TextConfig};
+use portolan_tensor::{Kind, Tensor, Vars};
+
+/// A fully connected layer with GELU and a norm, then the table of token embeddings, transposed, and
+/// a bias (`get_masked_lm_output` of `run_pretraining.py`).
+#[derive(Debug)]
+pub(crate) struct MaskedHead {
+    dense: Linear,
+    norm: LayerNorm,
+    bias: Tensor,
+}
+
+impl MaskedHead {
+    pub(crate) fn new(vars: &Vars, encoder: &TextConfig) -> Self {
+        let (width, float) = (encoder.width, (Kind::Float, vars.device()));
+        let transform = vars / "transform";
+        let weight = Tensor::randn([width, width], float) * INIT_STD;
+        let bias = Tensor::zeros([width], float);
+        MaskedHead {
+            bias: vars.parameter("bias", Tensor::zeros([encoder.vocabulary], float)),
+            dense: Linear::of(&(&transform / "dense"), weight, Some(bias)),
+            // `layer_norm_eps` of transformers' `BertConfig`.
+            norm: LayerNorm::with_eps(&(&transform / "LayerNorm"), width, 1e-12),
+        }
+    }
+
+    /// `[…, width]` to `[…, vocabulary]`.
+    pub(crate) fn forward(&self, hidden: &Tensor, token_embeddings: &Tensor) -> Tensor {
+        let x = self.norm.forward(&self.dense.forward(hidden).gelu("none"));
+        x.linear(token_embeddings, Some(&self.bias))
+    }
+}

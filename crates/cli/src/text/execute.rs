@@ -1,0 +1,185 @@
+//! A run of a text method: trains, evaluates and writes the results.
+
+use anyhow::{Context, Result, ensure};
+use portolan_method::{BoxedTextMethod, TextMethodEntry};
+use portolan_report::counted;
+use portolan_sequences::TextTask;
+use portolan_tensor::distributed::{self, Launch};
+use portolan_tensor::{Device, device, io, seed};
+use portolan_text::Tokens;
+use portolan_train::{Job, checkpoints, newest, pretrain as train};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::config::{TextRunConfig, resolve, stored};
+use super::corpus::{Prepared, prepare, vocabulary};
+use super::{entry_of, hub, page, results};
+use crate::args::RunArgs;
+use crate::data::print_notes;
+use crate::run::folder::{create_folder, ensure_empty, time_for_names};
+use crate::run::process_group;
+use crate::run::setup::{Setup, set_up};
+use crate::run::signals::{STOP, listen_for_stop, stopped};
+
+/// The tokenizer in a run's folder.
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+
+/// `portolan reproduce bert` and `gpt`.
+pub(crate) fn reproduce(entry: &'static TextMethodEntry, args: &RunArgs) -> Result<ExitCode> {
+    execute(entry, args, entry.recipes[0].name)
+}
+
+/// `portolan pretrain bert` and `gpt`.
+pub(crate) fn pretrain(entry: &'static TextMethodEntry, args: &RunArgs) -> Result<ExitCode> {
+    ensure!(
+        args.data.is_some() || args.resume.is_some() || args.config.is_some(),
+        "give the text to train on: --data FILE or FOLDER (or --data shakespeare)"
+    );
+    execute(entry, args, entry.recipes[0].name)
+}
+
+fn execute(entry: &'static TextMethodEntry, args: &RunArgs, recipe: &str) -> Result<ExitCode> {
+    let mut config = match &args.resume {
+        Some(run) => stored(run)?,
+        None => resolve(entry, args.recipe.as_deref().unwrap_or(recipe), args)?,
+    };
+    ensure!(
+        config.method == entry.name,
+        "this is a run of {}, not of {}",
+        config.method,
+        entry.name
+    );
+    if let (Some(device), Some(_)) = (&args.device, &args.resume) {
+        config.device.clone_from(device);
+    }
+    let launch = Launch::from_env()?;
+    let (place, threads) =
+        process_group::place(launch.as_ref(), &config.device, args.threads.count)?;
+    let Setup { device, .. } = set_up(&place, threads)?;
+    let membership = process_group::join(launch.as_ref(), device)?;
+    let first = distributed::rank() == 0;
+    let folder = match (&args.resume, &args.out) {
+        (Some(run), _) => run.clone(),
+        (None, Some(out)) => out.clone(),
+        (None, None) => {
+            let name = format!("{}-{}-{}", config.method, config.recipe, time_for_names());
+            Path::new("runs").join(name)
+        }
+    };
+    let resume = match &args.resume {
+        Some(run) if !checkpoints(run)?.is_empty() => Some(newest(run)?),
+        _ => None,
+    };
+    if args.resume.is_none() && first {
+        ensure_empty(&folder, args.out.is_some())?;
+    }
+    let tokens = match &args.resume {
+        Some(run) => Some(Tokens::open(&run.join(TOKENIZER))?),
+        None => None,
+    };
+    let prepared = prepare(&config, tokens)?;
+    config.training.validate(prepared.train.len(), device)?;
+    let mut method = build(&config, &prepared.tokens, device)?;
+    process_group::synchronize(&method.state(), config.seed)?;
+    if args.resume.is_none() && first {
+        create_folder(&folder)?;
+        io::write_atomic(&folder.join("config.toml"), toml::to_string(&config)?.as_bytes())?;
+        io::write_atomic(&folder.join(TOKENIZER), prepared.tokens.to_json()?.as_bytes())?;
+    }
+    if first {
+        print_plan(&config, &prepared, &folder, device);
+    }
+    listen_for_stop()?;
+    let mut task = TextTask {
+        method: &mut *method,
+        train: prepared.train.clone(),
+        test: &prepared.test,
+        characters_per_token: (config.method == "gpt").then_some(prepared.characters_per_token),
+        seed: config.seed,
+        device,
+        precision: config.training.precision,
+        accumulate: config.training.accumulate,
+    };
+    let job = Job {
+        name: &config.method,
+        traits: entry.traits,
+        config: &config.training,
+        checksum: &prepared.checksum,
+        seed: config.seed,
+        device,
+        folder: &folder,
+        resume,
+        stop: &STOP,
+        afterwards: 0.0,
+        tensorboard: args.tensorboard,
+    };
+    let outcome = train(&mut task, &job)?;
+    if !membership.leave()? {
+        return Ok(if outcome.complete { ExitCode::SUCCESS } else { stopped() });
+    }
+    if !outcome.complete {
+        eprintln!("stopped after writing {}. Resume with:", outcome.checkpoint.display());
+        eprintln!("  portolan pretrain {} --resume {}", config.method, folder.display());
+        return Ok(stopped());
+    }
+    eprintln!("evaluating");
+    let results = results::measure(&config, &prepared, &*method, &outcome, device)?;
+    results.write(&folder)?;
+    // transformers reads no file that does not name its format.
+    let format = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    io::save(&folder.join(super::model::FILE), &method.state(), &format)
+        .context("the trained network cannot be written")?;
+    hub::write(&config, &prepared.tokens, &folder)?;
+    let page = page::write(&config, &prepared, &*method, &results, &folder, device)?;
+    eprintln!("{}", results.sentence());
+    for [what, value, beside] in results.rows() {
+        eprintln!("{what:18} {value:11} {beside}");
+    }
+    eprintln!("report             {}", page.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the method with initial values from the run's seed.
+pub(crate) fn build(
+    config: &TextRunConfig,
+    tokens: &Tokens,
+    device: Device,
+) -> Result<BoxedTextMethod> {
+    seed(config.seed);
+    let vocabulary = vocabulary(tokens);
+    let encoder = config.encoder.with_vocabulary(vocabulary.size);
+    let entry = entry_of(&config.method)?;
+    Ok((entry.build)(config.settings.clone(), &encoder, &vocabulary, device)?)
+}
+
+/// Prints a summary of the run before it starts.
+fn print_plan(config: &TextRunConfig, prepared: &Prepared, folder: &Path, device: Device) {
+    let training = &config.training;
+    let encoder = &config.encoder;
+    eprintln!("method   {} ({}), seed {}", config.method, config.recipe, config.seed);
+    eprintln!(
+        "text     {}: {}, {} characters; {} to train on, {} held out",
+        prepared.corpus.name,
+        counted(prepared.corpus.documents.len(), "document", "documents"),
+        prepared.corpus.characters(),
+        counted(prepared.train.len(), "sequence", "sequences"),
+        prepared.test.len(),
+    );
+    eprintln!(
+        "tokens   {} in the vocabulary, {:.2} characters each",
+        prepared.tokens.size(),
+        prepared.characters_per_token
+    );
+    eprintln!(
+        "encoder  {} blocks of width {}, {} in batches of {}, {} on {}",
+        encoder.depth,
+        encoder.width,
+        counted(training.epochs as usize, "epoch", "epochs"),
+        training.batch_size,
+        crate::run::report::precision_name(training.precision),
+        device::name(device)
+    );
+    eprintln!("run      {}", folder.display());
+    print_notes(&prepared.notes);
+}

@@ -1,0 +1,107 @@
+//! Runs that learn from text, as a new user starts them.
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/program.rs"]
+mod common;
+
+use common::{portolan, refused, succeeded_printed};
+use portolan_tensor::io;
+use std::path::Path;
+
+/// Settings of all runs here: an encoder of a few thousand parameters.
+const TINY: &str = "--data notes --set positions=16 --set width=16 --set depth=1 --set heads=2 \
+    --batch-size 8 --device cpu --threads 1";
+
+/// A folder of notes in two classes, one of them in Latin-1 and one empty.
+fn write_notes(root: &Path) {
+    for (class, words) in [("home", "milk eggs bread and butter"), ("work", "plan mail meet call")]
+    {
+        std::fs::create_dir_all(root.join(class)).unwrap();
+        for i in 0..3 {
+            let text =
+                format!("# Note {i}\n{}", format!("Remember: {words}, number {i}.\n").repeat(40));
+            std::fs::write(root.join(class).join(format!("{i}.md")), text).unwrap();
+        }
+    }
+    std::fs::write(root.join("home/latin.txt"), b"caf\xe9 au lait").unwrap();
+    std::fs::write(root.join("home/empty.txt"), b"").unwrap();
+}
+
+fn report(run: &Path) -> serde_json::Value {
+    serde_json::from_str(&std::fs::read_to_string(run.join("report.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn gpt_learns_from_notes_and_goes_on_after_a_stop_to_the_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_notes(&at.join("notes"));
+    let command = format!("pretrain gpt {TINY} --set tokenizer.size=300 --epochs 3");
+    let printed = succeeded_printed(&portolan(at, &format!("{command} --out whole")));
+    for part in
+        ["latin.txt: byte 3 is not UTF-8", "empty.txt: it has no text", "bits per character"]
+    {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    let found = report(&at.join("whole"));
+    let bits = found["held_out"]["bits_per_character"].as_f64().unwrap();
+    let unigrams = found["held_out"]["baselines"]["unigram"].as_f64().unwrap();
+    assert!(bits > 0.0 && bits < unigrams, "{bits} {unigrams}");
+    assert!(found["probes"]["class"]["trained"].as_f64().unwrap() >= 0.5, "{found}");
+    let page = std::fs::read_to_string(at.join("whole/report.html")).unwrap();
+    assert!(page.contains("temperature 0.8") && page.contains("GPT on notes"));
+
+    // The same run from its earliest checkpoint on.
+    std::fs::create_dir_all(at.join("half/checkpoints")).unwrap();
+    let checkpoints = at.join("whole/checkpoints");
+    let mut names: Vec<_> =
+        std::fs::read_dir(&checkpoints).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert!(names.len() > 1, "one before the last: {names:?}");
+    std::fs::copy(checkpoints.join(&names[0]), at.join("half/checkpoints").join(&names[0]))
+        .unwrap();
+    for file in ["config.toml", "tokenizer.json", "metrics.jsonl"] {
+        std::fs::copy(at.join("whole").join(file), at.join("half").join(file)).unwrap();
+    }
+    succeeded_printed(&portolan(at, "pretrain --resume half --threads 1"));
+    let model = |run: &str| io::load(&at.join(run).join("model.safetensors")).unwrap().0;
+    assert!(model("whole") == model("half"), "to the bit");
+
+    let text = succeeded_printed(&portolan(at, "generate whole --prompt Remember --tokens 8"));
+    assert!(text.starts_with("Remember"), "{text}");
+    refused(&portolan(at, "fill whole Remember"), &["is a run of gpt"]);
+}
+
+#[test]
+fn bert_fills_the_blanks_of_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_notes(&at.join("notes"));
+    let command = format!("pretrain bert {TINY} --set tokenizer.size=120 --epochs 2 --out run");
+    let printed = succeeded_printed(&portolan(at, &command));
+    assert!(printed.contains("the most common token"), "{printed}");
+    let blanks = common::portolan_with(
+        at,
+        &["fill", "run", "The [MASK] is mightier than the sword", "--device", "cpu"],
+    );
+    let printed = succeeded_printed(&blanks);
+    assert!(printed.contains("blank 1") && !printed.contains("blank 2"), "{printed}");
+    assert_eq!(printed.lines().count(), 6, "five guesses: {printed}");
+    refused(&portolan(at, "fill run nothing"), &["[MASK]"]);
+    refused(&portolan(at, "generate run"), &["fills blanks"]);
+}
+
+#[test]
+fn text_that_cannot_be_used_is_refused_in_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::fs::create_dir_all(at.join("notes")).unwrap();
+    let gpt = |more: &str, word| refused(&portolan(at, &format!("pretrain gpt {more}")), &[word]);
+    gpt("", "--data");
+    gpt("--data notes", "has no text");
+    gpt("--data missing.txt", "missing.txt cannot be read");
+    std::fs::write(at.join("short.txt"), "too short").unwrap();
+    gpt("--data short.txt", "too little text");
+    gpt("--data notes --encoder resnet18", "--encoder is for methods of images");
+    refused(&portolan(at, "pretrain gtp --data notes"), &["bert, gpt"]);
+}

@@ -1,0 +1,64 @@
+"""Runs of BERT and GPT opened by transformers: python interop/check_text.py PORTOLAN.
+
+Trains both for a moment, opens the runs' folders with AutoModel… and AutoTokenizer, and compares: the five likeliest tokens of
+a blank with their probabilities, and forty tokens of greedy generation.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+
+SMALL = "--set positions=48 --set width=32 --set depth=2 --set heads=4 --batch-size 8 --epochs 2 --device cpu --threads 1"
+SENTENCE = "The [MASK] is mightier than the sword."
+PROMPT = "To be, or"
+TOKENS = 40
+
+
+def portolan(program, *words):
+    done = subprocess.run([program, *words], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"portolan {' '.join(words)}: {done.stderr}")
+    return done.stdout
+
+
+def check_bert(program, run):
+    tokenizer, model = AutoTokenizer.from_pretrained(run), AutoModelForMaskedLM.from_pretrained(run).eval()
+    words = tokenizer(SENTENCE, add_special_tokens=False)["input_ids"]
+    ids = torch.tensor([[tokenizer.cls_token_id, *words, tokenizer.sep_token_id]])
+    with torch.no_grad():
+        shares = model(ids).logits[0, ids[0].tolist().index(tokenizer.mask_token_id)].double().softmax(0)
+    best = shares.topk(5)
+    theirs = [(tokenizer.convert_ids_to_tokens(i.item()), 100 * p.item()) for p, i in zip(*best)]
+    lines = [line.split("%") for line in portolan(program, "fill", run, SENTENCE).splitlines()[1:]]
+    ours = [(token.strip(), float(share)) for share, token in lines]
+    same = all(a[0] == b[0] and abs(a[1] - b[1]) <= 0.06 for a, b in zip(ours, theirs, strict=True))
+    print("bert", "agrees" if same else f"differs: {ours} {theirs}")
+    return same
+
+
+def check_gpt(program, run):
+    tokenizer, model = AutoTokenizer.from_pretrained(run), AutoModelForCausalLM.from_pretrained(run).eval()
+    ids = tokenizer(PROMPT, return_tensors="pt")["input_ids"]
+    theirs = model.generate(ids, do_sample=False, max_new_tokens=TOKENS, min_new_tokens=TOKENS)
+    theirs = tokenizer.decode(theirs[0], skip_special_tokens=True)
+    command = ["generate", run, "--prompt", PROMPT, "--temperature", "0", "--tokens", str(TOKENS)]
+    ours = portolan(program, *command).removesuffix("\n")
+    print("gpt", "agrees" if ours == theirs else f"differs: {ours!r} {theirs!r}")
+    return ours == theirs
+
+
+program = str(Path(sys.argv[1]).resolve())
+with tempfile.TemporaryDirectory() as folder:
+    text = Path(folder) / "text.txt"
+    text.write_text("The pen is mightier than the sword. To be, or not to be: that is the question.\n" * 60)
+    good = True
+    for method, check, size in [("bert", check_bert, 80), ("gpt", check_gpt, 300)]:
+        run = f"{folder}/{method}"
+        words = f"pretrain {method} --data {text} --set tokenizer.size={size} {SMALL} --out {run}".split()
+        portolan(program, *words)
+        good &= check(program, run)
+sys.exit(0 if good else 1)
