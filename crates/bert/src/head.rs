@@ -4,8 +4,8 @@ use portolan_encoders::layers::{LayerNorm, Linear};
 use portolan_encoders::{INIT_STD, TextConfig};
 use portolan_tensor::{Kind, Tensor, Vars};
 
-/// A fully connected layer with GELU and a norm, then the table of token embeddings, transposed, and
-/// a bias (`get_masked_lm_output` of `run_pretraining.py`).
+/// A fully connected layer with GELU and a norm, then the table of token embeddings, transposed,
+/// and a bias (`get_masked_lm_output` of `run_pretraining.py`).
 #[derive(Debug)]
 pub(crate) struct MaskedHead {
     dense: Linear,

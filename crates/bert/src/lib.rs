@@ -60,8 +60,8 @@ impl Bert {
     /// Builds the network with initial values from libtorch's generator.
     ///
     /// # Errors
-    /// When a setting is out of range, the vocabularies of encoder and tokenizer differ, or there is
-    /// no mask token.
+    /// When a setting is out of range, the vocabularies of encoder and tokenizer differ, or there
+    /// is no mask token.
     pub fn new(
         config: BertConfig,
         encoder: &TextConfig,

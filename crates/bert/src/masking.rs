@@ -33,8 +33,8 @@ impl Masking {
     /// For token ids of this vocabulary.
     ///
     /// # Errors
-    /// When a setting is out of range, the vocabularies of encoder and tokenizer differ, or there is
-    /// no mask token.
+    /// When a setting is out of range, the vocabularies of encoder and tokenizer differ, or there
+    /// is no mask token.
     pub fn new(config: BertConfig, encoder: &TextConfig, vocabulary: &Vocabulary) -> Result<Self> {
         config.validate()?;
         let size = vocabulary.size;

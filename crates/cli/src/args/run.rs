@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use portolan::{METHODS, TEXT_METHODS};
 use portolan_encoders::EncoderConfig;
-use portolan_method::{MethodEntry, TextMethodEntry};
+use portolan_method::MethodEntry;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,6 @@ use std::time::Duration;
 use super::ThreadsArg;
 use crate::methods;
 use crate::teacher::TeacherFile;
-use crate::text;
 
 #[derive(Args)]
 pub(crate) struct ReproduceArgs {
@@ -101,8 +100,9 @@ pub(crate) struct RunArgs {
     pub(crate) teacher: Option<TeacherFile>,
     #[arg(long, conflicts_with = "resume", help = recipe_help())]
     pub(crate) recipe: Option<String>,
-    /// The images, or shakespeare or a path to text for bert and gpt: shapes, cifar10, cifar100, stl10, or a path to a folder of images, or of
-    /// Parquet, tar, CIFAR or STL-10 files.
+    /// The images: shapes, cifar10, cifar100, stl10, or a path to a folder of images, or of
+    /// Parquet, tar, CIFAR or STL-10 files. The text of bert and gpt: shakespeare, or a path to
+    /// text.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) data: Option<String>,
     #[arg(long, conflicts_with = "resume", help = encoder_help())]
@@ -168,17 +168,6 @@ pub(crate) struct RunArgs {
     /// Also log to a TensorBoard event file in the folder of the run.
     #[arg(long)]
     pub(crate) tensorboard: bool,
-}
-
-impl RunArgs {
-    /// The method, if it learns from text: the one given, or that of the run to resume.
-    pub(crate) fn text_method(&self) -> Option<&'static TextMethodEntry> {
-        match (&self.method, &self.resume) {
-            (Some(method), _) => text::find(method),
-            (None, Some(run)) => text::method_of(run),
-            (None, None) => None,
-        }
-    }
 }
 
 /// Parses `1%` or `0.01`.

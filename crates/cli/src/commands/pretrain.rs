@@ -13,7 +13,7 @@ use crate::text;
 pub(crate) fn pretrain(args: PretrainArgs) -> Result<ExitCode> {
     let started = Instant::now();
     let args = RunArgs { method: args.method, ..args.run };
-    if let Some(entry) = args.text_method() {
+    if let Some(entry) = text::method_of(&args) {
         return text::pretrain(entry, &args);
     }
     let plan = Plan::from_args(&args, |_, args| match args.data.as_deref() {

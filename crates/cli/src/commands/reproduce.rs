@@ -15,7 +15,7 @@ use crate::text;
 /// Reproduces one method or all of them.
 pub(crate) fn reproduce(args: ReproduceArgs) -> Result<ExitCode> {
     let run = RunArgs { method: args.method, ..args.run };
-    if let Some(entry) = run.text_method() {
+    if let Some(entry) = text::method_of(&run) {
         return text::reproduce(entry, &run);
     }
     if args.all { reproduce_all(&run) } else { reproduce_one(&run) }

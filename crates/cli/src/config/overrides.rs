@@ -73,8 +73,8 @@ pub fn check_text(text: &str) -> Result<()> {
     Ok(config.each_view().iter().try_for_each(ViewSpec::validate)?)
 }
 
-/// What a recipe need not have: published accuracies, which are data; a teacher, which has a command
-/// of its own; a separate head for the patches of DINOv2.
+/// What a recipe need not have: published accuracies, which are data; a teacher, which has a
+/// command of its own; a separate head for the patches of DINOv2.
 const OPTIONAL: [&str; 3] = ["published", "settings.teacher", "settings.ibot_head"];
 
 fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Result<()> {

@@ -12,6 +12,11 @@ use toml::{Table, Value};
 use crate::args::RunArgs;
 use crate::config::overrides;
 
+/// The tokenizer in a run's folder.
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+/// The trained network in a run's folder, with transformers' names.
+pub(crate) const MODEL: &str = "model.safetensors";
+
 /// A recipe, or the resolved settings of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

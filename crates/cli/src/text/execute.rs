@@ -1,29 +1,27 @@
 //! A run of a text method: trains, evaluates and writes the results.
 
 use anyhow::{Context, Result, ensure};
-use portolan_method::{BoxedTextMethod, TextMethodEntry};
+use portolan_method::TextMethodEntry;
 use portolan_report::counted;
 use portolan_sequences::TextTask;
 use portolan_tensor::distributed::{self, Launch};
-use portolan_tensor::{Device, device, io, seed};
+use portolan_tensor::{Device, device, io};
 use portolan_text::Tokens;
 use portolan_train::{Job, checkpoints, newest, pretrain as train};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::config::{TextRunConfig, resolve, stored};
-use super::corpus::{Prepared, prepare, vocabulary};
-use super::{entry_of, hub, page, results};
+use super::build::build;
+use super::config::{MODEL, TOKENIZER, TextRunConfig, resolve, stored};
+use super::corpus::{Prepared, prepare};
+use super::{hub, page, results};
 use crate::args::RunArgs;
 use crate::data::print_notes;
 use crate::run::folder::{create_folder, ensure_empty, time_for_names};
 use crate::run::process_group;
 use crate::run::setup::{Setup, set_up};
 use crate::run::signals::{STOP, listen_for_stop, stopped};
-
-/// The tokenizer in a run's folder.
-pub(crate) const TOKENIZER: &str = "tokenizer.json";
 
 /// `portolan reproduce bert` and `gpt`.
 pub(crate) fn reproduce(entry: &'static TextMethodEntry, args: &RunArgs) -> Result<ExitCode> {
@@ -128,7 +126,7 @@ fn execute(entry: &'static TextMethodEntry, args: &RunArgs, recipe: &str) -> Res
     results.write(&folder)?;
     // transformers reads no file that does not name its format.
     let format = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    io::save(&folder.join(super::model::FILE), &method.state(), &format)
+    io::save(&folder.join(MODEL), &method.state(), &format)
         .context("the trained network cannot be written")?;
     hub::write(&config, &prepared.tokens, &folder)?;
     let page = page::write(&config, &prepared, &*method, &results, &folder, device)?;
@@ -138,19 +136,6 @@ fn execute(entry: &'static TextMethodEntry, args: &RunArgs, recipe: &str) -> Res
     }
     eprintln!("report             {}", page.display());
     Ok(ExitCode::SUCCESS)
-}
-
-/// Builds the method with initial values from the run's seed.
-pub(crate) fn build(
-    config: &TextRunConfig,
-    tokens: &Tokens,
-    device: Device,
-) -> Result<BoxedTextMethod> {
-    seed(config.seed);
-    let vocabulary = vocabulary(tokens);
-    let encoder = config.encoder.with_vocabulary(vocabulary.size);
-    let entry = entry_of(&config.method)?;
-    Ok((entry.build)(config.settings.clone(), &encoder, &vocabulary, device)?)
 }
 
 /// Prints a summary of the run before it starts.

@@ -8,12 +8,9 @@ use portolan_tensor::{Device, Kind, Tensor, io, no_grad};
 use portolan_text::Tokens;
 use std::path::Path;
 
-use super::config::{TextRunConfig, stored};
+use super::config::{MODEL, TOKENIZER, TextRunConfig, stored};
 use super::corpus::vocabulary;
-use super::execute::TOKENIZER;
 
-/// The trained network in a run's folder, with transformers' names.
-pub(crate) const FILE: &str = "model.safetensors";
 /// Guesses for a blank.
 const GUESSES: i64 = 5;
 
@@ -40,8 +37,8 @@ impl Model {
     pub(crate) fn open(run: &Path) -> Result<Self> {
         let config = stored(run)?;
         ensure!(
-            run.join(FILE).exists(),
-            "{} has no {FILE}, since the run is not finished; resume it with portolan pretrain {} \
+            run.join(MODEL).exists(),
+            "{} has no {MODEL}, since the run is not finished; resume it with portolan pretrain {} \
              --resume {}",
             run.display(),
             config.method,
@@ -51,7 +48,7 @@ impl Model {
     }
 
     fn load(&self, state: &[(String, Tensor)]) -> Result<()> {
-        let path = self.run.join(FILE);
+        let path = self.run.join(MODEL);
         let (stored, _) = io::load(&path)?;
         for (name, tensor) in state {
             let values =

@@ -14,9 +14,9 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::build::build;
 use super::config::{PublishedText, TextRunConfig};
 use super::corpus::{Prepared, sequences};
-use super::execute::build;
 
 /// Characters of the longest n-grams of the baseline.
 const ORDER: usize = 6;
