@@ -1,5 +1,6 @@
 """Portolan's encoders in timm, torchvision and transformers, and theirs in Portolan: strict loading, and the same features to
-1e-4. check_vits.py has the vision transformers of DINOv2, DINOv3, DeiT III and CLIP.
+1e-4. check_vits.py has the vision transformers of DINOv2, DINOv3, DeiT III and CLIP,
+check_text.py runs of BERT and GPT.
 
 python interop/check.py
 
@@ -73,6 +74,7 @@ with_packages()
 import timm  # noqa: E402
 import torch  # noqa: E402
 import torchvision  # noqa: E402
+import check_text  # noqa: E402
 import check_vits  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from hub import encoder  # noqa: E402
@@ -186,7 +188,8 @@ def main():
         good &= check_in(scratch)
         good &= check_vits.check_out(scratch, example, near)
         good &= check_vits.check_in(scratch, example, near, moved)
-    sys.exit(0 if good else "some features differ by more than 1e-4 of the largest")
+        good &= check_text.check(ROOT, scratch)
+    sys.exit(0 if good else "some features differ by more than 1e-4 of the largest, or text differs")
 
 
 if __name__ == "__main__":

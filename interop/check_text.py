@@ -1,4 +1,4 @@
-"""Runs of BERT and GPT opened by transformers: python interop/check_text.py PORTOLAN.
+"""Runs of BERT and GPT opened by transformers, a part of check.py.
 
 Trains both for a moment, opens the runs' folders with AutoModel… and AutoTokenizer, and compares: the five likeliest tokens of
 a blank with their probabilities, and forty tokens of greedy generation.
@@ -6,7 +6,6 @@ a blank with their probabilities, and forty tokens of greedy generation.
 
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
@@ -51,14 +50,17 @@ def check_gpt(program, run):
     return ours == theirs
 
 
-program = str(Path(sys.argv[1]).resolve())
-with tempfile.TemporaryDirectory() as folder:
-    text = Path(folder) / "text.txt"
+def check(root, scratch):
+    """Whether both agree, with the program of the checkout `root`."""
+    words = ["cargo", "build", "--quiet", "--release", "--workspace", "--bin", "portolan"]
+    subprocess.run(words, cwd=root, check=True)
+    program = str(root / "target/release/portolan")
+    text = Path(scratch) / "text.txt"
     text.write_text("The pen is mightier than the sword. To be, or not to be: that is the question.\n" * 60)
     good = True
-    for method, check, size in [("bert", check_bert, 80), ("gpt", check_gpt, 300)]:
-        run = f"{folder}/{method}"
+    for method, check_run, size in [("bert", check_bert, 80), ("gpt", check_gpt, 300)]:
+        run = f"{scratch}/{method}"
         words = f"pretrain {method} --data {text} --set tokenizer.size={size} {SMALL} --out {run}".split()
         portolan(program, *words)
-        good &= check(program, run)
-sys.exit(0 if good else 1)
+        good &= check_run(program, run)
+    return good

@@ -9,6 +9,7 @@ pub const METHOD: TextMethodEntry = TextMethodEntry {
     name: "bert",
     title: "BERT",
     traits: MethodTraits::new(Family::Reconstruction),
+    masks: true,
     recipes: &[
         Recipe { name: "shakespeare", toml: include_str!("../recipes/shakespeare.toml") },
         Recipe { name: "base", toml: include_str!("../recipes/base.toml") },

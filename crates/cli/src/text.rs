@@ -43,6 +43,11 @@ pub(crate) fn method_of(args: &RunArgs) -> Option<&'static TextMethodEntry> {
     }
 }
 
+/// Whether a run's method fills blanks, as BERT, instead of predicting the next token.
+fn masks(config: &config::TextRunConfig) -> bool {
+    find(&config.method).is_some_and(|entry| entry.masks)
+}
+
 /// The text method of a run's settings.
 fn entry_of(name: &str) -> Result<&'static TextMethodEntry> {
     find(name).with_context(|| format!("{name} does not learn from text"))

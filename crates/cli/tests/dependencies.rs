@@ -4,8 +4,10 @@
 
 use std::process::Command;
 
-const METHODS: [&str; 10] =
-    ["simclr", "moco", "byol", "simsiam", "barlow", "vicreg", "dino", "dinov2", "mae", "distill"];
+const METHODS: [&str; 12] = [
+    "simclr", "moco", "byol", "simsiam", "barlow", "vicreg", "dino", "dinov2", "mae", "distill",
+    "bert", "gpt",
+];
 
 /// The names of the Portolan crates that `name` depends on.
 fn tree(name: &str) -> Vec<String> {
@@ -44,6 +46,8 @@ fn lower_crates_know_nothing_above_them() {
         ("losses", &["encoders", "method", "train"]),
         ("evaluate", &["method", "train", "moco"]),
         ("train", &["moco", "simclr", "report"]),
+        ("text", &["tensor", "method", "data"]),
+        ("sequences", &["images", "data", "evaluate", "text"]),
     ] {
         let tree = tree(name);
         for other in never {

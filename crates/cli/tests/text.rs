@@ -89,6 +89,7 @@ fn bert_fills_the_blanks_of_a_sentence() {
     assert_eq!(printed.lines().count(), 6, "five guesses: {printed}");
     refused(&portolan(at, "fill run nothing"), &["[MASK]"]);
     refused(&portolan(at, "generate run"), &["fills blanks"]);
+    refused(&portolan(at, "evaluate run"), &["learned from text", "encoders of images"]);
 }
 
 #[test]

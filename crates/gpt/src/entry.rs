@@ -9,6 +9,7 @@ pub const METHOD: TextMethodEntry = TextMethodEntry {
     name: "gpt",
     title: "GPT",
     traits: MethodTraits::new(Family::Reconstruction),
+    masks: false,
     recipes: &[
         Recipe { name: "shakespeare", toml: include_str!("../recipes/shakespeare.toml") },
         Recipe { name: "base", toml: include_str!("../recipes/base.toml") },

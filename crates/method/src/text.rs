@@ -117,6 +117,8 @@ pub struct TextMethodEntry {
     pub title: &'static str,
     /// What the doctor needs to know about the method.
     pub traits: MethodTraits,
+    /// Whether it fills blanks of whole passages; otherwise it predicts the next token of windows.
+    pub masks: bool,
     /// Complete settings for each data set, the default first.
     pub recipes: &'static [Recipe],
     /// Builds the method from its settings, the encoder, the vocabulary and the device.

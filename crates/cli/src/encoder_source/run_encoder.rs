@@ -1,6 +1,7 @@
 //! Reads and writes the encoder of a run.
 
 use anyhow::{Context, Result, bail};
+use portolan::TEXT_METHODS;
 use portolan_encoders::{Encoder, EncoderConfig, Vit, build};
 use portolan_interchange::Preprocessing;
 use portolan_method::ImageMethod;
@@ -23,6 +24,17 @@ pub(crate) fn config_of(run: &Path) -> Result<RunConfig> {
     let text = std::fs::read_to_string(&path).with_context(|| {
         format!("{} is not a run's folder: it has no readable config.toml", run.display())
     })?;
+    let method = text
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|table| table.get("method").and_then(toml::Value::as_str).map(str::to_owned));
+    if let Some(method) = method.filter(|name| TEXT_METHODS.iter().any(|m| m.name == name)) {
+        bail!(
+            "{} is a run of {method}, which learned from text; this command is for encoders of \
+             images",
+            run.display()
+        );
+    }
     toml::from_str(&text).with_context(|| format!("{} is not a run's settings", path.display()))
 }
 

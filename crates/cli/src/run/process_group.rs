@@ -105,11 +105,12 @@ mod tests {
     use crate::config::RunConfig;
     use crate::config::build::build_method;
     use crate::config::build::tests::shrink;
-    use portolan::METHODS;
-    use portolan_encoders::{EncoderConfig, Stem};
-    use portolan_method::{Batch, Family, StepContext};
+    use portolan::{METHODS, TEXT_METHODS};
+    use portolan_encoders::{EncoderConfig, Stem, TextConfig};
+    use portolan_method::{Batch, Family, Method, StepContext, TextMethodEntry, Vocabulary};
     use portolan_tensor::distributed::Reducer;
     use portolan_tensor::{Kind, channels_last, io, tch};
+    use portolan_train::TrainConfig;
     use std::path::Path;
     use std::process::{Child, Command};
 
@@ -134,10 +135,13 @@ mod tests {
         (0..processes).map(process).collect()
     }
 
+    /// A name, and two steps of a method.
+    type Case = (String, Box<dyn Fn() -> Vec<(String, Tensor)>>);
+
     /// Every method, MoCo also with the shuffled batch norm of its first version, which is not
     /// synchronized, and DINOv2 also with Sinkhorn–Knopp.
-    fn cases() -> Vec<(String, RunConfig)> {
-        let mut cases = Vec::new();
+    fn cases() -> Vec<Case> {
+        let mut configs: Vec<(String, RunConfig)> = Vec::new();
         for method in METHODS {
             let mut config: RunConfig = method.recipe("shapes").unwrap().try_into().unwrap();
             if method.traits.family == Family::Reconstruction {
@@ -147,49 +151,90 @@ mod tests {
                 (resnet.stem, resnet.batch_norm_splits) = (Stem::CifarStrided, 1);
             }
             shrink(&mut config);
-            cases.push((method.name.to_owned(), config.clone()));
+            configs.push((method.name.to_owned(), config.clone()));
             if method.name == "dinov2" {
                 let mut config = config.clone();
                 config.settings["centering"] = "sinkhorn_knopp".into();
-                cases.push(("dinov2-sinkhorn-knopp".to_owned(), config));
+                configs.push(("dinov2-sinkhorn-knopp".to_owned(), config));
             }
             if let ("moco", EncoderConfig::Resnet(resnet)) = (method.name, &mut config.encoder) {
                 resnet.batch_norm_splits = 4;
-                cases.push(("moco-shuffled".to_owned(), config));
+                configs.push(("moco-shuffled".to_owned(), config));
             }
         }
-        cases
+        let of_images = configs
+            .into_iter()
+            .map(|(name, config)| -> Case { (name, Box::new(move || with_images(&config))) });
+        let of_text = TEXT_METHODS
+            .iter()
+            .map(|entry| -> Case { (entry.name.to_owned(), Box::new(move || with_text(entry))) });
+        of_images.chain(of_text).collect()
+    }
+
+    /// Two steps of an image method.
+    fn with_images(config: &RunConfig) -> Vec<(String, Tensor)> {
+        seed(1);
+        let mut method = build_method(config, Device::Cpu).unwrap();
+        let views = method.views().to_vec();
+        two_steps(&mut *method, &config.training, &|cx| {
+            let whole = |view: &portolan_augment::ViewSpec| {
+                let size = i64::from(view.size());
+                Tensor::randn([IMAGES, 3, size, size], (Kind::Double, Device::Cpu))
+            };
+            views.iter().map(|view| channels_last(&cx.shard(&whole(view), 0))).collect()
+        })
+    }
+
+    /// Two steps of a text method. Passages have padding, so that processes have different numbers
+    /// of tokens.
+    fn with_text(entry: &TextMethodEntry) -> Vec<(String, Tensor)> {
+        seed(1);
+        let encoder = TextConfig {
+            vocabulary: 20,
+            positions: 12,
+            width: 8,
+            depth: 2,
+            heads: 2,
+            dropout: 0.0,
+        };
+        let special = vec![0, 1];
+        let vocabulary = Vocabulary { size: 20, mask: Some(1), special, continues: vec![] };
+        let config: toml::Table = entry.recipes[0].toml.parse().unwrap();
+        let settings = config["settings"].as_table().unwrap().clone();
+        let training: TrainConfig = config["training"].clone().try_into().unwrap();
+        let mut method = (entry.build)(settings, &encoder, &vocabulary, Device::Cpu).unwrap();
+        two_steps(&mut *method, &training, &|cx| {
+            let ids = Tensor::randint_low(2, 20, [IMAGES, 12], (Kind::Int64, Device::Cpu));
+            let lengths = Tensor::randint_low(6, 13, [IMAGES, 1], (Kind::Int64, Device::Cpu));
+            let mask = Tensor::arange(12, (Kind::Int64, Device::Cpu)).lt_tensor(&lengths);
+            let whole = if entry.masks { vec![ids * &mask, mask] } else { vec![ids] };
+            whole.iter().map(|input| cx.shard(input, 0)).collect()
+        })
     }
 
     /// The loss, gradients and state of two steps in float64, on the part of the batches of this
     /// process.
-    fn two_steps(config: &RunConfig) -> Vec<(String, Tensor)> {
+    fn two_steps(
+        method: &mut dyn Method,
+        training: &TrainConfig,
+        inputs: &dyn Fn(&StepContext) -> Vec<Tensor>,
+    ) -> Vec<(String, Tensor)> {
         tch::set_num_threads(1);
-        seed(1);
-        let mut method = build_method(config, Device::Cpu).unwrap();
         for (_, mut tensor) in method.state() {
             if tensor.is_floating_point() {
                 tensor.set_data(&tensor.to_kind(Kind::Double));
             }
         }
-        synchronize_networks(&*method, 0).unwrap();
-        let mut optimizer = portolan_train::optimizer(&config.training, &*method).unwrap();
+        synchronize(&method.state(), 0).unwrap();
+        let mut optimizer = portolan_train::optimizer(training, method).unwrap();
         let params: Vec<Tensor> = optimizer.params().map(Tensor::shallow_clone).collect();
         let reducer = Reducer::new(&params).unwrap();
         let mut found = Vec::new();
         seed(2);
         for step in 0..2 {
             let cx = StepContext::new(step, 4, Device::Cpu).with_epoch(step);
-            let whole = |view: &portolan_augment::ViewSpec| {
-                let size = i64::from(view.size());
-                Tensor::randn([IMAGES, 3, size, size], (Kind::Double, Device::Cpu))
-            };
-            let views = method
-                .views()
-                .iter()
-                .map(|view| channels_last(&cx.shard(&whole(view), 0)))
-                .collect();
-            let batch = Batch { inputs: views, ids: vec![0; (IMAGES / cx.processes()) as usize] };
+            let ids = vec![0; (IMAGES / cx.processes()) as usize];
+            let batch = Batch { inputs: inputs(&cx), ids };
             optimizer.zero_grad().unwrap();
             let loss = method.loss(&batch, &cx).unwrap().loss;
             if let Some(reducer) = &reducer {
@@ -242,14 +287,14 @@ mod tests {
         if let Some(launch) = Launch::from_env().unwrap() {
             let membership = join(Some(&launch), Device::Cpu).unwrap();
             let out = std::env::var(OUT).unwrap();
-            for (name, config) in &cases {
+            for (name, steps) in &cases {
                 let file = Path::new(&out).join(format!("{name}-{}", launch.rank));
-                io::save(&file, &two_steps(config), &Default::default()).unwrap();
+                io::save(&file, &steps(), &Default::default()).unwrap();
             }
             assert_eq!(membership.leave().unwrap(), launch.rank == 0);
             return;
         }
-        let alone: Vec<_> = cases.iter().map(|(_, config)| two_steps(config)).collect();
+        let alone: Vec<_> = cases.iter().map(|(_, steps)| steps()).collect();
         for processes in [2, 4] {
             let folder = tempfile::tempdir().unwrap();
             let test = "run::process_group::tests::many_processes_do_what_one_does_with_all_images";

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::config::TextRunConfig;
 use super::fetch::shakespeare;
+use super::masks;
 
 /// Skipped files that are named; the rest is counted.
 const NAMED: usize = 3;
@@ -65,7 +66,7 @@ pub(crate) fn prepare(config: &TextRunConfig, stored: Option<Tokens>) -> Result<
         ));
     }
     let length = config.encoder.positions as usize;
-    let masks = config.method == "bert";
+    let masks = masks(config);
     let of = |documents: &[Document]| sequences(documents, &tokens, length, masks);
     let ((train, train_short), (test, _)) = (of(&split.train)?, of(&split.test)?);
     ensure!(

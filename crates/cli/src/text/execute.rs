@@ -93,7 +93,7 @@ fn execute(entry: &'static TextMethodEntry, args: &RunArgs, recipe: &str) -> Res
         method: &mut *method,
         train: prepared.train.clone(),
         test: &prepared.test,
-        characters_per_token: (config.method == "gpt").then_some(prepared.characters_per_token),
+        characters_per_token: (!entry.masks).then_some(prepared.characters_per_token),
         seed: config.seed,
         device,
         precision: config.training.precision,

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 
 use super::config::TextRunConfig;
+use super::masks;
 
 /// Writes `config.json` and `tokenizer_config.json`, beside the `model.safetensors` and
 /// `tokenizer.json` of a run.
@@ -29,8 +30,8 @@ pub(crate) fn write(config: &TextRunConfig, tokens: &Tokens, folder: &Path) -> R
 /// transformers' `BertConfig` or `GPT2Config`.
 fn model(config: &TextRunConfig, tokens: &Tokens) -> Value {
     let encoder = config.encoder.with_vocabulary(tokens.size() as i64);
-    match config.method.as_str() {
-        "bert" => json!({
+    if masks(config) {
+        json!({
             "model_type": "bert",
             "architectures": ["BertForMaskedLM"],
             "vocab_size": encoder.vocabulary,
@@ -46,8 +47,9 @@ fn model(config: &TextRunConfig, tokens: &Tokens) -> Value {
             "hidden_dropout_prob": encoder.dropout,
             "attention_probs_dropout_prob": encoder.dropout,
             "pad_token_id": tokens.padding(),
-        }),
-        _ => json!({
+        })
+    } else {
+        json!({
             "model_type": "gpt2",
             "architectures": ["GPT2LMHeadModel"],
             "vocab_size": encoder.vocabulary,
@@ -63,7 +65,7 @@ fn model(config: &TextRunConfig, tokens: &Tokens) -> Value {
             "attn_pdrop": encoder.dropout,
             "bos_token_id": tokens.end_of_text(),
             "eos_token_id": tokens.end_of_text(),
-        }),
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::config::{MODEL, TOKENIZER, TextRunConfig, stored};
 use super::corpus::vocabulary;
+use super::masks;
 
 /// Guesses for a blank.
 const GUESSES: i64 = 5;
@@ -69,7 +70,7 @@ impl Model {
     /// If the run is not of BERT, or the sentence has no blank or is too long.
     pub(crate) fn fill(&self, sentence: &str, device: Device) -> Result<Vec<Vec<Guess>>> {
         ensure!(
-            self.config.method == "bert",
+            masks(&self.config),
             "{} is a run of {}, which continues text; fill needs one of bert",
             self.run.display(),
             self.config.method
@@ -120,7 +121,7 @@ impl Model {
         how: &Sampling,
         device: Device,
     ) -> Result<String> {
-        if self.config.method != "gpt" {
+        if masks(&self.config) {
             bail!(
                 "{} is a run of {}, which fills blanks; generate needs one of gpt",
                 self.run.display(),

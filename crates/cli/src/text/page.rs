@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::config::TextRunConfig;
 use super::corpus::Prepared;
-use super::find;
 use super::model::Model;
 use super::results::{Results, embedded};
+use super::{find, masks};
 
 /// Passages with blanks, and held-out passages with their nearest.
 const SHOWN: usize = 4;
@@ -39,9 +39,10 @@ pub(crate) fn write(
 ) -> Result<PathBuf> {
     let model = Model::open(folder)?;
     let title = find(&config.method).map_or("", |entry| entry.title);
-    let (filled, samples) = match config.method.as_str() {
-        "bert" => (filled(prepared, &model, device)?, Vec::new()),
-        _ => (Vec::new(), samples(&model, device)?),
+    let (filled, samples) = if masks(config) {
+        (filled(prepared, &model, device)?, Vec::new())
+    } else {
+        (Vec::new(), samples(&model, device)?)
     };
     let metrics = read_metrics(&folder.join(FILE))?;
     let config_toml = std::fs::read_to_string(folder.join("config.toml"))

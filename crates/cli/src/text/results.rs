@@ -17,6 +17,7 @@ use std::path::Path;
 use super::build::build;
 use super::config::{PublishedText, TextRunConfig};
 use super::corpus::{Prepared, sequences};
+use super::masks;
 
 /// Characters of the longest n-grams of the baseline.
 const ORDER: usize = 6;
@@ -86,7 +87,7 @@ pub(crate) fn measure(
     device: Device,
 ) -> Result<Results> {
     let found = score(method, &prepared.test, device, config.training.precision)?;
-    let gpt = config.method == "gpt";
+    let gpt = !masks(config);
     let mut baselines = BTreeMap::new();
     if gpt {
         for (name, order) in [("unigram", 1), ("bigram", 2), ("kneser_ney_6", ORDER)] {
@@ -213,7 +214,7 @@ fn passages_of(
     names: &[String],
     label: &dyn Fn(&Document) -> String,
 ) -> Result<Passages> {
-    let masks = config.method == "bert";
+    let masks = masks(config);
     let length = config.encoder.positions as usize;
     let (mut all, mut classes) = (Vec::new(), Vec::new());
     let mut padding = None;
