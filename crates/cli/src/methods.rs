@@ -9,14 +9,15 @@ use portolan_method::MethodEntry;
 /// # Errors
 /// If there is none. The message lists all methods.
 pub(crate) fn find(name: &str) -> Result<&'static MethodEntry> {
-    METHODS.iter().copied().find(|method| method.name == name).with_context(|| {
-        let text = TEXT_METHODS.iter().map(|method| method.name);
-        let all: Vec<&str> = names().into_iter().chain(text).collect();
-        format!("there is no method `{name}`; there are {}", all.join(", "))
-    })
+    METHODS
+        .iter()
+        .copied()
+        .find(|method| method.name == name)
+        .with_context(|| format!("there is no method `{name}`; there are {}", names().join(", ")))
 }
 
-/// The names of all methods.
+/// The names of all methods, those of text last.
 pub(crate) fn names() -> Vec<&'static str> {
-    METHODS.iter().map(|method| method.name).collect()
+    let text = TEXT_METHODS.iter().map(|method| method.name);
+    METHODS.iter().map(|method| method.name).chain(text).collect()
 }

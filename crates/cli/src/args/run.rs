@@ -2,7 +2,7 @@
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use portolan::{METHODS, TEXT_METHODS};
+use portolan::METHODS;
 use portolan_encoders::EncoderConfig;
 use portolan_method::MethodEntry;
 use std::collections::BTreeSet;
@@ -53,8 +53,7 @@ pub(crate) struct DistillArgs {
 }
 
 fn method_help() -> String {
-    let names = methods::names().into_iter().chain(TEXT_METHODS.iter().map(|method| method.name));
-    let names: Vec<&str> = names.collect();
+    let names = methods::names();
     let (last, others) = names.split_last().expect("there are methods");
     format!("{} or {last}", others.join(", "))
 }
