@@ -10,7 +10,7 @@ use crate::text::Model;
 /// Prints five guesses with their probabilities for each blank.
 pub(crate) fn fill(args: &FillArgs) -> Result<ExitCode> {
     let device = set_up(&args.device.name, None)?.device;
-    for (i, guesses) in Model::open(&args.run)?.fill(&args.sentence, device)?.iter().enumerate() {
+    for (i, guesses) in Model::open(&args.run, device)?.fill(&args.sentence)?.iter().enumerate() {
         println!("blank {}", i + 1);
         for guess in guesses {
             println!("  {:5.1} %  {}", 100.0 * guess.probability, guess.token);

@@ -13,7 +13,7 @@ pub(crate) fn generate(args: &GenerateArgs) -> Result<ExitCode> {
     let device = set_up(&args.device.name, None)?.device;
     let &GenerateArgs { temperature, top_k, seed, .. } = args;
     let how = Sampling { temperature, top_k, seed };
-    let text = Model::open(&args.run)?.continued(&args.prompt, args.tokens, &how, device)?;
+    let text = Model::open(&args.run, device)?.continued(&args.prompt, args.tokens, &how)?;
     println!("{}{text}", args.prompt);
     Ok(ExitCode::SUCCESS)
 }

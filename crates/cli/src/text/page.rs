@@ -37,12 +37,12 @@ pub(crate) fn write(
     folder: &Path,
     device: Device,
 ) -> Result<PathBuf> {
-    let model = Model::open(folder)?;
+    let model = Model::open(folder, device)?;
     let title = find(&config.method).map_or("", |entry| entry.title);
     let (filled, samples) = if masks(config) {
-        (filled(prepared, &model, device)?, Vec::new())
+        (filled(prepared, &model)?, Vec::new())
     } else {
-        (Vec::new(), samples(&model, device)?)
+        (Vec::new(), samples(&model)?)
     };
     let metrics = read_metrics(&folder.join(FILE))?;
     let config_toml = std::fs::read_to_string(folder.join("config.toml"))
@@ -61,7 +61,7 @@ pub(crate) fn write(
 }
 
 /// Held-out passages with every ninth token blank.
-fn filled(prepared: &Prepared, model: &Model, device: Device) -> Result<Vec<FilledPassage>> {
+fn filled(prepared: &Prepared, model: &Model) -> Result<Vec<FilledPassage>> {
     let tokens = &prepared.tokens;
     let mask = tokens.mask().context("the tokenizer has no mask token")?;
     let all = prepared.test.ids();
@@ -78,7 +78,7 @@ fn filled(prepared: &Prepared, model: &Model, device: Device) -> Result<Vec<Fill
             let hidden: Vec<u32> = (0..ids.len())
                 .map(|i| if inner.contains(&i) && blank(i) { mask } else { ids[i] })
                 .collect();
-            let guesses = model.guesses(&hidden, device)?;
+            let guesses = model.guesses(&hidden)?;
             let named = guesses.into_iter().map(|guesses| {
                 guesses.into_iter().map(|guess| (guess.token, guess.probability)).collect()
             });
@@ -89,10 +89,10 @@ fn filled(prepared: &Prepared, model: &Model, device: Device) -> Result<Vec<Fill
         .collect()
 }
 
-fn samples(model: &Model, device: Device) -> Result<Vec<[String; 2]>> {
+fn samples(model: &Model) -> Result<Vec<[String; 2]>> {
     let of = |temperature: f64| -> Result<[String; 2]> {
         let how = Sampling { temperature, ..Sampling::default() };
-        let text = model.continued("", SAMPLED, &how, device)?;
+        let text = model.continued("", SAMPLED, &how)?;
         Ok([format!("temperature {temperature}"), text])
     };
     TEMPERATURES.into_iter().map(of).collect()
