@@ -1,7 +1,7 @@
 //! The layers between hidden states and scores of tokens.
 
 use portolan_encoders::layers::{LayerNorm, Linear};
-use portolan_encoders::{INIT_STD, TextConfig};
+use portolan_encoders::{Init, TextConfig};
 use portolan_tensor::{Kind, Tensor, Vars};
 
 /// A fully connected layer with GELU and a norm, then the table of token embeddings, transposed,
@@ -17,11 +17,9 @@ impl MaskedHead {
     pub(crate) fn new(vars: &Vars, encoder: &TextConfig) -> Self {
         let (width, float) = (encoder.width, (Kind::Float, vars.device()));
         let transform = vars / "transform";
-        let weight = Tensor::randn([width, width], float) * INIT_STD;
-        let bias = Tensor::zeros([width], float);
         MaskedHead {
             bias: vars.parameter("bias", Tensor::zeros([encoder.vocabulary], float)),
-            dense: Linear::of(&(&transform / "dense"), weight, Some(bias)),
+            dense: Init::Normal.linear(&(&transform / "dense"), width, width),
             // `layer_norm_eps` of transformers' `BertConfig`.
             norm: LayerNorm::with_eps(&(&transform / "LayerNorm"), width, 1e-12),
         }

@@ -68,7 +68,7 @@ impl Bert {
         vocabulary: &Vocabulary,
         device: Device,
     ) -> Result<Self> {
-        let masking = Masking::new(config, encoder, vocabulary)?;
+        let masking = Masking::new(config, encoder, vocabulary, device)?;
         let vars = Vars::new(device);
         let body = Body::new(encoder, &vars)?;
         let head = MaskedHead::new(&(&(&vars / "cls") / "predictions"), encoder);

@@ -3,7 +3,7 @@
 use portolan_encoders::TextConfig;
 use portolan_method::{Error, Result, StepContext, Vocabulary};
 use portolan_random::Purpose;
-use portolan_tensor::{Kind, Tensor};
+use portolan_tensor::{Device, Kind, Tensor};
 use rand::RngExt;
 
 use crate::BertConfig;
@@ -30,12 +30,17 @@ pub struct Masked {
 }
 
 impl Masking {
-    /// For token ids of this vocabulary.
+    /// For token ids of this vocabulary on this device.
     ///
     /// # Errors
     /// When a setting is out of range, the vocabularies of encoder and tokenizer differ, or there
     /// is no mask token.
-    pub fn new(config: BertConfig, encoder: &TextConfig, vocabulary: &Vocabulary) -> Result<Self> {
+    pub fn new(
+        config: BertConfig,
+        encoder: &TextConfig,
+        vocabulary: &Vocabulary,
+        device: Device,
+    ) -> Result<Self> {
         config.validate()?;
         let size = vocabulary.size;
         let refuse = |message: String| Err(Error::Setting(message));
@@ -64,9 +69,9 @@ impl Masking {
         Ok(Masking {
             config,
             mask,
-            special: Tensor::from_slice(&special),
-            ordinary: Tensor::from_slice(&ordinary),
-            continues: Tensor::from_slice(&continues),
+            special: Tensor::from_slice(&special).to_device(device),
+            ordinary: Tensor::from_slice(&ordinary).to_device(device),
+            continues: Tensor::from_slice(&continues).to_device(device),
         })
     }
 
@@ -79,8 +84,7 @@ impl Masking {
         let (select, replace, random) = (uniform(0), uniform(1), uniform(2));
         let select =
             if config.whole_words { select.gather(1, &self.words(ids), false) } else { select };
-        let special = self.special.to_device(ids.device());
-        let is_special = ids.unsqueeze(-1).eq_tensor(&special).any_dim(-1, false);
+        let is_special = ids.unsqueeze(-1).eq_tensor(&self.special).any_dim(-1, false);
         let selected = select.lt(config.mask_rate).logical_and(&is_special.logical_not());
         let masked = replace.lt(config.masked).logical_and(&selected);
         let replaced = replace.lt(config.masked + config.random).logical_and(&selected);
@@ -90,16 +94,14 @@ impl Masking {
 
     /// Ordinary tokens, each as likely as another, for numbers between 0 and 1.
     fn random_tokens(&self, numbers: &Tensor) -> Tensor {
-        let ordinary = self.ordinary.to_device(numbers.device());
-        let count = ordinary.size()[0] as f64;
+        let count = self.ordinary.size()[0] as f64;
         let places = (numbers * count).floor().clamp(0.0, count - 1.0).to_kind(Kind::Int64);
-        ordinary.index_select(0, &places.flatten(0, -1)).view_as(&places)
+        self.ordinary.index_select(0, &places.flatten(0, -1)).view_as(&places)
     }
 
     /// The place of the first token of each token's word, `[batch, tokens]`.
     fn words(&self, ids: &Tensor) -> Tensor {
-        let continues = self.continues.to_device(ids.device());
-        let starts = continues.index_select(0, &ids.flatten(0, -1)).view_as(ids).eq(0);
+        let starts = self.continues.index_select(0, &ids.flatten(0, -1)).view_as(ids).eq(0);
         let places = Tensor::arange(ids.size()[1], (Kind::Int64, ids.device()));
         // The first place of a passage counts as a start.
         (places * starts).cummax(1).0
@@ -120,8 +122,6 @@ fn uniform(cx: &StepContext, like: &Tensor, draw: u64) -> Tensor {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use portolan_tensor::Device;
-
     use super::*;
 
     fn draw(config: BertConfig, ids: &Tensor) -> Masked {
@@ -130,7 +130,7 @@ mod tests {
         let vocabulary = Vocabulary { size: 50, mask: Some(3), special, continues };
         let encoder =
             TextConfig { vocabulary: 50, positions: 9, width: 8, depth: 1, heads: 1, dropout: 0.0 };
-        let masking = Masking::new(config, &encoder, &vocabulary).unwrap();
+        let masking = Masking::new(config, &encoder, &vocabulary, Device::Cpu).unwrap();
         masking.draw(ids, &StepContext::new(5, 9, Device::Cpu))
     }
 

@@ -40,7 +40,7 @@ pub use error::{Error, Result};
 pub use family::{Family, Finetuned};
 pub use head::{HeadNorm, ProjectionHead};
 pub use resnet::{Arch, ResNet, ResNetConfig, Stem};
-pub use text::{Bert, Gpt, INIT_STD, KeyValueCache, TextConfig, TextEncoder, mean_of_tokens};
+pub use text::{Bert, Gpt, KeyValueCache, TextConfig, TextEncoder, mean_of_tokens};
 pub use transformer::{Block, BlockConfig, Init, Mlp, QkvBias};
 pub use vit::{Pool, PositionScaling, Positions, Vit, VitConfig, positions};
 

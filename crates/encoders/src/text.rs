@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// The standard deviation of initial weights (`initializer_range` of transformers' configs).
-pub const INIT_STD: f64 = 0.02;
+const INIT_STD: f64 = 0.02;
 
 /// The settings of a transformer for text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,15 +1,16 @@
 //! The body of BERT (Devlin et al. 2018, arXiv:1810.04805), as transformers' `BertModel` without
 //! its pooler has it.
 
-use portolan_tensor::{Kind, Tensor, Vars};
+use portolan_tensor::{Tensor, Vars};
 
 use super::{
-    INIT_STD, Sees, TextConfig, TextEncoder, attend, dropped, join_heads, rows, split_heads, table,
-    weights,
+    Sees, TextConfig, TextEncoder, attend, dropped, join_heads, rows, split_heads, table, weights,
 };
-use crate::Result;
 use crate::layers::{LayerNorm, Linear};
+use crate::{Init, Result};
 
+/// Normal with [`super::INIT_STD`], biases zero (`_init_weights` of `modeling_bert.py`).
+const INIT: Init = Init::Normal;
 /// What layer norms add to a variance (`layer_norm_eps` of transformers' `BertConfig`).
 const NORM_EPS: f64 = 1e-12;
 /// The segments of a pair of sentences (section 3.2). Only the first is used here; the table keeps
@@ -89,13 +90,6 @@ impl TextEncoder for Bert {
     }
 }
 
-/// A fully connected layer with transformers' initial values.
-fn linear(vars: &Vars, inputs: i64, outputs: i64) -> Linear {
-    let float = (Kind::Float, vars.device());
-    let weight = Tensor::randn([outputs, inputs], float) * INIT_STD;
-    Linear::of(vars, weight, Some(Tensor::zeros([outputs], float)))
-}
-
 /// norm(x + attention(x)), then norm(x + mlp(x)).
 #[derive(Debug)]
 struct Block {
@@ -120,13 +114,13 @@ impl Block {
         Block {
             heads: config.heads,
             dropout: config.dropout,
-            query: linear(&(&own / "query"), width, width),
-            key: linear(&(&own / "key"), width, width),
-            value: linear(&(&own / "value"), width, width),
-            proj: linear(&(&after / "dense"), width, width),
+            query: INIT.linear(&(&own / "query"), width, width),
+            key: INIT.linear(&(&own / "key"), width, width),
+            value: INIT.linear(&(&own / "value"), width, width),
+            proj: INIT.linear(&(&after / "dense"), width, width),
             norm1: LayerNorm::with_eps(&(&after / "LayerNorm"), width, NORM_EPS),
-            fc1: linear(&(&(vars / "intermediate") / "dense"), width, config.hidden()),
-            fc2: linear(&(&output / "dense"), config.hidden(), width),
+            fc1: INIT.linear(&(&(vars / "intermediate") / "dense"), width, config.hidden()),
+            fc2: INIT.linear(&(&output / "dense"), config.hidden(), width),
             norm2: LayerNorm::with_eps(&(&output / "LayerNorm"), width, NORM_EPS),
         }
     }
