@@ -26,6 +26,8 @@
 //! [`LoadedEncoder`] tells what was used and what was left out. A tensor that would change what the
 //! encoder computes is never left out.
 //!
+//! Networks of text ([`LoadedText`]) are read from folders in transformers' layout.
+//!
 //! PyTorch's checkpoints are pickles, programs that name Python's functions. They are read without
 //! executing anything, by a small reader of our own. candle-core's was tried: it brings a tensor
 //! library that takes longer to compile than the rest of Portolan, loses entries that are added to
@@ -42,6 +44,7 @@ mod pickle;
 mod preprocessing;
 mod pth;
 mod resnet;
+mod text;
 mod vit;
 
 pub use error::{Error, Result};
@@ -51,6 +54,7 @@ pub use loaded::LoadedEncoder;
 pub use loaded::hub::{hub_config, python};
 pub use loaded::own::write;
 pub use preprocessing::Preprocessing;
+pub use text::{LoadedText, TextFamily};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
