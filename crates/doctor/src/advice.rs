@@ -33,6 +33,15 @@ pub fn normal_loss(run: &Run) -> &'static str {
             "The loss should fall slowly to the end; its value depends on the weights and the \
              dimension."
         }
+        Family::Reconstruction if run.logs(names::MASKED_ACCURACY) => {
+            "A loss that stays for thousands of steps near that of guessing words by how common \
+             they are is normal here; it falls once attention has found the neighbors of a blank. \
+             Shorter sequences and a higher learning rate bring that forward."
+        }
+        Family::Reconstruction if run.logs(names::NEXT_TOKEN_ACCURACY) => {
+            "The loss should fall to the end, and the held-out loss with it; a held-out loss that \
+             rises again means that the text is being memorized."
+        }
         Family::Reconstruction => {
             "The loss should fall slowly for hundreds of epochs; it says little about kNN accuracy."
         }

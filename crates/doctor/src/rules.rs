@@ -7,12 +7,13 @@ use portolan_metrics::{Family, names};
 
 use crate::finding::{Finding, Problem};
 use crate::run::Run;
-use crate::tokens::{crowded, duplicate_images, patches_learn_nothing};
+use crate::tokens::{crowded, crowded_without_koleo, duplicate_images, patches_learn_nothing};
 
 /// All rules, causes before their effects.
-const RULES: [fn(&Run) -> Option<Finding>; 13] = [
+const RULES: [fn(&Run) -> Option<Finding>; 14] = [
     diverged,
     batch_too_small,
+    crowded_without_koleo,
     learning_rate_too_high,
     uniformity_rises,
     complete_collapse,

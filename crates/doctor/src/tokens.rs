@@ -7,7 +7,8 @@ use crate::finding::{Finding, Problem};
 use crate::run::Run;
 
 /// KoLeo of the features above which they crowd: the mean of −log of the distance to the nearest
-/// other image, of 512 images and normalized features. Ours.
+/// other image, of 512 images and normalized features. Ours: a whole run of 300 steps has 1.78, and
+/// one without KoLeo 2.27 (docs/results/dinov2.md).
 const CROWDED: f64 = 2.0;
 
 /// How much of its first value the loss of masked patches keeps if it does not fall. Ours.
@@ -56,6 +57,12 @@ pub(crate) fn crowded(run: &Run) -> Option<Finding> {
         ),
         remedy,
     ))
+}
+
+/// The same in a run without KoLeo, which is then the cause of what other rules would see: features
+/// of few dimensions.
+pub(crate) fn crowded_without_koleo(run: &Run) -> Option<Finding> {
+    if run.logs(names::KOLEO_LOSS) { None } else { crowded(run) }
 }
 
 /// iBOT's loss of masked patches, by which DINOv2 learns features of places (section 4). The loss

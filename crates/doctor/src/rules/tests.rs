@@ -134,3 +134,17 @@ fn views_that_simclr_aligns_late_are_not_too_weak() {
     };
     assert_eq!((found(0.5), found(0.95)), (None, Some(Problem::Views)));
 }
+
+/// The ends of docs/results/dinov2-ablations.sh, whose features are of few dimensions in all runs.
+#[test]
+fn dinov2_without_koleo_crowds_and_does_not_learn_too_fast() {
+    let run = |metrics: &[(&str, f64)]| {
+        let logged = [("dino_loss", 5.4), ("ibot_loss", 4.6), ("output_rank", 7.1)];
+        let all: Vec<(&str, f64)> = logged.iter().chain(metrics).copied().collect();
+        diagnosis(DINO, 32, &all)
+    };
+    let narrow = ("feature_rank", 8.6);
+    assert_eq!(run(&[narrow, ("koleo", 2.27)]), Some(Problem::Crowding));
+    let with_koleo = [narrow, ("koleo", 2.27), ("koleo_loss", 0.3)];
+    assert_eq!(run(&with_koleo), Some(Problem::LearningRate), "KoLeo is not what is missing");
+}
