@@ -1,15 +1,16 @@
 """Runs of BERT and GPT opened by transformers, a part of check.py.
 
 Trains both for a moment, opens the runs' folders with AutoModel… and AutoTokenizer, and compares: the five likeliest tokens of
-a blank with their probabilities, and forty tokens of greedy generation.
+a blank with their probabilities, and forty tokens of greedy generation. Then the same with folders that transformers wrote.
 """
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
 SMALL = "--set positions=48 --set width=32 --set depth=2 --set heads=4 --batch-size 8 --epochs 2 --device cpu --threads 1"
 SENTENCE = "The [MASK] is mightier than the sword."
@@ -50,6 +51,13 @@ def check_gpt(program, run):
     return ours == theirs
 
 
+def write_folder(kind, run, folder):
+    """A network of the run's sizes with other weights, as transformers writes it, with the run's tokenizer."""
+    kind.from_config(AutoConfig.from_pretrained(run)).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(f"{run}/{name}", folder)
+
+
 def check(root, scratch):
     """Whether both agree, with the program of the checkout `root`."""
     words = ["cargo", "build", "--quiet", "--release", "--workspace", "--bin", "portolan"]
@@ -58,9 +66,14 @@ def check(root, scratch):
     text = Path(scratch) / "text.txt"
     text.write_text("The pen is mightier than the sword. To be, or not to be: that is the question.\n" * 60)
     good = True
-    for method, check_run, size in [("bert", check_bert, 80), ("gpt", check_gpt, 300)]:
+    torch.manual_seed(0)
+    kinds = [("bert", check_bert, AutoModelForMaskedLM, 80), ("gpt", check_gpt, AutoModelForCausalLM, 300)]
+    for method, check_run, kind, size in kinds:
         run = f"{scratch}/{method}"
         words = f"pretrain {method} --data {text} --set tokenizer.size={size} {SMALL} --out {run}".split()
         portolan(program, *words)
         good &= check_run(program, run)
+        folder = f"{scratch}/{method}-of-transformers"
+        write_folder(kind, run, folder)
+        good &= check_run(program, folder)
     return good

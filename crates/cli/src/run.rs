@@ -30,15 +30,16 @@ use portolan_images::{EpochKnn, ImageTask};
 use portolan_report::counted;
 use portolan_tensor::distributed::{self, Launch};
 use portolan_tensor::{Device, device, release_freed_memory};
-use portolan_train::{Job, checkpoints, duration, newest, pretrain as train, step_of};
+use portolan_train::{Job, Outcome, Task, duration, pretrain, step_of};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use self::automatic::CONTINUE;
 use self::estimate::{Counts, Estimate, Pace};
-use self::folder::{create_folder, ensure_empty, folder_of};
+use self::folder::RunFolder;
 use self::plan::Plan;
+use self::process_group::Membership;
 use self::setup::{Setup, set_up};
 use self::signals::{STOP, listen_for_stop, stopped};
 use self::start::Start;
@@ -70,17 +71,8 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
     let Setup { device, threads } = set_up(&device, threads)?;
     let membership = process_group::join(launch.as_ref(), device)?;
     check(&plan.config, &plan.data, device)?;
-    let resume = match &args.resume {
-        Some(run) if !checkpoints(run)?.is_empty() => Some(newest(run)?),
-        _ => None,
-    };
-    let folder = match &args.resume {
-        Some(run) => run.clone(),
-        None => folder_of(args, &plan.config),
-    };
-    if args.resume.is_none() && distributed::rank() == 0 {
-        ensure_empty(&folder, args.out.is_some())?;
-    }
+    let folder = RunFolder::of(args, &plan.config.method, &plan.config.recipe)?;
+    let resume = folder.checkpoint.clone();
     let estimate =
         estimate_and_choose_epochs(&mut plan, resume.as_deref(), device, threads, started)?;
     let Plan { config, data, start, .. } = &plan;
@@ -108,21 +100,16 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
         teacher::load(config, &*method)?;
     }
     process_group::synchronize_networks(&*method, config.seed)?;
-    // Create the folder only after the settings are known to work: a refused run leaves nothing
-    // behind.
-    if args.resume.is_none() && distributed::rank() == 0 {
-        create_folder(&folder)?;
-        let text = toml::to_string(config)?;
-        portolan_tensor::io::write_atomic(&folder.join("config.toml"), text.as_bytes())?;
-    }
+    folder.create(&toml::to_string(config)?)?;
+    let folder = &*folder.path;
     if start.is_some() && distributed::rank() == 0 {
-        start::write(&*method, config, &folder)?;
+        start::write(&*method, config, folder)?;
     }
     if args.resume.is_some() && resume.is_none() {
         eprintln!("note     the run has no checkpoint, so it starts from the beginning");
     }
     if distributed::rank() == 0 {
-        print_plan(&plan, &folder, device);
+        print_plan(&plan, folder, device);
         if let Some(estimate) = &estimate {
             eprintln!("{}", estimate.text());
             if let Some(advice) = estimate.advice(config, device) {
@@ -159,30 +146,50 @@ pub(crate) fn execute(mut plan: Plan, args: &RunArgs, started: Instant) -> Resul
         checksum: &data.sha256,
         seed: config.seed,
         device,
-        folder: &folder,
+        folder,
         resume,
         stop: &STOP,
         afterwards: estimate.map_or(0.0, |estimate| estimate.evaluation),
         tensorboard: args.tensorboard,
     };
-    let outcome = train(&mut task, &job)?;
-    // The rest is done by one process.
-    if !membership.leave()? {
-        return Ok(if outcome.complete { ExitCode::SUCCESS } else { stopped() });
-    }
-    if !outcome.complete {
-        eprintln!("stopped after writing {}. Resume with:", outcome.checkpoint.display());
-        eprintln!("  portolan pretrain --resume {}", folder.display());
-        return Ok(stopped());
-    }
+    let outcome = match train(&mut task, &job, membership)? {
+        Trained::Complete(outcome) => outcome,
+        Trained::Ended(code) => return Ok(code),
+    };
     match &estimate {
         Some(estimate) => eprintln!("evaluating, about {}", duration(estimate.evaluation)),
         None => eprintln!("evaluating"),
     }
     // Cached memory blocks of training steps do not fit the batches of the evaluation.
     release_freed_memory();
-    report::write_report(config, data, &*method, &outcome, &folder, device)?;
+    report::write_report(config, data, &*method, &outcome, folder, device)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How training ended.
+pub(crate) enum Trained {
+    /// All epochs are done, and this process does the rest.
+    Complete(Outcome),
+    /// The program ends with this code: training was stopped, or another process does the rest.
+    Ended(ExitCode),
+}
+
+/// Trains, and leaves the job of several processes: what follows is done by the first.
+///
+/// # Errors
+/// If training fails.
+pub(crate) fn train(task: &mut dyn Task, job: &Job, membership: Membership) -> Result<Trained> {
+    let outcome = pretrain(task, job)?;
+    if !membership.leave()? {
+        let code = if outcome.complete { ExitCode::SUCCESS } else { stopped() };
+        return Ok(Trained::Ended(code));
+    }
+    if !outcome.complete {
+        eprintln!("stopped after writing {}. Resume with:", outcome.checkpoint.display());
+        eprintln!("  portolan pretrain --resume {}", job.folder.display());
+        return Ok(Trained::Ended(stopped()));
+    }
+    Ok(Trained::Complete(outcome))
 }
 
 /// Refuses settings that do not work with these images or this device.

@@ -49,7 +49,11 @@ fn gpt_learns_from_notes_and_goes_on_after_a_stop_to_the_bit() {
     assert!(bits > 0.0 && bits < unigrams, "{bits} {unigrams}");
     assert!(found["probes"]["class"]["trained"].as_f64().unwrap() >= 0.5, "{found}");
     let page = std::fs::read_to_string(at.join("whole/report.html")).unwrap();
-    assert!(page.contains("temperature 0.8") && page.contains("GPT on notes"));
+    for part in
+        ["epoch 3, temperature 0.8", "epoch 1, temperature 0.5", "GPT on notes", "Attention"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
 
     // The same run from its earliest checkpoint on.
     std::fs::create_dir_all(at.join("half/checkpoints")).unwrap();
@@ -69,7 +73,51 @@ fn gpt_learns_from_notes_and_goes_on_after_a_stop_to_the_bit() {
 
     let text = succeeded_printed(&portolan(at, "generate whole --prompt Remember --tokens 8"));
     assert!(text.starts_with("Remember"), "{text}");
-    refused(&portolan(at, "fill whole Remember"), &["is a run of gpt"]);
+    refused(&portolan(at, "fill whole Remember"), &["has a GPT"]);
+
+    let printed = succeeded_printed(&portolan(at, "doctor whole"));
+    assert!(printed.contains("memorized"), "{printed}");
+    let protocols = "knn,linear,finetune,scratch";
+    let command = format!("evaluate whole --protocol {protocols} --finetune-epochs 1 --device cpu");
+    let printed = succeeded_printed(&portolan(at, &command));
+    for part in
+        ["class (2 classes)", "kNN, k = 20", "linear probe", "fine-tuned, 1 epoch, rate 0.0015"]
+    {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    assert!(printed.contains("from scratch") && at.join("whole/evaluation-class.html").exists());
+    refused(
+        &portolan(at, "evaluate whole --protocol lost"),
+        &["knn, linear, finetune and scratch"],
+    );
+    refused(&portolan(at, "evaluate whole --data notes/home --device cpu"), &["no labels"]);
+
+    let printed =
+        succeeded_printed(&portolan(at, "embed whole --data notes --out x.csv --device cpu"));
+    assert!(printed.contains("of 6 documents, 16 features each"), "{printed}");
+    let rows = std::fs::read_to_string(at.join("x.csv")).unwrap();
+    assert!(rows.starts_with("path,f0,") && rows.lines().count() > 6, "{rows}");
+    refused(&portolan(at, "embed whole --patches --out x.npy"), &["--patches is for images"]);
+}
+
+#[test]
+fn a_run_starts_from_another_with_its_tokenizer_and_sizes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_notes(&at.join("notes"));
+    let first = format!("pretrain gpt {TINY} --set tokenizer.size=300 --epochs 2 --out first");
+    succeeded_printed(&portolan(at, &first));
+    let more = "pretrain gpt --data notes/home --init first --set learning_rate=1e-9 --epochs 1 \
+                --batch-size 8 --device cpu --threads 1 --out second";
+    let printed = succeeded_printed(&portolan(at, more));
+    assert!(printed.contains("starts from the network in first"), "{printed}");
+    // Steps this small change nothing that can be seen.
+    let model = |run: &str| io::load(&at.join(run).join("model.safetensors")).unwrap().0;
+    let (first, second) = (model("first"), model("second"));
+    assert!(first.iter().all(|(name, x)| x.allclose(&second[name], 1e-4, 1e-6, false)));
+    let bert = "pretrain bert --data notes --init first --device cpu";
+    refused(&portolan(at, bert), &["another network than BERT"]);
+    refused(&portolan(at, "pretrain gpt --data notes --init none"), &["none cannot be used"]);
 }
 
 #[test]
@@ -89,7 +137,9 @@ fn bert_fills_the_blanks_of_a_sentence() {
     assert_eq!(printed.lines().count(), 6, "five guesses: {printed}");
     refused(&portolan(at, "fill run nothing"), &["[MASK]"]);
     refused(&portolan(at, "generate run"), &["fills blanks"]);
-    refused(&portolan(at, "evaluate run"), &["learned from text", "encoders of images"]);
+    refused(&portolan(at, "attention run"), &["learned from text", "encoders of images"]);
+    let found = report(&at.join("run"));
+    assert!(found["held_out"]["accuracy"].as_f64().is_some(), "{found}");
 }
 
 #[test]

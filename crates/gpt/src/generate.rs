@@ -1,31 +1,12 @@
 //! Continues a passage.
 
 use portolan_encoders::{KeyValueCache, TextEncoder};
-use portolan_method::{Error, Result};
+use portolan_method::{Error, Result, Sampling};
 use portolan_random::{Purpose, stream};
 use portolan_tensor::{Device, Kind, Tensor, no_grad};
 use rand::RngExt;
 
 use crate::Gpt;
-
-/// How the next token is drawn.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampling {
-    /// Divides the scores before the softmax; 0 takes the likeliest token. 1 draws from the model's
-    /// own distribution.
-    pub temperature: f64,
-    /// Draws from this many of the likeliest tokens; 0 for all.
-    pub top_k: usize,
-    /// The seed of the draws.
-    pub seed: u64,
-}
-
-impl Default for Sampling {
-    /// Those of nanoGPT's `sample.py`.
-    fn default() -> Self {
-        Sampling { temperature: 0.8, top_k: 200, seed: 1337 }
-    }
-}
 
 impl Gpt {
     /// The `count` tokens that follow `prompt`. The network sees as many tokens as it has

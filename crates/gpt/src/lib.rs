@@ -33,7 +33,7 @@ mod generate;
 
 pub use config::GptConfig;
 pub use entry::METHOD;
-pub use generate::Sampling;
+pub use portolan_method::Sampling;
 
 use portolan_encoders::{Gpt as Body, TextConfig, TextEncoder};
 use portolan_method::{
@@ -118,6 +118,10 @@ impl TextMethod for Gpt {
             let (logits, next) = self.predict(batch, /* train */ false)?;
             TextScore::of(&logits, &next).map_err(Error::from)
         })
+    }
+
+    fn generate(&self, prompt: &[i64], count: usize, how: &Sampling) -> Result<Option<Vec<i64>>> {
+        Gpt::generate(self, prompt, count, how).map(Some)
     }
 }
 

@@ -95,7 +95,7 @@ impl Task for ImageTask<'_> {
         Ok(Box::new(Loader::start(config, from, self.threads)?))
     }
 
-    fn evaluate(&self) -> anyhow::Result<Evaluation> {
+    fn evaluate(&self, _epoch: u64) -> anyhow::Result<Evaluation> {
         match self.metrics() {
             Ok((metrics, summary)) => Ok(Evaluation::Metrics(metrics, summary)),
             Err(Error::NotFinite) => Ok(Evaluation::NotFinite),

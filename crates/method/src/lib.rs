@@ -49,7 +49,9 @@ pub use loss_scale::validate_loss_scale;
 pub use portolan_metrics::{Family, MethodTraits};
 pub use queue::Queue;
 pub use step::{Batch, StepContext, StepInputs, StepLoss};
-pub use text::{BoxedTextMethod, TextMethod, TextMethodEntry, TextScore, Vocabulary, text_inputs};
+pub use text::{
+    BoxedTextMethod, Sampling, TextMethod, TextMethodEntry, TextScore, Vocabulary, text_inputs,
+};
 
 use portolan_augment::ViewSpec;
 use portolan_encoders::Encoder;

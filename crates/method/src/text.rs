@@ -16,10 +16,43 @@ pub trait TextMethod: Method {
     /// # Errors
     /// When the batch does not fit the method.
     fn score(&self, batch: &Batch, cx: &StepContext) -> Result<TextScore>;
+
+    /// The `count` tokens that follow `prompt`; `None` if the method does not predict the next
+    /// token.
+    ///
+    /// # Errors
+    /// When the prompt is empty, or a setting or token is out of range.
+    fn generate(
+        &self,
+        _prompt: &[i64],
+        _count: usize,
+        _how: &Sampling,
+    ) -> Result<Option<Vec<i64>>> {
+        Ok(None)
+    }
 }
 
 /// A boxed text method.
 pub type BoxedTextMethod = Box<dyn TextMethod>;
+
+/// How the next token is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Divides the scores before the softmax; 0 takes the likeliest token. 1 draws from the model's
+    /// own distribution.
+    pub temperature: f64,
+    /// Draws from this many of the likeliest tokens; 0 for all.
+    pub top_k: usize,
+    /// The seed of the draws.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    /// Those of nanoGPT's `sample.py`.
+    fn default() -> Self {
+        Sampling { temperature: 0.8, top_k: 200, seed: 1337 }
+    }
+}
 
 /// How well tokens were predicted. Scores of several batches add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

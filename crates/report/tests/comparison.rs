@@ -4,7 +4,7 @@
 #[allow(dead_code)] // the parts of a page are for tests/page.rs
 mod sample;
 
-use portolan_report::{Entry, comparison_text, write_comparison};
+use portolan_report::{Entry, TextEntry, comparison_text, write_comparison};
 use scraper::{Html, Selector};
 
 fn entries() -> Vec<Entry> {
@@ -23,6 +23,14 @@ fn entries() -> Vec<Entry> {
     vec![entry("SimCLR", 0.8125), entry("<MoCo>", 0.75), unlabeled]
 }
 
+fn text() -> TextEntry {
+    TextEntry {
+        title: "GPT".to_owned(),
+        page: "gpt/report.html".to_owned(),
+        results: vec![["accuracy", "31 %", "the most common token 4 %"].map(str::to_owned)],
+    }
+}
+
 #[test]
 fn every_run_has_a_line_with_its_figures() {
     let text = comparison_text(&entries());
@@ -35,12 +43,14 @@ fn every_run_has_a_line_with_its_figures() {
 #[test]
 fn the_page_links_to_every_run_and_escapes_its_name() {
     let folder = tempfile::tempdir().unwrap();
-    let path = write_comparison(&entries(), &folder.path().join("page.html")).unwrap();
+    let path = write_comparison(&entries(), &[text()], &folder.path().join("page.html")).unwrap();
     let page = Html::parse_document(&std::fs::read_to_string(path).unwrap());
     let links = Selector::parse("tbody th a").unwrap();
     let found: Vec<_> =
         page.select(&links).map(|link| link.value().attr("href").unwrap()).collect();
     assert_eq!(found, ["SimCLR/report.html", "<MoCo>/report.html", "MAE/report.html"]);
+    let text = Selector::parse("h2 a[href='gpt/report.html']").unwrap();
+    assert_eq!(page.select(&text).count(), 1);
     let cells = Selector::parse("tbody tr:first-child td.n").unwrap();
     let first: String = page.select(&cells).next().unwrap().text().collect();
     assert!(first.starts_with("81.2"), "{first}");
@@ -50,7 +60,7 @@ fn the_page_links_to_every_run_and_escapes_its_name() {
 fn the_curves_of_all_runs_lie_in_one_frame() {
     let folder = tempfile::tempdir().unwrap();
     let write = |entries: &[Entry]| {
-        let path = write_comparison(entries, &folder.path().join("page.html")).unwrap();
+        let path = write_comparison(entries, &[], &folder.path().join("page.html")).unwrap();
         Html::parse_document(&std::fs::read_to_string(path).unwrap())
     };
     let count = |page: &Html, what| page.select(&Selector::parse(what).unwrap()).count();

@@ -1,4 +1,5 @@
-//! The training loop's task for methods that learn from sequences of tokens.
+//! The training loop's task for methods that learn from sequences of tokens, the features of a
+//! trained encoder, and fine-tuning.
 //!
 //! ```
 //! use portolan_sequences::Sequences;
@@ -14,11 +15,15 @@
 //! fits. Their order in an epoch depends on the seed alone, so that a resumed run and several
 //! processes see the batches of an uninterrupted one.
 
+mod features;
+mod finetune;
 mod sequences;
 mod task;
 
+pub use features::{bag_of_words, features};
+pub use finetune::{FinetuneConfig, finetune};
 pub use sequences::Sequences;
-pub use task::{TextTask, score};
+pub use task::{AtEpochEnd, TextTask, score};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -36,7 +36,12 @@ pub struct TextTask<'a> {
     pub precision: Precision,
     /// Micro-batches in a step.
     pub accumulate: usize,
+    /// What else to do at the end of an epoch, such as writing samples.
+    pub at_epoch_end: Option<AtEpochEnd<'a>>,
 }
+
+/// Called with the number of the epoch, counted from 1, and the method.
+pub type AtEpochEnd<'a> = &'a dyn Fn(u64, &dyn TextMethod) -> Result<()>;
 
 impl fmt::Debug for TextTask<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,7 +82,10 @@ impl Task for TextTask<'_> {
         }))
     }
 
-    fn evaluate(&self) -> Result<Evaluation> {
+    fn evaluate(&self, epoch: u64) -> Result<Evaluation> {
+        if let Some(act) = self.at_epoch_end {
+            act(epoch, self.method)?;
+        }
         let score = score(self.method, self.test, self.device, self.precision)?;
         if !score.nats.is_finite() {
             return Ok(Evaluation::NotFinite);

@@ -28,11 +28,11 @@ pub trait Task {
     /// When the source cannot be started.
     fn batches(&self, plan: StepPlan, from: u64) -> Result<Box<dyn BatchSource>>;
 
-    /// Measures the method at the end of an epoch.
+    /// Measures the method at the end of an epoch, which is counted from 1.
     ///
     /// # Errors
     /// When data cannot be read, or libtorch fails.
-    fn evaluate(&self) -> Result<Evaluation>;
+    fn evaluate(&self, epoch: u64) -> Result<Evaluation>;
 }
 
 /// A source of batches.

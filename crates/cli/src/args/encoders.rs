@@ -9,10 +9,11 @@ use super::{DeviceArg, EncoderArgs};
 pub(crate) struct EmbedArgs {
     #[command(flatten)]
     pub(crate) encoder: EncoderArgs,
-    /// The images: a folder, one image, or anything pretrain takes [default: the data of the run].
+    /// The images: a folder, one image, or anything pretrain takes; or text, of which each passage
+    /// is embedded [default: the data of the run].
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// The split: train (also used for a folder without splits) or test.
+    /// The split of images: train (also used for a folder without splits) or test.
     #[arg(long, default_value = "train")]
     pub(crate) split: String,
     /// Write the features of every patch instead of one vector per image.

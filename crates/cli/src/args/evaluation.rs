@@ -9,7 +9,7 @@ use super::{DeviceArg, EncoderArgs};
 pub(crate) struct EvaluateArgs {
     #[command(flatten)]
     pub(crate) encoder: EncoderArgs,
-    /// Images with labels and a test split [default: the data of the run].
+    /// Images with labels and a test split, or text with labels [default: the data of the run].
     #[arg(long)]
     pub(crate) data: Option<String>,
     /// The protocols to run, separated by commas.
@@ -19,9 +19,10 @@ pub(crate) struct EvaluateArgs {
     /// 100 of fewer images].
     #[arg(long, value_name = "N")]
     pub(crate) linear_epochs: Option<u64>,
-    /// Epochs of finetune and scratch; papers use 30 to 100.
-    #[arg(long, value_name = "N", default_value_t = 30)]
-    pub(crate) finetune_epochs: u64,
+    /// Epochs of finetune and scratch [default: 30 for images, where papers use 30 to 100; 3 for
+    /// text].
+    #[arg(long, value_name = "N")]
+    pub(crate) finetune_epochs: Option<u64>,
     /// Steps of linear-dense, of 16 images each; DINOv2 has 40,000 for 20,000 photographs.
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]

@@ -18,8 +18,8 @@ pub(crate) struct ReproduceArgs {
     #[arg(required_unless_present_any = ["resume", "all"], help = method_help())]
     pub(crate) method: Option<String>,
     /// Run every method but distill, which needs a teacher, with its recipe, one after the other,
-    /// and compare all. Finished methods in the --out folder are skipped, and interrupted ones are
-    /// resumed.
+    /// and compare all. bert and gpt are run unless --data or --recipe names images. Finished
+    /// methods in the --out folder are skipped, and interrupted ones are resumed.
     #[arg(long, conflicts_with_all = ["method", "resume", "config"])]
     pub(crate) all: bool,
     #[command(flatten)]
@@ -153,7 +153,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<PathBuf>,
     /// Start from the encoder in this file (safetensors, or the authors' .pth), hub folder or run
-    /// instead of random weights.
+    /// instead of random weights. For bert and gpt: a run or a folder in transformers' layout, whose
+    /// tokenizer the run takes.
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub(crate) init: Option<PathBuf>,
     /// A TOML file of settings, such as the config.toml of another run.

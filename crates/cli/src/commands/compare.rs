@@ -18,7 +18,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<ExitCode> {
     );
     let entries =
         args.runs.iter().map(|run| entry(run, &args.out)).collect::<Result<Vec<Entry>>>()?;
-    let page = write_comparison(&entries, &args.out)?;
+    let page = write_comparison(&entries, &[], &args.out)?;
     print!("{}", comparison_text(&entries));
     println!("\ncomparison  {}", page.display());
     Ok(ExitCode::SUCCESS)

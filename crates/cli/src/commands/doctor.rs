@@ -8,16 +8,21 @@ use std::process::ExitCode;
 use crate::args::DoctorArgs;
 use crate::encoder_source::run_encoder;
 use crate::run::report::doctor_run;
+use crate::text;
 
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
-    let config = run_encoder::config_of(&args.run)?;
+    let is_text = text::is_text(&args.run);
+    let config = (!is_text).then(|| run_encoder::config_of(&args.run)).transpose()?;
     let rows = read_metrics(&args.run.join(FILE))?;
     ensure!(
         !rows.is_empty(),
         "{} has no metrics yet; wait for its first 10 steps",
         args.run.display()
     );
-    let run = doctor_run(&config, &rows)?;
+    let run = match &config {
+        Some(config) => doctor_run(config, &rows)?,
+        None => text::doctor_run(&args.run, &rows)?,
+    };
     let finding = examine(&run);
     if args.brief {
         println!("{}", finding.map_or("healthy", |finding| finding.problem.name()));

@@ -5,6 +5,7 @@ mod finetuned;
 mod linear_dinov2;
 mod linear_dinov2_table;
 mod metrics;
+mod passages;
 mod subject;
 
 use anyhow::{Result, ensure};
@@ -28,6 +29,7 @@ use crate::data::{is_labeled, print_notes, warn_about_skipped};
 use crate::encoder_source::EncoderSource;
 use crate::run::scores::both_splits;
 use crate::run::setup::set_up;
+use crate::text::is_text;
 
 /// The file of metrics in the folder of the run or next to the encoder file.
 const FILE: &str = "evaluation.json";
@@ -36,6 +38,9 @@ const FILE: &str = "evaluation.json";
 const NEIGHBORS: [usize; 4] = [10, 20, 100, 200];
 
 pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
+    if is_text(&args.encoder.of) {
+        return passages::evaluate(args);
+    }
     prepare_folder(args)?;
     let device = set_up(&args.device.name, None)?.device;
     let trained = EncoderSource::open(&args.encoder.of, args.encoder.name.as_deref())?;
@@ -82,7 +87,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
             // These have run.
             Protocol::LinearDense | Protocol::Lost => continue,
         };
-        new.iter().for_each(|metrics| metrics.print(&subject.data));
+        new.iter().for_each(|metrics| metrics.print(&subject.data.classes));
         results.extend(new);
         // Write after each protocol: a later one may take hours and fail.
         write_results(&of, &path, &results, &on_pixels, &subject.data.classes)?;

@@ -18,12 +18,12 @@ const CSV_PATCHES: &str = "a .csv file has one vector per image, and --patches m
 /// A file format for embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// A header and one line per image: `path`, `label` if there are labels, and the features `f0`,
+    /// A header and one line per item: `path`, `label` if there are labels, and the features `f0`,
     /// `f1` and so on.
     Csv,
     /// NumPy: only the features, `[n, width]` float32.
     Npy,
-    /// One row per image: `item`, `name`, `label` if there are labels, and `embedding`, a list of
+    /// One row per item: `item`, `name`, `label` if there are labels, and `embedding`, a list of
     /// floats.
     Parquet,
     /// `features` `[n, width]`, `items` `[n]` and, if there are labels, `labels` `[n]`.
@@ -56,19 +56,19 @@ impl Form {
         self,
         path: &Path,
         patches: &EmbeddedPatches,
-        images: &Images,
+        items: &Items,
     ) -> Result<()> {
         let bytes = match self {
             Form::Csv => bail!("{CSV_PATCHES}"),
             Form::Npy => npy_patches(&patches.x)?,
-            Form::Parquet => parquet_patches(patches, images)?,
+            Form::Parquet => parquet_patches(patches, items)?,
             Form::Safetensors => {
                 let metadata = BTreeMap::from([
                     ("rows".to_owned(), patches.rows.to_string()),
                     ("columns".to_owned(), patches.columns.to_string()),
-                    ("names".to_owned(), serde_json::to_string(&images.names)?),
+                    ("names".to_owned(), serde_json::to_string(&items.names)?),
                 ]);
-                return safetensors(path, &patches.x, images, &metadata);
+                return safetensors(path, &patches.x, items, &metadata);
             }
         };
         Ok(io::write_atomic(path, &bytes)?)
@@ -83,38 +83,43 @@ impl Form {
         Ok(())
     }
 
-    /// Writes the features (`[n, width]`, float32) of these `n` images to `path` atomically.
+    /// Writes the features (`[n, width]`, float32) of these `n` items to `path` atomically.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(crate) fn write(self, path: &Path, features: &Tensor, images: &Images) -> Result<()> {
+    pub(crate) fn write(self, path: &Path, features: &Tensor, items: &Items) -> Result<()> {
         let bytes = match self {
-            Form::Csv => csv(features, images)?.into_bytes(),
+            Form::Csv => csv(features, items)?.into_bytes(),
             Form::Npy => npy(features)?,
-            Form::Parquet => parquet(features, images)?,
+            Form::Parquet => parquet(features, items)?,
             Form::Safetensors => {
-                return safetensors(path, features, images, &BTreeMap::new());
+                return safetensors(path, features, items, &BTreeMap::new());
             }
         };
         Ok(io::write_atomic(path, &bytes)?)
     }
 }
 
-/// The images of the features.
-pub(crate) struct Images {
+/// What the features are of: images, or passages of a text.
+pub(crate) struct Items {
     /// Their indices in the source.
     items: Vec<i64>,
-    /// Their paths.
+    /// Their paths, or the names of their documents.
     names: Vec<String>,
-    /// Their labels, -1 for an image without one; `None` if no image has a label.
+    /// Their labels, -1 for one without; `None` if none has a label.
     labels: Option<Vec<i64>>,
 }
 
-impl Images {
+impl Items {
+    /// Passages of documents with these names.
+    pub(crate) fn named(names: Vec<String>) -> Self {
+        Items { items: (0..names.len() as i64).collect(), names, labels: None }
+    }
+
     /// The images of `source` with these indices.
     pub(crate) fn of(source: &dyn Source, ids: &[usize]) -> Self {
         let labels = || ids.iter().map(|&id| source.label(id));
-        Images {
+        Items {
             items: ids.iter().map(|&id| id as i64).collect(),
             names: ids.iter().map(|&id| source.describe(id)).collect(),
             labels: labels()
@@ -131,17 +136,17 @@ fn values(features: &Tensor) -> Result<(Vec<f32>, usize, usize)> {
     Ok((flat, size[0] as usize, size[1] as usize))
 }
 
-fn csv(features: &Tensor, images: &Images) -> Result<String> {
+fn csv(features: &Tensor, items: &Items) -> Result<String> {
     let (flat, _, width) = values(features)?;
     let mut text = String::from("path");
-    if images.labels.is_some() {
+    if items.labels.is_some() {
         text.push_str(",label");
     }
     (0..width).try_for_each(|i| write!(text, ",f{i}"))?;
     text.push('\n');
-    for (i, (name, row)) in images.names.iter().zip(flat.chunks(width)).enumerate() {
+    for (i, (name, row)) in items.names.iter().zip(flat.chunks(width)).enumerate() {
         text.push_str(&quoted(name));
-        if let Some(labels) = &images.labels {
+        if let Some(labels) = &items.labels {
             write!(text, ",{}", labels[i])?;
         }
         row.iter().try_for_each(|value| write!(text, ",{value}"))?;
@@ -169,14 +174,14 @@ fn npy(features: &Tensor) -> Result<Vec<u8>> {
 fn safetensors(
     path: &Path,
     features: &Tensor,
-    images: &Images,
+    items: &Items,
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
     let mut tensors = vec![
         ("features".to_owned(), features.shallow_clone()),
-        ("items".to_owned(), Tensor::from_slice(&images.items)),
+        ("items".to_owned(), Tensor::from_slice(&items.items)),
     ];
-    if let Some(labels) = &images.labels {
+    if let Some(labels) = &items.labels {
         tensors.push(("labels".to_owned(), Tensor::from_slice(labels)));
     }
     Ok(io::save(path, &tensors, metadata)?)
@@ -191,18 +196,18 @@ fn npy_patches(patches: &Tensor) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn parquet(features: &Tensor, images: &Images) -> Result<Vec<u8>> {
+fn parquet(features: &Tensor, items: &Items) -> Result<Vec<u8>> {
     let (flat, _, width) = values(features)?;
-    let mut columns = columns_of(images);
+    let mut columns = columns_of(items);
     columns.push(("embedding", Column::Lists(&flat, width)));
     table::parquet("embeddings", &columns)
 }
 
-fn parquet_patches(patches: &EmbeddedPatches, images: &Images) -> Result<Vec<u8>> {
+fn parquet_patches(patches: &EmbeddedPatches, items: &Items) -> Result<Vec<u8>> {
     let (flat, _, width) = values(&patches.x.flatten(1, 2))?;
-    let all = |count: i64| vec![count; images.items.len()];
+    let all = |count: i64| vec![count; items.items.len()];
     let (rows, in_rows) = (all(patches.rows), all(patches.columns));
-    let mut columns = columns_of(images);
+    let mut columns = columns_of(items);
     columns.push(("rows", Column::Int64(&rows)));
     columns.push(("columns", Column::Int64(&in_rows)));
     columns.push(("patches", Column::Lists(&flat, width)));
@@ -210,10 +215,10 @@ fn parquet_patches(patches: &EmbeddedPatches, images: &Images) -> Result<Vec<u8>
 }
 
 /// Item, name and, if there are any, label.
-fn columns_of(images: &Images) -> Vec<(&'static str, Column<'_>)> {
-    let names = images.names.iter().map(|name| Some(name.as_str())).collect();
-    let mut columns = vec![("item", Column::Int64(&images.items)), ("name", Column::Text(names))];
-    columns.extend(images.labels.as_deref().map(|labels| ("label", Column::Int64(labels))));
+fn columns_of(items: &Items) -> Vec<(&'static str, Column<'_>)> {
+    let names = items.names.iter().map(|name| Some(name.as_str())).collect();
+    let mut columns = vec![("item", Column::Int64(&items.items)), ("name", Column::Text(names))];
+    columns.extend(items.labels.as_deref().map(|labels| ("label", Column::Int64(labels))));
     columns
 }
 
@@ -228,24 +233,24 @@ mod tests {
         Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0, 5.5, 6.0]).view([2, 3])
     }
 
-    fn images(labels: Option<Vec<i64>>) -> Images {
+    fn items(labels: Option<Vec<i64>>) -> Items {
         let names = ["a.png", "b, \"c\".png"].map(str::to_owned).to_vec();
-        Images { items: vec![0, 4], names, labels }
+        Items { items: vec![0, 4], names, labels }
     }
 
     #[test]
     fn csv_has_a_header_and_quotes_what_needs_it() {
-        let labeled = csv(&features(), &images(Some(vec![7, -1]))).unwrap();
+        let labeled = csv(&features(), &items(Some(vec![7, -1]))).unwrap();
         let wanted = "path,label,f0,f1,f2\na.png,7,1,2,3\n\"b, \"\"c\"\".png\",-1,4,5.5,6\n";
         assert_eq!(labeled, wanted);
-        let plain = csv(&features(), &images(None)).unwrap();
+        let plain = csv(&features(), &items(None)).unwrap();
         assert!(plain.starts_with("path,f0,f1,f2\na.png,1,2,3\n"), "{plain}");
         assert_eq!(Form::of(Path::new("x.csv")).unwrap(), Form::Csv);
     }
 
     #[test]
     fn parquet_rows_come_back() {
-        let bytes = parquet(&features(), &images(Some(vec![7, 8]))).unwrap();
+        let bytes = parquet(&features(), &items(Some(vec![7, 8]))).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         let reader = SerializedFileReader::new(file.reopen().unwrap()).unwrap();
@@ -264,7 +269,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let written = |name: &str| {
             let path = folder.path().join(name);
-            Form::of(&path).unwrap().write_patches(&path, &patches, &images(None)).unwrap();
+            Form::of(&path).unwrap().write_patches(&path, &patches, &items(None)).unwrap();
             path
         };
         let npy = std::fs::read(written("x.npy")).unwrap();
@@ -290,7 +295,7 @@ mod tests {
         assert_eq!(&bytes[bytes.len() - 4..], 6f32.to_le_bytes());
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
-        Form::of(&path).unwrap().write(&path, &features(), &images(None)).unwrap();
+        Form::of(&path).unwrap().write(&path, &features(), &items(None)).unwrap();
         let (tensors, _) = io::load(&path).unwrap();
         assert_eq!(tensors["features"], features());
         assert!(Form::of(Path::new("x.xlsx")).is_err());

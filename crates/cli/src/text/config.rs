@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use portolan_encoders::TextConfig;
+use portolan_interchange::{LoadedText, TextFamily};
 use portolan_method::TextMethodEntry;
 use portolan_text::{Split, TokenizerKind};
 use portolan_train::TrainConfig;
@@ -10,6 +11,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use crate::args::RunArgs;
+use crate::config::adapt::{Layers, adapt};
 use crate::config::overrides;
 
 /// The tokenizer in a run's folder.
@@ -25,6 +27,9 @@ pub(crate) struct TextRunConfig {
     pub(crate) method: String,
     /// The recipe these settings started from.
     pub(crate) recipe: String,
+    /// The folder of the network that the run starts from; empty for random initial values.
+    #[serde(default)]
+    pub(crate) init: String,
     /// The random seed.
     pub(crate) seed: u64,
     /// The device: auto, cpu, cuda or cuda:N.
@@ -109,13 +114,15 @@ pub(crate) struct PublishedText {
 
 /// The settings of the recipe with the changes of the arguments.
 ///
+/// A sentence for each setting that was adapted to another number of epochs.
+///
 /// # Errors
 /// If a setting is unknown or has another type, or a flag is for images only.
 pub(crate) fn resolve(
     entry: &TextMethodEntry,
     recipe: &str,
     args: &RunArgs,
-) -> Result<TextRunConfig> {
+) -> Result<(TextRunConfig, Vec<String>)> {
     refuse_image_flags(entry, args)?;
     let known: Vec<&str> = entry.recipes.iter().map(|recipe| recipe.name).collect();
     let found = entry.recipes.iter().find(|known| known.name == recipe).with_context(|| {
@@ -127,9 +134,16 @@ pub(crate) fn resolve(
         .context("the recipe has no tokenizer")?
         .entry("file")
         .or_insert_with(|| Value::String(String::new()));
+    table.entry("init").or_insert_with(|| Value::String(String::new()));
+    let recipe_table = table.clone();
+    let file = args.config.as_deref().map(overrides::read).transpose()?;
     if let Some(file) = &args.config {
         overrides::apply_file(&mut table, file)?;
     }
+    if let Some(init) = &args.init {
+        start_from(init, entry, &mut table)?;
+    }
+    let mut given = Vec::new();
     let text = |value: &Option<String>| value.clone().map(Value::String);
     let flags = [
         ("data.source", text(&args.data)),
@@ -142,12 +156,14 @@ pub(crate) fn resolve(
     ];
     for (key, value) in flags {
         if let Some(value) = value {
-            overrides::set(&mut table, key, value)?;
+            given.push(overrides::set(&mut table, key, value)?);
         }
     }
     for text in &args.set {
-        overrides::set_from_text(&mut table, text)?;
+        given.push(overrides::set_from_text(&mut table, text)?);
     }
+    let layers = Layers { recipe: &recipe_table, file: file.as_ref(), given: &given };
+    let notes = adapt(&mut table, &layers);
     let one_line = |error: toml::de::Error| error.to_string().trim().replace('\n', " ");
     let config: TextRunConfig = table
         .try_into()
@@ -156,7 +172,32 @@ pub(crate) fn resolve(
         !config.data.source.is_empty(),
         "the recipe {recipe} has no text of its own; give it with --data FILE or FOLDER"
     );
-    Ok(config)
+    Ok((config, notes))
+}
+
+/// Gives the encoder the sizes of the network in this folder, and the run its tokenizer.
+fn start_from(init: &Path, entry: &TextMethodEntry, table: &mut Table) -> Result<()> {
+    let loaded = LoadedText::open(init)?;
+    ensure!(
+        (loaded.family == TextFamily::Bert) == entry.masks,
+        "{} has another network than {}; give a folder of one",
+        init.display(),
+        entry.title
+    );
+    let config = loaded.config;
+    let sizes = [
+        ("positions", config.positions),
+        ("width", config.width),
+        ("depth", config.depth),
+        ("heads", config.heads),
+    ];
+    for (name, size) in sizes {
+        overrides::set(table, &format!("encoder.{name}"), Value::Integer(size))?;
+    }
+    let text = |path: &Path| Value::String(path.display().to_string());
+    overrides::set(table, "tokenizer.file", text(&init.join(TOKENIZER)))?;
+    overrides::set(table, "init", text(init))?;
+    Ok(())
 }
 
 /// Refuses flags that have no meaning for text.
@@ -167,7 +208,6 @@ fn refuse_image_flags(entry: &TextMethodEntry, args: &RunArgs) -> Result<()> {
         ("--limit", args.limit.is_some()),
         ("--limit-test", args.limit_test.is_some()),
         ("--max-bad", args.max_bad.is_some()),
-        ("--init", args.init.is_some()),
         ("--time", args.time.is_some()),
     ];
     match given.iter().find(|(_, given)| *given) {
@@ -206,7 +246,7 @@ mod tests {
         for entry in TEXT_METHODS {
             for recipe in entry.recipes {
                 let args = RunArgs { data: Some("notes".to_owned()), ..RunArgs::default() };
-                let config = resolve(entry, recipe.name, &args).unwrap();
+                let (config, _) = resolve(entry, recipe.name, &args).unwrap();
                 assert_eq!(
                     (config.method.as_str(), config.recipe.as_str()),
                     (entry.name, recipe.name)
@@ -222,7 +262,7 @@ mod tests {
         for (name, parameters) in [("bert", 109_514_298), ("gpt", 124_439_808)] {
             let entry = find(name).unwrap();
             let args = RunArgs { data: Some("notes".to_owned()), ..RunArgs::default() };
-            let config = resolve(entry, "base", &args).unwrap();
+            let (config, _) = resolve(entry, "base", &args).unwrap();
             let size = config.tokenizer.size as i64;
             let special = vec![0];
             let vocabulary = Vocabulary { size, mask: Some(0), special, continues: vec![] };

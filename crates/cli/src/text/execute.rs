@@ -1,13 +1,14 @@
 //! A run of a text method: trains, evaluates and writes the results.
 
 use anyhow::{Context, Result, ensure};
-use portolan_method::TextMethodEntry;
+use portolan_interchange::LoadedText;
+use portolan_method::{TextMethod, TextMethodEntry};
 use portolan_report::counted;
 use portolan_sequences::TextTask;
 use portolan_tensor::distributed::{self, Launch};
 use portolan_tensor::{Device, device, io};
 use portolan_text::Tokens;
-use portolan_train::{Job, checkpoints, newest, pretrain as train};
+use portolan_train::Job;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,13 +16,14 @@ use std::process::ExitCode;
 use super::build::build;
 use super::config::{MODEL, TOKENIZER, TextRunConfig, resolve, stored};
 use super::corpus::{Prepared, prepare};
-use super::{hub, page, results};
+use super::{hub, page, results, samples};
 use crate::args::RunArgs;
 use crate::data::print_notes;
-use crate::run::folder::{create_folder, ensure_empty, time_for_names};
+use crate::run::folder::RunFolder;
 use crate::run::process_group;
 use crate::run::setup::{Setup, set_up};
-use crate::run::signals::{STOP, listen_for_stop, stopped};
+use crate::run::signals::{STOP, listen_for_stop};
+use crate::run::{Trained, train};
 
 /// `portolan reproduce bert` and `gpt`.
 pub(crate) fn reproduce(entry: &'static TextMethodEntry, args: &RunArgs) -> Result<ExitCode> {
@@ -38,8 +40,8 @@ pub(crate) fn pretrain(entry: &'static TextMethodEntry, args: &RunArgs) -> Resul
 }
 
 fn execute(entry: &'static TextMethodEntry, args: &RunArgs, recipe: &str) -> Result<ExitCode> {
-    let mut config = match &args.resume {
-        Some(run) => stored(run)?,
+    let (mut config, changes) = match &args.resume {
+        Some(run) => (stored(run)?, Vec::new()),
         None => resolve(entry, args.recipe.as_deref().unwrap_or(recipe), args)?,
     };
     ensure!(
@@ -57,38 +59,28 @@ fn execute(entry: &'static TextMethodEntry, args: &RunArgs, recipe: &str) -> Res
     let Setup { device, .. } = set_up(&place, threads)?;
     let membership = process_group::join(launch.as_ref(), device)?;
     let first = distributed::rank() == 0;
-    let folder = match (&args.resume, &args.out) {
-        (Some(run), _) => run.clone(),
-        (None, Some(out)) => out.clone(),
-        (None, None) => {
-            let name = format!("{}-{}-{}", config.method, config.recipe, time_for_names());
-            Path::new("runs").join(name)
-        }
-    };
-    let resume = match &args.resume {
-        Some(run) if !checkpoints(run)?.is_empty() => Some(newest(run)?),
-        _ => None,
-    };
-    if args.resume.is_none() && first {
-        ensure_empty(&folder, args.out.is_some())?;
-    }
-    let tokens = match &args.resume {
-        Some(run) => Some(Tokens::open(&run.join(TOKENIZER))?),
-        None => None,
-    };
-    let prepared = prepare(&config, tokens)?;
+    let folder = RunFolder::of(args, &config.method, &config.recipe)?;
+    let tokens = args.resume.as_ref().map(|run| Tokens::open(&run.join(TOKENIZER))).transpose()?;
+    let mut prepared = prepare(&config, tokens)?;
+    prepared.notes.extend(changes);
     config.training.validate(prepared.train.len(), device)?;
     let mut method = build(&config, &prepared.tokens, device)?;
+    if !config.init.is_empty() && folder.checkpoint.is_none() {
+        start_from(&config, &*method, &mut prepared.notes)?;
+    }
     process_group::synchronize(&method.state(), config.seed)?;
+    folder.create(&toml::to_string(&config)?)?;
+    let at = folder.path.as_path();
     if args.resume.is_none() && first {
-        create_folder(&folder)?;
-        io::write_atomic(&folder.join("config.toml"), toml::to_string(&config)?.as_bytes())?;
-        io::write_atomic(&folder.join(TOKENIZER), prepared.tokens.to_json()?.as_bytes())?;
+        io::write_atomic(&at.join(TOKENIZER), prepared.tokens.to_json()?.as_bytes())?;
     }
     if first {
-        print_plan(&config, &prepared, &folder, device);
+        print_plan(&config, &prepared, at, device);
     }
     listen_for_stop()?;
+    let add_samples = |epoch: u64, method: &dyn TextMethod| {
+        if first { samples::add(at, epoch, method, &prepared.tokens) } else { Ok(()) }
+    };
     let mut task = TextTask {
         method: &mut *method,
         train: prepared.train.clone(),
@@ -98,44 +90,56 @@ fn execute(entry: &'static TextMethodEntry, args: &RunArgs, recipe: &str) -> Res
         device,
         precision: config.training.precision,
         accumulate: config.training.accumulate,
+        at_epoch_end: Some(&add_samples),
     };
     let job = Job {
         name: &config.method,
         traits: entry.traits,
         config: &config.training,
-        checksum: &prepared.checksum,
+        checksum: &prepared.checksum()?,
         seed: config.seed,
         device,
-        folder: &folder,
-        resume,
+        folder: at,
+        resume: folder.checkpoint.clone(),
         stop: &STOP,
         afterwards: 0.0,
         tensorboard: args.tensorboard,
     };
-    let outcome = train(&mut task, &job)?;
-    if !membership.leave()? {
-        return Ok(if outcome.complete { ExitCode::SUCCESS } else { stopped() });
-    }
-    if !outcome.complete {
-        eprintln!("stopped after writing {}. Resume with:", outcome.checkpoint.display());
-        eprintln!("  portolan pretrain {} --resume {}", config.method, folder.display());
-        return Ok(stopped());
-    }
+    let outcome = match train(&mut task, &job, membership)? {
+        Trained::Complete(outcome) => outcome,
+        Trained::Ended(code) => return Ok(code),
+    };
     eprintln!("evaluating");
     let results = results::measure(&config, &prepared, &*method, &outcome, device)?;
-    results.write(&folder)?;
+    results.write(at)?;
     // transformers reads no file that does not name its format.
     let format = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-    io::save(&folder.join(MODEL), &method.state(), &format)
+    io::save(&at.join(MODEL), &method.state(), &format)
         .context("the trained network cannot be written")?;
-    hub::write(&config, &prepared.tokens, &folder)?;
-    let page = page::write(&config, &prepared, &*method, &results, &folder, device)?;
+    hub::write(&config, &prepared.tokens, at)?;
+    let page = page::write(&config, &prepared, &*method, &results, at, device)?;
     eprintln!("{}", results.sentence());
     for [what, value, beside] in results.rows() {
         eprintln!("{what:18} {value:11} {beside}");
     }
     eprintln!("report             {}", page.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Copies the weights of the network that the run starts from.
+fn start_from(
+    config: &TextRunConfig,
+    method: &dyn TextMethod,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let has_head = LoadedText::open(Path::new(&config.init))?
+        .copy_into(&method.state())
+        .with_context(|| format!("{} does not fit the settings of the run", config.init))?;
+    notes.push(format!("the run starts from the network in {}", config.init));
+    if !has_head {
+        notes.push("it has no output layer; that of the run starts from random values".to_owned());
+    }
+    Ok(())
 }
 
 /// Prints a summary of the run before it starts.

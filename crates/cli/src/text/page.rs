@@ -1,27 +1,28 @@
-//! `report.html` of a run on text: results, curves, filled blanks, samples and nearest passages.
+//! `report.html` of a run on text: results, curves, filled blanks, samples, attention and
+//! nearest passages.
 
 use anyhow::{Context, Result};
-use portolan_gpt::Sampling;
+use portolan_evaluate::neighbors as nearest;
 use portolan_method::TextMethod;
 use portolan_metrics::{FILE, read_metrics};
-use portolan_report::{FilledPassage, TextPage, write_text_html};
-use portolan_tensor::{Device, Kind};
+use portolan_report::{FilledPassage, TextAttention, TextPage, write_text_html};
+use portolan_sequences::features;
+use portolan_tensor::{Device, Kind, Tensor, no_grad};
 use std::path::{Path, PathBuf};
 
 use super::config::TextRunConfig;
 use super::corpus::Prepared;
+use super::labels::even;
 use super::model::Model;
-use super::results::{Results, embedded};
-use super::{find, masks};
+use super::results::Results;
+use super::{find, masks, samples};
 
 /// Passages with blanks, and held-out passages with their nearest.
 const SHOWN: usize = 4;
 /// One token in this many is a blank.
 const BLANK_EVERY: usize = 9;
-/// Tokens of a sample.
-const SAMPLED: usize = 120;
-/// The temperatures of the samples.
-const TEMPERATURES: [f64; 3] = [0.5, 0.8, 1.0];
+/// Tokens whose attention is shown.
+const ATTENDED: usize = 24;
 /// Passages among which the nearest is searched.
 const SEARCHED: usize = 4_000;
 
@@ -39,21 +40,19 @@ pub(crate) fn write(
 ) -> Result<PathBuf> {
     let model = Model::open(folder, device)?;
     let title = find(&config.method).map_or("", |entry| entry.title);
-    let (filled, samples) = if masks(config) {
-        (filled(prepared, &model)?, Vec::new())
-    } else {
-        (Vec::new(), samples(&model)?)
-    };
+    let filled = if masks(config) { filled(prepared, &model)? } else { Vec::new() };
     let metrics = read_metrics(&folder.join(FILE))?;
     let config_toml = std::fs::read_to_string(folder.join("config.toml"))
         .context("the settings of the run cannot be read")?;
+    let attention = attention(prepared, method, device)?;
     let page = TextPage {
         title: &format!("{title} on {}", prepared.corpus.name),
         lead: &results.sentence(),
         results: &results.rows(),
         metrics: &metrics,
         filled: &filled,
-        samples: &samples,
+        samples: &samples::read(folder)?,
+        attention: attention.as_ref(),
         neighbors: &neighbors(prepared, method, device)?,
         config_toml: &config_toml,
     };
@@ -89,13 +88,21 @@ fn filled(prepared: &Prepared, model: &Model) -> Result<Vec<FilledPassage>> {
         .collect()
 }
 
-fn samples(model: &Model) -> Result<Vec<[String; 2]>> {
-    let of = |temperature: f64| -> Result<[String; 2]> {
-        let how = Sampling { temperature, ..Sampling::default() };
-        let text = model.continued("", SAMPLED, &how)?;
-        Ok([format!("temperature {temperature}"), text])
-    };
-    TEMPERATURES.into_iter().map(of).collect()
+/// What the tokens at the start of a held-out passage attend to in the last block, on average over
+/// the heads.
+fn attention(
+    prepared: &Prepared,
+    method: &dyn TextMethod,
+    device: Device,
+) -> Result<Option<TextAttention>> {
+    let Some(ids) = prepared.test.ids().first() else { return Ok(None) };
+    let ids = &ids[..ids.len().min(ATTENDED).min(method.encoder().config().positions as usize)];
+    let tokens = ids.iter().map(|&id| prepared.tokens.token(id).unwrap_or_default()).collect();
+    let ids: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+    let ids = Tensor::from_slice(&ids).unsqueeze(0).to_device(device);
+    let weights = no_grad(|| method.encoder().last_attention(&ids, None))?.get(0);
+    let mean = weights.mean_dim([0i64].as_slice(), false, Kind::Float).to_device(Device::Cpu);
+    Ok(Some(TextAttention { tokens, weights: Vec::<Vec<f32>>::try_from(mean)? }))
 }
 
 /// Held-out passages, each with the nearest of the text that was trained on by the cosine of their
@@ -105,20 +112,11 @@ fn neighbors(
     method: &dyn TextMethod,
     device: Device,
 ) -> Result<Vec<[String; 2]>> {
-    let even = |count: usize, most: usize| -> Vec<usize> {
-        let most = most.min(count);
-        (0..most).map(|i| i * count / most).collect()
-    };
     let bank = prepared.train.select(&even(prepared.train.len(), SEARCHED));
     let queries = prepared.test.select(&even(prepared.test.len(), SHOWN));
-    let unit = |x: portolan_tensor::Tensor| {
-        let lengths = x.norm_scalaropt_dim(2.0, [1i64].as_slice(), true).clamp_min(1e-12);
-        x / lengths
-    };
-    let bank_features = unit(embedded(method, &bank, device)?);
-    let features = unit(embedded(method, &queries, device)?);
-    let nearest = features.matmul(&bank_features.tr()).argmax(1, false).to_kind(Kind::Int64);
-    let nearest = Vec::<i64>::try_from(nearest)?;
+    let of = |passages| features(method.encoder(), passages, device);
+    let (_, nearest) = nearest(&of(&bank)?, &of(&queries)?, 1)?;
+    let nearest = Vec::<i64>::try_from(nearest.flatten(0, 1))?;
     let pairs = queries.ids().iter().zip(nearest);
     let text = |ids: &[u32]| prepared.tokens.decode(ids);
     pairs.map(|(ids, i)| Ok([text(ids)?, text(&bank.ids()[i as usize])?])).collect()

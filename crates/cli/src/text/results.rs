@@ -2,33 +2,29 @@
 //! know.
 
 use anyhow::{Context, Result};
-use portolan_encoders::mean_of_tokens;
-use portolan_evaluate::{Features, linear_probe_top1};
 use portolan_method::{TextMethod, TextScore};
 use portolan_report::counted;
-use portolan_sequences::{Sequences, score};
-use portolan_tensor::{Device, Kind, Tensor, io, no_grad};
-use portolan_text::{Document, KneserNey};
+use portolan_sequences::{Sequences, bag_of_words, features, score};
+use portolan_tensor::{Device, Tensor, io};
+use portolan_text::KneserNey;
 use portolan_train::{Outcome, duration};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::build::build;
 use super::config::{PublishedText, TextRunConfig};
-use super::corpus::{Prepared, sequences};
+use super::corpus::Prepared;
+use super::labels::Labeled;
 use super::masks;
 
+/// The file of results in a run's folder.
+const FILE: &str = "report.json";
 /// Characters of the longest n-grams of the baseline.
 const ORDER: usize = 6;
-/// Passages of which features are computed at once.
-const BATCH: usize = 64;
-/// The most passages that a probe is fitted to, and scored on, in an even sample.
-const FITTED: usize = 4_000;
-const SCORED: usize = 2_000;
 
 /// The results of a run, `report.json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Results {
     method: String,
     recipe: String,
@@ -45,10 +41,10 @@ pub(crate) struct Results {
     probes: BTreeMap<String, Probe>,
     published: Vec<PublishedText>,
     notes: Vec<String>,
-    version: &'static str,
+    version: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct HeldOut {
     /// Mean negative log probability of a token, in nats.
     nats_per_token: f64,
@@ -62,7 +58,7 @@ struct HeldOut {
 }
 
 /// Accuracies of linear probes for one kind of label.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Probe {
     classes: usize,
     /// The trained encoder's features: the mean over a passage's tokens in the last layer.
@@ -116,7 +112,7 @@ pub(crate) fn measure(
         probes: probes(config, prepared, method, device)?,
         published: config.published.clone(),
         notes: prepared.notes.clone(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }
 
@@ -137,146 +133,59 @@ fn most_common_token(prepared: &Prepared) -> f64 {
     hits as f64 / test.values().sum::<u64>().max(1) as f64
 }
 
-/// The passages of documents with the class of each.
-struct Passages {
-    sequences: Sequences,
-    classes: Vec<i64>,
-}
-
-impl Passages {
-    /// At most this many of them, evenly.
-    fn sample(self, most: usize) -> Self {
-        let count = self.classes.len();
-        let most = most.min(count);
-        let kept: Vec<usize> = (0..most).map(|i| i * count / most).collect();
-        let classes = kept.iter().map(|&i| self.classes[i]).collect();
-        Passages { sequences: self.sequences.select(&kept), classes }
-    }
-}
-
+/// Linear probes for all kinds of labels, by the kind.
 fn probes(
     config: &TextRunConfig,
     prepared: &Prepared,
     method: &dyn TextMethod,
     device: Device,
 ) -> Result<BTreeMap<String, Probe>> {
-    let mut kinds = prepared.corpus.label_kinds();
-    if prepared.corpus.documents.len() > 1 && kinds.iter().any(|kind| kind == "author") {
-        kinds.push("title".to_owned());
+    let labeled = Labeled::of(prepared)?;
+    if labeled.labels.is_empty() {
+        return Ok(BTreeMap::new());
     }
+    let of = |compute: &dyn Fn(&Sequences) -> Result<Tensor>| -> Result<[Tensor; 2]> {
+        Ok([compute(&labeled.train)?, compute(&labeled.test)?])
+    };
+    let before = build(config, &prepared.tokens, device)?;
+    let [trained, untrained] = [method, &*before]
+        .map(|method| of(&|passages| Ok(features(method.encoder(), passages, device)?)));
+    let (trained, untrained) = (trained?, untrained?);
+    let words = of(&|passages| Ok(bag_of_words(passages, prepared.tokens.size())))?;
     let mut found = BTreeMap::new();
-    if kinds.is_empty() {
-        return Ok(found);
-    }
-    let untrained = build(config, &prepared.tokens, device)?;
-    for kind in kinds {
-        let label = |document: &Document| match kind.as_str() {
-            "title" => document.title.clone(),
-            kind => document.labels[kind].clone(),
+    for labels in &labeled.labels {
+        let accuracy = |[train, test]: &[Tensor; 2]| labels.probe(train, test).map(|it| it.top1);
+        let probe = Probe {
+            classes: labels.classes.len(),
+            trained: accuracy(&trained)?,
+            untrained: accuracy(&untrained)?,
+            bag_of_words: accuracy(&words)?,
+            most_common: labels.most_common(),
         };
-        let names: BTreeSet<String> = prepared.corpus.documents.iter().map(&label).collect();
-        let names: Vec<String> = names.into_iter().collect();
-        let of = |documents: &[Document], most| -> Result<Passages> {
-            Ok(passages_of(config, prepared, documents, &names, &label)?.sample(most))
-        };
-        let (train, test) = (of(&prepared.split.train, FITTED)?, of(&prepared.split.test, SCORED)?);
-        let classes = names.len() as i64;
-        let probe = |features: &dyn Fn(&Sequences) -> Result<Tensor>| -> Result<f64> {
-            let of = |passages: &Passages| -> Result<Features> {
-                Ok(Features {
-                    x: features(&passages.sequences)?,
-                    labels: Some(Tensor::from_slice(&passages.classes)),
-                    ids: (0..passages.classes.len()).collect(),
-                    skipped: Vec::new(),
-                })
-            };
-            Ok(linear_probe_top1(&of(&train)?, &of(&test)?, classes)?)
-        };
-        let size = prepared.tokens.size();
-        found.insert(
-            kind.clone(),
-            Probe {
-                classes: names.len(),
-                trained: probe(&|s| embedded(method, s, device))?,
-                untrained: probe(&|s| embedded(&*untrained, s, device))?,
-                bag_of_words: probe(&|s| Ok(bag_of_words(s, size)))?,
-                most_common: most_common_class(&train.classes, &test.classes),
-            },
-        );
+        found.insert(labels.kind.clone(), probe);
     }
     Ok(found)
 }
 
-fn passages_of(
-    config: &TextRunConfig,
-    prepared: &Prepared,
-    documents: &[Document],
-    names: &[String],
-    label: &dyn Fn(&Document) -> String,
-) -> Result<Passages> {
-    let masks = masks(config);
-    let length = config.encoder.positions as usize;
-    let (mut all, mut classes) = (Vec::new(), Vec::new());
-    let mut padding = None;
-    for document in documents {
-        let one = std::slice::from_ref(document);
-        let (found, _) = sequences(one, &prepared.tokens, length, masks)?;
-        let class = names.iter().position(|name| *name == label(document));
-        let class = class.context("a document without a label")? as i64;
-        classes.extend(std::iter::repeat_n(class, found.len()));
-        all.extend(found.ids().iter().cloned());
-        padding = padding.or(prepared.tokens.padding());
-    }
-    Ok(Passages { sequences: Sequences::new(all, padding.filter(|_| masks)), classes })
-}
-
-/// The mean of the last layer over the tokens of each passage, `[passages, width]`.
-pub(super) fn embedded(
-    method: &dyn TextMethod,
-    sequences: &Sequences,
-    device: Device,
-) -> Result<Tensor> {
-    let all: Vec<usize> = (0..sequences.len()).collect();
-    let positions = method.encoder().config().positions;
-    let mut rows = Vec::new();
-    for part in all.chunks(BATCH) {
-        // A window of GPT has one token more than there are positions.
-        let within = |x: &Tensor| x.narrow(1, 0, positions.min(x.size()[1]));
-        let inputs: Vec<Tensor> = sequences.batch(part, device).iter().map(within).collect();
-        let mask = inputs.get(1);
-        let hidden = no_grad(|| method.encoder().hidden(&inputs[0], mask, false))?;
-        rows.push(mean_of_tokens(&hidden, mask).to_kind(Kind::Float).to_device(Device::Cpu));
-    }
-    Ok(Tensor::cat(&rows, 0))
-}
-
-/// The logarithm of one plus the count of each token, `[passages, vocabulary]`, scaled to length 1.
-fn bag_of_words(sequences: &Sequences, vocabulary: usize) -> Tensor {
-    let mut counts = vec![0f32; sequences.len() * vocabulary];
-    for (row, ids) in sequences.ids().iter().enumerate() {
-        for &id in ids {
-            counts[row * vocabulary + id as usize] += 1.0;
-        }
-    }
-    let counts = Tensor::from_slice(&counts).view([-1, vocabulary as i64]).log1p();
-    let lengths = counts.norm_scalaropt_dim(2.0, [1i64].as_slice(), true);
-    counts / lengths.clamp_min(1e-6)
-}
-
-fn most_common_class(train: &[i64], test: &[i64]) -> f64 {
-    let count = |of: &[i64], class: i64| of.iter().filter(|&&c| c == class).count();
-    let best = train.iter().copied().max_by_key(|&class| count(train, class)).unwrap_or(0);
-    count(test, best) as f64 / test.len().max(1) as f64
-}
-
 impl Results {
+    /// The results in a finished run's folder.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))
+    }
+
     /// Writes `report.json`.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self)?;
-        Ok(io::write_atomic(&folder.join("report.json"), text.as_bytes())?)
+        Ok(io::write_atomic(&folder.join(FILE), text.as_bytes())?)
     }
 
     /// The run in one sentence.

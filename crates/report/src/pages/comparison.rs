@@ -11,6 +11,7 @@ use crate::document::{compass, document};
 use crate::error::Result;
 use crate::file::write_whole;
 use crate::format::{count, counted, duration, metric_title, percent, points};
+use crate::pages::text::results;
 use crate::report::Report;
 
 /// Width and height of a chart alone in its row.
@@ -27,6 +28,17 @@ pub struct Entry {
     pub report: Report,
     /// Its metrics, as [`read_metrics`](portolan_metrics::read_metrics) gives it.
     pub metrics: Vec<MetricsRow>,
+}
+
+/// A run of a method that learns from text, beside those of images.
+#[derive(Clone, Debug)]
+pub struct TextEntry {
+    /// The method's name.
+    pub title: String,
+    /// Its own page, relative to the comparison's folder.
+    pub page: String,
+    /// What was measured, its value, and what to compare it with.
+    pub results: Vec<[String; 3]>,
 }
 
 /// The comparison as lines of text under a heading.
@@ -57,11 +69,11 @@ pub fn comparison_text(entries: &[Entry]) -> String {
 ///
 /// # Errors
 /// When the folder cannot be written to.
-pub fn write_comparison(entries: &[Entry], path: &Path) -> Result<PathBuf> {
-    write_whole(path, page(entries).as_bytes())
+pub fn write_comparison(entries: &[Entry], texts: &[TextEntry], path: &Path) -> Result<PathBuf> {
+    write_whole(path, page(entries, texts).as_bytes())
 }
 
-fn page(entries: &[Entry]) -> String {
+fn page(entries: &[Entry], texts: &[TextEntry]) -> String {
     let title = heading(entries);
     let body = html! {
         header {
@@ -76,6 +88,9 @@ fn page(entries: &[Entry]) -> String {
         main {
             section { (table(entries)) }
             section { h2 { "Training" } (curves(entries)) }
+            @for text in texts {
+                section { h2 { a href=(text.page) { (text.title) } } (results(&text.results)) }
+            }
         }
     };
     let version = entries.first().map_or("", |entry| entry.report.version.as_str());

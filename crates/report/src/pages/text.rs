@@ -25,6 +25,8 @@ pub struct TextPage<'a> {
     pub filled: &'a [FilledPassage],
     /// Texts that the model wrote, each with how it was drawn.
     pub samples: &'a [[String; 2]],
+    /// What the tokens of a passage attend to.
+    pub attention: Option<&'a TextAttention>,
     /// Held-out passages, each with the nearest one of the text that was trained on.
     pub neighbors: &'a [[String; 2]],
     /// The run's resolved settings, as `config.toml` has them.
@@ -38,6 +40,15 @@ pub struct FilledPassage {
     pub passage: String,
     /// The true token of each blank and the guesses, likeliest first, with their probabilities.
     pub blanks: Vec<(String, Vec<(String, f64)>)>,
+}
+
+/// How much each token of a passage attends to each.
+#[derive(Clone, Debug)]
+pub struct TextAttention {
+    /// The tokens.
+    pub tokens: Vec<String>,
+    /// A row for each token: the weights of all, which add up to one.
+    pub weights: Vec<Vec<f32>>,
 }
 
 /// Writes the page as `report.html` into the folder `dir` and returns its path.
@@ -60,6 +71,16 @@ fn render(page: &TextPage) -> String {
             section { h2 { "Training" } (charts(page.metrics)) }
             @if !page.filled.is_empty() { section { h2 { "Blanks" } (blanks(page.filled)) } }
             @if !page.samples.is_empty() { section { h2 { "Samples" } (pairs(page.samples)) } }
+            @if let Some(attention) = page.attention {
+                section {
+                    h2 { "Attention" }
+                    p.lead {
+                        "What each token (row) attends to in the last block, on average over its \
+                         heads: the darker, the more."
+                    }
+                    (attended(attention))
+                }
+            }
             @if !page.neighbors.is_empty() {
                 section {
                     h2 { "Nearest passages" }
@@ -76,7 +97,8 @@ fn render(page: &TextPage) -> String {
     document(page.title, &body, env!("CARGO_PKG_VERSION"))
 }
 
-fn results(rows: &[[String; 3]]) -> Markup {
+/// What was measured, its value, and what to compare it with, as a table.
+pub(crate) fn results(rows: &[[String; 3]]) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label="Results" { table {
             thead { tr { th scope="col" { "" } th scope="col" { "here" } th scope="col" { "beside" } } }
@@ -113,6 +135,27 @@ fn blanks(passages: &[FilledPassage]) -> Markup {
     } }
 }
 
+fn attended(attention: &TextAttention) -> Markup {
+    let largest = attention.weights.iter().flatten().copied().fold(f32::MIN_POSITIVE, f32::max);
+    let shade = |weight: f32| {
+        format!(
+            "background: color-mix(in srgb, var(--sea) {:.0}%, transparent)",
+            100.0 * weight / largest
+        )
+    };
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="Attention" { table.attention {
+            thead { tr { th {} @for token in &attention.tokens { th scope="col" { (token) } } } }
+            tbody { @for (token, row) in attention.tokens.iter().zip(&attention.weights) { tr {
+                th scope="row" { (token) }
+                @for &weight in row {
+                    td style=(shade(weight)) title=(format!("{:.0} %", 100.0 * weight)) {}
+                }
+            } } }
+        } }
+    }
+}
+
 fn pairs(pairs: &[[String; 2]]) -> Markup {
     html! { @for [first, second] in pairs { p { (first) } pre { (second) } } }
 }
@@ -135,11 +178,23 @@ mod tests {
             metrics: &[row],
             filled: &[filled],
             samples: &[],
+            attention: Some(&TextAttention {
+                tokens: vec!["to".to_owned(), "be".to_owned()],
+                weights: vec![vec![0.75, 0.25], vec![0.5, 0.5]],
+            }),
             neighbors: &[],
             config_toml: "seed = 0",
         };
         let text = render(&page);
-        for part in ["BERT on notes", "31 %", "[MASK] &amp; I", "&lt;duke&gt;", "25 %", "Loss"] {
+        for part in [
+            "BERT on notes",
+            "31 %",
+            "[MASK] &amp; I",
+            "&lt;duke&gt;",
+            "25 %",
+            "Loss",
+            "var(--sea) 67%",
+        ] {
             assert!(text.contains(part), "{part}");
         }
         assert!(!text.contains("Samples") && !text.contains("Nearest"), "left out");

@@ -12,7 +12,8 @@ use crate::{Checkpoint, Evaluation, OnDivergence, Task};
 impl Run<'_> {
     /// Evaluates the method, logs the metrics and checks the run's health.
     pub(super) fn evaluate(&mut self, task: &dyn Task) -> Result<(), Failure> {
-        let (metrics, summary) = match task.evaluate()? {
+        let epoch = self.plan.epoch_of(self.state.step - 1) + 1;
+        let (metrics, summary) = match task.evaluate(epoch)? {
             Evaluation::Metrics(metrics, summary) => (metrics, summary),
             Evaluation::NotFinite => {
                 let what = "the encoder's features are no finite numbers";
@@ -29,7 +30,6 @@ impl Run<'_> {
         }
         self.metrics_writer.write(&row)?;
         if let Some(summary) = summary {
-            let epoch = self.plan.epoch_of(self.state.step - 1) + 1;
             self.progress.line(&format!("epoch {epoch}/{}  {summary}", self.plan.epochs));
         }
         self.check_health()

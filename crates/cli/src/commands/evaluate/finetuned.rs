@@ -11,6 +11,9 @@ use super::metrics::ProtocolMetrics;
 use super::subject::Subject;
 use crate::args::{EvaluateArgs, Protocol};
 
+/// Epochs, unless others are given.
+const EPOCHS: u64 = 30;
+
 /// What the name of the fine-tuned encoder's result begins with.
 pub(super) const FINETUNED: &str = "fine-tuned";
 
@@ -75,7 +78,7 @@ fn trained(on: &Subject, encoder: &dyn Encoder, how: &str, file: &str) -> Result
 }
 
 fn recipe(on: &Subject) -> FinetuneConfig {
-    let epochs = on.args.finetune_epochs;
+    let epochs = on.args.finetune_epochs.unwrap_or(EPOCHS);
     let (config, images) = (&on.trained.config, on.bank.ids.len());
     let recipe = if config.is_transformer() {
         FinetuneConfig::vit(epochs)

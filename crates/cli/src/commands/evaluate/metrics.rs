@@ -1,7 +1,6 @@
 //! The metrics of a protocol, as printed and written.
 
 use anyhow::Result;
-use portolan_data::Dataset;
 use portolan_evaluate::Scores;
 use portolan_report::ProtocolResult;
 use portolan_tensor::Tensor;
@@ -29,14 +28,18 @@ impl ProtocolMetrics {
     /// # Errors
     /// If they do not fit each other.
     pub(super) fn of(protocol: String, votes: &Tensor, truth: &Tensor) -> Result<Self> {
-        let scores = Scores::of(votes, truth)?;
-        Ok(ProtocolMetrics {
+        Ok(Self::with_scores(protocol, Scores::of(votes, truth)?))
+    }
+
+    /// The metrics with these scores.
+    pub(super) fn with_scores(protocol: String, scores: Scores) -> Self {
+        ProtocolMetrics {
             protocol,
             top1: scores.top1,
             deviation: None,
             scores: Some(scores),
             linear_dinov2: None,
-        })
+        }
     }
 
     /// The metrics after the accuracy: deviation, interval and top-5.
@@ -62,14 +65,14 @@ impl ProtocolMetrics {
         }
     }
 
-    pub(super) fn print(&self, data: &Dataset) {
+    pub(super) fn print(&self, classes: &[String]) {
         let mut line = format!("{:<52} {:>5} %", self.protocol, percent(self.top1));
         line += &format!(" {}", self.details());
-        if let Some((truth, taken_for, images)) =
+        if let Some((truth, taken_for, items)) =
             self.scores.as_ref().and_then(Scores::most_confused)
         {
-            let (truth, taken_for) = (&data.classes[truth], &data.classes[taken_for]);
-            line += &format!("  most confused: {truth} predicted as {taken_for} ({images})");
+            let (truth, taken_for) = (&classes[truth], &classes[taken_for]);
+            line += &format!("  most confused: {truth} predicted as {taken_for} ({items})");
         }
         println!("{}", line.trim_end());
         if let Some(selection) = &self.linear_dinov2 {

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use portolan_method::{Family, MethodEntry};
 use portolan_metrics::{FILE, read_metrics};
-use portolan_report::{Entry, Report, comparison_text, write_comparison};
+use portolan_report::{Entry, Report, TextEntry, comparison_text, write_comparison};
 use portolan_train::duration;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +13,8 @@ use super::reproduce_one;
 use crate::args::RunArgs;
 use crate::run::estimate;
 use crate::run::folder::time_for_names;
-use crate::run::signals::stopping;
+use crate::run::signals::{stopped, stopping};
+use crate::text::{self, Results};
 
 /// Runs every method with these options, each in its own folder, and compares the results. A failed
 /// method is listed at the end and does not stop the others. An interrupted run is resumed from its
@@ -51,14 +52,67 @@ pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
         });
     }
     ensure!(!entries.is_empty(), "every method failed; see the errors above");
-    let page = write_comparison(&entries, &folder.join("comparison.html"))?;
+    let texts = match texts(&folder, args, &mut failed) {
+        _ if stopping() => return Ok(stopped()),
+        texts => texts,
+    };
+    let page = write_comparison(&entries, &texts, &folder.join("comparison.html"))?;
     print!("\n{}", comparison_text(&entries));
+    for text in &texts {
+        println!("\n{}", text.title);
+        for [what, value, beside] in &text.results {
+            println!("{what:18} {value:11} {beside}");
+        }
+    }
     println!("\ncomparison  {}", page.display());
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!("failed (see the errors above): {}", failed.join(", "));
     Ok(ExitCode::FAILURE)
+}
+
+/// Runs the methods that learn from text, which have text of their own. They take none of the
+/// options for images.
+fn texts(folder: &Path, args: &RunArgs, failed: &mut Vec<&'static str>) -> Vec<TextEntry> {
+    if args.data.is_some() || args.recipe.is_some() {
+        eprintln!("note     bert and gpt are left out: --data and --recipe name images");
+        return Vec::new();
+    }
+    let for_text = RunArgs {
+        epochs: args.epochs,
+        seed: args.seed,
+        device: args.device.clone(),
+        precision: args.precision.clone(),
+        on_divergence: args.on_divergence.clone(),
+        threads: args.threads.clone(),
+        tensorboard: args.tensorboard,
+        ..RunArgs::default()
+    };
+    let mut entries = Vec::new();
+    for method in portolan::TEXT_METHODS.iter().filter(|_| !stopping()) {
+        let out = folder.join(method.name);
+        let run = || -> Result<Results> {
+            if Results::read(&out).is_err() {
+                eprintln!("\n== {}", method.title);
+                text::reproduce(method, &args_for(method.name, &out, &for_text))?;
+            }
+            Results::read(&out)
+        };
+        match run() {
+            Ok(results) => entries.push(TextEntry {
+                title: method.title.to_owned(),
+                page: format!("{}/report.html", method.name),
+                results: results.rows(),
+            }),
+            Err(_) if stopping() => {}
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                failed.push(method.name);
+            }
+        }
+    }
+    entries
 }
 
 /// The methods that need nothing but images.

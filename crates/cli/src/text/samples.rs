@@ -1,0 +1,68 @@
+//! Samples of what a method writes, at the end of every epoch.
+
+use anyhow::{Context, Result};
+use portolan_method::{Sampling, TextMethod};
+use portolan_text::Tokens;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use super::model::continued;
+
+/// The file in a run's folder, one sample per line.
+const FILE: &str = "samples.jsonl";
+/// Tokens of a sample.
+const TOKENS: usize = 120;
+/// The temperatures.
+const TEMPERATURES: [f64; 3] = [0.5, 0.8, 1.0];
+
+/// A text that a method wrote.
+#[derive(Serialize, Deserialize)]
+struct Sample {
+    epoch: u64,
+    temperature: f64,
+    text: String,
+}
+
+/// Adds a sample at each temperature to the run's file, if the method can write.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(crate) fn add(
+    folder: &Path,
+    epoch: u64,
+    method: &dyn TextMethod,
+    tokens: &Tokens,
+) -> Result<()> {
+    let path = folder.join(FILE);
+    for temperature in TEMPERATURES {
+        let how = Sampling { temperature, ..Sampling::default() };
+        let Some(text) = continued(method, tokens, "", TOKENS, &how)? else { return Ok(()) };
+        let line = serde_json::to_string(&Sample { epoch, temperature, text })?;
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        file.and_then(|mut file| writeln!(file, "{line}"))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The samples of a run, each with when and how it was drawn: the newest first. Where a resumed run
+/// repeated an epoch, its last samples.
+///
+/// # Errors
+/// If the file is malformed.
+pub(crate) fn read(folder: &Path) -> Result<Vec<[String; 2]>> {
+    let path = folder.join(FILE);
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(Vec::new()) };
+    let mut found = BTreeMap::new();
+    for line in text.lines() {
+        let sample: Sample =
+            serde_json::from_str(line).with_context(|| format!("in {}", path.display()))?;
+        let how = format!("epoch {}, temperature {}", sample.epoch, sample.temperature);
+        let place = TEMPERATURES.iter().position(|&it| it == sample.temperature);
+        found.insert((std::cmp::Reverse(sample.epoch), place), [how, sample.text]);
+    }
+    Ok(found.into_values().collect())
+}
