@@ -107,8 +107,8 @@ fn a_run_starts_from_another_with_its_tokenizer_and_sizes() {
     write_notes(&at.join("notes"));
     let first = format!("pretrain gpt {TINY} --set tokenizer.size=300 --epochs 2 --out first");
     succeeded_printed(&portolan(at, &first));
-    let more = "pretrain gpt --data notes/home --init first --set learning_rate=1e-9 --epochs 1 \
-                --batch-size 8 --device cpu --threads 1 --out second";
+    let more = "pretrain gpt --data notes/home --init first --set learning_rate=1e-9 --set schedule.last=0.0 \
+                --epochs 1 --batch-size 8 --device cpu --threads 1 --out second";
     let printed = succeeded_printed(&portolan(at, more));
     assert!(printed.contains("starts from the network in first"), "{printed}");
     // Steps this small change nothing that can be seen.
@@ -137,7 +137,10 @@ fn bert_fills_the_blanks_of_a_sentence() {
     assert_eq!(printed.lines().count(), 6, "five guesses: {printed}");
     refused(&portolan(at, "fill run nothing"), &["[MASK]"]);
     refused(&portolan(at, "generate run"), &["fills blanks"]);
-    refused(&portolan(at, "attention run"), &["learned from text", "encoders of images"]);
+    let command = "evaluate run --protocol finetune --finetune-epochs 2 --device cpu";
+    let printed = succeeded_printed(&portolan(at, command));
+    assert!(printed.contains("fine-tuned, 2 epochs, rate 0.0005"), "{printed}");
+    refused(&portolan(at, "factors run"), &["learned from text", "encoders of images"]);
     let found = report(&at.join("run"));
     assert!(found["held_out"]["accuracy"].as_f64().is_some(), "{found}");
 }

@@ -52,10 +52,10 @@ pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
         });
     }
     ensure!(!entries.is_empty(), "every method failed; see the errors above");
-    let texts = match texts(&folder, args, &mut failed) {
-        _ if stopping() => return Ok(stopped()),
-        texts => texts,
-    };
+    let texts = texts(&folder, args, &mut failed);
+    if stopping() {
+        return Ok(stopped());
+    }
     let page = write_comparison(&entries, &texts, &folder.join("comparison.html"))?;
     print!("\n{}", comparison_text(&entries));
     for text in &texts {
