@@ -153,8 +153,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "RUN")]
     pub(crate) resume: Option<PathBuf>,
     /// Start from the encoder in this file (safetensors, or the authors' .pth), hub folder or run
-    /// instead of random weights. For bert and gpt: a run or a folder in transformers' layout, whose
-    /// tokenizer the run takes.
+    /// instead of random weights. For bert and gpt: a run or a folder in transformers' layout, with
+    /// its tokenizer.
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub(crate) init: Option<PathBuf>,
     /// A TOML file of settings, such as the config.toml of another run.
