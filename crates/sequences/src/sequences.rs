@@ -52,7 +52,8 @@ impl Sequences {
     }
 
     /// The inputs of a batch of these sequences, by index: token ids, int64 `[batch, longest]`, and
-    /// with padding their mask, bool of the same shape, which is false at padding.
+    /// where some are shorter their mask, bool of the same shape, which is false at padding.
+    /// Attention without a mask is faster.
     pub fn batch(&self, which: &[usize], device: Device) -> Vec<Tensor> {
         let shape = [which.len() as i64, self.longest as i64];
         let padding = i64::from(self.padding.unwrap_or(0));
@@ -67,7 +68,7 @@ impl Sequences {
         }
         let on_device = |x: Tensor| upload(&x.view(shape), device);
         let mut inputs = vec![on_device(Tensor::from_slice(&ids))];
-        if self.padding.is_some() {
+        if mask.contains(&false) {
             inputs.push(on_device(Tensor::from_slice(&mask)));
         }
         inputs
@@ -88,6 +89,7 @@ mod tests {
         assert_eq!(ids, [8, 9, 9, 5, 6, 7]);
         assert_eq!(mask, [true, false, false, true, true, true]);
         assert_eq!(sequences.tokens(), 4);
+        assert_eq!(sequences.batch(&[0], Device::Cpu).len(), 1, "nothing to mask");
         assert_eq!(Sequences::new(vec![vec![1, 2]], None).batch(&[0], Device::Cpu).len(), 1);
     }
 }
