@@ -78,7 +78,7 @@ pub fn finetune(
     for epoch in 0..config.epochs {
         let mut order: Vec<usize> = (0..count).collect();
         order.shuffle(&mut stream(0, Purpose::Order, &[epoch]));
-        let mut sum = 0.0;
+        let mut losses = Vec::new();
         for which in order.chunks_exact(batch_size) {
             let x = passage_features(encoder, sequences, which, device, /* train */ true)?;
             let truth: Vec<i64> = which.iter().map(|&i| labels[i]).collect();
@@ -89,10 +89,10 @@ pub fn finetune(
             loss.backward();
             let _norm = clip_grad_norm(&clipped, CLIP)?;
             optimizer.step(config.learning_rate * rate(step / total), epoch as f64)?;
-            sum += loss.double_value(&[]);
+            losses.push(loss.detach());
             step += 1.0;
         }
-        let loss = sum / per_epoch as f64;
+        let loss = Tensor::stack(&losses, 0).mean(Kind::Double).double_value(&[]);
         if !loss.is_finite() {
             return Err(Error::Other(
                 format!("fine-tuning diverged in epoch {}: its loss is {loss}", epoch + 1).into(),
