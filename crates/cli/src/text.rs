@@ -26,6 +26,7 @@ mod samples;
 use anyhow::{Context, Result};
 use portolan::TEXT_METHODS;
 use portolan_doctor::Run;
+use portolan_interchange::TextFamily;
 use portolan_method::TextMethodEntry;
 use portolan_metrics::MetricsRow;
 use std::path::Path;
@@ -63,7 +64,7 @@ pub(crate) fn is_text(path: &Path) -> bool {
     };
     match (named("config.toml", "method"), named("config.json", "model_type")) {
         (Some(method), _) => find(&method).is_some(),
-        (None, Some(model)) => ["bert", "gpt2"].contains(&model.as_str()),
+        (None, Some(model)) => TextFamily::of_model_type(&model).is_some(),
         (None, None) => false,
     }
 }

@@ -22,6 +22,17 @@ pub enum TextFamily {
     Gpt2,
 }
 
+impl TextFamily {
+    /// The architecture that transformers calls by this `model_type`, if it is known here.
+    pub fn of_model_type(name: &str) -> Option<Self> {
+        match name {
+            "bert" => Some(TextFamily::Bert),
+            "gpt2" => Some(TextFamily::Gpt2),
+            _ => None,
+        }
+    }
+}
+
 /// A text encoder that was found in a folder.
 #[derive(Debug)]
 pub struct LoadedText {
@@ -70,16 +81,12 @@ fn open(folder: &Path) -> Result<LoadedText> {
     let path = folder.join(CONFIG);
     let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path, source })?;
     let described: Described = serde_json::from_str(&text)?;
-    let family = match described.model_type.as_deref() {
-        Some("bert") => TextFamily::Bert,
-        Some("gpt2") => TextFamily::Gpt2,
-        other => {
-            return Err(Error::Unsupported(format!(
-                "its {CONFIG} has the model_type {}; bert and gpt2 are supported",
-                other.unwrap_or("none")
-            )));
-        }
-    };
+    let model_type = described.model_type.as_deref().unwrap_or("none");
+    let family = TextFamily::of_model_type(model_type).ok_or_else(|| {
+        Error::Unsupported(format!(
+            "its {CONFIG} has the model_type {model_type}; bert and gpt2 are supported"
+        ))
+    })?;
     let config = match family {
         TextFamily::Bert => described.bert()?,
         TextFamily::Gpt2 => described.gpt2()?,
