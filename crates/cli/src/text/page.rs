@@ -51,7 +51,7 @@ pub(crate) fn write(
         results: &results.rows(),
         metrics: &metrics,
         filled: &filled,
-        samples: &samples::read(folder)?,
+        samples: &samples::read(folder),
         attention: attention.as_ref(),
         neighbors: &neighbors(prepared, method, device)?,
         config_toml: &config_toml,

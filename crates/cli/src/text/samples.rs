@@ -49,20 +49,14 @@ pub(crate) fn add(
 }
 
 /// The samples of a run, each with when and how it was drawn: the newest first. Where a resumed run
-/// repeated an epoch, its last samples.
-///
-/// # Errors
-/// If the file is malformed.
-pub(crate) fn read(folder: &Path) -> Result<Vec<[String; 2]>> {
-    let path = folder.join(FILE);
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(Vec::new()) };
+/// repeated an epoch, its last samples. A line that a killed run cut off is left out.
+pub(crate) fn read(folder: &Path) -> Vec<[String; 2]> {
+    let text = std::fs::read_to_string(folder.join(FILE)).unwrap_or_default();
     let mut found = BTreeMap::new();
-    for line in text.lines() {
-        let sample: Sample =
-            serde_json::from_str(line).with_context(|| format!("in {}", path.display()))?;
+    for sample in text.lines().filter_map(|line| serde_json::from_str::<Sample>(line).ok()) {
         let how = format!("epoch {}, temperature {}", sample.epoch, sample.temperature);
         let place = TEMPERATURES.iter().position(|&it| it == sample.temperature);
         found.insert((std::cmp::Reverse(sample.epoch), place), [how, sample.text]);
     }
-    Ok(found.into_values().collect())
+    found.into_values().collect()
 }
