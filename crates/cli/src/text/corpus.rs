@@ -91,7 +91,7 @@ pub(crate) fn open_text(source: &str) -> Result<Corpus> {
 /// Cuts both parts of a corpus.
 ///
 /// # Errors
-/// If one is too short, or the tokenizer has not what passages need.
+/// If one is too short, or the tokenizer lacks what passages need.
 pub(crate) fn cut_corpus(
     corpus: Corpus,
     split: SplitCorpus,
@@ -151,7 +151,7 @@ impl Cut {
     /// The sequences of these documents.
     ///
     /// # Errors
-    /// If the tokenizer fails, or has not what passages need.
+    /// If the tokenizer fails, or lacks what passages need.
     pub(crate) fn apply(self, documents: &[Document], tokens: &Tokens) -> Result<Pieces> {
         let special = if self.passages {
             let ends = tokens
