@@ -57,7 +57,7 @@ fn main() {
     }
 }
 
-/// Compiles the loops of batch norm for an instruction set, optimized in every profile, since
+/// Compiles the loops of batch norm and GELU for an instruction set, optimized in every profile, since
 /// training waits for them.
 fn loops(name: &str, flags: &[&str]) {
     let mut build = cc::Build::new();

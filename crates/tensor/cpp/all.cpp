@@ -2,5 +2,6 @@
 #include "batch_norm.cpp"
 #include "cuda.cpp"
 #include "distributed.cpp"
+#include "gelu.cpp"
 #include "inference.cpp"
 #include "portolan.cpp"

@@ -20,18 +20,6 @@ namespace {
 // so that results do not depend on the number of threads.
 constexpr int64_t BLOCK = 128;
 
-// The loops for this processor.
-const Loops &loops() {
-#ifdef PORTOLAN_X86
-  static const Loops &chosen = __builtin_cpu_supports("avx512f")                                ? portolan_loops_avx512
-                               : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? portolan_loops_avx2
-                                                                                                 : portolan_loops_any;
-  return chosen;
-#else
-  return portolan_loops_any;
-#endif
-}
-
 // The blocks of rows of a tensor [groups, rows, channels].
 struct Blocks {
   int64_t groups, rows, channels, per_group;

@@ -99,6 +99,79 @@ void gradient(const float *dy, const float *y, const float *x, const float *mean
   });
 }
 
+using Ints = int32_t __attribute__((vector_size(64)));
+
+// exp(v) within two units in the last place. v is cut off at ±87, where a float nearly ends. A NaN
+// stays one.
+inline __attribute__((always_inline)) Lanes exponential(Lanes v) {
+  v = v < -87.0f ? Lanes{} - 87.0f : v;
+  v = v > 87.0f ? Lanes{} + 87.0f : v;
+  // v = k ln 2 + r, with k a whole number: adding 1.5 * 2^23 rounds, since a float has 24 bits.
+  constexpr float ROUND = 12582912.0f;
+  Lanes k = (v * 1.44269504f + ROUND) - ROUND;
+  Lanes r = (v - k * 0.693359375f) + k * 2.12194440e-4f; // ln 2 in two parts
+  // exp(r) by its series, with Cephes' coefficients (expf).
+  Lanes p = Lanes{} + 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  Ints power = (__builtin_convertvector(k, Ints) + 127) << 23; // the bits of 2^k
+  return p * load<Lanes>(reinterpret_cast<const float *>(&power));
+}
+
+// x * Phi(x), where Phi is the normal distribution function, and its derivative Phi(x) + x * phi(x).
+inline __attribute__((always_inline)) void gelu_of_erf(Lanes x, Lanes &y, Lanes &derivative) {
+  Lanes z = (x < 0 ? -x : x) * 0.70710678f;
+  Lanes e = exponential(-z * z);
+  // Half of 1 - erf(z), within 8e-8 (Abramowitz and Stegun 1964, 7.1.26).
+  Lanes t = 1.0f / (1.0f + 0.3275911f * z);
+  Lanes p = Lanes{} + 1.061405429f;
+  p = p * t - 1.453152027f;
+  p = p * t + 1.421413741f;
+  p = p * t - 0.284496736f;
+  p = p * t + 0.254829592f;
+  Lanes tail = 0.5f * p * t * e;
+  Lanes phi = x < 0 ? tail : 1.0f - tail;
+  y = x * phi;
+  derivative = phi + x * e * 0.39894228f;
+}
+
+// The same with x * (1 + tanh(u)) / 2 = x * sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3).
+inline __attribute__((always_inline)) void gelu_of_tanh(Lanes x, Lanes &y, Lanes &derivative) {
+  constexpr float TWICE = 1.59576912f; // 2 sqrt(2 / pi)
+  Lanes square = x * x;
+  Lanes e = exponential(-TWICE * x * (1.0f + 0.044715f * square));
+  Lanes s = 1.0f / (1.0f + e);
+  y = x * s;
+  derivative = s + y * (e * s) * TWICE * (1.0f + 0.134145f * square); // 1 - s = e * s, without cancellation
+}
+
+void gelu(const float *x, int64_t n, bool tanh, float *y, float *derivative) {
+  auto block = [tanh](const float *x, float *y, float *derivative) __attribute__((always_inline)) {
+    Lanes value, slope;
+    if (tanh)
+      gelu_of_tanh(load<Lanes>(x), value, slope);
+    else
+      gelu_of_erf(load<Lanes>(x), value, slope);
+    store(y, value);
+    store(derivative, slope);
+  };
+  int64_t i = 0;
+  for (; i + WIDTH <= n; i += WIDTH)
+    block(x + i, y + i, derivative + i);
+  if (i == n)
+    return;
+  float rest[3][WIDTH] = {};
+  size_t bytes = (n - i) * sizeof(float);
+  std::memcpy(rest[0], x + i, bytes);
+  block(rest[0], rest[1], rest[2]);
+  std::memcpy(y + i, rest[1], bytes);
+  std::memcpy(derivative + i, rest[2], bytes);
+}
+
 } // namespace
 
-extern "C" const Loops LOOPS = {moments, transform, sums, gradient};
+extern "C" const Loops LOOPS = {moments, transform, sums, gradient, gelu};

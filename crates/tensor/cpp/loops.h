@@ -1,5 +1,5 @@
-// The loops of batch norm over rows of channels in float32. build.rs compiles loops.cpp once for
-// each instruction set, and batch_norm.cpp chooses at run time.
+// The loops of batch norm over rows of channels and of GELU, in float32. build.rs compiles loops.cpp
+// once for each instruction set, and `loops` chooses at run time.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,20 @@ struct Loops {
   // is null.
   void (*gradient)(const float *dy, const float *y, const float *x, const float *mean, const float *abc, int64_t rows,
                    int64_t channels, float *dx, float *behind);
+  // y = GELU of x, by its approximation with tanh if asked for, and its derivative.
+  void (*gelu)(const float *x, int64_t n, bool tanh, float *y, float *derivative);
 };
 
 extern "C" const Loops portolan_loops_any, portolan_loops_avx2, portolan_loops_avx512;
+
+// The loops for this processor.
+inline const Loops &loops() {
+#ifdef PORTOLAN_X86
+  static const Loops &chosen = __builtin_cpu_supports("avx512f")                                ? portolan_loops_avx512
+                               : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? portolan_loops_avx2
+                                                                                                 : portolan_loops_any;
+  return chosen;
+#else
+  return portolan_loops_any;
+#endif
+}

@@ -1,5 +1,6 @@
-//! Layers fused with the addition and the ReLU that follow them, to save passes over memory.
-#![allow(unsafe_code)] // Calls into cpp/batch_norm.cpp and cpp/inference.cpp.
+//! Layers fused with the addition and the ReLU that follow them, and GELU fused with its derivative,
+//! to save passes over memory.
+#![allow(unsafe_code)] // Calls into cpp/batch_norm.cpp, cpp/gelu.cpp and cpp/inference.cpp.
 
 use std::ffi::c_char;
 use tch::Tensor;
@@ -23,6 +24,7 @@ unsafe extern "C" {
         relu: bool,
         out: *mut *mut C_tensor,
     ) -> *const c_char;
+    fn portolan_gelu(x: *const C_tensor, tanh: bool, out: *mut *mut C_tensor) -> *const c_char;
     fn portolan_packed_convolution(
         weight: *const C_tensor,
         x: *const C_tensor,
@@ -90,6 +92,25 @@ pub fn batch_norm(
             out,
         )
     })
+}
+
+/// The form of GELU (Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gelu {
+    /// x · Φ(x), with the normal distribution function Φ.
+    Erf,
+    /// Its approximation with tanh, as in GPT-2.
+    Tanh,
+}
+
+/// GELU of `x`, of any shape. In training on the CPU in float32 it computes the derivative in the
+/// same pass, and the backward pass only multiplies.
+///
+/// # Panics
+/// When libtorch refuses, as its own `gelu` does: when memory is exhausted.
+pub fn gelu(x: &Tensor, form: Gelu) -> Tensor {
+    let tanh = form == Gelu::Tanh;
+    new_tensor(|out| unsafe { portolan_gelu(x.as_ptr(), tanh, out) }).expect("GELU")
 }
 
 /// The weight of a convolution (`[outputs, inputs, kernel, kernel]`) in oneDNN's layout for images

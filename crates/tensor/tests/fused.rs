@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use portolan_tensor::distributed::RunningStats;
-use portolan_tensor::fused::{Epilogue, batch_norm, convolution, pack_weight};
+use portolan_tensor::fused::{Epilogue, Gelu, batch_norm, convolution, gelu, pack_weight};
 use portolan_tensor::{Device, Kind, Tensor, channels_last, seed};
 
 const EPS: f64 = 1e-5;
@@ -145,5 +145,27 @@ fn a_packed_convolution_is_one_by_its_parts() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn gelu_and_its_derivative_are_libtorchs() {
+    // Over the whole range, with a length that no register divides.
+    let x = Tensor::linspace(-15.0, 15.0, 4_003, (Kind::Float, Device::Cpu));
+    let x =
+        Tensor::cat(&[x, Tensor::from_slice(&[0.0f32, -0.0, 1e-30, -90.0, 90.0, 1e10, -1e10])], 0);
+    for (form, name) in [(Gelu::Erf, "none"), (Gelu::Tanh, "tanh")] {
+        let [ours, theirs] = [leaf(&x, Kind::Float), leaf(&x, Kind::Double)];
+        let (y, exact) = (gelu(&ours, form), theirs.gelu(name));
+        y.sum(Kind::Float).backward();
+        exact.sum(Kind::Double).backward();
+        for (found, wanted) in [(&y, &exact), (&ours.grad(), &theirs.grad())] {
+            let off = (found.detach().to_kind(Kind::Double) - wanted.detach()).abs();
+            let off = off / (wanted.detach().abs() + 1.0);
+            let most = off.max().double_value(&[]);
+            assert!(most < 4e-7, "{form:?}: {most}");
+        }
+        let broken = leaf(&Tensor::from_slice(&[f32::NAN, 1.0]), Kind::Float);
+        assert!(gelu(&broken, form).isnan().get(0).int64_value(&[]) == 1, "{form:?}");
     }
 }
