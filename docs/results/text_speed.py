@@ -17,7 +17,7 @@ from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadMode
 VOCABULARY = 1024
 WIDTH, HEADS = 128, 4
 # Blocks, tokens of a sequence, sequences of a batch.
-RECIPES = {"bert": (2, 16, 64), "gpt": (4, 64, 16)}
+RECIPES = {"bert": (2, 16, 64), "gpt": (3, 64, 16)}
 STEPS = 400
 MASK, FIRST = 4, 5
 

@@ -159,3 +159,32 @@ fn text_that_cannot_be_used_is_refused_in_a_sentence() {
     gpt("--data notes --encoder resnet18", "--encoder is for methods of images");
     refused(&portolan(at, "pretrain gtp --data notes"), &["bert, gpt"]);
 }
+
+#[test]
+fn reproduce_all_shows_text_beside_images_and_runs_nothing_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_notes(&at.join("notes"));
+    let command = format!("pretrain gpt {TINY} --set tokenizer.size=300 --epochs 1 --out all/gpt");
+    succeeded_printed(&portolan(at, &command));
+    std::fs::create_dir(at.join("all/bert")).unwrap();
+    std::fs::copy(at.join("all/gpt/report.json"), at.join("all/bert/report.json")).unwrap();
+    let images = "reproduce simclr --encoder resnet18-w4 --limit 64 --limit-test 32 --epochs 1 \
+                  --batch-size 16 --set k=5 --device cpu --threads 1 --out all/simclr";
+    succeeded_printed(&portolan(at, images));
+    for method in portolan::METHODS {
+        std::fs::create_dir_all(at.join("all").join(method.name)).unwrap();
+        let report = at.join("all").join(method.name).join("report.json");
+        if !report.exists() {
+            std::fs::copy(at.join("all/simclr/report.json"), report).unwrap();
+        }
+    }
+    let printed = succeeded_printed(&portolan(at, "reproduce --all --out all --threads 1"));
+    assert!(!printed.contains("== "), "no method is run: {printed}");
+    assert_eq!(printed.matches("bits per character").count(), 2, "{printed}");
+    let page = std::fs::read_to_string(at.join("all/comparison.html")).unwrap();
+    assert!(page.contains("gpt/report.html") && page.contains("simclr/report.html"));
+    // Data and recipes name images.
+    let printed = succeeded_printed(&portolan(at, "reproduce --all --recipe shapes --out all"));
+    assert!(printed.contains("bert and gpt are left out"), "{printed}");
+}
