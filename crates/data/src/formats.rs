@@ -2,6 +2,7 @@
 
 pub(crate) mod cifar;
 pub(crate) mod folder;
+pub(crate) mod idx;
 pub(crate) mod labels;
 pub(crate) mod listing;
 pub(crate) mod memory;

@@ -13,6 +13,7 @@ use crate::dataset::Dataset;
 use crate::error::{Error, Result, WithContext, ensure};
 use crate::formats::cifar::{self, Cifar};
 use crate::formats::folder::{Folder, Layout};
+use crate::formats::idx;
 use crate::formats::listing::is_image;
 use crate::formats::parquet::Parquet;
 use crate::formats::splits;
@@ -58,7 +59,7 @@ impl Default for Options {
 /// Opens `shapes`, a data set known by name (downloading it if necessary), or the data at a path.
 ///
 /// A path is a Parquet file, a tar file or an image, or a folder with Parquet files, tar files, the
-/// binary files of CIFAR or STL-10, or images.
+/// binary files of CIFAR, STL-10 or MNIST (IDX), or images.
 ///
 /// # Errors
 /// If there is no such data, or it cannot be read or downloaded. Images are not decoded yet.
@@ -151,10 +152,13 @@ fn open_known(known: &KnownDataset, cache: &Path) -> Result<Dataset> {
     Ok(dataset)
 }
 
-/// The binary files of CIFAR or STL-10, if `folder` holds them.
+/// The binary files of CIFAR, STL-10 or MNIST, if `folder` holds them.
 fn open_binary(folder: &Path) -> Result<Option<Dataset>> {
     if let Some((layout, files)) = cifar::Layout::find(folder) {
         return open_cifar(layout, &files).map(Some);
+    }
+    if let Some(files) = idx::Files::find(folder)? {
+        return open_idx(&files, folder).map(Some);
     }
     stl10::find(folder).map(|files| open_stl10(&files)).transpose()
 }
@@ -166,6 +170,27 @@ fn open_cifar(layout: &cifar::Layout, folder: &Path) -> Result<Dataset> {
     let normalization = catalog::get(layout.name)?.normalization;
     let sha256 = fingerprint(folder, &layout.all_files());
     Ok(assemble(layout.name.to_owned(), train, Some(test), classes, normalization, sha256))
+}
+
+/// Known by their content, since many data sets have files of these names.
+fn open_idx(files: &idx::Files, folder: &Path) -> Result<Dataset> {
+    let idx::Opened { train, test, classes, sha256 } = files.open()?;
+    let (mean, std) = train.moments();
+    let measured = Normalization {
+        mean: [mean; 3],
+        std: [std; 3],
+        source: "measured on these training images".to_owned(),
+    };
+    let test = test.map(|test| Arc::new(test) as _);
+    Ok(match catalog::by_content(&sha256)? {
+        Some(known) => {
+            let name = known.name.to_owned();
+            let train = Arc::new(train);
+            let opened = assemble(name, train, test, known.classes, known.normalization, sha256);
+            Dataset { verified: true, ..opened }
+        }
+        None => assemble(name_of(folder), Arc::new(train), test, classes, measured, sha256),
+    })
 }
 
 fn open_stl10(folder: &Path) -> Result<Dataset> {

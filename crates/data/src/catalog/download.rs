@@ -24,21 +24,24 @@ pub fn default_cache() -> Result<PathBuf> {
     Ok(cache.join("portolan").join("datasets"))
 }
 
-/// The folder with the unpacked files of a data set. They are downloaded first if they are missing.
+/// The folder with the unpacked files of a data set: that of the operating system's package if it is
+/// installed, else in `cache`. They are downloaded first if they are missing.
 ///
-/// The next call continues an interrupted download; files get their name only when complete. An
-/// archive that the user put into `cache` by hand is used instead of a download.
+/// The next call continues an interrupted download; files get their name only when complete. A file
+/// that the user put where the download would is used instead.
 ///
 /// # Errors
-/// If the download fails, with instructions to do it by hand, and if the archive's checksum is
-/// wrong.
+/// If the download fails, with instructions to do it by hand, and if a checksum is wrong.
 pub(crate) fn fetch(known: &KnownDataset, cache: &Path) -> Result<PathBuf> {
-    let Some(download) = &known.download else {
+    if let Some(package) = known.installed.as_ref().filter(|package| package.folder.is_dir()) {
+        return Ok(package.folder.clone());
+    }
+    if known.download.is_empty() {
         return Err(Error::Missing(format!(
             "{} cannot be downloaded by a program. {} ({})",
             known.title, known.by_hand, known.homepage
         )));
-    };
+    }
     let folder = cache.join(known.name);
     fs::create_dir_all(cache).with_context(|| format!("cannot create {}", cache.display()))?;
     // Two programs at once: the second waits, then finds the first one's result.
@@ -49,41 +52,62 @@ pub(crate) fn fetch(known: &KnownDataset, cache: &Path) -> Result<PathBuf> {
         return Ok(folder);
     }
 
-    let archive = cache.join(download.url.rsplit('/').next().unwrap_or(known.name));
-    if archive.is_file() {
-        verify(download, &archive)?;
-    } else {
-        let part = archive.with_extension("gz.part");
-        tracing::info!(
-            "downloading {} ({} MB) to {}",
-            download.url,
-            download.bytes / 1_000_000,
-            cache.display()
-        );
-        get(download, &part).map_err(|error| Error::Download {
-            advice: by_hand(known, download, &archive),
-            source: Box::new(error),
-        })?;
-        if let Err(error) = verify(download, &part) {
-            fs::remove_file(&part)?;
-            return Err(error).with_context(|| {
-                "the download was removed; the next run starts it again".to_owned()
-            });
-        }
-        fs::rename(&part, &archive)?;
+    let files = known.download.iter().map(|download| fetch_file(known, download, cache));
+    let files = files.collect::<Result<Vec<PathBuf>>>()?;
+    let aside = folder.with_extension("unpacking");
+    if aside.exists() {
+        fs::remove_dir_all(&aside)?;
     }
-    unpack(&archive, &folder).with_context(|| format!("cannot unpack {}", archive.display()))?;
-    fs::remove_file(&archive)?;
+    fs::create_dir_all(&aside)?;
+    for file in files {
+        if file.to_string_lossy().ends_with(".tar.gz") {
+            unpack(&file, &aside).with_context(|| format!("cannot unpack {}", file.display()))?;
+            fs::remove_file(&file)?;
+        } else {
+            fs::rename(&file, aside.join(file.file_name().unwrap_or_default()))?;
+        }
+    }
+    fs::rename(&aside, &folder)?;
     Ok(folder)
 }
 
-fn by_hand(known: &KnownDataset, download: &Archive, archive: &Path) -> String {
+/// A verified file in `cache`, downloaded if it is not there.
+fn fetch_file(known: &KnownDataset, download: &Archive, cache: &Path) -> Result<PathBuf> {
+    let path = cache.join(download.url.rsplit('/').next().unwrap_or(known.name));
+    if path.is_file() {
+        verify(download, &path)?;
+        return Ok(path);
+    }
+    let part = path.with_extension("gz.part");
+    tracing::info!(
+        "downloading {} ({:.1} MB) to {}",
+        download.url,
+        download.bytes as f64 / 1e6,
+        cache.display()
+    );
+    get(download, &part).map_err(|error| Error::Download {
+        advice: by_hand(known, download, &path),
+        source: Box::new(error),
+    })?;
+    if let Err(error) = verify(download, &part) {
+        fs::remove_file(&part)?;
+        return Err(error)
+            .with_context(|| "the download was removed; the next run starts it again".to_owned());
+    }
+    fs::rename(&part, &path)?;
+    Ok(path)
+}
+
+fn by_hand(known: &KnownDataset, download: &Archive, path: &Path) -> String {
+    let package = known.installed.as_ref();
+    let package = package.map_or(String::new(), |package| format!("; or {}", package.command));
     format!(
         "cannot download {}; run the command again to continue, or get {} by other means, put it \
-         at {} and run the command again, or unpack it anywhere and give that folder with --data",
+         at {} and run the command again, or unpack it anywhere and give that folder with \
+         --data{package}",
         known.title,
         download.url,
-        archive.display()
+        path.display()
     )
 }
 
@@ -170,12 +194,8 @@ fn verify(download: &Archive, archive: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks a `.tar.gz` to a folder that appears only when complete.
+/// Unpacks a `.tar.gz` into a folder.
 fn unpack(archive: &Path, folder: &Path) -> Result<()> {
-    let aside = folder.with_extension("unpacking");
-    if aside.exists() {
-        fs::remove_dir_all(&aside)?;
-    }
     let mut unpacked = 0;
     for entry in tar::Archive::new(GzDecoder::new(File::open(archive)?)).entries()? {
         let mut entry = entry?;
@@ -198,11 +218,10 @@ fn unpack(archive: &Path, folder: &Path) -> Result<()> {
         }
         unpacked += entry.size();
         ensure!(unpacked <= MAX_UNPACKED, Damaged, "it unpacks to more than {MAX_UNPACKED} bytes");
-        let path = aside.join(path);
-        fs::create_dir_all(path.parent().unwrap_or(&aside))?;
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(folder))?;
         io::copy(&mut entry, &mut File::create(&path)?)?;
     }
-    fs::rename(&aside, folder)?;
     Ok(())
 }
 

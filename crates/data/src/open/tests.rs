@@ -5,7 +5,7 @@ use image::{Rgb, RgbImage};
 
 use super::*;
 use crate::error::with_causes;
-use crate::formats::{cifar, parquet, stl10, webdataset};
+use crate::formats::{cifar, idx, parquet, stl10, webdataset};
 use crate::source::subset;
 
 fn options() -> Options {
@@ -205,8 +205,40 @@ fn cifar_folders_are_recognized() {
 }
 
 #[test]
+fn idx_files_are_recognized_and_normalized_by_their_pixels() {
+    let root = tempfile::tempdir().unwrap();
+    idx::tests::write(root.path(), "train", 1, true);
+    idx::tests::write(root.path(), "t10k", 2, true);
+    let data = open(root.path().to_str().unwrap(), &options()).unwrap();
+    assert_eq!((data.train.len(), data.test.unwrap().len()), (1, 2));
+    assert_near(data.mean, [2.5 / 255.0; 3], 1e-6);
+    assert!(!data.verified && data.name != "fashion-mnist");
+}
+
+#[test]
+fn fashion_mnist_is_known_by_its_content() {
+    let folder = Path::new("/usr/share/datasets/fashion-mnist");
+    if !folder.is_dir() {
+        println!("skipped: the package dataset-fashion-mnist is not installed");
+        return;
+    }
+    for name in ["fashion-mnist", folder.to_str().unwrap()] {
+        let data = open(name, &options()).unwrap();
+        assert!(data.verified && data.name == "fashion-mnist");
+        assert_eq!((data.train.len(), data.test.unwrap().len()), (60_000, 10_000));
+        let (mean, std) = moments(&*data.train, 2_000);
+        assert_near(mean, data.mean, 0.01);
+        assert_near(std, data.std, 0.01);
+        assert_eq!(data.classes[data.train.label(0).unwrap() as usize], "ankle boot");
+    }
+}
+
+#[test]
 fn what_is_not_there_is_named_with_what_there_is() {
-    assert!(refusal("cifar11").contains("there are shapes, cifar10, cifar100, imagenet, stl10"));
+    assert!(
+        refusal("cifar11")
+            .contains("there are shapes, cifar10, cifar100, fashion-mnist, imagenet, stl10")
+    );
     assert!(refusal("imagenet").contains("Accept its terms"));
     let root = tempfile::tempdir().unwrap();
     assert!(

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::catalog::fingerprint::hex;
-use crate::catalog::get;
+use crate::catalog::{Installed, get};
 use crate::error::with_causes;
 
 /// How the server answers, given the archive and the first byte asked for.
@@ -90,14 +90,18 @@ fn toy() -> Vec<u8> {
 fn described(archive: &[u8], url: &str) -> KnownDataset {
     let mut toy = get("cifar10").unwrap();
     toy.name = "toy";
-    toy.download = Some(Archive {
+    toy.download = vec![file(archive, url)];
+    toy
+}
+
+fn file(content: &[u8], url: &str) -> Archive {
+    Archive {
         url: url.to_owned(),
-        bytes: archive.len() as u64,
-        sha256: hex(&Sha256::digest(archive)),
+        bytes: content.len() as u64,
+        sha256: hex(&Sha256::digest(content)),
         sha256_source: "the test".to_owned(),
         checked_against_real_bytes: false,
-    });
-    toy
+    }
 }
 
 fn assert_unpacked(cache: &TempDir) {
@@ -184,6 +188,31 @@ fn without_a_server_the_manual_way_is_told_and_works() {
     fs::write(&archive, toy()).unwrap();
     fetch(&toy_known, cache.path()).unwrap();
     assert_unpacked(&cache);
+}
+
+#[test]
+fn several_files_come_into_one_folder_and_a_package_goes_first() {
+    let cache = tempfile::tempdir().unwrap();
+    let (url, _) = serve(b"labels".to_vec(), with_ranges);
+    let mut known = described(&toy(), &url);
+    known.download = vec![
+        file(b"labels", &url.replace("toy.tar.gz", "labels-ubyte.gz")),
+        file(b"pixels", "http://127.0.0.1:9/pixels-ubyte.gz"),
+    ];
+    let package = cache.path().join("package");
+    let command = "apt install toy".to_owned();
+    known.installed = Some(Installed { folder: package.clone(), command });
+    let error = fails(&known, &cache);
+    assert!(error.contains("pixels-ubyte.gz") && error.contains("or apt install toy"), "{error}");
+    assert!(!cache.path().join("toy").exists());
+    // The one that came is not asked for again.
+    fs::write(cache.path().join("pixels-ubyte.gz"), "pixels").unwrap();
+    known.download[0].url = "http://127.0.0.1:9/labels-ubyte.gz".to_owned();
+    let folder = fetch(&known, cache.path()).unwrap();
+    assert_eq!(fs::read(folder.join("labels-ubyte.gz")).unwrap(), b"labels");
+    assert_eq!(fs::read(folder.join("pixels-ubyte.gz")).unwrap(), b"pixels");
+    fs::create_dir(&package).unwrap();
+    assert_eq!(fetch(&known, cache.path()).unwrap(), package);
 }
 
 #[test]
