@@ -16,8 +16,30 @@ pub(crate) fn find(name: &str) -> Result<&'static MethodEntry> {
         .with_context(|| format!("there is no method `{name}`; there are {}", names().join(", ")))
 }
 
+/// The name of the method's first recipe that was written for these images.
+pub(crate) fn recipe_for(entry: &MethodEntry, data: &str) -> Option<&'static str> {
+    let source = |name: &str| Some(entry.recipe(name).ok()?.get("data")?.get("source")?.clone());
+    let names = entry.recipes.iter().map(|recipe| recipe.name);
+    names.into_iter().find(|name| source(name).is_some_and(|it| it.as_str() == Some(data)))
+}
+
 /// The names of all methods, those of text last.
 pub(crate) fn names() -> Vec<&'static str> {
     let text = TEXT_METHODS.iter().map(|method| method.name);
     METHODS.iter().map(|method| method.name).chain(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_data_set_has_its_recipe() {
+        let of = |method: &str, data: &str| recipe_for(find(method).unwrap(), data);
+        assert_eq!(of("moco", "fashion-mnist"), Some("fashion"));
+        assert_eq!(of("dino", "shapes"), Some("shapes"));
+        assert_eq!(of("colorization", "fashion-mnist"), None, "its images have no color");
+        assert_eq!(of("moco", "my-images/"), None);
+    }
 }

@@ -46,7 +46,7 @@ mod protocols;
 mod scores;
 mod visualization;
 
-pub use baselines::{color_histogram, pixels};
+pub use baselines::{color_histogram, gradient_histogram, pixels};
 pub use dense::features::{EmbeddedPatches, PatchFeatures, embed_patches, patch_features};
 pub use dense::images::{DenseImages, dense_images};
 pub use dense::lost::{Area, Discovery, discover_objects, lost};

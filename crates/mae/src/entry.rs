@@ -11,6 +11,7 @@ pub const METHOD: MethodEntry = MethodEntry {
     traits: MethodTraits::new(Family::Reconstruction),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
+        Recipe { name: "fashion", toml: include_str!("../recipes/fashion.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },
         Recipe { name: "imagenet", toml: include_str!("../recipes/imagenet.toml") },
     ],

@@ -11,6 +11,7 @@ pub const METHOD: MethodEntry = MethodEntry {
     traits: MethodTraits::new(Family::Contrastive).with_momentum_encoder().with_queue(),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
+        Recipe { name: "fashion", toml: include_str!("../recipes/fashion.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },
         Recipe { name: "imagenet", toml: include_str!("../recipes/imagenet.toml") },
     ],
@@ -27,6 +28,7 @@ pub const METHOD_V3: MethodEntry = MethodEntry {
     traits: MethodTraits::new(Family::Contrastive).with_momentum_encoder(),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/v3-shapes.toml") },
+        Recipe { name: "fashion", toml: include_str!("../recipes/v3-fashion.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/v3-cifar10.toml") },
         Recipe { name: "imagenet", toml: include_str!("../recipes/v3-imagenet.toml") },
     ],

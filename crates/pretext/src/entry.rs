@@ -11,6 +11,7 @@ pub const ROTATION: MethodEntry = MethodEntry {
     traits: MethodTraits::new(Family::Pretext),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/rotation-shapes.toml") },
+        Recipe { name: "fashion", toml: include_str!("../recipes/rotation-fashion.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/rotation-cifar10.toml") },
         Recipe { name: "imagenet", toml: include_str!("../recipes/rotation-imagenet.toml") },
     ],
@@ -25,6 +26,7 @@ pub const JIGSAW: MethodEntry = MethodEntry {
     traits: MethodTraits::new(Family::Pretext),
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/jigsaw-shapes.toml") },
+        Recipe { name: "fashion", toml: include_str!("../recipes/jigsaw-fashion.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/jigsaw-cifar10.toml") },
         Recipe { name: "imagenet", toml: include_str!("../recipes/jigsaw-imagenet.toml") },
     ],

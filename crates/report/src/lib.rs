@@ -34,6 +34,7 @@
 //!         head_top1: None,
 //!     }),
 //!     linear_probe: None,
+//!     baselines: Vec::new(),
 //!     start: None,
 //!     published: Vec::new(),
 //!     parameters: 700_000,
@@ -86,7 +87,7 @@ pub use pages::evaluation::{ProtocolResult, write_evaluation};
 pub use pages::factors::{FactorCell, FactorColumn, write_factors};
 pub use pages::run::{html, write_html};
 pub use pages::text::{FilledPassage, TextAttention, TextPage, write_text_html};
-pub use report::{Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
+pub use report::{Baseline, Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
 pub use sampling::in_even_sample;
 pub use start::{Change, Signal, Start};
 

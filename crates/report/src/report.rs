@@ -38,6 +38,9 @@ pub struct Report {
     pub knn: Option<Knn>,
     /// Accuracy of a linear classifier on the frozen encoder, if one was fitted.
     pub linear_probe: Option<LinearProbe>,
+    /// Accuracies of features without a network, on the same images; empty if not measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub baselines: Vec<Baseline>,
     /// The encoder that the run started from, beside the trained one; `None` if it started from
     /// random weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,6 +110,15 @@ pub struct LinearProbe {
     pub top1: f64,
     /// The same on the untrained encoder.
     pub random_init_top1: f64,
+}
+
+/// Accuracies of features that need no training, such as the pixels themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// What the features are.
+    pub name: String,
+    /// By kNN with the settings of [`Knn`], a fraction.
+    pub knn_top1: f64,
 }
 
 /// A published result, and whether this run is comparable with it.

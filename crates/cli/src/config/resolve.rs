@@ -21,6 +21,9 @@ pub(crate) fn resolve(mut table: Table, args: &RunArgs) -> Result<Resolved> {
     if let Some(data) = table.get_mut("data").and_then(Value::as_table_mut) {
         data.entry("palette").or_insert_with(|| Palette::Standard.to_string().into());
     }
+    if let Some(evaluation) = table.get_mut("evaluation").and_then(Value::as_table_mut) {
+        evaluation.entry("baselines").or_insert(false.into());
+    }
     complete_encoder(&mut table)?;
     let recipe = table.clone();
     let file = args.config.as_deref().map(overrides::read).transpose()?;

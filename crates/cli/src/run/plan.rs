@@ -83,12 +83,13 @@ impl Plan {
         Self::new(entry, &recipe, args)
     }
 
-    /// The name of the first recipe of the method.
+    /// The name of the method's first recipe for the images of `--data`, or of its first recipe.
     ///
     /// # Errors
     /// Never.
-    pub(crate) fn first_recipe(entry: &MethodEntry, _: &RunArgs) -> Result<String> {
-        Ok(entry.recipes[0].name.to_owned())
+    pub(crate) fn first_recipe(entry: &MethodEntry, args: &RunArgs) -> Result<String> {
+        let fitting = args.data.as_deref().and_then(|data| methods::recipe_for(entry, data));
+        Ok(fitting.unwrap_or(entry.recipes[0].name).to_owned())
     }
 
     /// Resumes a run.

@@ -21,7 +21,7 @@ use crate::encoder_source::eval_view;
 use crate::encoder_source::run_encoder;
 use crate::methods;
 use crate::run::published;
-use crate::run::scores::{measure, with_baseline};
+use crate::run::scores::{baselines, measure, with_baseline};
 use crate::run::start::compare;
 
 /// A note for runs that accumulate gradients.
@@ -71,7 +71,8 @@ pub(crate) fn write_report(
         None => (None, None),
     };
     let summary = summarize(config, data, method, outcome, (knn, linear_probe), device);
-    let report = report::Report { start, ..summary };
+    let baselines = if measured.is_some() { baselines(config, data)? } else { Vec::new() };
+    let report = report::Report { start, baselines, ..summary };
     report.write(folder)?;
 
     let bank_and_test = measured.as_ref().map(|measured| (&measured.bank, &measured.test));
@@ -170,6 +171,7 @@ fn summarize(
         images_per_second: outcome.images_per_second,
         knn,
         linear_probe,
+        baselines: Vec::new(),
         start: None,
         published,
         parameters: parameters.iter().map(|(_, tensor)| tensor.numel() as u64).sum(),
@@ -315,6 +317,9 @@ fn print_summary(report: &report::Report, folder: &Path) {
     if let Some(probe) = &report.linear_probe {
         let untrained = percent(probe.random_init_top1);
         println!("linear probe      {}   untrained {untrained}", percent(probe.top1));
+    }
+    for report::Baseline { name, knn_top1 } in &report.baselines {
+        println!("{name:17} {} by kNN", percent(*knn_top1));
     }
     if let Some(start) = &report.start {
         println!("start             {}", start.verdict);

@@ -4,7 +4,9 @@ use anyhow::{Context, Result};
 use portolan_augment::ViewSpec;
 use portolan_data::{Dataset, Source};
 use portolan_encoders::Encoder;
-use portolan_evaluate::{Features, LinearProbe, features, knn_predict, knn_top1, recalibrate};
+use portolan_evaluate::{
+    Features, LinearProbe, features, gradient_histogram, knn_predict, knn_top1, pixels, recalibrate,
+};
 use portolan_method::ImageMethod;
 use portolan_report as report;
 use portolan_tensor::{Device, Kind, Precision, Tensor};
@@ -127,6 +129,27 @@ fn untrained(config: &RunConfig, data: &Dataset, device: Device) -> Result<Untra
     recalibrate(method.encoder(), &*data.train, &view, device, RECALIBRATION, config.seed)?;
     let recalibrated = measure(method.encoder(), config, data, device)?.accuracies;
     Ok(Untrained { as_built, recalibrated })
+}
+
+/// The kNN accuracies of features without a network, if the settings want them.
+///
+/// # Errors
+/// If images cannot be read, or the data has no labeled test split.
+pub(crate) fn baselines(config: &RunConfig, data: &Dataset) -> Result<Vec<report::Baseline>> {
+    if !config.evaluation.baselines {
+        return Ok(Vec::new());
+    }
+    let view = eval_view(config, data);
+    let test = data.test.as_ref().context("the data has no test split")?;
+    let classes = data.classes.len() as i64;
+    type Of = fn(&dyn Source, &ViewSpec) -> portolan_evaluate::Result<Features>;
+    let kinds: [(&str, Of); 2] = [("pixels", pixels), ("gradient histogram", gradient_histogram)];
+    let measured = kinds.into_iter().map(|(name, of)| {
+        let (bank, test) = (of(&*data.train, &view)?, of(&**test, &view)?);
+        let knn_top1 = knn_top1(&bank, &test, classes, &config.evaluation.knn)?;
+        Ok(report::Baseline { name: name.to_owned(), knn_top1 })
+    });
+    measured.collect()
 }
 
 /// The accuracies of a trained encoder next to those of the untrained one, for the report.

@@ -34,6 +34,7 @@ pub(crate) fn section(page: &Page) -> Section {
         }
         @if let Some(headline) = &headline { (ruler(headline, report.published.first())) }
         (accuracies(report))
+        (baselines(report))
         @if report.published.len() > 1 { (published_table(report)) }
         @if let Some(line) = caveats(report) { p.caveats { a href="#run" { (line) } } }
     };
@@ -199,6 +200,27 @@ fn knn_rows(knn: &Knn) -> Markup {
             }
             td.n { "–" } td.n { (percent(head)) } td.n { "–" } td.n { "–" }
         } }
+    }
+}
+
+/// Features without a network, which training has to exceed.
+fn baselines(report: &Report) -> Markup {
+    if report.baselines.is_empty() {
+        return html! {};
+    }
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="Baselines" {
+            table {
+                caption { "Features without a network, on the same images" }
+                thead { tr {
+                    th scope="col" { "Features" } th.n scope="col" { "kNN" }
+                } }
+                tbody { @for baseline in &report.baselines { tr {
+                    th scope="row" { (baseline.name) }
+                    td.n { (percent(baseline.knn_top1)) }
+                } } }
+            }
+        }
     }
 }
 

@@ -90,6 +90,7 @@ pub(crate) fn report() -> Report {
             head_top1: None,
         }),
         linear_probe: Some(LinearProbe { top1: 0.75, random_init_top1: 0.4375 }),
+        baselines: Vec::new(),
         start: None,
         published: vec![Published {
             source: "A benchmark that does not exist".into(),

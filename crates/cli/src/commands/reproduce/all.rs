@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::reproduce_one;
 use crate::args::RunArgs;
+use crate::methods::recipe_for;
 use crate::run::estimate;
 use crate::run::folder::time_for_names;
 use crate::run::signals::{stopped, stopping};
@@ -28,8 +29,9 @@ pub(crate) fn reproduce_all(args: &RunArgs) -> Result<ExitCode> {
         .clone()
         .unwrap_or_else(|| PathBuf::from("runs").join(format!("all-{}", time_for_names())));
     let (mut entries, mut failed) = (Vec::new(), Vec::new());
-    let mut remaining = Remaining::measure(&folder, args);
-    for method in without_teacher() {
+    let methods = methods_for(args);
+    let mut remaining = Remaining::measure(&methods, &folder, args);
+    for method in methods {
         let out = folder.join(method.name);
         if Report::read(&out).is_err() {
             eprintln!("\n== {}{}", method.title, remaining.next());
@@ -115,10 +117,21 @@ fn texts(folder: &Path, args: &RunArgs, failed: &mut Vec<&'static str>) -> Vec<T
     entries
 }
 
-/// The methods that need nothing but images.
-fn without_teacher() -> impl Iterator<Item = &'static MethodEntry> {
-    let methods = portolan::METHODS.iter().copied();
-    methods.filter(|method| method.traits.family != Family::Distillation)
+/// The methods that need nothing but images. If there are recipes for the images of `--data`, the
+/// methods that have one.
+fn methods_for(args: &RunArgs) -> Vec<&'static MethodEntry> {
+    let alone = |method: &&MethodEntry| method.traits.family != Family::Distillation;
+    let all: Vec<_> = portolan::METHODS.iter().copied().filter(alone).collect();
+    let data = args.data.as_deref().filter(|_| args.recipe.is_none()).unwrap_or("shapes");
+    let fits = |method: &&MethodEntry| recipe_for(method, data).is_some();
+    let (fitting, others): (Vec<_>, Vec<&MethodEntry>) = all.iter().copied().partition(fits);
+    if fitting.is_empty() {
+        return all;
+    }
+    for method in others {
+        eprintln!("note     {} is left out: it has no recipe for {data}", method.name);
+    }
+    fitting
 }
 
 /// The runs that remain.
@@ -132,10 +145,10 @@ struct Remaining {
 
 impl Remaining {
     /// Measures every method that has no report, and prints its estimated time.
-    fn measure(folder: &Path, args: &RunArgs) -> Self {
+    fn measure(methods: &[&MethodEntry], folder: &Path, args: &RunArgs) -> Self {
         eprintln!("measuring a few steps of every method");
         let mut seconds = Vec::new();
-        for method in without_teacher() {
+        for method in methods {
             let out = folder.join(method.name);
             if Report::read(&out).is_ok() || stopping() {
                 continue;
