@@ -1,7 +1,8 @@
-// GELU with its derivative in one pass, for training on the CPU.
+// GELU on the CPU, in training with its derivative in one pass.
 //
 // libtorch evaluates tanh or erf in the forward pass and again in the backward pass. Here the forward
-// pass keeps the derivative in the place of x, and the backward pass only multiplies.
+// pass keeps the derivative in the place of x, and the backward pass only multiplies. Without gradients
+// the same loop computes y alone, so that what is recomputed in a backward pass is equal to the bit.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -12,14 +13,20 @@
 
 namespace {
 
+// y, and its derivative unless that is undefined.
+void gelu_into(const at::Tensor &x, bool tanh, at::Tensor &y, at::Tensor &derivative) {
+  auto *from = x.const_data_ptr<float>();
+  auto *to = y.data_ptr<float>();
+  auto *slope = derivative.defined() ? derivative.data_ptr<float>() : nullptr;
+  at::parallel_for(0, x.numel(), at::internal::GRAIN_SIZE, [&](int64_t begin, int64_t end) {
+    loops().gelu(from + begin, end - begin, tanh, to + begin, slope ? slope + begin : nullptr);
+  });
+}
+
 struct Gelu : torch::autograd::Function<Gelu> {
   static at::Tensor forward(torch::autograd::AutogradContext *ctx, const at::Tensor &x, bool tanh) {
     auto y = at::empty_like(x), derivative = at::empty_like(x);
-    auto *from = x.const_data_ptr<float>();
-    auto *to = y.data_ptr<float>(), *slope = derivative.data_ptr<float>();
-    at::parallel_for(0, x.numel(), at::internal::GRAIN_SIZE, [&](int64_t begin, int64_t end) {
-      loops().gelu(from + begin, end - begin, tanh, to + begin, slope + begin);
-    });
+    gelu_into(x, tanh, y, derivative);
     ctx->save_for_backward({derivative});
     return y;
   }
@@ -37,9 +44,15 @@ extern "C" {
 // out = GELU of x, by its approximation with tanh if asked for.
 const char *portolan_gelu(at::Tensor *x, bool tanh, at::Tensor **out) {
   return guarded([&] {
-    bool train = at::GradMode::is_enabled() && x->requires_grad();
-    bool own = train && x->is_cpu() && x->scalar_type() == at::kFloat && x->is_contiguous();
-    *out = new at::Tensor(own ? Gelu::apply(*x, tanh) : at::gelu(*x, tanh ? "tanh" : "none"));
+    if (!x->is_cpu() || x->scalar_type() != at::kFloat || !x->is_contiguous()) {
+      *out = new at::Tensor(at::gelu(*x, tanh ? "tanh" : "none"));
+    } else if (at::GradMode::is_enabled() && x->requires_grad()) {
+      *out = new at::Tensor(Gelu::apply(*x, tanh));
+    } else {
+      auto y = at::empty_like(*x), none = at::Tensor();
+      gelu_into(*x, tanh, y, none);
+      *out = new at::Tensor(y);
+    }
   });
 }
 

@@ -157,11 +157,12 @@ void gelu(const float *x, int64_t n, bool tanh, float *y, float *derivative) {
     else
       gelu_of_erf(load<Lanes>(x), value, slope);
     store(y, value);
-    store(derivative, slope);
+    if (derivative)
+      store(derivative, slope);
   };
   int64_t i = 0;
   for (; i + WIDTH <= n; i += WIDTH)
-    block(x + i, y + i, derivative + i);
+    block(x + i, y + i, derivative ? derivative + i : nullptr);
   if (i == n)
     return;
   float rest[3][WIDTH] = {};
@@ -169,7 +170,8 @@ void gelu(const float *x, int64_t n, bool tanh, float *y, float *derivative) {
   std::memcpy(rest[0], x + i, bytes);
   block(rest[0], rest[1], rest[2]);
   std::memcpy(y + i, rest[1], bytes);
-  std::memcpy(derivative + i, rest[2], bytes);
+  if (derivative)
+    std::memcpy(derivative + i, rest[2], bytes);
 }
 
 } // namespace

@@ -18,7 +18,7 @@ struct Loops {
   // is null.
   void (*gradient)(const float *dy, const float *y, const float *x, const float *mean, const float *abc, int64_t rows,
                    int64_t channels, float *dx, float *behind);
-  // y = GELU of x, by its approximation with tanh if asked for, and its derivative.
+  // y = GELU of x, by its approximation with tanh if asked for, and its derivative unless that is null.
   void (*gelu)(const float *x, int64_t n, bool tanh, float *y, float *derivative);
 };
 

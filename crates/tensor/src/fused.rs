@@ -104,7 +104,8 @@ pub enum Gelu {
 }
 
 /// GELU of `x`, of any shape. In training on the CPU in float32 it computes the derivative in the
-/// same pass, and the backward pass only multiplies.
+/// same pass, and the backward pass only multiplies. With and without gradients it is equal to the
+/// bit.
 ///
 /// # Panics
 /// When libtorch refuses, as its own `gelu` does: when memory is exhausted.
