@@ -87,7 +87,7 @@ impl RunConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DataConfig {
-    /// shapes, cifar10, cifar100, stl10, or a path.
+    /// shapes, cifar10, cifar100, fashion-mnist, stl10, or a path.
     pub(crate) source: String,
     /// The side in pixels at which `shapes` is rendered.
     pub(crate) size: u32,

@@ -1,5 +1,5 @@
-//! Where images come from: the built-in `shapes`, folders, Parquet files, tar shards, CIFAR and
-//! STL-10.
+//! Where images come from: the built-in `shapes`, folders, Parquet files, tar shards, CIFAR, STL-10
+//! and the IDX files of MNIST and Fashion-MNIST.
 //!
 //! Everything that trains or evaluates uses one trait, [`Source`]: items by index, each an image,
 //! encoded or decoded, and perhaps a label. [`open`] turns the value of `--data` into a [`Dataset`]

@@ -10,6 +10,9 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 const TOLERANCE: f64 = 1e-4;
+/// In training mode, batch norm over the eight last pixels of two small images amplifies rounding:
+/// for ResNet-50 at 64 pixels, PyTorch's own float32 and float64 differ by 1.7e-4.
+const TRAIN_TOLERANCE: f64 = 3e-4;
 
 fn path(file: &str) -> Option<PathBuf> {
     golden::path(env!("CARGO_MANIFEST_DIR"), file)
@@ -62,11 +65,13 @@ fn golden_encoders() {
                 assert_eq!(name, "vit_base_patch16_224.out.first_weight_grad", "missing");
                 continue; // 2.4 MB, so our own file leaves it out
             };
+            let train = what == "features_train_mode";
+            let tolerance = if train { TRAIN_TOLERANCE } else { TOLERANCE };
             let off = difference(&got, expected).unwrap();
-            assert!(off < TOLERANCE, "{case}: {what} is off by {off:.1e}");
+            assert!(off < tolerance, "{case}: {what} is off by {off:.1e}");
             // Values off by three times the tolerance must fail.
-            let moved = difference(&got, &(expected * (1.0 + 3.0 * TOLERANCE))).unwrap();
-            assert!(moved > TOLERANCE, "{case}: a wrong {what} would not be noticed");
+            let moved = difference(&got, &(expected * (1.0 + 3.0 * tolerance))).unwrap();
+            assert!(moved > tolerance, "{case}: a wrong {what} would not be noticed");
             read.insert(name);
         }
     }

@@ -99,9 +99,9 @@ pub(crate) struct RunArgs {
     pub(crate) teacher: Option<TeacherFile>,
     #[arg(long, conflicts_with = "resume", help = recipe_help())]
     pub(crate) recipe: Option<String>,
-    /// The images: shapes, cifar10, cifar100, stl10, or a path to a folder of images, or of
-    /// Parquet, tar, CIFAR or STL-10 files. The text of bert and gpt: shakespeare, or a path to
-    /// text.
+    /// The images: shapes, cifar10, cifar100, fashion-mnist, stl10, or a path to a folder of
+    /// images, or of Parquet, tar, CIFAR, STL-10 or MNIST files. The text of bert and gpt:
+    /// shakespeare, or a path to text.
     #[arg(long, conflicts_with = "resume")]
     pub(crate) data: Option<String>,
     #[arg(long, conflicts_with = "resume", help = encoder_help())]
