@@ -57,8 +57,8 @@ fn main() {
     }
 }
 
-/// Compiles the loops of batch norm and GELU for an instruction set, optimized in every profile, since
-/// training waits for them.
+/// Compiles the loops of batch norm and GELU for an instruction set, optimized in every profile,
+/// since training waits for them.
 fn loops(name: &str, flags: &[&str]) {
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").opt_level(3).warnings(false).flag_if_supported("-Wno-psabi");

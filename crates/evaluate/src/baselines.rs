@@ -17,8 +17,8 @@ const ORIENTATIONS: i64 = 9;
 /// The side of a cell, in pixels.
 const CELL: i64 = 4;
 
-/// The pixels of each image's view, normalized: `[n, 3 · size · size]`, or `[n, size · size]` if all
-/// images are gray.
+/// The pixels of each image's view, normalized: `[n, 3 · size · size]`, or `[n, size · size]` if
+/// all images are gray.
 ///
 /// # Errors
 /// When no image can be read, or the view is invalid.

@@ -1,5 +1,5 @@
-//! Layers fused with the addition and the ReLU that follow them, and GELU fused with its derivative,
-//! to save passes over memory.
+//! Layers fused with the addition and the ReLU that follow them, and GELU fused with its
+//! derivative, to save passes over memory.
 #![allow(unsafe_code)] // Calls into cpp/batch_norm.cpp, cpp/gelu.cpp and cpp/inference.cpp.
 
 use std::ffi::c_char;

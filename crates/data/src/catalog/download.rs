@@ -24,8 +24,8 @@ pub fn default_cache() -> Result<PathBuf> {
     Ok(cache.join("portolan").join("datasets"))
 }
 
-/// The folder with the unpacked files of a data set: that of the operating system's package if it is
-/// installed, else in `cache`. They are downloaded first if they are missing.
+/// The folder with the unpacked files of a data set: that of the operating system's package if it
+/// is installed, else in `cache`. They are downloaded first if they are missing.
 ///
 /// The next call continues an interrupted download; files get their name only when complete. A file
 /// that the user put where the download would is used instead.
