@@ -2,7 +2,6 @@
 
 use portolan_encoders::layers::{LayerNorm, Linear};
 use portolan_encoders::{Init, TextConfig};
-use portolan_tensor::fused::{Gelu, gelu};
 use portolan_tensor::{Kind, Tensor, Vars};
 
 /// A fully connected layer with GELU and a norm, then the table of token embeddings, transposed,
@@ -28,7 +27,7 @@ impl MaskedHead {
 
     /// `[…, width]` to `[…, vocabulary]`.
     pub(crate) fn forward(&self, hidden: &Tensor, token_embeddings: &Tensor) -> Tensor {
-        let x = self.norm.forward(&gelu(&self.dense.forward(hidden), Gelu::Erf));
+        let x = self.norm.forward(&self.dense.forward(hidden).gelu("none"));
         x.linear(token_embeddings, Some(&self.bias))
     }
 }

@@ -4,7 +4,6 @@ mod config;
 
 pub use config::ConvNextConfig;
 
-use portolan_tensor::fused::{Gelu, gelu};
 use portolan_tensor::{Kind, Tensor, Vars, channels_last};
 
 use crate::drop_path::drop_path;
@@ -137,7 +136,7 @@ impl Block {
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         let hidden = self.norm.forward(&to_last(&self.conv_dw.forward(x)));
-        let hidden = self.fc2.forward(&gelu(&self.fc1.forward(&hidden), Gelu::Erf));
+        let hidden = self.fc2.forward(&self.fc1.forward(&hidden).gelu("none"));
         let branch = from_last(&(hidden * &self.gamma));
         x + drop_path(branch, self.drop_path, train)
     }

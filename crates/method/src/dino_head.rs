@@ -4,7 +4,6 @@
 use portolan_encoders::Init;
 use portolan_encoders::layers::{BatchNorm, Linear, count_batch};
 use portolan_losses::l2_normalize;
-use portolan_tensor::fused::{Gelu, gelu};
 use portolan_tensor::{Kind, Tensor, Vars};
 
 /// The sizes of a [`DinoHead`].
@@ -87,7 +86,7 @@ impl DinoHead {
                 x = norm.forward(&x, train);
             }
             if i + 1 < self.layers.len() {
-                x = gelu(&x, Gelu::Erf);
+                x = x.gelu("none");
             }
         }
         l2_normalize(&x).linear(&(l2_normalize(&self.v) * &self.g), None::<Tensor>)

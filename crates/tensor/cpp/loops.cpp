@@ -122,24 +122,7 @@ inline __attribute__((always_inline)) Lanes exponential(Lanes v) {
   return p * load<Lanes>(reinterpret_cast<const float *>(&power));
 }
 
-// x * Phi(x), where Phi is the normal distribution function, and its derivative Phi(x) + x * phi(x).
-inline __attribute__((always_inline)) void gelu_of_erf(Lanes x, Lanes &y, Lanes &derivative) {
-  Lanes z = (x < 0 ? -x : x) * 0.70710678f;
-  Lanes e = exponential(-z * z);
-  // Half of 1 - erf(z), within 8e-8 (Abramowitz and Stegun 1964, 7.1.26).
-  Lanes t = 1.0f / (1.0f + 0.3275911f * z);
-  Lanes p = Lanes{} + 1.061405429f;
-  p = p * t - 1.453152027f;
-  p = p * t + 1.421413741f;
-  p = p * t - 0.284496736f;
-  p = p * t + 0.254829592f;
-  Lanes tail = 0.5f * p * t * e;
-  Lanes phi = x < 0 ? tail : 1.0f - tail;
-  y = x * phi;
-  derivative = phi + x * e * 0.39894228f;
-}
-
-// The same with x * (1 + tanh(u)) / 2 = x * sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3).
+// x * (1 + tanh(u)) / 2 = x * sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3), and its derivative.
 inline __attribute__((always_inline)) void gelu_of_tanh(Lanes x, Lanes &y, Lanes &derivative) {
   constexpr float TWICE = 1.59576912f; // 2 sqrt(2 / pi)
   Lanes square = x * x;
@@ -149,13 +132,10 @@ inline __attribute__((always_inline)) void gelu_of_tanh(Lanes x, Lanes &y, Lanes
   derivative = s + y * (e * s) * TWICE * (1.0f + 0.134145f * square); // 1 - s = e * s, without cancellation
 }
 
-void gelu(const float *x, int64_t n, bool tanh, float *y, float *derivative) {
-  auto block = [tanh](const float *x, float *y, float *derivative) __attribute__((always_inline)) {
+void gelu(const float *x, int64_t n, float *y, float *derivative) {
+  auto block = [](const float *x, float *y, float *derivative) __attribute__((always_inline)) {
     Lanes value, slope;
-    if (tanh)
-      gelu_of_tanh(load<Lanes>(x), value, slope);
-    else
-      gelu_of_erf(load<Lanes>(x), value, slope);
+    gelu_of_tanh(load<Lanes>(x), value, slope);
     store(y, value);
     if (derivative)
       store(derivative, slope);

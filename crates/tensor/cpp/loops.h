@@ -18,8 +18,8 @@ struct Loops {
   // is null.
   void (*gradient)(const float *dy, const float *y, const float *x, const float *mean, const float *abc, int64_t rows,
                    int64_t channels, float *dx, float *behind);
-  // y = GELU of x, by its approximation with tanh if asked for, and its derivative unless that is null.
-  void (*gelu)(const float *x, int64_t n, bool tanh, float *y, float *derivative);
+  // y = the approximation of GELU with tanh, and its derivative unless that is null.
+  void (*gelu)(const float *x, int64_t n, float *y, float *derivative);
 };
 
 extern "C" const Loops portolan_loops_any, portolan_loops_avx2, portolan_loops_avx512;

@@ -1,7 +1,6 @@
 //! The body of BERT (Devlin et al. 2018, arXiv:1810.04805), as transformers' `BertModel` without
 //! its pooler has it.
 
-use portolan_tensor::fused::{Gelu, gelu};
 use portolan_tensor::{Tensor, Vars};
 
 use super::{
@@ -137,7 +136,7 @@ impl Block {
         let attended = attend(&q, &k, &v, &Sees::All(mask), dropout);
         let branch = self.proj.forward(&join_heads(&attended));
         let x = self.norm1.forward(&(x + dropped(branch, self.dropout, train)));
-        let branch = self.fc2.forward(&gelu(&self.fc1.forward(&x), Gelu::Erf));
+        let branch = self.fc2.forward(&self.fc1.forward(&x).gelu("none"));
         self.norm2.forward(&(&x + dropped(branch, self.dropout, train)))
     }
 }

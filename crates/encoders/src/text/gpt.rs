@@ -1,7 +1,7 @@
 //! The body of GPT-2 (Radford et al. 2019, *Language Models are Unsupervised Multitask Learners*,
 //! section 2.3), as transformers' `GPT2LMHeadModel` has it.
 
-use portolan_tensor::fused::{Gelu, gelu};
+use portolan_tensor::fused::gelu_tanh;
 use portolan_tensor::{Kind, Tensor, Vars, no_grad};
 
 use super::{
@@ -199,7 +199,7 @@ impl Block {
         let branch = self.proj.forward(&join_heads(attended));
         let x = x + dropped(branch, self.dropout, train);
         // `gelu_new`, the approximation with tanh that GPT-2 was trained with.
-        let hidden = gelu(&self.fc1.forward(&self.norm2.forward(&x)), Gelu::Tanh);
+        let hidden = gelu_tanh(&self.fc1.forward(&self.norm2.forward(&x)));
         let branch = self.fc2.forward(&hidden);
         x + dropped(branch, self.dropout, train)
     }

@@ -1,6 +1,5 @@
 //! The network of a block that is applied to every token by itself.
 
-use portolan_tensor::fused::{Gelu, gelu};
 use portolan_tensor::{Tensor, Vars};
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +66,7 @@ impl TokenMlp {
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
         let hidden = self.fc1.forward(x);
         let hidden = match self.form {
-            Mlp::Gelu => gelu(&hidden, Gelu::Erf),
+            Mlp::Gelu => hidden.gelu("none"),
             Mlp::QuickGelu => &hidden * (&hidden * 1.702).sigmoid(),
             Mlp::SwiGlu | Mlp::SwiGluWide => {
                 let parts = hidden.chunk(2, -1);
