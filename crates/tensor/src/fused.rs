@@ -95,8 +95,8 @@ pub fn batch_norm(
 }
 
 /// The approximation of GELU with tanh (Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2) of
-/// `x`, of any shape. In training on the CPU in float32 it computes the derivative in the same pass,
-/// and the backward pass only multiplies. With and without gradients it is equal to the bit.
+/// `x`, of any shape. In training on the CPU in float32 it computes the derivative in the same
+/// pass, and the backward pass only multiplies. With and without gradients it is equal to the bit.
 ///
 /// GELU itself stays libtorch's: with erf the same idea made MAE slower.
 ///
