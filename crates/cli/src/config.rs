@@ -107,11 +107,6 @@ impl DataConfig {
     }
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
-fn is_off(setting: &bool) -> bool {
-    !setting
-}
-
 fn is_standard(palette: &Palette) -> bool {
     *palette == Palette::Standard
 }
@@ -133,7 +128,7 @@ pub(crate) struct EvaluationConfig {
     pub(crate) knn: KnnConfig,
     /// Whether the report has the kNN accuracies of pixels and of a gradient histogram, which takes
     /// half a minute for images of 28 pixels, and memory for all of them.
-    #[serde(default, skip_serializing_if = "is_off")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) baselines: bool,
 }
 

@@ -122,7 +122,7 @@ fn texts(folder: &Path, args: &RunArgs, failed: &mut Vec<&'static str>) -> Vec<T
 fn methods_for(args: &RunArgs) -> Vec<&'static MethodEntry> {
     let alone = |method: &&MethodEntry| method.traits.family != Family::Distillation;
     let all: Vec<_> = portolan::METHODS.iter().copied().filter(alone).collect();
-    let data = args.data.as_deref().filter(|_| args.recipe.is_none()).unwrap_or("shapes");
+    let Some(data) = args.data.as_deref().filter(|_| args.recipe.is_none()) else { return all };
     let fits = |method: &&MethodEntry| recipe_for(method, data).is_some();
     let (fitting, others): (Vec<_>, Vec<&MethodEntry>) = all.iter().copied().partition(fits);
     if fitting.is_empty() {
