@@ -30,12 +30,12 @@ pub use entry::METHOD;
 
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm, ProjectionHead};
-use portolan_losses::barlow_twins;
+use portolan_losses::barlow_twins::{correlation, from_correlation};
 use portolan_method::{
     Batch, EncoderWithHead, ImageMethod, Method, Result, StepContext, StepLoss, validate_views,
 };
 use portolan_optim::{LrRule, ParamGroup};
-use portolan_tensor::{Device, Tensor, prefixed};
+use portolan_tensor::{Device, Kind, Tensor, no_grad, prefixed};
 
 /// Barlow Twins, ready to train.
 #[derive(Debug)]
@@ -85,9 +85,25 @@ impl Method for Barlow {
         let (y_a, y_b) = batch.pair()?;
         let z_a = cx.all_gather(&self.network.forward(y_a))?;
         let z_b = cx.all_gather(&self.network.forward(y_b))?;
-        let loss = barlow_twins(&z_a, &z_b, self.config.lambda)? * self.config.loss_scale;
-        Ok(StepLoss { loss, metrics: Vec::new(), outputs: Some(z_a.detach()) })
+        let c = correlation(&z_a, &z_b)?;
+        let loss = from_correlation(&c, self.config.lambda)? * self.config.loss_scale;
+        let [diagonal, off_diagonal] = sizes(&c);
+        let metrics = vec![("diagonal", diagonal), ("off_diagonal", off_diagonal)];
+        Ok(StepLoss { loss, metrics, outputs: Some(z_a.detach()) })
     }
+}
+
+/// The mean of the matrix's diagonal, and the root mean square of its other entries: 1 and 0 for the
+/// identity.
+fn sizes(correlation: &Tensor) -> [Tensor; 2] {
+    no_grad(|| {
+        let diagonal = correlation.diagonal(0, 0, 1);
+        let dim = correlation.size()[0];
+        let others = correlation.square().sum(Kind::Float) - diagonal.square().sum(Kind::Float);
+        let count = (dim * (dim - 1)).max(1) as f64;
+        // Rounding can leave the sum a little below 0.
+        [diagonal.mean(Kind::Float), (others / count).clamp_min(0.0).sqrt()]
+    })
 }
 
 impl ImageMethod for Barlow {

@@ -4,6 +4,7 @@ mod encoders;
 mod evaluation;
 mod machine;
 mod run;
+mod study;
 mod text;
 
 use clap::{Args, Parser, Subcommand};
@@ -16,6 +17,7 @@ pub(crate) use self::encoders::{
 pub(crate) use self::evaluation::{CompareArgs, DoctorArgs, EvaluateArgs, FactorsArgs, Protocol};
 pub(crate) use self::machine::{BenchArgs, GpuCheckArgs, PackArgs, Plan, SelfTestArgs};
 pub(crate) use self::run::{DistillArgs, PretrainArgs, ReproduceArgs, RunArgs};
+pub(crate) use self::study::StudyArgs;
 pub(crate) use self::text::{FillArgs, GenerateArgs};
 
 /// Self-supervised pretraining of encoders of images and text.
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Dense(DenseArgs),
     /// Compare finished runs in a table and plot their curves together.
     Compare(CompareArgs),
+    /// Test a claim about self-supervised learning with a few small trainings.
+    Study(StudyArgs),
     /// Group a folder of images, find near-duplicates, and write a gallery page.
     Organize(OrganizeArgs),
     /// Fill the blanks of a sentence with a run of BERT.

@@ -21,3 +21,4 @@ pub(crate) mod pretrain;
 pub(crate) mod reconstruct;
 pub(crate) mod reproduce;
 pub(crate) mod self_test;
+pub(crate) mod study;

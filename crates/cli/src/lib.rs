@@ -48,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Patches(args) => commands::patches::patches(&args),
         Command::Dense(args) => commands::dense::dense(&args),
         Command::Compare(args) => commands::compare::compare(&args),
+        Command::Study(args) => commands::study::study(&args),
         Command::Organize(args) => commands::organize::organize(&args),
         Command::Fill(args) => commands::fill::fill(&args),
         Command::Generate(args) => commands::generate::generate(&args),

@@ -13,7 +13,7 @@ pub(crate) mod automatic;
 pub(crate) mod dense_probe;
 pub(crate) mod estimate;
 pub(crate) mod folder;
-mod machine;
+pub(crate) mod machine;
 pub(crate) mod plan;
 pub(crate) mod process_group;
 mod published;

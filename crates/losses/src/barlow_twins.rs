@@ -20,9 +20,28 @@ use crate::{ops, validate};
 /// # Errors
 /// When the shapes differ or the batch is smaller than 2.
 pub fn barlow_twins(z_a: &Tensor, z_b: &Tensor, lambda: f64) -> Result<Tensor> {
+    from_correlation(&correlation(z_a, z_b)?, lambda)
+}
+
+/// The cross-correlation matrix C of the features of both views, `[dim, dim]`, for a caller who also
+/// wants to see it. Shapes and errors are those of [`barlow_twins`].
+///
+/// # Errors
+/// When the shapes differ or the batch is smaller than 2.
+pub fn correlation(z_a: &Tensor, z_b: &Tensor) -> Result<Tensor> {
     let (batch, _) = validate::pair(("z_a", z_a), ("z_b", z_b), 2)?;
     validate::in_float([z_a, z_b], |[z_a, z_b]| {
-        let correlation = standardize(&z_a).tr().matmul(&standardize(&z_b)) / batch as f64;
+        standardize(&z_a).tr().matmul(&standardize(&z_b)) / batch as f64
+    })
+}
+
+/// The loss given the [`correlation`] matrix.
+///
+/// # Errors
+/// When it is not a matrix.
+pub fn from_correlation(correlation: &Tensor, lambda: f64) -> Result<Tensor> {
+    validate::rows(("correlation", correlation), 1)?;
+    validate::in_float([correlation], |[correlation]| {
         let on = (correlation.diagonal(0, 0, 1) - 1.0).square().sum(None::<Kind>);
         let off = ops::off_diagonal(&correlation).square().sum(None::<Kind>);
         on + lambda * off

@@ -62,3 +62,41 @@ pub fn cross_entropy(logits: &Tensor) -> Result<Tensor> {
         ops::cross_entropy(&logits, &positive)
     })
 }
+
+/// The share of the gradient on the negatives that the hardest tenth of them has, the mean over the
+/// queries: 0.1 if all are pushed away alike, 1 if only the hardest are. A negative's gradient is
+/// proportional to its part of the softmax over all (Wang and Liu 2021, arXiv 2012.09740, equation
+/// 5).
+///
+/// `negatives`: `[queries, negatives]`, similarities over the temperature.
+///
+/// # Errors
+/// When `negatives` is not a matrix of at least one row.
+pub fn hardest_tenth(negatives: &Tensor) -> Result<Tensor> {
+    let (_, count) = validate::rows(("negatives", negatives), 1)?;
+    let shares = negatives.detach().to_kind(Kind::Float).softmax(1, Kind::Float);
+    let (hardest, _) = shares.topk((count + 9) / 10, 1, true, false);
+    Ok(hardest.sum_dim_intlist([1i64].as_slice(), false, Kind::Float).mean(Kind::Float))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use portolan_tensor::Device;
+
+    #[test]
+    fn a_low_temperature_concentrates_on_the_hardest_negatives() {
+        let similarities =
+            Tensor::linspace(-1.0, 1.0, 100, (Kind::Float, Device::Cpu)).view([1, 100]);
+        let share = |temperature: f64| {
+            hardest_tenth(&(&similarities / temperature)).unwrap().double_value(&[])
+        };
+        assert!((share(1e6) - 0.1).abs() < 1e-4, "all alike");
+        assert!(share(0.01) > 0.999, "only the hardest");
+        // The softmax of an arithmetic sequence is geometric: (1 − rᵏ) / (1 − rⁿ), r = e^(−step/τ).
+        let r = (-2.0f64 / 99.0 / 0.5).exp();
+        let expected = (1.0 - r.powi(10)) / (1.0 - r.powi(100));
+        assert!((share(0.5) - expected).abs() < 1e-5);
+    }
+}

@@ -38,6 +38,7 @@ pub use v3::{MocoV3, MocoV3Config};
 
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, HeadNorm};
+use portolan_losses::info_nce::hardest_tenth;
 use portolan_losses::{info_nce, l2_normalize};
 use portolan_method::{
     Batch, EmaUpdater, EncoderWithHead, ImageMethod, Method, Queue, Result, StepContext, StepLoss,
@@ -45,6 +46,9 @@ use portolan_method::{
 };
 use portolan_optim::ParamGroup;
 use portolan_tensor::{Device, Kind, Tensor, at_least_f32, no_grad, prefixed};
+
+/// Queries whose negatives are measured at each step: a few say enough.
+const SAMPLED: i64 = 16;
 
 /// MoCo, ready to train.
 #[derive(Debug)]
@@ -132,6 +136,12 @@ impl Moco {
     }
 }
 
+/// The negatives in the logits of a few queries.
+fn negatives(logits: &Tensor) -> Tensor {
+    let few = logits.size()[0].min(SAMPLED);
+    logits.narrow(0, 0, few).narrow(1, 1, logits.size()[1] - 1)
+}
+
 impl Method for Moco {
     /// One group: MoCo applies weight decay to all parameters, biases and batch norms included.
     fn params(&self) -> Vec<ParamGroup> {
@@ -166,6 +176,7 @@ impl Method for Moco {
             loss,
             metrics: vec![
                 ("contrastive_top1", StepLoss::fraction(&hits)),
+                ("hardest_tenth", hardest_tenth(&negatives(&logits[0]))?),
                 ("queue_similarity", self.queue_similarity()),
             ],
             outputs: self.fresh_keys.last().map(Tensor::shallow_clone),

@@ -2,8 +2,13 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+/// Colors by day and by night.
+pub(crate) const COLORS: &str = include_str!("colors.css");
+/// The style of what is drawn in charts.
+pub(crate) const CHARTS: &str = include_str!("charts.css");
 /// The style sheet of every page.
-const STYLE: &str = include_str!("style.css");
+const STYLE: &str =
+    concat!(include_str!("colors.css"), include_str!("style.css"), include_str!("charts.css"));
 /// Forbids every load, so that the page stays one file whatever is written into it.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 

@@ -42,6 +42,11 @@ pub(crate) fn number(value: f64, resolution: f64) -> String {
     format!("{sign}{}{decimals}", whole.parse().map_or(whole.to_owned(), count))
 }
 
+/// Bytes as people say them: `0.79 GB`.
+pub(crate) fn gigabytes(bytes: u64) -> String {
+    format!("{:.2} GB", bytes as f64 / 1e9)
+}
+
 /// Seconds as people say them: `8 min 32 s`.
 pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.round().max(0.0) as u64;

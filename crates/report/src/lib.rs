@@ -38,6 +38,7 @@
 //!     start: None,
 //!     published: Vec::new(),
 //!     parameters: 700_000,
+//!     peak_memory: None,
 //!     notes: Vec::new(),
 //!     skipped: Skipped::default(),
 //!     command: "portolan pretrain moco --recipe shapes".into(),
@@ -86,6 +87,7 @@ pub use pages::comparison::{Entry, TextEntry, comparison_text, write_comparison}
 pub use pages::evaluation::{ProtocolResult, write_evaluation};
 pub use pages::factors::{FactorCell, FactorColumn, write_factors};
 pub use pages::run::{html, write_html};
+pub use pages::study::{StudyPage, claims_markdown, findings_text, study_svg, write_study};
 pub use pages::text::{FilledPassage, TextAttention, TextPage, write_text_html};
 pub use report::{Baseline, Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
 pub use sampling::in_even_sample;

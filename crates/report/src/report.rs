@@ -50,6 +50,10 @@ pub struct Report {
     /// Trainable parameters of the encoder, without heads.
     #[serde(default)]
     pub parameters: u64,
+    /// The most memory that the run had used when training ended, in bytes: the GPU's, or on a CPU
+    /// that of the program; `None` where the system does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<u64>,
     /// What a reader must know to judge the results, a sentence each (gradient accumulation, say).
     #[serde(default)]
     pub notes: Vec<String>,

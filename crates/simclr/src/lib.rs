@@ -31,12 +31,16 @@ pub use entry::METHOD;
 
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, ProjectionHead};
-use portolan_losses::nt_xent;
+use portolan_losses::info_nce::hardest_tenth;
+use portolan_losses::{l2_normalize, nt_xent};
 use portolan_method::{
     Batch, EncoderWithHead, ImageMethod, Method, Result, StepContext, StepLoss, validate_views,
 };
 use portolan_optim::ParamGroup;
-use portolan_tensor::{Device, Tensor, prefixed};
+use portolan_tensor::{Device, Tensor, no_grad, prefixed};
+
+/// Images whose negatives are measured at each step: a few say enough.
+const SAMPLED: i64 = 16;
 
 /// SimCLR, ready to train.
 #[derive(Debug)]
@@ -66,6 +70,18 @@ impl Simclr {
     }
 }
 
+impl Simclr {
+    /// The similarities of a few images to the other images of the batch, over the temperature.
+    fn negatives(&self, z_i: &Tensor, z_j: &Tensor) -> Tensor {
+        no_grad(|| {
+            let few = z_i.narrow(0, 0, z_i.size()[0].min(SAMPLED));
+            let similar = l2_normalize(&few).matmul(&l2_normalize(z_j).tr());
+            // Its own other view is no negative.
+            (similar / self.config.temperature).fill_diagonal_(f64::NEG_INFINITY, false)
+        })
+    }
+}
+
 impl Method for Simclr {
     fn params(&self) -> Vec<ParamGroup> {
         vec![ParamGroup::all("network", self.network.vars.parameters())]
@@ -83,9 +99,10 @@ impl Method for Simclr {
         let (z_i, z_j) = (cx.all_gather(&z.narrow(0, 0, n))?, cx.all_gather(&z.narrow(0, n, n))?);
         let loss = nt_xent(&z_i, &z_j, self.config.temperature)? * self.config.loss_scale;
         let found = StepLoss::match_top1(&z_i, &z_j);
+        let hardest = hardest_tenth(&self.negatives(&z_i, &z_j))?;
         Ok(StepLoss {
             loss,
-            metrics: vec![("contrastive_top1", found)],
+            metrics: vec![("contrastive_top1", found), ("hardest_tenth", hardest)],
             outputs: Some(z_i.detach()),
         })
     }

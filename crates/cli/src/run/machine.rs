@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use image::RgbImage;
 use portolan_data::Dataset;
 use portolan_report::counted;
-use portolan_tensor::{Device, free_memory};
+use portolan_tensor::{Device, free_memory, peak_memory};
 
 use crate::data::is_labeled;
 
@@ -102,10 +102,35 @@ impl Machine {
 
 /// The memory of the machine in bytes, as reported by Linux.
 fn main_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    bytes_in("/proc/meminfo", "MemTotal:")
+}
+
+/// The most memory in bytes that this program has used on `device` so far: of a GPU, what libtorch
+/// allocated; else what Linux reports of the process. `None` if neither is known.
+pub(crate) fn most_memory(device: Device) -> Option<u64> {
+    if device.is_cuda() {
+        peak_memory(device).ok()
+    } else {
+        bytes_in("/proc/self/status", "VmHWM:")
+    }
+}
+
+/// The number of bytes that a file of Linux gives in the line `name`.
+fn bytes_in(file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib << 10)
+}
+
+/// The machine as people name it: `2 × AMD EPYC`.
+pub(crate) fn machine_name() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name"));
+    let model =
+        model.and_then(|rest| rest.split_once(':')).map_or("processor", |(_, it)| it.trim());
+    format!("{} of {model}", portolan_report::counted(cores, "core", "cores"))
 }
 
 #[cfg(test)]
@@ -140,6 +165,8 @@ mod tests {
     #[test]
     fn a_cpu_has_memory_and_cores() {
         let machine = Machine::of(Device::Cpu).unwrap();
+        let used = most_memory(Device::Cpu).unwrap_or(machine.memory);
+        assert!((1 << 20..=machine.memory).contains(&used), "{used}");
         assert!(!machine.gpu && machine.memory > 1 << 28 && machine.cores >= 1, "{machine:?}");
     }
 }

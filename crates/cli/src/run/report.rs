@@ -20,6 +20,7 @@ use crate::data::is_labeled;
 use crate::encoder_source::eval_view;
 use crate::encoder_source::run_encoder;
 use crate::methods;
+use crate::run::machine::most_memory;
 use crate::run::published;
 use crate::run::scores::{baselines, measure, with_baseline};
 use crate::run::start::compare;
@@ -57,6 +58,7 @@ pub(crate) fn write_report(
     device: Device,
 ) -> Result<()> {
     run_encoder::write(method.encoder(), config, &folder.join(run_encoder::FILE))?;
+    let peak_memory = most_memory(device); // of training, not of what follows
     let measured = if is_labeled(data) {
         Some(measure(method.encoder(), config, data, device)?)
     } else {
@@ -72,7 +74,7 @@ pub(crate) fn write_report(
     };
     let summary = summarize(config, data, method, outcome, (knn, linear_probe), device);
     let baselines = if measured.is_some() { baselines(config, data)? } else { Vec::new() };
-    let report = report::Report { start, baselines, ..summary };
+    let report = report::Report { start, baselines, peak_memory, ..summary };
     report.write(folder)?;
 
     let bank_and_test = measured.as_ref().map(|measured| (&measured.bank, &measured.test));
@@ -174,6 +176,7 @@ fn summarize(
         baselines: Vec::new(),
         start: None,
         published,
+        peak_memory: None,
         parameters: parameters.iter().map(|(_, tensor)| tensor.numel() as u64).sum(),
         notes,
         skipped: report::Skipped {

@@ -8,6 +8,8 @@ use crate::format::{number, percent};
 const TOP: f64 = 12.0;
 const RIGHT: f64 = 12.0;
 const BOTTOM: f64 = 26.0;
+/// The height of a line of text.
+pub(super) const LINE: f64 = 14.0;
 
 /// The area that charts are drawn into.
 pub(super) struct Frame {
@@ -18,6 +20,8 @@ pub(super) struct Frame {
     percent: bool,
     /// Room for the labels of the ticks.
     left: f64,
+    /// Room below the plot.
+    bottom: f64,
 }
 
 impl Frame {
@@ -30,10 +34,20 @@ impl Frame {
     ) -> Frame {
         let y = Axis::over(y, size.1 / 55.0, 0.0).widened();
         let x = Axis::over(x.chain([0.0]), size.0 / 90.0, 1.0);
-        let mut frame = Frame { size, x, y, percent, left: 0.0 };
+        let mut frame = Frame { size, x, y, percent, left: 0.0, bottom: BOTTOM };
         let longest = frame.y.ticks().map(|v| frame.tick(v).chars().count()).max().unwrap_or(0);
         frame.left = 10.0 + 7.0 * longest as f64;
         frame
+    }
+
+    /// The same with room for this many lines of text below the plot.
+    pub(super) fn with_lines_below(self, lines: usize) -> Frame {
+        Frame { bottom: BOTTOM + LINE * lines.saturating_sub(1) as f64, ..self }
+    }
+
+    /// Where the plot ends below.
+    pub(super) fn floor(&self) -> f64 {
+        self.size.1 - self.bottom
     }
 
     /// Where the plot ends on the right.
@@ -48,8 +62,8 @@ impl Frame {
 
     /// Where a value of the vertical axis lies.
     pub(super) fn py(&self, value: f64) -> f64 {
-        let bottom = self.size.1 - BOTTOM;
-        bottom - self.y.share(value) * (bottom - TOP)
+        let floor = self.floor();
+        floor - self.y.share(value) * (floor - TOP)
     }
 
     /// The line through these points.
@@ -72,14 +86,21 @@ impl Frame {
         if self.percent { format!("{:.0}", value * 100.0) } else { number(value, self.y.step) }
     }
 
-    /// Lines and numbers of the axes.
-    pub(super) fn grid(&self) -> Markup {
+    /// Lines and numbers of the vertical axis.
+    pub(super) fn levels(&self) -> Markup {
         html! {
             @for tick in self.y.ticks() {
                 path.grid d=(self.level(tick)) {}
                 text.tick.y x=(format!("{:.1}", self.left - 8.0))
                     y=(format!("{:.1}", self.py(tick) + 4.0)) { (self.tick(tick)) }
             }
+        }
+    }
+
+    /// Lines and numbers of the axes.
+    pub(super) fn grid(&self) -> Markup {
+        html! {
+            (self.levels())
             @for tick in self.x.ticks() {
                 text.tick.x x=(format!("{:.1}", self.px(tick)))
                     y=(format!("{:.1}", self.size.1 - 6.0)) { (number(tick, self.x.step)) }

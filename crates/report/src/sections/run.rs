@@ -3,7 +3,7 @@
 use maud::html;
 
 use super::Section;
-use crate::format::{count, counted};
+use crate::format::{count, counted, gigabytes};
 use crate::page::Page;
 use crate::report::{Report, Skipped};
 
@@ -33,7 +33,7 @@ pub(crate) fn section(page: &Page) -> Section {
     Section { id: "run", title: "What was run", lead: None, body }
 }
 
-fn facts(report: &Report) -> [(&'static str, String); 8] {
+fn facts(report: &Report) -> [(&'static str, String); 9] {
     let data = &report.dataset;
     let epochs = counted(report.epochs, "epoch", "epochs");
     let images = format!(
@@ -53,6 +53,7 @@ fn facts(report: &Report) -> [(&'static str, String); 8] {
         ("SHA-256", data.sha256.clone()),
         ("Seed", report.seed.to_string()),
         ("Device", format!("{}, {}", report.device, report.precision)),
+        ("Peak memory", report.peak_memory.map(gigabytes).unwrap_or_default()),
         ("Finished", report.finished.replace('T', " ").replace('Z', " UTC")),
     ]
 }

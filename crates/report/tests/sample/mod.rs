@@ -89,6 +89,7 @@ pub(crate) fn report() -> Report {
             random_init_as_built_top1: None,
             head_top1: None,
         }),
+        peak_memory: None,
         linear_probe: Some(LinearProbe { top1: 0.75, random_init_top1: 0.4375 }),
         baselines: Vec::new(),
         start: None,

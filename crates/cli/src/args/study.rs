@@ -1,0 +1,33 @@
+//! Arguments of `study`.
+
+use clap::Args;
+use std::path::PathBuf;
+
+use super::{DeviceArg, ThreadsArg};
+
+#[derive(Args)]
+pub(crate) struct StudyArgs {
+    /// The study: a name that --list prints, or a TOML file of your own.
+    #[arg(required_unless_present_any = ["all", "list"], value_name = "STUDY|FILE")]
+    pub(crate) study: Option<String>,
+    /// All studies, one after the other, and one document with all claims.
+    #[arg(long, conflicts_with = "study")]
+    pub(crate) all: bool,
+    /// List the studies with their claims and what they cost.
+    #[arg(long, conflicts_with_all = ["study", "all"])]
+    pub(crate) list: bool,
+    /// The folder of the results. Runs that are finished there are not repeated, and interrupted
+    /// ones are resumed.
+    #[arg(long, value_name = "FOLDER", default_value = "runs/studies")]
+    pub(crate) out: PathBuf,
+    /// The seeds, separated by commas [default: those of the study].
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    pub(crate) seeds: Vec<u64>,
+    /// A setting of every run, such as --set training.epochs=1; repeatable.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+    #[command(flatten)]
+    pub(crate) threads: ThreadsArg,
+}

@@ -1,0 +1,148 @@
+//! `portolan study`: tests a claim with a few small trainings.
+
+mod runs;
+
+use anyhow::{Context, Result, ensure};
+use portolan_report::{
+    StudyPage, claims_markdown, counted, findings_text, now, study_svg, write_study,
+};
+use portolan_study::{Findings, Study, judge};
+use portolan_tensor::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use self::runs::{Measured, Runs};
+use crate::args::StudyArgs;
+use crate::run::machine::machine_name;
+use crate::run::signals::{listen_for_stop, stopped, stopping};
+
+/// Conducts one study or all, or lists them.
+pub(crate) fn study(args: &StudyArgs) -> Result<ExitCode> {
+    if args.list {
+        list()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut studies = match &args.study {
+        Some(name) => vec![named(name)?],
+        None => portolan_study::all()?,
+    };
+    if !args.seeds.is_empty() {
+        studies.iter_mut().for_each(|study| study.seeds.clone_from(&args.seeds));
+    }
+    listen_for_stop()?;
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
+    for study in &studies {
+        match conduct(study, args) {
+            _ if stopping() => return Ok(stopped()),
+            Ok(findings) => found.push(findings),
+            Err(error) if args.all => {
+                eprintln!("error: {error:#}");
+                failed.push(&*study.name);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if args.all {
+        let claims = args.out.join("claims.md");
+        write_claims(&found, &claims)?;
+        println!("claims  {}", claims.display());
+    }
+    ensure!(failed.is_empty(), "incomplete (see the errors above): {}", failed.join(", "));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The study with this name, or in this file.
+fn named(name: &str) -> Result<Study> {
+    if !name.ends_with(".toml") {
+        return Ok(portolan_study::find(name)?);
+    }
+    let text = std::fs::read_to_string(name).with_context(|| format!("cannot read {name}"))?;
+    let stem = Path::new(name).file_stem().and_then(|stem| stem.to_str()).unwrap_or(name);
+    Ok(Study::parse(stem, &text)?)
+}
+
+fn list() -> Result<()> {
+    let studies = portolan_study::all()?;
+    let width = studies.iter().map(|study| study.name.len()).max().unwrap_or(0);
+    for study in &studies {
+        let runs = counted(study.runs().len(), "run", "runs");
+        let (name, minutes) = (&study.name, study.minutes);
+        println!("{name:width$}  {}", study.claim);
+        println!("{:width$}  {runs}, about {minutes} minutes on two cores", "");
+    }
+    Ok(())
+}
+
+/// A study with what it found.
+struct Conducted<'a> {
+    study: &'a Study,
+    findings: Findings,
+    seconds: f64,
+}
+
+impl Conducted<'_> {
+    fn page(&self) -> StudyPage<'_> {
+        StudyPage {
+            study: self.study,
+            findings: &self.findings,
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+            machine: machine_name(),
+            seconds: self.seconds,
+            finished: now(),
+        }
+    }
+}
+
+/// Makes the runs of a study that are missing, judges it, and writes its page and its numbers.
+fn conduct<'a>(study: &'a Study, args: &StudyArgs) -> Result<Conducted<'a>> {
+    eprintln!("\n== {}: {}", study.name, study.claim);
+    let runs = Runs { study, args };
+    let mut measured: Vec<Measured> = Vec::new();
+    let all = study.runs();
+    for (i, run) in all.iter().enumerate() {
+        let name = study.name_of(run);
+        eprint!("{:3} of {}  {name}", i + 1, all.len());
+        let one = runs.finished(run);
+        eprintln!(
+            "{}",
+            one.as_ref().map_or_else(|_| String::new(), |it| it.summary(&study.metrics))
+        );
+        ensure!(!stopping(), "the study {} was stopped", study.name);
+        measured
+            .push(one.with_context(|| format!("the study {} is incomplete: {name}", study.name))?);
+    }
+    let of = |run: &portolan_study::Run| {
+        all.iter()
+            .position(|it| (it.series, it.point, it.seed) == (run.series, run.point, run.seed))
+    };
+    let findings = judge(study, |run, metric| measured.get(of(run)?)?.value(metric))?;
+    let seconds = measured.iter().map(Measured::seconds).sum();
+    let conducted = Conducted { study, findings, seconds };
+    let folder = args.out.join(&study.name);
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create the folder {}", folder.display()))?;
+    let json = serde_json::to_string_pretty(&conducted.findings)?;
+    io::write_atomic(&folder.join("study.json"), json.as_bytes())?;
+    let page = write_study(&conducted.page(), &folder.join("study.html"))?;
+    print!("{}", findings_text(&conducted.findings));
+    println!("study  {}", page.display());
+    Ok(conducted)
+}
+
+/// Writes all claims as one document, with its plots beside it.
+fn write_claims(found: &[Conducted], path: &Path) -> Result<()> {
+    let plots = path.with_file_name("plots");
+    std::fs::create_dir_all(&plots)
+        .with_context(|| format!("cannot create the folder {}", plots.display()))?;
+    let file = |study: &str, metric: &str| format!("{study}-{metric}.svg");
+    for Conducted { study, findings, .. } in found {
+        for metric in &study.metrics {
+            if let Some(svg) = study_svg(study, findings, metric) {
+                io::write_atomic(&plots.join(file(&study.name, metric)), svg.as_bytes())?;
+            }
+        }
+    }
+    let pages: Vec<StudyPage> = found.iter().map(Conducted::page).collect();
+    let text = claims_markdown(&pages, |study, metric| format!("plots/{}", file(study, metric)));
+    Ok(io::write_atomic(path, text.as_bytes())?)
+}

@@ -1,0 +1,161 @@
+//! The runs of a study. Each is a program of its own, so that one that fails leaves the others, and
+//! so that its memory is its own.
+
+use anyhow::{Context, Result, anyhow, bail};
+use portolan_metrics::{FILE, MetricsRow, read_metrics};
+use portolan_report::Report;
+use portolan_study::{Run, Study, is_share, title};
+use portolan_tensor::io;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::args::StudyArgs;
+
+/// The runs of a study.
+pub(super) struct Runs<'a> {
+    pub(super) study: &'a Study,
+    pub(super) args: &'a StudyArgs,
+}
+
+impl Runs<'_> {
+    /// What a run measured. Makes the run unless it is finished; studies share their runs.
+    pub(super) fn finished(&self, run: &Run) -> Result<Measured> {
+        let settings = toml::to_string(&run.settings)?;
+        let folder = self.folder(run, &settings);
+        let parent = self.args.out.join("runs");
+        std::fs::create_dir_all(&parent)
+            .with_context(|| format!("cannot create the folder {}", parent.display()))?;
+        // Another study may be making the same run.
+        let lock = File::create(folder.with_extension("lock"))?;
+        lock.lock().context("cannot lock the folder of the run")?;
+        if Report::read(&folder).is_err() {
+            let file = folder.with_extension("toml");
+            io::write_atomic(&file, settings.as_bytes())?;
+            self.program(self.reproduce(run, &file, &folder), &folder)?;
+        }
+        if !self.study.evaluate.is_empty() && !folder.join("evaluation.json").exists() {
+            let mut command = portolan()?;
+            command.arg("evaluate").arg(&folder).args(self.study.evaluate.split_whitespace());
+            command.args(["--device", &self.args.device.name]);
+            self.program(Ok(command), &folder)?;
+        }
+        Measured::read(&folder)
+    }
+
+    /// The folder of a run, named by all that determines what it measures.
+    fn folder(&self, run: &Run, settings: &str) -> PathBuf {
+        let StudyArgs { set, device, threads, .. } = self.args;
+        let all = format!(
+            "{}\n{settings}\n{}\n{set:?}\n{}\n{:?}\n{}",
+            env!("CARGO_PKG_VERSION"),
+            run.seed,
+            device.name,
+            threads.count,
+            self.study.evaluate
+        );
+        let digest = Sha256::digest(all.as_bytes());
+        let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        self.args.out.join("runs").join(format!("{}-s{}-{hash}", run.method, run.seed))
+    }
+
+    /// The command that makes a run or resumes it.
+    fn reproduce(&self, run: &Run, settings: &Path, folder: &Path) -> Result<Command> {
+        let mut command = portolan()?;
+        command.arg("reproduce").args(["--device", &self.args.device.name]);
+        if let Some(count) = self.args.threads.count {
+            command.args(["--threads", &count.to_string()]);
+        }
+        if folder.join("config.toml").exists() {
+            command.arg("--resume").arg(folder);
+            return Ok(command);
+        }
+        command.arg(&run.method).arg("--config").arg(settings).arg("--out").arg(folder);
+        command.args(["--seed", &run.seed.to_string()]);
+        command.args(self.args.set.iter().flat_map(|set| ["--set", set]));
+        Ok(command)
+    }
+
+    /// Runs a program to its end. What it prints goes to a file beside the folder of the run.
+    fn program(&self, command: Result<Command>, folder: &Path) -> Result<()> {
+        let log = folder.with_extension("log");
+        let file = File::options().create(true).append(true).open(&log)?;
+        let status = command?.stdout(file.try_clone()?).stderr(file).status()?;
+        if status.success() {
+            return Ok(());
+        }
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
+        bail!("{} (all of it: {})", last.trim_start_matches("error: "), log.display())
+    }
+}
+
+/// This program.
+fn portolan() -> Result<Command> {
+    Ok(Command::new(std::env::current_exe().context("cannot find this program's file")?))
+}
+
+/// What a run measured.
+pub(super) struct Measured {
+    report: Report,
+    rows: Vec<MetricsRow>,
+    evaluation: Value,
+}
+
+impl Measured {
+    fn read(folder: &Path) -> Result<Self> {
+        let evaluation = match std::fs::read_to_string(folder.join("evaluation.json")) {
+            Ok(text) => serde_json::from_str(&text)
+                .map_err(|error| anyhow!("evaluation.json cannot be read: {error}"))?,
+            Err(_) => Value::Null,
+        };
+        let rows = read_metrics(&folder.join(FILE))?;
+        Ok(Measured { report: Report::read(folder)?, rows, evaluation })
+    }
+
+    /// Seconds of training.
+    pub(super) fn seconds(&self) -> f64 {
+        self.report.seconds
+    }
+
+    /// The value of a metric: of the report, of an evaluation, or the last one logged.
+    pub(super) fn value(&self, metric: &str) -> Option<f64> {
+        let report = &self.report;
+        let knn = report.knn.as_ref();
+        match metric {
+            "knn" => knn.map(|knn| knn.top1),
+            "head_knn" => knn?.head_top1,
+            "head_gain" => Some(knn?.top1 - knn?.head_top1?),
+            "untrained_knn" => knn.map(|knn| knn.random_init_top1),
+            "linear" => report.linear_probe.as_ref().map(|probe| probe.top1),
+            "seconds" => Some(report.seconds),
+            "memory" => report.peak_memory.map(|bytes| bytes as f64 / 1e9),
+            "finetuned" => self.evaluated("fine-tuned"),
+            "scratch" => self.evaluated("from scratch"),
+            logged => self.rows.iter().rev().find_map(|row| row.metrics.get(logged)).copied(),
+        }
+    }
+
+    /// The accuracy by the protocol whose name begins so.
+    fn evaluated(&self, protocol: &str) -> Option<f64> {
+        let named =
+            |it: &&Value| it["protocol"].as_str().is_some_and(|name| name.starts_with(protocol));
+        self.evaluation.as_array()?.iter().find(named)?["top1"].as_f64()
+    }
+
+    /// The metrics in a line.
+    pub(super) fn summary(&self, metrics: &[String]) -> String {
+        let one = |metric: &String| {
+            let value = self.value(metric)?;
+            let name = title(metric);
+            Some(if is_share(metric) {
+                format!("  {name} {:.1} %", 100.0 * value)
+            } else {
+                format!("  {name} {value:.3}")
+            })
+        };
+        metrics.iter().filter_map(one).collect()
+    }
+}

@@ -1,0 +1,247 @@
+//! What a study found: as text, as a page, and as Markdown with plots.
+
+use maud::{Markup, html};
+use portolan_study::{Findings, PointFindings, RuleFindings, Study, Verdict, is_share, title};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::charts::WIDE;
+use crate::charts::overlay::legend;
+use crate::charts::points::{Extent, PointChart};
+use crate::document::{compass, document};
+use crate::error::Result;
+use crate::file::write_whole;
+use crate::format::{duration, number, percent, points};
+
+/// What a reader must know to judge a study, beside its findings.
+#[derive(Clone, Debug)]
+pub struct StudyPage<'a> {
+    /// The study.
+    pub study: &'a Study,
+    /// What it found.
+    pub findings: &'a Findings,
+    /// The command line.
+    pub command: String,
+    /// The machine (`2 × AMD EPYC`).
+    pub machine: String,
+    /// The seconds that the trainings of all its runs took together.
+    pub seconds: f64,
+    /// When it ended, as [`now`](crate::now) gives it.
+    pub finished: String,
+}
+
+/// The verdict and the rules as lines of text.
+pub fn findings_text(findings: &Findings) -> String {
+    let mut text = format!("{}: {}\n", findings.name, findings.verdict);
+    for rule in &findings.rules {
+        let _ = writeln!(text, "  {}", sentence(rule));
+    }
+    text
+}
+
+/// A rule and what it found, as a sentence.
+fn sentence(rule: &RuleFindings) -> String {
+    let share = is_share(&rule.metric);
+    let show = |value: f64| if share { points(value) } else { number(value, value.abs() / 100.0) };
+    let unit = if share { " points" } else { "" };
+    let asked =
+        if rule.by == 0.0 { String::new() } else { format!("; at least {} asked", show(rule.by)) };
+    format!(
+        "{}: {}{unit} of {} ({} to {} over seeds{asked}): {}.",
+        rule.claim,
+        show(rule.mean),
+        title(&rule.metric),
+        show(rule.low),
+        show(rule.high),
+        rule.verdict
+    )
+}
+
+/// Writes the page of a study to `path`, and returns the path.
+///
+/// # Errors
+/// When the folder cannot be written to.
+pub fn write_study(page: &StudyPage, path: &Path) -> Result<PathBuf> {
+    write_whole(path, html_of(page).as_bytes())
+}
+
+fn html_of(page: &StudyPage) -> String {
+    let StudyPage { study, findings, .. } = page;
+    let names: Vec<&str> = findings.series.iter().map(|series| &*series.name).collect();
+    let differs = if findings.verdict == Verdict::Holds { "" } else { " differs" };
+    let body = html! {
+        header {
+            p.brand { (compass()) "Portolan" }
+            h1 { (study.title) }
+            p.lead { (study.claim) }
+        }
+        main {
+            section {
+                h2 { "Verdict" }
+                p class={ "verdict" (differs) } { "The claim " b { (findings.verdict) } }
+                p { "Source: " (study.source) ". Measured there: " (study.published) "." }
+                p { "Measured here, with seeds " (seeds(findings)) ":" }
+                ul { @for rule in &findings.rules { li { (sentence(rule)) } } }
+                p.footnote {
+                    "A part of the claim holds if it does with every seed, and holds weakly if it \
+                     does with their mean. The rules are part of the study’s file, below."
+                }
+            }
+            section {
+                h2 { "Measurements" }
+                @if names.len() > 1 { (legend(&names)) }
+                div.charts { @for chart in charts(study, findings) { (chart.render().unwrap_or_default()) } }
+                p.footnote { "Dots are means over seeds, bars reach from the lowest to the highest." }
+                (table(study, findings))
+            }
+            section {
+                h2 { "What was run" }
+                dl.facts { @for (name, value) in facts(page) { div { dt { (name) } dd { (value) } } } }
+                details { summary { "The study" } pre { code { (study.text) } } }
+            }
+        }
+    };
+    document(&study.title, &body, env!("CARGO_PKG_VERSION"))
+}
+
+fn facts(page: &StudyPage) -> [(&'static str, String); 4] {
+    [
+        ("Command", page.command.clone()),
+        ("Machine", page.machine.clone()),
+        ("Training, all runs", duration(page.seconds)),
+        ("Finished", page.finished.replace('T', " ").replace('Z', " UTC")),
+    ]
+}
+
+fn seeds(findings: &Findings) -> String {
+    findings.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// One chart for each metric.
+fn charts<'a>(study: &'a Study, findings: &'a Findings) -> Vec<PointChart<'a>> {
+    let mut names: Vec<&str> = Vec::new();
+    for point in findings.series.iter().flat_map(|series| &series.points) {
+        if !names.contains(&&*point.name) {
+            names.push(&point.name);
+        }
+    }
+    // Points that are numbers stand in their order.
+    let value = |name: &str| name.replace(',', "").parse::<f64>();
+    if names.iter().all(|name| value(name).is_ok()) {
+        names.sort_by(|a, b| value(a).unwrap_or(0.0).total_cmp(&value(b).unwrap_or(0.0)));
+    }
+    let chart = |metric: &'a String| PointChart {
+        title: title(metric),
+        by: &study.by,
+        points: names.clone(),
+        series: findings
+            .series
+            .iter()
+            .map(|series| {
+                let at = |name: &&str| series.points.iter().find(|point| point.name == **name);
+                let extents = names.iter().map(|name| extent(at(name)?, metric)).collect();
+                (&*series.name, extents)
+            })
+            .collect(),
+        percent: is_share(metric),
+        size: WIDE,
+    };
+    study.metrics.iter().map(chart).collect()
+}
+
+/// The lowest, mean and highest value of a metric over the seeds.
+fn extent(point: &PointFindings, metric: &str) -> Option<Extent> {
+    let values: Vec<f64> = point.values.get(metric)?.iter().copied().flatten().collect();
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    (!values.is_empty()).then_some((low, mean, high))
+}
+
+/// Means with their extremes, as text.
+fn cell(point: &PointFindings, metric: &str) -> String {
+    let Some((low, mean, high)) = extent(point, metric) else { return "–".to_owned() };
+    let show = |value: f64| {
+        if is_share(metric) { percent(value) } else { number(value, value.abs() / 100.0) }
+    };
+    format!("{} ({} to {})", show(mean), show(low), show(high))
+}
+
+fn table(study: &Study, findings: &Findings) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="All measurements" { table {
+            thead { tr {
+                th scope="col" {} th scope="col" { (study.by) }
+                @for metric in &study.metrics { th scope="col" { (title(metric)) } }
+            } }
+            tbody { @for series in &findings.series { @for point in &series.points { tr {
+                th scope="row" { (series.name) }
+                td { (point.name) }
+                @for metric in &study.metrics { td { (cell(point, metric)) } }
+            } } } }
+        } }
+    }
+}
+
+/// The plot of a metric as a file of its own, which follows the reader's dark mode.
+pub fn study_svg(study: &Study, findings: &Findings, metric: &str) -> Option<String> {
+    let at = study.metrics.iter().position(|name| name == metric)?;
+    charts(study, findings).get(at)?.standalone()
+}
+
+/// The findings of several studies as a Markdown document. `plots` names the file of a plot by the
+/// study's name and the metric.
+pub fn claims_markdown(pages: &[StudyPage], plots: impl Fn(&str, &str) -> String) -> String {
+    let mut text = "| study | claim | verdict |\n|---|---|---|\n".to_owned();
+    for StudyPage { study, findings, .. } in pages {
+        let _ = writeln!(
+            text,
+            "| [{0}](#{0}) | {1} | {2} |",
+            study.name, study.claim, findings.verdict
+        );
+    }
+    for page in pages {
+        let StudyPage { study, findings, .. } = page;
+        let _ = writeln!(
+            text,
+            "\n## {}\n\n**Claim:** {} ({})\n",
+            study.name, study.claim, study.source
+        );
+        let _ = writeln!(text, "Measured there: {}.\n", study.published);
+        let _ =
+            writeln!(text, "**Here it {}**, with seeds {}:\n", findings.verdict, seeds(findings));
+        for rule in &findings.rules {
+            let _ = writeln!(text, "- {}", sentence(rule));
+        }
+        for metric in &study.metrics {
+            if study_svg(study, findings, metric).is_some() {
+                let file = plots(&study.name, metric);
+                let _ = writeln!(text, "\n![{} by {}]({file})", title(metric), study.by);
+            }
+        }
+        let _ = writeln!(
+            text,
+            "\n| | {} | {} |",
+            study.by,
+            study.metrics.iter().map(|it| title(it)).collect::<Vec<_>>().join(" | ")
+        );
+        let _ = writeln!(text, "|---|---|{}", "---|".repeat(study.metrics.len()));
+        for series in &findings.series {
+            for point in &series.points {
+                let cells: Vec<String> =
+                    study.metrics.iter().map(|metric| cell(point, metric)).collect();
+                let _ =
+                    writeln!(text, "| {} | {} | {} |", series.name, point.name, cells.join(" | "));
+            }
+        }
+        let _ = writeln!(
+            text,
+            "\n`{}` on {}, {}; training of all runs {}.",
+            page.command,
+            page.machine,
+            page.finished.split('T').next().unwrap_or_default(),
+            duration(page.seconds)
+        );
+    }
+    text
+}
