@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::args::StudyArgs;
+use crate::methods::find;
 
 /// The runs of a study.
 pub(super) struct Runs<'a> {
@@ -24,7 +25,7 @@ impl Runs<'_> {
     /// What a run measured. Makes the run unless it is finished; studies share their runs.
     pub(super) fn finished(&self, run: &Run) -> Result<Measured> {
         let settings = toml::to_string(&run.settings)?;
-        let folder = self.folder(run, &settings);
+        let folder = self.folder(run, &settings)?;
         let parent = self.args.out.join("runs");
         std::fs::create_dir_all(&parent)
             .with_context(|| format!("cannot create the folder {}", parent.display()))?;
@@ -45,11 +46,14 @@ impl Runs<'_> {
         Measured::read(&folder)
     }
 
-    /// The folder of a run, named by all that determines what it measures.
-    fn folder(&self, run: &Run, settings: &str) -> PathBuf {
+    /// The folder of a run, named by all that determines what it measures: another version of a
+    /// recipe makes another run.
+    fn folder(&self, run: &Run, settings: &str) -> Result<PathBuf> {
         let StudyArgs { set, device, threads, .. } = self.args;
+        let name = run.settings.get("recipe").and_then(toml::Value::as_str).unwrap_or_default();
+        let recipe = find(&run.method)?.recipe(name)?;
         let all = format!(
-            "{}\n{settings}\n{}\n{set:?}\n{}\n{:?}\n{}",
+            "{}\n{recipe}\n{settings}\n{}\n{set:?}\n{}\n{:?}\n{}",
             env!("CARGO_PKG_VERSION"),
             run.seed,
             device.name,
@@ -58,7 +62,7 @@ impl Runs<'_> {
         );
         let digest = Sha256::digest(all.as_bytes());
         let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        self.args.out.join("runs").join(format!("{}-s{}-{hash}", run.method, run.seed))
+        Ok(self.args.out.join("runs").join(format!("{}-s{}-{hash}", run.method, run.seed)))
     }
 
     /// The command that makes a run or resumes it.
