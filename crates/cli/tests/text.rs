@@ -86,6 +86,9 @@ fn gpt_learns_from_notes_and_goes_on_after_a_stop_to_the_bit() {
         assert!(printed.contains(part), "{part}: {printed}");
     }
     assert!(printed.contains("from scratch") && at.join("whole/evaluation-class.html").exists());
+    let json = std::fs::read_to_string(at.join("whole/evaluation.json")).unwrap();
+    let all: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(all[0]["labels"], "class", "a list, as for images: {all}");
     refused(
         &portolan(at, "evaluate whole --protocol lost"),
         &["knn, linear, finetune and scratch"],

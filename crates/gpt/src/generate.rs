@@ -87,13 +87,12 @@ mod tests {
     use portolan_encoders::TextConfig;
 
     use super::*;
-    use crate::GptConfig;
 
     fn gpt() -> Gpt {
         portolan_tensor::seed(0);
         let encoder =
             TextConfig { vocabulary: 9, positions: 6, width: 8, depth: 2, heads: 2, dropout: 0.0 };
-        Gpt::new(GptConfig {}, &encoder, Device::Cpu).unwrap()
+        Gpt::new(&encoder, Device::Cpu).unwrap()
     }
 
     #[test]

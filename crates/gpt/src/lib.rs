@@ -6,13 +6,13 @@
 //!
 //! ```
 //! use portolan_encoders::TextConfig;
-//! use portolan_gpt::{Gpt, GptConfig, Sampling};
+//! use portolan_gpt::{Gpt, Sampling};
 //! use portolan_method::{Batch, Method, StepContext};
 //! use portolan_tensor::{Device, Tensor};
 //!
 //! let encoder =
 //!     TextConfig { vocabulary: 20, positions: 8, width: 8, depth: 1, heads: 2, dropout: 0.0 };
-//! let mut gpt = Gpt::new(GptConfig {}, &encoder, Device::Cpu)?;
+//! let mut gpt = Gpt::new(&encoder, Device::Cpu)?;
 //! let batch = Batch {
 //!     inputs: vec![Tensor::from_slice2(&[[1i64, 7, 8, 9, 2], [1, 5, 4, 2, 0]])],
 //!     ids: vec![0, 1],
@@ -27,11 +27,9 @@
 //! that a place sees no later one. Nothing is hidden, and every token gives a gradient. A passage
 //! is continued by one predicted token after another.
 
-mod config;
 mod entry;
 mod generate;
 
-pub use config::GptConfig;
 pub use entry::METHOD;
 pub use portolan_method::Sampling;
 
@@ -51,11 +49,12 @@ pub struct Gpt {
 }
 
 impl Gpt {
-    /// Builds the network with initial values from libtorch's generator.
+    /// Builds the network with initial values from libtorch's generator. Next-token prediction has no
+    /// settings of its own.
     ///
     /// # Errors
     /// When a setting is out of range.
-    pub fn new(_config: GptConfig, encoder: &TextConfig, device: Device) -> Result<Self> {
+    pub fn new(encoder: &TextConfig, device: Device) -> Result<Self> {
         let vars = Vars::new(device);
         let body = Body::new(encoder, &vars)?;
         Ok(Gpt { vars, body })

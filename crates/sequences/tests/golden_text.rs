@@ -5,7 +5,7 @@
 use anyhow::{Result, bail};
 use portolan_bert::{Bert, BertConfig};
 use portolan_encoders::TextConfig;
-use portolan_gpt::{Gpt, GptConfig};
+use portolan_gpt::Gpt;
 use portolan_method::{Batch, Method, StepContext, TextMethod, Vocabulary};
 use portolan_tensor::{Device, Kind, Tensor, Vars};
 use portolan_testing::formula::fill;
@@ -41,7 +41,7 @@ fn bert(encoder: &TextConfig) -> Bert {
 }
 
 fn gpt(encoder: &TextConfig) -> Gpt {
-    Gpt::new(GptConfig {}, encoder, Device::Cpu).unwrap()
+    Gpt::new(encoder, Device::Cpu).unwrap()
 }
 
 fn grad(vars: &Vars, name: &str) -> Tensor {

@@ -183,6 +183,7 @@ fn low_shots(on: &Subject) -> Result<Vec<ProtocolMetrics>> {
         let protocol = format!("{name} ({})", counted(draws.labeled, "image", "images"));
         results.push(ProtocolMetrics {
             protocol,
+            labels: None,
             top1,
             deviation: Some(deviation),
             scores: None,

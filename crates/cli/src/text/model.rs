@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use portolan_bert::{Bert, BertConfig};
-use portolan_gpt::{Gpt, GptConfig, Sampling};
+use portolan_gpt::{Gpt, Sampling};
 use portolan_interchange::{LoadedText, TextFamily};
 use portolan_method::{TextMethod, Vocabulary};
 use portolan_tensor::{Device, Kind, Tensor, seed};
@@ -201,7 +201,7 @@ fn network(loaded: &LoadedText, tokens: &Tokens, device: Device) -> Result<Netwo
             let config = BertConfig::default();
             Network::Bert(Box::new(Bert::new(config, encoder, &vocabulary, device)?))
         }
-        TextFamily::Gpt2 => Network::Gpt(Box::new(Gpt::new(GptConfig {}, encoder, device)?)),
+        TextFamily::Gpt2 => Network::Gpt(Box::new(Gpt::new(encoder, device)?)),
     })
 }
 

@@ -60,3 +60,28 @@ pub(crate) fn read(folder: &Path) -> Vec<[String; 2]> {
     }
     found.into_values().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_newest_come_first_and_a_line_that_was_cut_off_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = |epoch, temperature, text: &str| {
+            serde_json::to_string(&Sample { epoch, temperature, text: text.to_owned() }).unwrap()
+        };
+        let lines = [
+            line(1, 0.5, "first"),
+            line(2, 0.8, "second, of a run that was killed"),
+            line(2, 0.5, "third"),
+            line(2, 0.8, "second"),
+        ];
+        let cut = "{\"epoch\":3,\"temperature\":0.5,\"te";
+        std::fs::write(folder.path().join(FILE), lines.join("\n") + "\n" + cut).unwrap();
+        let texts: Vec<String> = read(folder.path()).into_iter().map(|[_, text]| text).collect();
+        assert_eq!(texts, ["third", "second", "first"]);
+        assert!(read(&folder.path().join("none")).is_empty());
+    }
+}

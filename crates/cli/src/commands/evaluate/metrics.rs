@@ -13,6 +13,9 @@ use super::linear_dinov2_table::Selection;
 pub(super) struct ProtocolMetrics {
     /// The protocol and its settings.
     pub(super) protocol: String,
+    /// What text is classified by, such as its author.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) labels: Option<String>,
     pub(super) top1: f64,
     /// Standard deviation over several draws of labeled images.
     pub(super) deviation: Option<f64>,
@@ -35,6 +38,7 @@ impl ProtocolMetrics {
     pub(super) fn with_scores(protocol: String, scores: Scores) -> Self {
         ProtocolMetrics {
             protocol,
+            labels: None,
             top1: scores.top1,
             deviation: None,
             scores: Some(scores),

@@ -6,7 +6,7 @@ use portolan_method::TextMethod;
 use portolan_report::{ProtocolResult, counted, write_evaluation};
 use portolan_sequences::{FinetuneConfig, features, finetune};
 use portolan_tensor::{Device, Tensor, io};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -62,15 +62,18 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     let of = |passages| features(encoder, passages, device);
     let features = [of(&passages.train)?, of(&passages.test)?];
     let subject = Subject { args, model: &model, passages, features, device };
-    let mut all = Map::new();
+    let mut all = Vec::new();
     for labels in &passages.labels {
         println!("\n{} ({})", labels.kind, counted(labels.classes.len(), "class", "classes"));
         let mut results = Vec::new();
         for protocol in &args.protocol {
-            let metrics = subject.metrics(labels, *protocol)?;
+            let metrics = ProtocolMetrics {
+                labels: Some(labels.kind.clone()),
+                ..subject.metrics(labels, *protocol)?
+            };
             metrics.print(&labels.classes);
+            all.push(serde_json::to_value(&metrics)?);
             results.push(metrics);
-            all.insert(labels.kind.clone(), serde_json::to_value(&results)?);
             write(folder, &all, labels, &results)?;
         }
     }
@@ -79,12 +82,7 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
 }
 
 /// Writes all results so far, and the page of one kind of label.
-fn write(
-    folder: &Path,
-    all: &Map<String, Value>,
-    labels: &Labels,
-    results: &[ProtocolMetrics],
-) -> Result<()> {
+fn write(folder: &Path, all: &[Value], labels: &Labels, results: &[ProtocolMetrics]) -> Result<()> {
     io::write_atomic(&folder.join(FILE), serde_json::to_string(all)?.as_bytes())?;
     let rows: Vec<ProtocolResult> = results.iter().map(ProtocolMetrics::to_report).collect();
     let page = folder.join(format!("evaluation-{}.html", labels.kind));
