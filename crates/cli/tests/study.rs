@@ -25,15 +25,17 @@ fn write_images(root: &Path) {
 }
 
 /// One seed, 32 images, one epoch. VICReg would diverge at its usual rate.
-const TOY: &str = "--seeds 0 --device cpu --threads 1 --set data.source=images --set evaluation.knn.k=5 \
+const TOY: &str = "--seeds 0 --device cpu --threads 1 --set data.source=images \
+    --set evaluation.knn.k=5 \
     --set training.epochs=1 --set training.batch_size=16 --set training.learning_rate=0.001";
 
-/// Conducts these studies at toy size.
-fn conduct(names: &[&str]) {
+/// Conducts these studies at toy size, with encoders of this width.
+fn conduct(names: &[&str], width: u32) {
     let folder = tempfile::tempdir().unwrap();
     write_images(&folder.path().join("images"));
     for name in names {
-        let output = portolan(folder.path(), &format!("study {name} {TOY}"));
+        let output =
+            portolan(folder.path(), &format!("study {name} {TOY} --set encoder.width={width}"));
         let text = succeeded(&output);
         assert!(text.starts_with(&format!("{name}: ")), "{text}");
         let of_study = folder.path().join("runs/studies").join(name);
@@ -57,17 +59,18 @@ fn conduct(names: &[&str]) {
 
 #[test]
 fn studies_of_contrast_run() {
-    conduct(&["batch", "queue", "momentum", "temperature"]);
+    conduct(&["batch", "queue", "momentum", "temperature"], 4);
 }
 
 #[test]
 fn studies_of_cost_and_views_run() {
-    conduct(&["head", "augmentation", "cost"]);
+    conduct(&["head", "augmentation", "cost"], 4);
 }
 
 #[test]
 fn studies_of_other_methods_run() {
-    conduct(&["collapse", "redundancy", "masking"]);
+    conduct(&["collapse", "redundancy"], 4);
+    conduct(&["masking"], 12);
 }
 
 #[test]

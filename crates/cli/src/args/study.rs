@@ -7,14 +7,15 @@ use super::{DeviceArg, ThreadsArg};
 
 #[derive(Args)]
 pub(crate) struct StudyArgs {
-    /// The study: a name that --list prints, or a TOML file of your own.
+    /// The studies: names that --list prints, or TOML files of your own. Several are conducted one
+    /// after the other, and described together in claims.md.
     #[arg(required_unless_present_any = ["all", "list"], value_name = "STUDY|FILE")]
-    pub(crate) study: Option<String>,
-    /// All studies, one after the other, and one document with all claims.
-    #[arg(long, conflicts_with = "study")]
+    pub(crate) studies: Vec<String>,
+    /// All studies that --list prints.
+    #[arg(long, conflicts_with = "studies")]
     pub(crate) all: bool,
     /// List the studies with their claims and what they cost.
-    #[arg(long, conflicts_with_all = ["study", "all"])]
+    #[arg(long, conflicts_with_all = ["studies", "all"])]
     pub(crate) list: bool,
     /// The folder of the results. Runs that are finished there are not repeated, and interrupted
     /// ones are resumed.

@@ -16,15 +16,16 @@ use crate::args::StudyArgs;
 use crate::run::machine::machine_name;
 use crate::run::signals::{listen_for_stop, stopped, stopping};
 
-/// Conducts one study or all, or lists them.
+/// Conducts studies, or lists them.
 pub(crate) fn study(args: &StudyArgs) -> Result<ExitCode> {
     if args.list {
         list()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut studies = match &args.study {
-        Some(name) => vec![named(name)?],
-        None => portolan_study::all()?,
+    let mut studies = if args.all {
+        portolan_study::all()?
+    } else {
+        args.studies.iter().map(|name| named(name)).collect::<Result<_>>()?
     };
     if !args.seeds.is_empty() {
         studies.iter_mut().for_each(|study| study.seeds.clone_from(&args.seeds));
@@ -35,14 +36,14 @@ pub(crate) fn study(args: &StudyArgs) -> Result<ExitCode> {
         match conduct(study, args) {
             _ if stopping() => return Ok(stopped()),
             Ok(findings) => found.push(findings),
-            Err(error) if args.all => {
+            Err(error) if studies.len() > 1 => {
                 eprintln!("error: {error:#}");
                 failed.push(&*study.name);
             }
             Err(error) => return Err(error),
         }
     }
-    if args.all {
+    if studies.len() > 1 {
         let claims = args.out.join("claims.md");
         write_claims(&found, &claims)?;
         println!("claims  {}", claims.display());

@@ -107,7 +107,15 @@ impl PointChart<'_> {
         let frame = frame.with_lines_below(names.iter().map(Vec::len).max().unwrap_or(1));
         let joined = self.points.iter().all(|name| name.replace(',', "").parse::<f64>().is_ok());
         let shift = |i: usize| APART * (i as f64 - (self.series.len() - 1) as f64 / 2.0);
-        let x = |i: usize, at: usize| frame.px(at as f64 + 0.5) + shift(i);
+        // The values of the i-th series with their places.
+        let placed = |i: usize, values: &[Option<Extent>]| -> Vec<(f64, Extent)> {
+            let x = |at: usize| frame.px(at as f64 + 0.5) + shift(i);
+            let known =
+                values.iter().enumerate().filter_map(|(at, value)| Some((x(at), (*value)?)));
+            known
+                .filter(|(_, (low, mean, high))| [low, mean, high].into_iter().all(finite))
+                .collect()
+        };
         Some(html! {
             (frame.levels())
             @for (at, lines) in names.iter().enumerate() {
@@ -117,27 +125,34 @@ impl PointChart<'_> {
                 }
             }
             @for (i, (name, values)) in self.series.iter().enumerate() {
-                @let marks: Vec<(f64, Extent)> = values.iter().enumerate()
-                    .filter_map(|(at, value)| Some((x(i, at), (*value)?)))
-                    .filter(|(_, (low, mean, high))| [low, mean, high].into_iter().all(finite))
-                    .collect();
-                g style=(color(i)) {
-                    title { (name) }
-                    @if joined && marks.len() > 1 {
-                        @let places: Vec<String> = marks.iter()
-                            .map(|(x, (_, mean, _))| format!("{x:.1} {:.1}", frame.py(*mean))).collect();
-                        path.curve d=(format!("M{}", places.join("L"))) {}
-                    }
-                    @for (x, (low, mean, high)) in marks {
-                        path.extent d=(format!("M{x:.1} {:.1}V{:.1}", frame.py(low), frame.py(high))) {}
-                        circle.dot cx=(format!("{x:.1}")) cy=(format!("{:.1}", frame.py(mean))) r="3.5" {
-                            title { (name) ": " (frame.value(mean)) }
-                        }
-                    }
-                }
+                g style=(color(i)) { (marks(name, &placed(i, values), &frame, joined)) }
             }
         })
     }
+}
+
+/// The dots of a series with their extents, joined by a line or not.
+fn marks(name: &str, marks: &[(f64, Extent)], frame: &Frame, joined: bool) -> Markup {
+    html! {
+        title { (name) }
+        @if joined && marks.len() > 1 {
+            path.curve d=(path(marks, frame)) {}
+        }
+        @for &(x, (low, mean, high)) in marks {
+            @if high > low {
+                path.extent d=(format!("M{x:.1} {:.1}V{:.1}", frame.py(low), frame.py(high))) {}
+            }
+            circle.dot cx=(format!("{x:.1}")) cy=(format!("{:.1}", frame.py(mean))) r="3.5" {
+                title { (name) ": " (frame.value(mean)) }
+            }
+        }
+    }
+}
+
+/// The line through the means.
+fn path(marks: &[(f64, Extent)], frame: &Frame) -> String {
+    let place = |&(x, (_, mean, _)): &(f64, Extent)| format!("{x:.1} {:.1}", frame.py(mean));
+    format!("M{}", marks.iter().map(place).collect::<Vec<_>>().join("L"))
 }
 
 fn color(i: usize) -> String {

@@ -13,6 +13,17 @@ use crate::error::Result;
 use crate::file::write_whole;
 use crate::format::{duration, number, percent, points};
 
+/// How the document of all claims begins.
+const CLAIMS: &str = "# Claims of the papers, tested
+
+Each study tests one claim with a few small trainings: `portolan study NAME`. What is varied, what is
+plotted and the rule for the verdict stand in one file of
+[`crates/study/studies`](../crates/study/studies), and the rule was fixed before any run. A part of
+a claim *holds* if it does with every seed, *holds weakly* if it does with their mean, and otherwise
+*does not hold at this size*: the runs are small, and nothing here contradicts a paper. Values are
+means over seeds, with the lowest and the highest. `portolan study --all` writes this document.
+";
+
 /// What a reader must know to judge a study, beside its findings.
 #[derive(Clone, Debug)]
 pub struct StudyPage<'a> {
@@ -90,13 +101,19 @@ fn html_of(page: &StudyPage) -> String {
             section {
                 h2 { "Measurements" }
                 @if names.len() > 1 { (legend(&names)) }
-                div.charts { @for chart in charts(study, findings) { (chart.render().unwrap_or_default()) } }
-                p.footnote { "Dots are means over seeds, bars reach from the lowest to the highest." }
+                div.charts {
+                    @for chart in charts(study, findings) { (chart.render().unwrap_or_default()) }
+                }
+                p.footnote {
+                    "Dots are means over seeds, bars reach from the lowest to the highest."
+                }
                 (table(study, findings))
             }
             section {
                 h2 { "What was run" }
-                dl.facts { @for (name, value) in facts(page) { div { dt { (name) } dd { (value) } } } }
+                dl.facts { @for (name, value) in facts(page) {
+                    div { dt { (name) } dd { (value) } }
+                } }
                 details { summary { "The study" } pre { code { (study.text) } } }
             }
         }
@@ -192,7 +209,7 @@ pub fn study_svg(study: &Study, findings: &Findings, metric: &str) -> Option<Str
 /// The findings of several studies as a Markdown document. `plots` names the file of a plot by the
 /// study's name and the metric.
 pub fn claims_markdown(pages: &[StudyPage], plots: impl Fn(&str, &str) -> String) -> String {
-    let mut text = "| study | claim | verdict |\n|---|---|---|\n".to_owned();
+    let mut text = format!("{CLAIMS}\n| study | claim | verdict |\n|---|---|---|\n");
     for StudyPage { study, findings, .. } in pages {
         let _ = writeln!(
             text,
