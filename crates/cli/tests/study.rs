@@ -24,18 +24,48 @@ fn write_images(root: &Path) {
     }
 }
 
-/// One seed, 32 images, one epoch. VICReg would diverge at its usual rate.
+/// One seed, 32 images, one epoch.
 const TOY: &str = "--seeds 0 --device cpu --threads 1 --set data.source=images \
-    --set evaluation.knn.k=5 \
-    --set training.epochs=1 --set training.batch_size=16 --set training.learning_rate=0.001";
+    --set evaluation.knn.k=5 --set training.epochs=1 --set training.batch_size=16";
+/// With so few images, VICReg would diverge at its usual rate.
+const CALM: &str = "--set training.learning_rate=0.001";
+
+/// A study of two runs that differ in nothing that changes them.
+const MINE: &str = r#"
+title = "Mine"
+claim = "Two equal runs differ."
+source = "nobody"
+published = "nothing"
+minutes = 1
+seeds = [0, 1]
+by = "name"
+metrics = ["knn", "seconds"]
+[[series]]
+name = "MoCo"
+method = "moco"
+recipe = "fashion"
+set.settings.queue = 64
+[[point]]
+name = "a"
+[[point]]
+name = "b"
+set.training.knn_every = 7
+[[rule]]
+claim = "a is above b"
+metric = "knn"
+above = ["a"]
+below = ["b"]
+"#;
 
 /// Conducts these studies at toy size, with encoders of this width.
 fn conduct(names: &[&str], width: u32) {
     let folder = tempfile::tempdir().unwrap();
     write_images(&folder.path().join("images"));
     for name in names {
-        let output =
-            portolan(folder.path(), &format!("study {name} {TOY} --set encoder.width={width}"));
+        let output = portolan(
+            folder.path(),
+            &format!("study {name} {TOY} {CALM} --set encoder.width={width}"),
+        );
         let text = succeeded(&output);
         assert!(text.starts_with(&format!("{name}: ")), "{text}");
         let of_study = folder.path().join("runs/studies").join(name);
@@ -78,32 +108,7 @@ fn a_study_of_ones_own_is_judged_and_its_runs_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     write_images(&at.join("images"));
-    let text = r#"
-        title = "Mine"
-        claim = "Two equal runs differ."
-        source = "nobody"
-        published = "nothing"
-        minutes = 1
-        seeds = [0, 1]
-        by = "name"
-        metrics = ["knn", "seconds"]
-        [[series]]
-        name = "MoCo"
-        method = "moco"
-        recipe = "fashion"
-        set.settings.queue = 64
-        [[point]]
-        name = "a"
-        [[point]]
-        name = "b"
-        set.training.knn_every = 7
-        [[rule]]
-        claim = "a is above b"
-        metric = "knn"
-        above = ["a"]
-        below = ["b"]
-    "#;
-    std::fs::write(at.join("mine.toml"), text).unwrap();
+    std::fs::write(at.join("mine.toml"), MINE).unwrap();
     let run = || portolan(at, &format!("study mine.toml {TOY}"));
     let first = succeeded(&run());
     assert!(first.contains("mine: does not hold at this size"), "{first}");
@@ -121,9 +126,21 @@ fn a_study_of_ones_own_is_judged_and_its_runs_are_kept() {
     assert_eq!(succeeded(&run()), first);
     assert_eq!(logs(), before, "no run is repeated");
 
-    std::fs::write(at.join("wrong.toml"), text.replace("settings.queue", "settings.que")).unwrap();
+    std::fs::write(at.join("wrong.toml"), MINE.replace("settings.queue", "settings.que")).unwrap();
     let output = portolan(at, &format!("study wrong.toml {TOY}"));
     refused(&output, &["wrong", "MoCo, a, seed 0", "queue", "all of it"]);
+}
+
+#[test]
+fn a_run_that_diverges_counts_as_knowing_nothing_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_images(&at.join("images"));
+    let wild = MINE.replace("set.training.knn_every = 7", "set.training.learning_rate = 1e30");
+    std::fs::write(at.join("wild.toml"), wild).unwrap();
+    let found = succeeded(&portolan(at, &format!("study wild.toml {TOY}")));
+    assert!(found.contains("wild: holds"), "{found}");
+    assert!(found.contains("counted as 0: MoCo, b, seed 0"), "{found}");
 }
 
 #[test]

@@ -26,6 +26,9 @@ pub struct Findings {
     pub seeds: Vec<u64>,
     /// What was measured.
     pub series: Vec<SeriesFindings>,
+    /// The runs that diverged, by name: their accuracies count as 0.
+    #[serde(default)]
+    pub diverged: Vec<String>,
 }
 
 /// What a rule found.
@@ -67,7 +70,8 @@ pub struct PointFindings {
     pub values: BTreeMap<String, Vec<Option<f64>>>,
 }
 
-/// Judges a study by the metrics of its runs, which `value` gives.
+/// Judges a study by the metrics of its runs, which `value` gives. Whoever knows that runs diverged
+/// names them in [`Findings::diverged`].
 ///
 /// # Errors
 /// If a run lacks a metric that a rule needs ([`Error::Missing`]).
@@ -100,6 +104,7 @@ pub fn judge(study: &Study, value: impl Fn(&Run, &str) -> Option<f64>) -> Result
         rules,
         seeds: study.seeds.clone(),
         series,
+        diverged: Vec::new(),
     })
 }
 

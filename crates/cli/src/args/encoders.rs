@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-use super::{DeviceArg, EncoderArgs};
+use super::{DeviceArg, EncoderArgs, ThreadsArg};
 
 #[derive(Args)]
 pub(crate) struct EmbedArgs {
@@ -25,6 +25,8 @@ pub(crate) struct EmbedArgs {
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
+    #[command(flatten)]
+    pub(crate) threads: ThreadsArg,
 }
 
 #[derive(Args)]

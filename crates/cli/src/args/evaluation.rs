@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-use super::{DeviceArg, EncoderArgs};
+use super::{DeviceArg, EncoderArgs, ThreadsArg};
 
 #[derive(Args)]
 pub(crate) struct EvaluateArgs {
@@ -32,6 +32,8 @@ pub(crate) struct EvaluateArgs {
     pub(crate) save_finetuned: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
+    #[command(flatten)]
+    pub(crate) threads: ThreadsArg,
 }
 
 /// An evaluation protocol.

@@ -52,7 +52,7 @@ pub(crate) fn embed(args: &EmbedArgs) -> Result<ExitCode> {
 fn passages(args: &EmbedArgs, form: embeddings::Form) -> Result<ExitCode> {
     ensure!(!args.patches, "--patches is for images; text has a vector for each passage");
     ensure!(args.split == "train", "--split is for images; all of a text is embedded");
-    let device = set_up(&args.device.name, None)?.device;
+    let device = set_up(&args.device.name, args.threads.count)?.device;
     let model = Model::open(&args.encoder.of, device)?;
     let corpus = model.corpus(args.data.as_deref())?;
     let pieces = model.cut().apply(&corpus.documents, model.tokens())?;

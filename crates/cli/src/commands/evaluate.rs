@@ -42,7 +42,7 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         return passages::evaluate(args);
     }
     prepare_folder(args)?;
-    let device = set_up(&args.device.name, None)?.device;
+    let device = set_up(&args.device.name, args.threads.count)?.device;
     let trained = EncoderSource::open(&args.encoder.of, args.encoder.name.as_deref())?;
     let (of, path) = (args.encoder.of.display().to_string(), trained.output_path(FILE));
     let page = path.with_extension("html");

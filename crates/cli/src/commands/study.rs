@@ -11,7 +11,7 @@ use portolan_tensor::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use self::runs::{Measured, Runs};
+use self::runs::{Outcome, Runs};
 use crate::args::StudyArgs;
 use crate::run::machine::machine_name;
 use crate::run::signals::{listen_for_stop, stopped, stopping};
@@ -98,7 +98,7 @@ impl Conducted<'_> {
 fn conduct<'a>(study: &'a Study, args: &StudyArgs) -> Result<Conducted<'a>> {
     eprintln!("\n== {}: {}", study.name, study.claim);
     let runs = Runs { study, args };
-    let mut measured: Vec<Measured> = Vec::new();
+    let mut measured: Vec<Outcome> = Vec::new();
     let all = study.runs();
     for (i, run) in all.iter().enumerate() {
         let name = study.name_of(run);
@@ -117,7 +117,10 @@ fn conduct<'a>(study: &'a Study, args: &StudyArgs) -> Result<Conducted<'a>> {
             .position(|it| (it.series, it.point, it.seed) == (run.series, run.point, run.seed))
     };
     let findings = judge(study, |run, metric| measured.get(of(run)?)?.value(metric))?;
-    let seconds = measured.iter().map(Measured::seconds).sum();
+    let seconds = measured.iter().map(Outcome::seconds).sum();
+    let named = all.iter().zip(&measured).filter(|(_, one)| matches!(one, Outcome::Diverged));
+    let diverged = named.map(|(run, _)| study.name_of(run)).collect();
+    let findings = Findings { diverged, ..findings };
     let conducted = Conducted { study, findings, seconds };
     let folder = args.out.join(&study.name);
     std::fs::create_dir_all(&folder)

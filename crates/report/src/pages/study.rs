@@ -47,7 +47,16 @@ pub fn findings_text(findings: &Findings) -> String {
     for rule in &findings.rules {
         let _ = writeln!(text, "  {}", sentence(rule));
     }
+    if let Some(diverged) = diverged(findings) {
+        let _ = writeln!(text, "  {diverged}");
+    }
     text
+}
+
+/// Names the runs that diverged.
+fn diverged(findings: &Findings) -> Option<String> {
+    let names = findings.diverged.join("; ");
+    (!names.is_empty()).then(|| format!("Diverged, with accuracies counted as 0: {names}."))
 }
 
 /// A rule and what it found, as a sentence.
@@ -93,6 +102,7 @@ fn html_of(page: &StudyPage) -> String {
                 p { "Source: " (study.source) ". Measured there: " (study.published) "." }
                 p { "Measured here, with seeds " (seeds(findings)) ":" }
                 ul { @for rule in &findings.rules { li { (sentence(rule)) } } }
+                @if let Some(diverged) = diverged(findings) { p.warning { (diverged) } }
                 p.footnote {
                     "A part of the claim holds if it does with every seed, and holds weakly if it \
                      does with their mean. The rules are part of the study’s file, below."
@@ -229,6 +239,9 @@ pub fn claims_markdown(pages: &[StudyPage], plots: impl Fn(&str, &str) -> String
             writeln!(text, "**Here it {}**, with seeds {}:\n", findings.verdict, seeds(findings));
         for rule in &findings.rules {
             let _ = writeln!(text, "- {}", sentence(rule));
+        }
+        if let Some(diverged) = diverged(findings) {
+            let _ = writeln!(text, "\n{diverged}");
         }
         for metric in &study.metrics {
             if study_svg(study, findings, metric).is_some() {

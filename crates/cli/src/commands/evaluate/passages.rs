@@ -41,7 +41,7 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         "the protocols of text are knn, linear, finetune and scratch"
     );
     ensure!(args.save_finetuned.is_none(), "--save-finetuned is for encoders of images");
-    let device = set_up(&args.device.name, None)?.device;
+    let device = set_up(&args.device.name, args.threads.count)?.device;
     let folder = &args.encoder.of;
     let model = Model::open(folder, device)?;
     let prepared = model.prepare(args.data.as_deref())?;

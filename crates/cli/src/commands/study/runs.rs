@@ -22,8 +22,8 @@ pub(super) struct Runs<'a> {
 }
 
 impl Runs<'_> {
-    /// What a run measured. Makes the run unless it is finished; studies share their runs.
-    pub(super) fn finished(&self, run: &Run) -> Result<Measured> {
+    /// How a run ended. Makes the run unless it is finished; studies share their runs.
+    pub(super) fn finished(&self, run: &Run) -> Result<Outcome> {
         let settings = toml::to_string(&run.settings)?;
         let folder = self.folder(run, &settings)?;
         let parent = self.args.out.join("runs");
@@ -35,15 +35,21 @@ impl Runs<'_> {
         if Report::read(&folder).is_err() {
             let file = folder.with_extension("toml");
             io::write_atomic(&file, settings.as_bytes())?;
-            self.program(self.reproduce(run, &file, &folder), &folder)?;
+            match self.program(self.reproduce(run, &file, &folder), &folder) {
+                // Every message about it says so.
+                Err(error) if error.to_string().contains("diverged") => {
+                    return Ok(Outcome::Diverged);
+                }
+                ended => ended?,
+            }
         }
         if !self.study.evaluate.is_empty() && !folder.join("evaluation.json").exists() {
             let mut command = portolan()?;
             command.arg("evaluate").arg(&folder).args(self.study.evaluate.split_whitespace());
-            command.args(["--device", &self.args.device.name]);
+            self.place(&mut command);
             self.program(Ok(command), &folder)?;
         }
-        Measured::read(&folder)
+        Ok(Outcome::Measured(Box::new(Measured::read(&folder)?)))
     }
 
     /// The folder of a run, named by all that determines what it measures: another version of a
@@ -68,10 +74,8 @@ impl Runs<'_> {
     /// The command that makes a run or resumes it.
     fn reproduce(&self, run: &Run, settings: &Path, folder: &Path) -> Result<Command> {
         let mut command = portolan()?;
-        command.arg("reproduce").args(["--device", &self.args.device.name]);
-        if let Some(count) = self.args.threads.count {
-            command.args(["--threads", &count.to_string()]);
-        }
+        command.arg("reproduce");
+        self.place(&mut command);
         if folder.join("config.toml").exists() {
             command.arg("--resume").arg(folder);
             return Ok(command);
@@ -80,6 +84,14 @@ impl Runs<'_> {
         command.args(["--seed", &run.seed.to_string()]);
         command.args(self.args.set.iter().flat_map(|set| ["--set", set]));
         Ok(command)
+    }
+
+    /// Adds device and threads to a command.
+    fn place(&self, command: &mut Command) {
+        command.args(["--device", &self.args.device.name]);
+        if let Some(count) = self.args.threads.count {
+            command.args(["--threads", &count.to_string()]);
+        }
     }
 
     /// Runs a program to its end. What it prints goes to a file beside the folder of the run.
@@ -101,6 +113,39 @@ fn portolan() -> Result<Command> {
     Ok(Command::new(std::env::current_exe().context("cannot find this program's file")?))
 }
 
+/// How a run ended.
+pub(super) enum Outcome {
+    Measured(Box<Measured>),
+    /// Its loss or its features are not finite.
+    Diverged,
+}
+
+impl Outcome {
+    /// The value of a metric; 0 for an accuracy of a run that diverged.
+    pub(super) fn value(&self, metric: &str) -> Option<f64> {
+        match self {
+            Outcome::Measured(measured) => measured.value(metric),
+            Outcome::Diverged => is_share(metric).then_some(0.0),
+        }
+    }
+
+    /// Seconds of training.
+    pub(super) fn seconds(&self) -> f64 {
+        match self {
+            Outcome::Measured(measured) => measured.report.seconds,
+            Outcome::Diverged => 0.0,
+        }
+    }
+
+    /// The metrics in a line.
+    pub(super) fn summary(&self, metrics: &[String]) -> String {
+        match self {
+            Outcome::Measured(measured) => measured.summary(metrics),
+            Outcome::Diverged => "  diverged".to_owned(),
+        }
+    }
+}
+
 /// What a run measured.
 pub(super) struct Measured {
     report: Report,
@@ -119,13 +164,8 @@ impl Measured {
         Ok(Measured { report: Report::read(folder)?, rows, evaluation })
     }
 
-    /// Seconds of training.
-    pub(super) fn seconds(&self) -> f64 {
-        self.report.seconds
-    }
-
     /// The value of a metric: of the report, of an evaluation, or the last one logged.
-    pub(super) fn value(&self, metric: &str) -> Option<f64> {
+    fn value(&self, metric: &str) -> Option<f64> {
         let report = &self.report;
         let knn = report.knn.as_ref();
         match metric {
@@ -149,8 +189,7 @@ impl Measured {
         self.evaluation.as_array()?.iter().find(named)?["top1"].as_f64()
     }
 
-    /// The metrics in a line.
-    pub(super) fn summary(&self, metrics: &[String]) -> String {
+    fn summary(&self, metrics: &[String]) -> String {
         let one = |metric: &String| {
             let value = self.value(metric)?;
             let name = title(metric);
