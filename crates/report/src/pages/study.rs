@@ -11,7 +11,7 @@ use crate::charts::points::{Extent, PointChart};
 use crate::document::{compass, document};
 use crate::error::Result;
 use crate::file::write_whole;
-use crate::format::{duration, number, percent, points};
+use crate::format::{duration, number, points};
 
 /// How the document of all claims begins.
 const CLAIMS: &str = "# Claims of the papers, tested
@@ -66,13 +66,16 @@ fn sentence(rule: &RuleFindings) -> String {
     let unit = if share { " points" } else { "" };
     let asked =
         if rule.by == 0.0 { String::new() } else { format!("; at least {} asked", show(rule.by)) };
+    let range = if rule.differences.len() > 1 {
+        format!("{} to {} over seeds", show(rule.low), show(rule.high))
+    } else {
+        "one seed".to_owned()
+    };
     format!(
-        "{}: {}{unit} of {} ({} to {} over seeds{asked}): {}.",
+        "{}: {} {}{unit} ({range}{asked}): {}.",
         rule.claim,
-        show(rule.mean),
         title(&rule.metric),
-        show(rule.low),
-        show(rule.high),
+        show(rule.mean),
         rule.verdict
     )
 }
@@ -100,7 +103,7 @@ fn html_of(page: &StudyPage) -> String {
                 h2 { "Verdict" }
                 p class={ "verdict" (differs) } { "The claim " b { (findings.verdict) } }
                 p { "Source: " (study.source) ". Measured there: " (study.published) "." }
-                p { "Measured here, with seeds " (seeds(findings)) ":" }
+                p { "Measured here, with " (seeds(findings)) ":" }
                 ul { @for rule in &findings.rules { li { (sentence(rule)) } } }
                 @if let Some(diverged) = diverged(findings) { p.warning { (diverged) } }
                 p.footnote {
@@ -140,8 +143,10 @@ fn facts(page: &StudyPage) -> [(&'static str, String); 4] {
     ]
 }
 
+/// `seed 0`, or `seeds 0, 1`.
 fn seeds(findings: &Findings) -> String {
-    findings.seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+    let all: Vec<String> = findings.seeds.iter().map(u64::to_string).collect();
+    format!("seed{} {}", if all.len() == 1 { "" } else { "s" }, all.join(", "))
 }
 
 /// One chart for each metric.
@@ -188,10 +193,13 @@ fn extent(point: &PointFindings, metric: &str) -> Option<Extent> {
 /// Means with their extremes, as text.
 fn cell(point: &PointFindings, metric: &str) -> String {
     let Some((low, mean, high)) = extent(point, metric) else { return "–".to_owned() };
-    let show = |value: f64| {
-        if is_share(metric) { percent(value) } else { number(value, value.abs() / 100.0) }
-    };
-    format!("{} ({} to {})", show(mean), show(low), show(high))
+    let (share, unit) = if is_share(metric) { (100.0, "\u{202f}%") } else { (1.0, "") };
+    let show =
+        |value: f64| number(share * value, if share > 1.0 { 0.1 } else { value.abs() / 100.0 });
+    if low == high {
+        return format!("{}{unit}", show(mean));
+    }
+    format!("{}{unit} ({} to {})", show(mean), show(low), show(high))
 }
 
 fn table(study: &Study, findings: &Findings) -> Markup {
@@ -235,8 +243,7 @@ pub fn claims_markdown(pages: &[StudyPage], plots: impl Fn(&str, &str) -> String
             study.name, study.claim, study.source
         );
         let _ = writeln!(text, "Measured there: {}.\n", study.published);
-        let _ =
-            writeln!(text, "**Here it {}**, with seeds {}:\n", findings.verdict, seeds(findings));
+        let _ = writeln!(text, "**Here it {}**, with {}:\n", findings.verdict, seeds(findings));
         for rule in &findings.rules {
             let _ = writeln!(text, "- {}", sentence(rule));
         }
@@ -274,4 +281,81 @@ pub fn claims_markdown(pages: &[StudyPage], plots: impl Fn(&str, &str) -> String
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const TEXT: &str = r#"
+title = "Momentum"
+claim = "Slow is better & steadier."
+source = "A paper, table 2"
+published = "59 % at 0.999"
+minutes = 1
+seeds = [0, 1]
+by = "momentum"
+metrics = ["knn", "uniformity"]
+series = [{ name = "MoCo", method = "moco", recipe = "shapes" }]
+point = [{ name = "0.9" }, { name = "0.99" }]
+[[rule]]
+claim = "0.99 is above 0.9"
+metric = "knn"
+above = ["0.99"]
+below = ["0.9"]
+by = 0.01
+"#;
+
+    fn found(study: &Study) -> Findings {
+        let value = |run: &portolan_study::Run, metric: &str| match metric {
+            "knn" => Some(0.5 + 0.1 * run.point as f64 * (1 + run.seed) as f64),
+            _ => Some(-1.5),
+        };
+        let diverged = vec!["MoCo, 0.9, seed 1".to_owned()];
+        Findings { diverged, ..portolan_study::judge(study, value).unwrap() }
+    }
+
+    #[test]
+    fn text_page_and_document_say_what_was_found() {
+        let study = Study::parse("momentum", TEXT).unwrap();
+        let findings = found(&study);
+        let rule = "0.99 is above 0.9: kNN +15.0 points (+10.0 to +20.0 over seeds; at least +1.0 \
+                    asked): holds.";
+        let diverged = "counted as 0: MoCo, 0.9, seed 1.";
+        let text = findings_text(&findings);
+        assert!(text.starts_with("momentum: holds\n") && text.contains(rule), "{text}");
+        assert!(text.contains(diverged), "{text}");
+        let page = StudyPage {
+            study: &study,
+            findings: &findings,
+            command: "portolan study momentum".to_owned(),
+            machine: "2 cores of a machine".to_owned(),
+            seconds: 75.0,
+            finished: "2026-11-30T16:00:00Z".to_owned(),
+        };
+        let html = html_of(&page);
+        for part in [rule, diverged, "better &amp; steadier", "with seeds 0, 1", "1 min 15 s"] {
+            assert!(html.contains(part), "{part}: {html}");
+        }
+        assert_eq!(html.matches("<figure").count(), 2);
+        let claims =
+            claims_markdown(&[page], |study, metric| format!("plots/{study}-{metric}.svg"));
+        for part in [rule, diverged, "(plots/momentum-knn.svg)", "**Here it holds**", "2026-11-30;"]
+        {
+            assert!(claims.contains(part), "{part}: {claims}");
+        }
+        assert!(
+            claims.contains("| MoCo | 0.99 | 65.0\u{202f}% (60.0 to 70.0) | −1.50 |"),
+            "{claims}"
+        );
+    }
+
+    #[test]
+    fn a_plot_is_a_small_file_of_its_own() {
+        let study = Study::parse("momentum", TEXT).unwrap();
+        let svg = study_svg(&study, &found(&study), "knn").unwrap();
+        assert!(svg.starts_with("<svg xmlns=") && svg.len() < 20_000, "{}", svg.len());
+        assert!(study_svg(&study, &found(&study), "linear").is_none());
+    }
 }
