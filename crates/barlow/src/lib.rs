@@ -93,8 +93,8 @@ impl Method for Barlow {
     }
 }
 
-/// The mean of the matrix's diagonal, and the root mean square of its other entries: 1 and 0 for the
-/// identity.
+/// The mean of the matrix's diagonal, and the root mean square of its other entries: 1 and 0 for
+/// the identity.
 fn sizes(correlation: &Tensor) -> [Tensor; 2] {
     no_grad(|| {
         let diagonal = correlation.diagonal(0, 0, 1);

@@ -49,8 +49,8 @@ pub struct Gpt {
 }
 
 impl Gpt {
-    /// Builds the network with initial values from libtorch's generator. Next-token prediction has no
-    /// settings of its own.
+    /// Builds the network with initial values from libtorch's generator. Next-token prediction has
+    /// no settings of its own.
     ///
     /// # Errors
     /// When a setting is out of range.

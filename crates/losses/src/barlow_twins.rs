@@ -23,8 +23,8 @@ pub fn barlow_twins(z_a: &Tensor, z_b: &Tensor, lambda: f64) -> Result<Tensor> {
     from_correlation(&correlation(z_a, z_b)?, lambda)
 }
 
-/// The cross-correlation matrix C of the features of both views, `[dim, dim]`, for a caller who also
-/// wants to see it. Shapes and errors are those of [`barlow_twins`].
+/// The cross-correlation matrix C of the features of both views, `[dim, dim]`, for a caller who
+/// also wants to see it. Shapes and errors are those of [`barlow_twins`].
 ///
 /// # Errors
 /// When the shapes differ or the batch is smaller than 2.
