@@ -147,7 +147,7 @@ fn a_run_that_diverges_counts_as_knowing_nothing_and_is_named() {
 fn studies_are_listed_and_a_wrong_name_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let list = succeeded(&portolan(folder.path(), "study --list"));
-    assert!(list.contains("momentum") && list.contains("minutes on two cores"), "{list}");
+    assert!(list.contains("momentum") && list.contains("minutes on one core"), "{list}");
     let output = portolan(folder.path(), "study momentun");
     refused(&output, &["momentun", "momentum, temperature"]);
     refused(&portolan(folder.path(), "study none.toml"), &["none.toml"]);

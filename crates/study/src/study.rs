@@ -25,8 +25,11 @@ pub struct Study {
     pub source: String,
     /// What the source measured.
     pub published: String,
-    /// What it costs: minutes on two cores, with all seeds, as measured.
+    /// About what it costs: minutes on one core of an AMD EPYC without AVX-512, with all seeds.
     pub minutes: u64,
+    /// What a reader should know about the result, written after the runs.
+    #[serde(default)]
+    pub remark: String,
     /// The seeds of every run.
     pub seeds: Vec<u64>,
     /// What the points differ in.

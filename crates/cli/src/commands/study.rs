@@ -69,7 +69,7 @@ fn list() -> Result<()> {
         let runs = counted(study.runs().len(), "run", "runs");
         let (name, minutes) = (&study.name, study.minutes);
         println!("{name:width$}  {}", study.claim);
-        println!("{:width$}  {runs}, about {minutes} minutes on two cores", "");
+        println!("{:width$}  {runs}, about {minutes} minutes on one core", "");
     }
     Ok(())
 }

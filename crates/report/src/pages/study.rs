@@ -106,6 +106,7 @@ fn html_of(page: &StudyPage) -> String {
                 p { "Measured here, with " (seeds(findings)) ":" }
                 ul { @for rule in &findings.rules { li { (sentence(rule)) } } }
                 @if let Some(diverged) = diverged(findings) { p.warning { (diverged) } }
+                @if !study.remark.is_empty() { p { (study.remark) } }
                 p.footnote {
                     "A part of the claim holds if it does with every seed, and holds weakly if it \
                      does with their mean. The rules are part of the study’s file, below."
@@ -249,6 +250,9 @@ pub fn claims_markdown(pages: &[StudyPage], plots: impl Fn(&str, &str) -> String
         }
         if let Some(diverged) = diverged(findings) {
             let _ = writeln!(text, "\n{diverged}");
+        }
+        if !study.remark.is_empty() {
+            let _ = writeln!(text, "\n{}", study.remark);
         }
         for metric in &study.metrics {
             if study_svg(study, findings, metric).is_some() {
