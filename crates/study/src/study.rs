@@ -25,7 +25,7 @@ pub struct Study {
     pub source: String,
     /// What the source measured.
     pub published: String,
-    /// About what it costs: minutes on one core of an AMD EPYC without AVX-512, with all seeds.
+    /// About what it costs: minutes on one core of an AMD EPYC with AVX-512, with all seeds.
     pub minutes: u64,
     /// What a reader should know about the result, written after the runs.
     #[serde(default)]
