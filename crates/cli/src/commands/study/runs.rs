@@ -36,10 +36,7 @@ impl Runs<'_> {
             let file = folder.with_extension("toml");
             io::write_atomic(&file, settings.as_bytes())?;
             match self.program(self.reproduce(run, &file, &folder), &folder) {
-                // Every message about it says so.
-                Err(error) if error.to_string().contains("diverged") => {
-                    return Ok(Outcome::Diverged);
-                }
+                Err(error) if says_diverged(&error.to_string()) => return Ok(Outcome::Diverged),
                 ended => ended?,
             }
         }
@@ -106,6 +103,13 @@ impl Runs<'_> {
         let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message");
         bail!("{} (all of it: {})", last.trim_start_matches("error: "), log.display())
     }
+}
+
+/// Whether the error of a run is that its loss or its features are not finite. A folder may be named
+/// after anything, so a single word would not do.
+fn says_diverged(error: &str) -> bool {
+    let of_training = error.contains("the loss is ") && error.contains("at a learning rate of ");
+    of_training || error.contains("features are not finite numbers: its training diverged")
 }
 
 /// This program.
@@ -200,5 +204,20 @@ impl Measured {
             })
         };
         metrics.iter().filter_map(one).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_run_whose_numbers_are_not_finite_has_diverged() {
+        let features = portolan_evaluate::Error::NotFinite.to_string();
+        let loss = "the loss is NaN at step 12 (epoch 1), at a learning rate of 30.0000; there is \
+                    no checkpoint yet; try a lower rate";
+        assert!(says_diverged(&features) && says_diverged(loss));
+        let other = "there is no file or folder images (all of it: diverged/runs/moco-s0.log)";
+        assert!(!says_diverged(other));
     }
 }
