@@ -105,8 +105,8 @@ impl Runs<'_> {
     }
 }
 
-/// Whether the error of a run is that its loss or its features are not finite. A folder may be named
-/// after anything, so a single word would not do.
+/// Whether the error of a run is that its loss or its features are not finite. A folder may have
+/// any name, so a single word would not do.
 fn says_diverged(error: &str) -> bool {
     let of_training = error.contains("the loss is ") && error.contains("at a learning rate of ");
     of_training || error.contains("features are not finite numbers: its training diverged")
