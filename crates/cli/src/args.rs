@@ -11,10 +11,12 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 pub(crate) use self::encoders::{
-    DenseArgs, DrawArgs, EmbedArgs, ExportArgs, ExportFormat, InspectArgs, OrganizeArgs,
-    PatchesArgs,
+    AttentionArgs, DenseArgs, DrawArgs, EmbedArgs, ExportArgs, ExportFormat, InspectArgs,
+    OrganizeArgs, PatchesArgs,
 };
-pub(crate) use self::evaluation::{CompareArgs, DoctorArgs, EvaluateArgs, FactorsArgs, Protocol};
+pub(crate) use self::evaluation::{
+    CompareArgs, DoctorArgs, EvaluateArgs, FactorsArgs, InvarianceArgs, Protocol,
+};
 pub(crate) use self::machine::{BenchArgs, GpuCheckArgs, PackArgs, Plan, SelfTestArgs};
 pub(crate) use self::run::{DistillArgs, PretrainArgs, ReproduceArgs, RunArgs};
 pub(crate) use self::study::StudyArgs;
@@ -42,6 +44,9 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Measure which factors of the shapes images an encoder keeps and which it ignores.
     Factors(FactorsArgs),
+    /// Measure how far rotations, crops, blurs and colors move features, and whether they show in
+    /// them.
+    Invariance(InvarianceArgs),
     /// Write the features of every image of a data set.
     Embed(EmbedArgs),
     /// Write a run's encoder as safetensors, with torchvision's or timm's names.
@@ -54,7 +59,7 @@ pub(crate) enum Command {
     Pack(PackArgs),
     /// Draw the attention of the class token of a vision transformer, or score it with the masks of
     /// shapes.
-    Attention(DrawArgs),
+    Attention(AttentionArgs),
     /// Draw the patches that an MAE run reconstructs, or score the reconstruction on the test
     /// split.
     Reconstruct(DrawArgs),

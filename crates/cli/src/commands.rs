@@ -14,6 +14,7 @@ pub(crate) mod fill;
 pub(crate) mod generate;
 pub(crate) mod gpu_check;
 pub(crate) mod inspect;
+pub(crate) mod invariance;
 pub(crate) mod organize;
 pub(crate) mod pack;
 pub(crate) mod patches;

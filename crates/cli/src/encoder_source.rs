@@ -7,10 +7,10 @@ pub(crate) mod teacher;
 use anyhow::{Context, Result};
 use portolan_augment::{Interpolation, Op, ViewSpec, presets};
 use portolan_data::{Dataset, DenseDataset};
-use portolan_encoders::{Encoder, EncoderConfig};
+use portolan_encoders::{Encoder, EncoderConfig, build};
 use portolan_evaluate::KnnConfig;
 use portolan_interchange::{LoadedEncoder, Preprocessing};
-use portolan_tensor::{Device, Precision};
+use portolan_tensor::{Device, Precision, Vars};
 use std::path::{Path, PathBuf};
 
 use crate::config::{DataConfig, RunConfig};
@@ -139,6 +139,29 @@ impl EncoderSource {
                 run_encoder::load(folder, &run, device)
             }
             Origin::File(_, found) => Ok(found.build(config, device)?),
+        }
+    }
+
+    /// The network before training: with a run's initial values, or for a file with those of
+    /// seed 0.
+    ///
+    /// # Errors
+    /// If libtorch fails.
+    pub(crate) fn untrained(&self, device: Device) -> Result<Box<dyn Encoder>> {
+        match &self.origin {
+            Origin::Run(_, run) => run_encoder::untrained(run, device),
+            Origin::File(..) => {
+                portolan_tensor::seed(self.seed);
+                Ok(build(&self.config, &Vars::new(device))?)
+            }
+        }
+    }
+
+    /// The images that the run was trained on; for a file all of `usual`.
+    pub(crate) fn own_data(&self, usual: &str) -> DataConfig {
+        match &self.origin {
+            Origin::Run(_, run) => run.data.clone(),
+            Origin::File(..) => DataConfig::whole(usual.to_owned(), self.preprocessing.size),
         }
     }
 

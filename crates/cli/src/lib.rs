@@ -38,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(args) => commands::evaluate::evaluate(&args),
         Command::Doctor(args) => commands::doctor::doctor(&args),
         Command::Factors(args) => commands::factors::factors(&args),
+        Command::Invariance(args) => commands::invariance::invariance(&args),
         Command::Embed(args) => commands::embed::embed(&args),
         Command::Export(args) => commands::export::export(&args),
         Command::Inspect(args) => commands::inspect::inspect(&args),

@@ -44,7 +44,7 @@ pub use formats::memory::in_memory;
 pub use formats::pack::{Packed, pack};
 pub use open::{Options, open};
 pub use portolan_shapes::{self as shapes, Split};
-pub use source::{ImageData, Source, subset};
+pub use source::{ImageData, Source, selected, subset};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -112,6 +112,34 @@ impl Source for Subset {
     }
 }
 
+/// The items of `source` at these indices, in this order.
+pub fn selected(source: Arc<dyn Source>, indices: Vec<usize>) -> Arc<dyn Source> {
+    Arc::new(Selected { source, indices })
+}
+
+struct Selected {
+    source: Arc<dyn Source>,
+    indices: Vec<usize>,
+}
+
+impl Source for Selected {
+    fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn image(&self, index: usize) -> Result<ImageData> {
+        self.source.image(self.indices[index])
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        self.source.label(self.indices[index])
+    }
+
+    fn describe(&self, index: usize) -> String {
+        self.source.describe(self.indices[index])
+    }
+}
+
 /// The items of `first`, then those of `second`.
 pub(crate) fn joined(first: Arc<dyn Source>, second: Arc<dyn Source>) -> Arc<dyn Source> {
     Arc::new(Joined { first, second })

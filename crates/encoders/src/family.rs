@@ -72,8 +72,9 @@ pub trait Family: Debug {
     fn activations(&self, side: f64) -> f64;
 
     /// The form in which the encoder is fine-tuned with labels, with stochastic depth up to
-    /// `drop_path`; `None` if that is the form in which it was pretrained.
-    fn finetuned(&self, _drop_path: f64) -> Option<Finetuned> {
+    /// `drop_path`; `None` if that is the form in which it was pretrained. A vision transformer is
+    /// classified by its class token, or by the mean of its patches.
+    fn finetuned(&self, _drop_path: f64, _class_token: bool) -> Option<Finetuned> {
         None
     }
 }

@@ -39,6 +39,7 @@ mod error;
 mod factors;
 mod features;
 mod images;
+mod invariance;
 mod labels;
 mod normalize;
 mod paired;
@@ -58,6 +59,7 @@ pub use error::{Error, Result};
 pub use factors::{FactorImages, FactorRow, FactorTable, factor_table};
 pub use features::{Features, features, features_of_draw, recalibrate};
 pub use images::{LoadedImages, images};
+pub use invariance::{CHANGES, Change, ChangedImages, InvarianceRow, invariance};
 pub use paired::Paired;
 pub use protocols::finetune::{FinetuneConfig, Finetuning, finetune, to_finetune};
 pub use protocols::knn::{KnnConfig, knn_predict, knn_top1, knn_votes, neighbors};
@@ -65,7 +67,7 @@ pub use protocols::linear_dinov2::{
     LinearCandidate, LinearDinov2, LinearDinov2Config, linear_dinov2,
 };
 pub use protocols::linear_sweep::{LinearConfig, LinearSweep, linear_sweep};
-pub use protocols::low_shot::{LowShot, Shots, low_shot};
+pub use protocols::low_shot::{LowShot, Shots, labeled_rows, low_shot};
 pub use protocols::probe::{LinearProbe, linear_probe_top1};
 pub use scores::Scores;
 pub use visualization::attention::{

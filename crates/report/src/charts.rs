@@ -3,6 +3,7 @@
 pub(crate) mod image;
 pub(crate) mod line;
 pub(crate) mod overlay;
+pub(crate) mod plane;
 pub(crate) mod points;
 pub(crate) mod scatter;
 

@@ -23,6 +23,27 @@ pub struct SimclrConfig {
     /// mean over all queries (algorithm 1), as in lightly. Runs without this setting used 1.
     #[serde(default = "one")]
     pub loss_scale: f64,
+    /// What is minimized: the paper's loss, or its two forces by themselves.
+    #[serde(default)]
+    pub objective: Objective,
+}
+
+/// What SimCLR minimizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Objective {
+    /// The normalized temperature-scaled cross entropy (section 2.1).
+    #[default]
+    NtXent,
+    /// The weighted sum of [`alignment`](portolan_losses::alignment()) and
+    /// [`uniformity`](portolan_losses::uniformity()), to which NT-Xent tends with ever more
+    /// negatives (Wang and Isola 2020, arXiv 2005.10242, section 4.1, with α = 2 and t = 2).
+    AlignmentUniformity {
+        /// The weight of alignment: 1 in the paper's basic form.
+        alignment: f64,
+        /// The weight of uniformity, of which both views have half: 1 likewise.
+        uniformity: f64,
+    },
 }
 
 fn one() -> f64 {
@@ -38,6 +59,7 @@ impl Default for SimclrConfig {
             norm: HeadNorm::All,
             temperature: 0.1,
             loss_scale: 2.0,
+            objective: Objective::NtXent,
         }
     }
 }
@@ -57,6 +79,18 @@ impl SimclrConfig {
         ensure_setting(self.temperature > 0.0 && self.temperature.is_finite(), || {
             format!("temperature is {}; it must be above 0 (0.1 in the paper)", self.temperature)
         })?;
+        if let Objective::AlignmentUniformity { alignment, uniformity } = self.objective {
+            let weight = |it: f64| it.is_finite() && it >= 0.0;
+            ensure_setting(
+                weight(alignment) && weight(uniformity) && alignment + uniformity > 0.0,
+                || {
+                    format!(
+                        "the weights of alignment and uniformity are {alignment} and {uniformity}; \
+                         they must be 0 or more, and not both 0"
+                    )
+                },
+            )?;
+        }
         validate_loss_scale(self.loss_scale)
     }
 }

@@ -26,13 +26,13 @@
 mod config;
 mod entry;
 
-pub use config::SimclrConfig;
+pub use config::{Objective, SimclrConfig};
 pub use entry::METHOD;
 
 use portolan_augment::ViewSpec;
 use portolan_encoders::{Encoder, EncoderConfig, ProjectionHead};
 use portolan_losses::info_nce::hardest_tenth;
-use portolan_losses::{l2_normalize, nt_xent};
+use portolan_losses::{alignment, l2_normalize, nt_xent, uniformity};
 use portolan_method::{
     Batch, EncoderWithHead, ImageMethod, Method, Result, StepContext, StepLoss, validate_views,
 };
@@ -71,6 +71,17 @@ impl Simclr {
 }
 
 impl Simclr {
+    /// What the projections of two views, `[batch, dim]` each, should minimize.
+    fn objective(&self, z_i: &Tensor, z_j: &Tensor) -> Result<Tensor> {
+        match self.config.objective {
+            Objective::NtXent => Ok(nt_xent(z_i, z_j, self.config.temperature)?),
+            Objective::AlignmentUniformity { alignment: near, uniformity: apart } => {
+                let uniform = (uniformity(z_i, 2.0)? + uniformity(z_j, 2.0)?) / 2.0;
+                Ok(alignment(z_i, z_j, 2.0)? * near + uniform * apart)
+            }
+        }
+    }
+
     /// The similarities of a few images to the other images of the batch, over the temperature.
     fn negatives(&self, z_i: &Tensor, z_j: &Tensor) -> Tensor {
         no_grad(|| {
@@ -97,7 +108,7 @@ impl Method for Simclr {
         let n = x_i.size()[0];
         let z = self.network.forward(&Tensor::cat(&[x_i, x_j], 0)); // z = g(f(x)), both views
         let (z_i, z_j) = (cx.all_gather(&z.narrow(0, 0, n))?, cx.all_gather(&z.narrow(0, n, n))?);
-        let loss = nt_xent(&z_i, &z_j, self.config.temperature)? * self.config.loss_scale;
+        let loss = self.objective(&z_i, &z_j)? * self.config.loss_scale;
         let found = StepLoss::match_top1(&z_i, &z_j);
         let hardest = hardest_tenth(&self.negatives(&z_i, &z_j))?;
         Ok(StepLoss {

@@ -8,7 +8,7 @@ use portolan_augment::presets;
 use portolan_encoders::{EncoderConfig, HeadNorm};
 use portolan_losses::nt_xent;
 use portolan_method::{ImageMethod, Method};
-use portolan_simclr::{Simclr, SimclrConfig};
+use portolan_simclr::{Objective, Simclr, SimclrConfig};
 use portolan_tensor::{Device, Kind, Tensor, no_grad, seed, tch};
 use portolan_testing::trial::{self, Trial};
 
@@ -61,6 +61,29 @@ fn both_views_go_through_the_network_in_one_pass() {
     assert!((loss - expected).abs() < 1e-4, "{loss} is not {expected}");
     let apart = no_grad(|| by_hand(&head(&rebuilt(), a), &head(&rebuilt(), b)));
     assert!((loss - apart).abs() > 1e-3, "a pass a view would not be told apart");
+}
+
+#[test]
+fn alignment_and_uniformity_are_weighted_and_added() {
+    let of = |alignment: f64, uniformity: f64| {
+        seed(1);
+        let mut method = simclr(|config| {
+            config.loss_scale = 1.0;
+            config.objective = Objective::AlignmentUniformity { alignment, uniformity };
+        });
+        let batch = trial::noise(&method, 6);
+        method.loss(&batch, &trial::step(0, 1)).unwrap().loss.double_value(&[])
+    };
+    let (near, apart) = (of(1.0, 0.0), of(0.0, 1.0));
+    // Squared distances are positive, and their negative exponentials have a negative logarithm.
+    assert!(near > 0.0 && apart < 0.0, "{near} {apart}");
+    assert!((of(2.0, 3.0) - (2.0 * near + 3.0 * apart)).abs() < 1e-4);
+    let refused = |alignment, uniformity| {
+        let objective = Objective::AlignmentUniformity { alignment, uniformity };
+        SimclrConfig { objective, ..SimclrConfig::default() }.validate().unwrap_err().to_string()
+    };
+    assert!(refused(-1.0, 1.0).contains("alignment and uniformity are -1 and 1"));
+    assert!(refused(0.0, 0.0).contains("not both 0"));
 }
 
 /// `objective.py`, add_contrastive_loss: cross-entropies over [ab | aa] and [ba | bb], either

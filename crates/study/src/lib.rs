@@ -62,7 +62,7 @@ mod study;
 
 pub use error::{Error, Result};
 pub use findings::{Findings, PointFindings, RuleFindings, SeriesFindings, judge};
-pub use metric::{is_share, title};
+pub use metric::{Measure, Metric};
 pub use rule::{Choose, Rule, Verdict};
 pub use study::{Point, Run, Series, Study};
 
@@ -77,6 +77,12 @@ const STUDIES: &[(&str, &str)] = &[
     ("collapse", include_str!("../studies/collapse.toml")),
     ("redundancy", include_str!("../studies/redundancy.toml")),
     ("masking", include_str!("../studies/masking.toml")),
+    ("alignment", include_str!("../studies/alignment.toml")),
+    ("segmentation", include_str!("../studies/segmentation.toml")),
+    ("probe", include_str!("../studies/probe.toml")),
+    ("properties", include_str!("../studies/properties.toml")),
+    ("invariance", include_str!("../studies/invariance.toml")),
+    ("pretext", include_str!("../studies/pretext.toml")),
     ("cost", include_str!("../studies/cost.toml")),
 ];
 

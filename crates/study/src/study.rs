@@ -1,10 +1,11 @@
 //! A study: a claim, the runs that test it, and its rules.
 
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use toml::{Table, Value};
 
 use crate::error::{Error, Result};
+use crate::metric::{self, Measure, Metric};
 use crate::rule::Rule;
 
 /// A claim as an experiment.
@@ -36,9 +37,15 @@ pub struct Study {
     pub by: String,
     /// The metrics to plot, the most important one first.
     pub metrics: Vec<String>,
-    /// Further arguments of `portolan evaluate`, if metrics need it (`--protocol finetune`).
+    /// Two metrics whose plane shows every run, colored by the first of `metrics`.
     #[serde(default)]
-    pub evaluate: String,
+    pub plane: Option<[String; 2]>,
+    /// What measures each finished run, in this order.
+    #[serde(default, rename = "measure")]
+    pub measures: Vec<Measure>,
+    /// The metrics that these measures give.
+    #[serde(default, rename = "metric")]
+    pub defined: BTreeMap<String, Metric>,
     /// Settings of all runs, over those of the recipe.
     #[serde(default)]
     pub set: Table,
@@ -60,7 +67,7 @@ pub struct Series {
     pub name: String,
     /// The method, as the command line names it.
     pub method: String,
-    /// Its recipe.
+    /// Its recipe. A point may have another: `set.recipe`.
     pub recipe: String,
     /// Settings of its runs.
     #[serde(default)]
@@ -123,6 +130,20 @@ impl Study {
             }
             unique("point", points.iter().map(|point| &*point.name))?;
         }
+        unique("measure", self.measures.iter().map(|measure| &*measure.name))?;
+        let named = self.measures.iter().flat_map(|measure| &measure.series);
+        if let Some(name) = named.into_iter().find(|name| self.series_named(name).is_none()) {
+            return Err(format!("has no series `{name}`, which a measure names"));
+        }
+        for (name, metric) in &self.defined {
+            let known = |of: &&String| self.measures.iter().any(|measure| measure.name == **of);
+            if let Some(of) = metric.measures().find(|of| !known(of)) {
+                return Err(format!("has no measure `{of}`, which the metric {name} names"));
+            }
+        }
+        if let Some(name) = self.plane.iter().flatten().find(|it| !self.metrics.contains(it)) {
+            return Err(format!("has a plane of {name}, which is not among its metrics"));
+        }
         for rule in &self.rules {
             if !self.metrics.contains(&rule.metric) {
                 return Err(format!("judges {}, which is not among its metrics", rule.metric));
@@ -144,10 +165,32 @@ impl Study {
         Ok(())
     }
 
+    /// The title of a metric for tables and charts.
+    #[must_use]
+    pub fn title(&self, metric: &str) -> String {
+        let defined = self.defined.get(metric).map(|metric| metric.title.clone());
+        defined.unwrap_or_else(|| metric::title(metric))
+    }
+
+    /// Whether a metric is a share, shown as a percentage.
+    #[must_use]
+    pub fn is_share(&self, metric: &str) -> bool {
+        let defined = self.defined.get(metric).map(|metric| metric.percent);
+        defined.unwrap_or_else(|| metric::is_share(metric))
+    }
+
     /// The points of a series.
     #[must_use]
     pub fn points_of<'a>(&'a self, series: &'a Series) -> &'a [Point] {
         if series.points.is_empty() { &self.points } else { &series.points }
+    }
+
+    /// The measures of a run.
+    pub fn measures_of(&self, run: &Run) -> impl Iterator<Item = &Measure> {
+        let series = &self.series[run.series].name;
+        self.measures
+            .iter()
+            .filter(move |measure| measure.series.is_empty() || measure.series.contains(series))
     }
 
     /// The name of a run's point.
@@ -172,7 +215,7 @@ impl Study {
                     let mut settings = self.set.clone();
                     merge(&mut settings, &entry.set);
                     merge(&mut settings, &of_point.set);
-                    settings.insert("recipe".to_owned(), Value::String(entry.recipe.clone()));
+                    settings.entry("recipe").or_insert_with(|| Value::String(entry.recipe.clone()));
                     runs.push(Run { series, point, seed, method: entry.method.clone(), settings });
                 }
             }
@@ -302,6 +345,12 @@ mod tests {
             ("above = [\"A/x\"]", "above = []", "without `above`"),
             ("seeds = [0, 3]", "seeds = []", "needs a series, a seed and a rule"),
             ("minutes = 1", "minuts = 1", "minuts"),
+            ("minutes = 1", "minutes = 1\nplane = [\"knn\", \"x\"]", "a plane of x"),
+            (
+                "[[series]]",
+                "[metric.m]\ntitle = \"M\"\nof = \"n\"\nat = []\n[[series]]",
+                "no measure `n`",
+            ),
         ] {
             let error = refused(from, to);
             assert!(error.contains(says) && error.contains("mine.toml"), "{error}");

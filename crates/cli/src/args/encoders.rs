@@ -58,6 +58,26 @@ pub(crate) struct InspectArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct AttentionArgs {
+    #[command(flatten)]
+    pub(crate) encoder: EncoderArgs,
+    /// The images to draw: JPEG, PNG, WebP, BMP, GIF, TIFF or PNM files.
+    #[arg(required_unless_present = "score")]
+    pub(crate) images: Vec<PathBuf>,
+    /// The output folder, created if it does not exist; with --score, the file of the numbers
+    /// [default: attention.json in the folder of the run, or beside the encoder file].
+    #[arg(long, value_name = "FOLDER|FILE.json", required_unless_present = "score")]
+    pub(crate) out: Option<PathBuf>,
+    /// Compare the attention with the masks of shapes instead of drawing.
+    #[arg(long, conflicts_with = "images")]
+    pub(crate) score: bool,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+    #[command(flatten)]
+    pub(crate) threads: ThreadsArg,
+}
+
+#[derive(Args)]
 pub(crate) struct DrawArgs {
     /// The folder of the run.
     pub(crate) run: PathBuf,

@@ -23,6 +23,13 @@ pub(crate) struct EvaluateArgs {
     /// text].
     #[arg(long, value_name = "N")]
     pub(crate) finetune_epochs: Option<u64>,
+    /// Shares of the labels that finetune and scratch train with, separated by commas: 0.01 is 1 %.
+    #[arg(long, value_name = "SHARE", value_delimiter = ',', default_value = "1")]
+    #[arg(value_parser = share)]
+    pub(crate) labels: Vec<f64>,
+    /// Fine-tune a vision transformer by its class token instead of the mean of its patches.
+    #[arg(long)]
+    pub(crate) class_token: bool,
     /// Steps of linear-dense, of 16 images each; DINOv2 has 40,000 for 20,000 photographs.
     #[arg(long, value_name = "N", default_value_t = 2_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
@@ -30,10 +37,20 @@ pub(crate) struct EvaluateArgs {
     /// Write the encoders that finetune and scratch train to this folder, for other protocols.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) save_finetuned: Option<PathBuf>,
+    /// The file of all numbers; the page beside it has the same name [default: evaluation.json in
+    /// the folder of the run, or beside the encoder file].
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
     #[command(flatten)]
     pub(crate) threads: ThreadsArg,
+}
+
+/// A share of the labels, above 0 and up to 1.
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| *share > 0.0 && *share <= 1.0);
+    share.ok_or_else(|| "a share of the labels is above 0 and at most 1; 0.01 is 1 %".to_owned())
 }
 
 /// An evaluation protocol.
@@ -78,6 +95,24 @@ pub(crate) struct FactorsArgs {
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
+    #[command(flatten)]
+    pub(crate) threads: ThreadsArg,
+}
+
+#[derive(Args)]
+pub(crate) struct InvarianceArgs {
+    /// The folder of the run.
+    pub(crate) run: PathBuf,
+    /// The images of each split to change.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub(crate) images: usize,
+    /// The file of the numbers [default: invariance.json in the folder of the run].
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArg,
+    #[command(flatten)]
+    pub(crate) threads: ThreadsArg,
 }
 
 #[derive(Args)]

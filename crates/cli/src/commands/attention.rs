@@ -2,41 +2,52 @@
 
 mod score;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use image::{Rgb, RgbImage};
+use portolan_augment::ViewSpec;
 use portolan_encoders::Vit;
 use portolan_evaluate::{ATTENTION_MASS, attention_mask, class_attention};
-use portolan_tensor::{Device, Kind, Tensor, device};
+use portolan_tensor::{Device, Kind, Tensor};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use self::score::score;
-use crate::args::DrawArgs;
-use crate::config::RunConfig;
-use crate::encoder_source::run_encoder;
-use crate::output::image_files::{create_folder, read, save, sheet, view_of};
+use crate::args::AttentionArgs;
+use crate::encoder_source::EncoderSource;
+use crate::output::image_files::{create_folder, read, save, sheet};
 use crate::output::overlays::{glow, gray_images, lit};
+use crate::run::setup::set_up;
 
 /// Draws the attention maps of images, or with --score compares them with the masks of `shapes`.
-pub(crate) fn attention(args: &DrawArgs) -> Result<ExitCode> {
-    let device = device::choose(&args.device.name)?;
-    let config = run_encoder::config_of(&args.run)?;
-    let vit = run_encoder::load_vit(&args.run, &config, device)?;
-    match &args.out {
-        Some(out) => draw_images(&vit, &config, &args.images, out, device)?,
-        None => score(&vit, &config, &args.run, device)?,
+pub(crate) fn attention(args: &AttentionArgs) -> Result<ExitCode> {
+    let device = set_up(&args.device.name, args.threads.count)?.device;
+    let source = EncoderSource::open(&args.encoder.of, args.encoder.name.as_deref())?;
+    let encoder = source.build(&source.config, device)?;
+    let Some(vit) = encoder.as_vit() else {
+        bail!(
+            "{} is {}, but only a vision transformer has attention; give a run with one, such as \
+             --encoder vit_tiny_patch4_32",
+            args.encoder.of.display(),
+            source.config.name()
+        )
+    };
+    let view = source.eval_view();
+    source.config.validate_size(i64::from(view.size())).context("in the evaluation")?;
+    match (&args.out, args.score) {
+        (Some(out), false) => draw_images(vit, &view, &args.images, out, device)?,
+        (out, _) => score(vit, &source, out.as_deref(), device)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn draw_images(
     vit: &Vit,
-    config: &RunConfig,
+    view: &ViewSpec,
     paths: &[PathBuf],
     out: &Path,
     device: Device,
 ) -> Result<()> {
-    let inputs = read(paths, &view_of(config)?, device)?;
+    let inputs = read(paths, view, device)?;
     create_folder(out)?;
     for input in &inputs {
         let maps = with_mean(&class_attention(vit, &input.x)?);

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use self::dense::{DenseResult, dense_protocols};
-use self::finetuned::{FINETUNED, finetuned, prepare_folder, scratch};
+use self::finetuned::{FINETUNED, OF_LABELS, check, finetuned, scratch};
 use self::linear_dinov2::linear_dinov2;
 use self::metrics::ProtocolMetrics;
 use self::subject::Subject;
@@ -41,10 +41,11 @@ pub(crate) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
     if is_text(&args.encoder.of) {
         return passages::evaluate(args);
     }
-    prepare_folder(args)?;
+    check(args)?;
     let device = set_up(&args.device.name, args.threads.count)?.device;
     let trained = EncoderSource::open(&args.encoder.of, args.encoder.name.as_deref())?;
-    let (of, path) = (args.encoder.of.display().to_string(), trained.output_path(FILE));
+    let of = args.encoder.of.display().to_string();
+    let path = args.out.clone().unwrap_or_else(|| trained.output_path(FILE));
     let page = path.with_extension("html");
     let on_pixels = dense_protocols(args, &trained, device, |results| {
         write_results(&of, &path, &[], results, &[])
@@ -201,7 +202,8 @@ fn fewest_of_a_class(bank: &Features) -> Result<usize> {
 /// Prints the gap between fine-tuning and the linear probe. It is wide for MAE and narrow for
 /// contrastive methods.
 fn print_gap(results: &[ProtocolMetrics]) {
-    let of = |start: &str| results.iter().find(|metrics| metrics.protocol.starts_with(start));
+    let whole = |name: &str, start: &str| name.starts_with(start) && !name.contains(OF_LABELS);
+    let of = |start| results.iter().find(|metrics| whole(&metrics.protocol, start));
     let (Some(linear), Some(finetuned)) = (of(LINEAR), of(FINETUNED)) else { return };
     let gap = 100.0 * (finetuned.top1 - linear.top1);
     if gap > 0.0 {

@@ -6,7 +6,7 @@ use portolan_data::shapes::Shapes;
 use portolan_data::{Options, Source, Split};
 use portolan_evaluate::{FactorImages, FactorTable, factor_table, features};
 use portolan_report as report;
-use portolan_tensor::{Device, Kind, device, io};
+use portolan_tensor::{Device, Kind, io};
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use crate::args::FactorsArgs;
 use crate::data::open_data;
 use crate::encoder_source::{self, run_encoder};
+use crate::run::setup::set_up;
 
 /// The factor tables of one run.
 #[derive(Serialize)]
@@ -26,7 +27,7 @@ struct RunTables {
 }
 
 pub(crate) fn factors(args: &FactorsArgs) -> Result<ExitCode> {
-    let device = device::choose(&args.device.name)?;
+    let device = set_up(&args.device.name, args.threads.count)?.device;
     let mut all = Vec::new();
     for run in &args.runs {
         let tables = tables_of(run, device)?;

@@ -4,7 +4,8 @@ mod runs;
 
 use anyhow::{Context, Result, ensure};
 use portolan_report::{
-    StudyPage, claims_markdown, counted, findings_text, now, study_svg, write_study,
+    PLANE, StudyPage, claims_markdown, counted, findings_text, now, plane_svg, study_svg,
+    write_study,
 };
 use portolan_study::{Findings, Study, judge};
 use portolan_tensor::io;
@@ -104,10 +105,7 @@ fn conduct<'a>(study: &'a Study, args: &StudyArgs) -> Result<Conducted<'a>> {
         let name = study.name_of(run);
         eprint!("{:3} of {}  {name}", i + 1, all.len());
         let one = runs.finished(run);
-        eprintln!(
-            "{}",
-            one.as_ref().map_or_else(|_| String::new(), |it| it.summary(&study.metrics))
-        );
+        eprintln!("{}", one.as_ref().map_or_else(|_| String::new(), |it| it.summary(study)));
         ensure!(!stopping(), "the study {} was stopped", study.name);
         measured
             .push(one.with_context(|| format!("the study {} is incomplete: {name}", study.name))?);
@@ -116,7 +114,7 @@ fn conduct<'a>(study: &'a Study, args: &StudyArgs) -> Result<Conducted<'a>> {
         all.iter()
             .position(|it| (it.series, it.point, it.seed) == (run.series, run.point, run.seed))
     };
-    let findings = judge(study, |run, metric| measured.get(of(run)?)?.value(metric))?;
+    let findings = judge(study, |run, metric| measured.get(of(run)?)?.value(study, metric))?;
     let seconds = measured.iter().map(Outcome::seconds).sum();
     let named = all.iter().zip(&measured).filter(|(_, one)| matches!(one, Outcome::Diverged));
     let diverged = named.map(|(run, _)| study.name_of(run)).collect();
@@ -128,7 +126,7 @@ fn conduct<'a>(study: &'a Study, args: &StudyArgs) -> Result<Conducted<'a>> {
     let json = serde_json::to_string_pretty(&conducted.findings)?;
     io::write_atomic(&folder.join("study.json"), json.as_bytes())?;
     let page = write_study(&conducted.page(), &folder.join("study.html"))?;
-    print!("{}", findings_text(&conducted.findings));
+    print!("{}", findings_text(study, &conducted.findings));
     println!("study  {}", page.display());
     Ok(conducted)
 }
@@ -140,6 +138,9 @@ fn write_claims(found: &[Conducted], path: &Path) -> Result<()> {
         .with_context(|| format!("cannot create the folder {}", plots.display()))?;
     let file = |study: &str, metric: &str| format!("{study}-{metric}.svg");
     for Conducted { study, findings, .. } in found {
+        if let Some(svg) = plane_svg(study, findings) {
+            io::write_atomic(&plots.join(file(&study.name, PLANE)), svg.as_bytes())?;
+        }
         for metric in &study.metrics {
             if let Some(svg) = study_svg(study, findings, metric) {
                 io::write_atomic(&plots.join(file(&study.name, metric)), svg.as_bytes())?;

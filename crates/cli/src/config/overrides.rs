@@ -74,8 +74,9 @@ pub fn check_text(text: &str) -> Result<()> {
 }
 
 /// What a recipe need not have: published accuracies, which are data; a teacher, which has a
-/// command of its own; a separate head for the patches of DINOv2.
-const OPTIONAL: [&str; 3] = ["published", "settings.teacher", "settings.ibot_head"];
+/// command of its own; a separate head for the patches of DINOv2; another objective of SimCLR.
+const OPTIONAL: [&str; 4] =
+    ["published", "settings.teacher", "settings.ibot_head", "settings.objective"];
 
 fn merge(base: &mut Table, over: Table, prefix: &str, known: &[String]) -> Result<()> {
     for (key, value) in over {

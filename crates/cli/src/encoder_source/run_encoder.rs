@@ -78,24 +78,6 @@ pub(crate) fn load(run: &Path, config: &RunConfig, device: Device) -> Result<Box
 /// # Errors
 /// Those of [`load`], and if the encoder is not a vision transformer.
 pub(crate) fn load_vit(run: &Path, config: &RunConfig, device: Device) -> Result<Vit> {
-    let vit = new_vit(run, config, device)?;
-    fill(vit.vars(), run, config, device)?;
-    Ok(vit)
-}
-
-/// The same vision transformer before training.
-///
-/// # Errors
-/// If the encoder is not a vision transformer, or the settings conflict.
-pub(crate) fn untrained_vit(run: &Path, config: &RunConfig, device: Device) -> Result<Vit> {
-    let vit = new_vit(run, config, device)?;
-    let method = build_method(config, device)?;
-    let before = method.encoder().vars().state().into_iter().collect();
-    io::copy_into(&vit.vars().state(), &before)?;
-    Ok(vit)
-}
-
-fn new_vit(run: &Path, config: &RunConfig, device: Device) -> Result<Vit> {
     let EncoderConfig::Vit(vit) = &config.encoder else {
         bail!(
             "{} trained {}, but only a vision transformer has attention and patches; give a run \
@@ -105,7 +87,21 @@ fn new_vit(run: &Path, config: &RunConfig, device: Device) -> Result<Vit> {
         )
     };
     config.encoder.validate_size(i64::from(config.evaluation.size)).context("in the evaluation")?;
-    Ok(Vit::new(vit, &Vars::new(device))?)
+    let vit = Vit::new(vit, &Vars::new(device))?;
+    fill(vit.vars(), run, config, device)?;
+    Ok(vit)
+}
+
+/// The encoder of a run before training.
+///
+/// # Errors
+/// If the settings conflict.
+pub(crate) fn untrained(config: &RunConfig, device: Device) -> Result<Box<dyn Encoder>> {
+    let encoder = build(&config.encoder, &Vars::new(device))?;
+    let method = build_method(config, device)?;
+    let before = method.encoder().vars().state().into_iter().collect();
+    io::copy_into(&encoder.vars().state(), &before)?;
+    Ok(encoder)
 }
 
 /// Copies the trained values of the run into the tensors of an encoder.

@@ -167,7 +167,7 @@ impl Family for ConvNextConfig {
         self.depths.into_iter().zip(self.widths()).enumerate().map(stage).sum()
     }
 
-    fn finetuned(&self, drop_path: f64) -> Option<Finetuned> {
+    fn finetuned(&self, drop_path: f64, _class_token: bool) -> Option<Finetuned> {
         let config = ConvNextConfig { drop_path, ..self.clone() };
         Some(Finetuned { config: Box::new(config), dropped: None, added: None })
     }

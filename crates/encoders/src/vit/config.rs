@@ -369,9 +369,10 @@ impl Family for VitConfig {
 
     /// As in MAE's `models_vit.py` with `--global_pool`: the mean of the patch tokens goes through
     /// a norm of its own, and every tensor is trained, also those that pretraining leaves fixed.
-    fn finetuned(&self, drop_path: f64) -> Option<Finetuned> {
+    fn finetuned(&self, drop_path: f64, class_token: bool) -> Option<Finetuned> {
+        let pool = if class_token { Pool::ClassToken } else { Pool::MeanThenNorm };
         let config = VitConfig {
-            pool: Pool::MeanThenNorm,
+            pool,
             positions: match self.positions {
                 Positions::Learned | Positions::SineCosine => Positions::Learned,
                 Positions::Rotary => Positions::Rotary,
@@ -380,14 +381,14 @@ impl Family for VitConfig {
             drop_path,
             ..self.clone()
         };
-        let dropped = match self.pool {
-            Pool::MeanThenNorm => "fc_norm.", // fine-tuned before; it gets a new one
+        let norm_of = |pool| match pool {
+            Pool::MeanThenNorm => "fc_norm.",
             Pool::ClassToken | Pool::Mean => "norm.",
         };
-        Some(Finetuned {
-            config: Box::new(config),
-            dropped: Some(dropped),
-            added: Some("fc_norm."),
-        })
+        let (dropped, added) = match (norm_of(self.pool), norm_of(pool)) {
+            ("norm.", "norm.") => (None, None), // the class token keeps its norm
+            (dropped, added) => (Some(dropped), Some(added)), // a new one, also after fine-tuning
+        };
+        Some(Finetuned { config: Box::new(config), dropped, added })
     }
 }

@@ -61,7 +61,7 @@ fn rotary_positions_stay_when_blocks_are_recomputed() {
 fn finetuning_keeps_rotary_positions() {
     let config = VitConfig::named("vit_w16d1h2_patch4_dinov3_16").unwrap();
     let vars = Vars::new(Device::Cpu);
-    config.finetuned(0.1).unwrap().config.build(&vars).unwrap();
+    config.finetuned(0.1, false).unwrap().config.build(&vars).unwrap();
     assert!(!vars.state().iter().any(|(name, _)| name == "pos_embed"));
 }
 

@@ -118,7 +118,7 @@ fn training_with_labels_moves_what_pretraining_left_fixed() {
     };
     let fixed = ["pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"];
     assert_eq!(trained(&config), fixed);
-    let finetuned = config.finetuned(0.1).unwrap().config;
+    let finetuned = config.finetuned(0.1, false).unwrap().config;
     assert_eq!(trained(&*finetuned), Vec::<String>::new());
 }
 

@@ -28,12 +28,17 @@ pub use config::FinetuneConfig;
 /// Prepares the encoder for fine-tuning. A vision transformer of `config` becomes
 /// [`Family::finetuned`](portolan_encoders::Family::finetuned) with stochastic depth up to
 /// 0.1 (`FINETUNE.md`, `--drop_path 0.1`) and the weights of `encoder`. So does a ConvNeXt. A
-/// ResNet stays as it is.
+/// ResNet stays as it is. With `class_token` a vision transformer is classified by its class token
+/// (`main_finetune.py`, `--cls_token`), otherwise by the mean of its patches.
 ///
 /// # Errors
 /// When `encoder` was not built from `config`.
-pub fn to_finetune(encoder: Box<dyn Encoder>, config: &EncoderConfig) -> Result<Box<dyn Encoder>> {
-    let Some(finetuned) = config.finetuned(0.1) else { return Ok(encoder) };
+pub fn to_finetune(
+    encoder: Box<dyn Encoder>,
+    config: &EncoderConfig,
+    class_token: bool,
+) -> Result<Box<dyn Encoder>> {
+    let Some(finetuned) = config.finetuned(0.1, class_token) else { return Ok(encoder) };
     let network =
         finetuned.config.build(&Vars::new(encoder.vars().device())).map_err(Error::dependency)?;
     let mut weights: BTreeMap<String, Tensor> = encoder.vars().state().into_iter().collect();

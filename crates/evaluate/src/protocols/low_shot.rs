@@ -52,8 +52,9 @@ pub fn low_shot(bank: &Features, test: &Features, classes: i64, shots: Shots) ->
     let mut top1 = Vec::new();
     let mut labeled = 0;
     for draw in 0..DRAWS {
-        let rows = drawn(&labels, classes, shots, draw)?;
+        let rows = labeled_rows(&labels, classes, shots, draw)?;
         labeled = rows.len();
+        let rows: Vec<i64> = rows.into_iter().map(|row| row as i64).collect();
         let rows = Tensor::from_slice(&rows);
         let of = (bank.x.index_select(0, &rows), bank.labels()?.index_select(0, &rows));
         let probe = LinearProbe::fit(&of.0, &of.1, classes)?;
@@ -62,12 +63,14 @@ pub fn low_shot(bank: &Features, test: &Features, classes: i64, shots: Shots) ->
     Ok(LowShot { labeled, top1 })
 }
 
-/// The rows of the labeled images, drawn at random from each class.
-fn drawn(labels: &[i64], classes: i64, shots: Shots, draw: u64) -> Result<Vec<i64>> {
+/// The rows of a few labeled images, drawn at random from each class.
+///
+/// # Errors
+/// When a class has fewer images than requested.
+pub fn labeled_rows(labels: &[i64], classes: i64, shots: Shots, draw: u64) -> Result<Vec<usize>> {
     let mut all = Vec::new();
     for class in 0..classes {
-        let mut rows: Vec<i64> =
-            (0..labels.len()).filter(|&row| labels[row] == class).map(|row| row as i64).collect();
+        let mut rows: Vec<usize> = (0..labels.len()).filter(|&row| labels[row] == class).collect();
         if rows.is_empty() {
             continue; // no image has this label
         }
@@ -95,16 +98,16 @@ mod tests {
     #[test]
     fn every_class_gives_its_share_and_draws_differ() {
         let labels: Vec<i64> = (0..100).map(|i| i64::from(i >= 60)).collect();
-        let count = |rows: &[i64]| {
-            let ones = rows.iter().filter(|&&row| labels[row as usize] == 1).count();
+        let count = |rows: &[usize]| {
+            let ones = rows.iter().filter(|&&row| labels[row] == 1).count();
             (rows.len() - ones, ones)
         };
-        let tenth = drawn(&labels, 2, Shots::Share(0.1), 0).unwrap();
+        let tenth = labeled_rows(&labels, 2, Shots::Share(0.1), 0).unwrap();
         assert_eq!(count(&tenth), (6, 4));
-        assert_ne!(tenth, drawn(&labels, 2, Shots::Share(0.1), 1).unwrap());
-        assert_eq!(count(&drawn(&labels, 2, Shots::Share(0.001), 0).unwrap()), (1, 1));
-        assert_eq!(count(&drawn(&labels, 2, Shots::PerClass(3), 0).unwrap()), (3, 3));
-        let error = drawn(&labels, 2, Shots::PerClass(41), 0).unwrap_err().to_string();
+        assert_ne!(tenth, labeled_rows(&labels, 2, Shots::Share(0.1), 1).unwrap());
+        assert_eq!(count(&labeled_rows(&labels, 2, Shots::Share(0.001), 0).unwrap()), (1, 1));
+        assert_eq!(count(&labeled_rows(&labels, 2, Shots::PerClass(3), 0).unwrap()), (3, 3));
+        let error = labeled_rows(&labels, 2, Shots::PerClass(41), 0).unwrap_err().to_string();
         assert!(error.contains("class 1 has 40"), "{error}");
     }
 

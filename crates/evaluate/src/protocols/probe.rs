@@ -156,6 +156,22 @@ mod tests {
     }
 
     #[test]
+    fn features_that_say_nothing_of_the_labels_are_fitted_by_chance() {
+        // Every row stands there with either label.
+        let (x, _) = example();
+        let labels = Tensor::cat(
+            &[
+                Tensor::zeros([120], (Kind::Int64, Device::Cpu)),
+                Tensor::ones([120], (Kind::Int64, Device::Cpu)),
+            ],
+            0,
+        );
+        let probe = LinearProbe::fit(&Tensor::cat(&[&x, &x], 0), &labels, 2).unwrap();
+        assert!(probe.weight.abs().max().double_value(&[]) < 1e-6);
+        assert!(probe.bias.abs().max().double_value(&[]) < 1e-6);
+    }
+
+    #[test]
     fn what_cannot_be_fitted_is_an_error() {
         let (x, labels) = example();
         let complaint = |x: &Tensor, labels: &Tensor, classes| {

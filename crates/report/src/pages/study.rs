@@ -1,28 +1,18 @@
 //! What a study found: as text, as a page, and as Markdown with plots.
 
 use maud::{Markup, html};
-use portolan_study::{Findings, PointFindings, RuleFindings, Study, Verdict, is_share, title};
+use portolan_study::{Findings, PointFindings, RuleFindings, Study, Verdict};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::charts::WIDE;
 use crate::charts::overlay::legend;
+use crate::charts::plane::{OnPlane, PlaneChart};
 use crate::charts::points::{Extent, PointChart};
 use crate::document::{compass, document};
 use crate::error::Result;
 use crate::file::write_whole;
 use crate::format::{duration, number, points};
-
-/// How the document of all claims begins.
-const CLAIMS: &str = "# Claims of the papers, tested
-
-Each study tests one claim with a few small trainings: `portolan study NAME`. What is varied, what is
-plotted and the rule for the verdict stand in one file of
-[`crates/study/studies`](../crates/study/studies), and the rule was fixed before any run. A part of
-a claim *holds* if it does with every seed, *holds weakly* if it does with their mean, and otherwise
-*does not hold at this size*: the runs are small, and nothing here contradicts a paper. Values are
-means over seeds, with the lowest and the highest. `portolan study --all` writes this document.
-";
 
 /// What a reader must know to judge a study, beside its findings.
 #[derive(Clone, Debug)]
@@ -42,10 +32,10 @@ pub struct StudyPage<'a> {
 }
 
 /// The verdict and the rules as lines of text.
-pub fn findings_text(findings: &Findings) -> String {
+pub fn findings_text(study: &Study, findings: &Findings) -> String {
     let mut text = format!("{}: {}\n", findings.name, findings.verdict);
     for rule in &findings.rules {
-        let _ = writeln!(text, "  {}", sentence(rule));
+        let _ = writeln!(text, "  {}", sentence(study, rule));
     }
     if let Some(diverged) = diverged(findings) {
         let _ = writeln!(text, "  {diverged}");
@@ -54,14 +44,14 @@ pub fn findings_text(findings: &Findings) -> String {
 }
 
 /// Names the runs that diverged.
-fn diverged(findings: &Findings) -> Option<String> {
+pub(super) fn diverged(findings: &Findings) -> Option<String> {
     let names = findings.diverged.join("; ");
     (!names.is_empty()).then(|| format!("Diverged, with accuracies counted as 0: {names}."))
 }
 
 /// A rule and what it found, as a sentence.
-fn sentence(rule: &RuleFindings) -> String {
-    let share = is_share(&rule.metric);
+pub(super) fn sentence(study: &Study, rule: &RuleFindings) -> String {
+    let share = study.is_share(&rule.metric);
     let show = |value: f64| if share { points(value) } else { number(value, value.abs() / 100.0) };
     let unit = if share { " points" } else { "" };
     let asked =
@@ -74,7 +64,7 @@ fn sentence(rule: &RuleFindings) -> String {
     format!(
         "{}: {} {}{unit} ({range}{asked}): {}.",
         rule.claim,
-        title(&rule.metric),
+        study.title(&rule.metric),
         show(rule.mean),
         rule.verdict
     )
@@ -104,7 +94,7 @@ fn html_of(page: &StudyPage) -> String {
                 p class={ "verdict" (differs) } { "The claim " b { (findings.verdict) } }
                 p { "Source: " (study.source) ". Measured there: " (study.published) "." }
                 p { "Measured here, with " (seeds(findings)) ":" }
-                ul { @for rule in &findings.rules { li { (sentence(rule)) } } }
+                ul { @for rule in &findings.rules { li { (sentence(study, rule)) } } }
                 @if let Some(diverged) = diverged(findings) { p.warning { (diverged) } }
                 @if !study.remark.is_empty() { p { (study.remark) } }
                 p.footnote {
@@ -117,6 +107,7 @@ fn html_of(page: &StudyPage) -> String {
                 @if names.len() > 1 { (legend(&names)) }
                 div.charts {
                     @for chart in charts(study, findings) { (chart.render().unwrap_or_default()) }
+                    (plane(study, findings).and_then(|it| it.render()).unwrap_or_default())
                 }
                 p.footnote {
                     "Dots are means over seeds, bars reach from the lowest to the highest."
@@ -145,7 +136,7 @@ fn facts(page: &StudyPage) -> [(&'static str, String); 4] {
 }
 
 /// `seed 0`, or `seeds 0, 1`.
-fn seeds(findings: &Findings) -> String {
+pub(super) fn seeds(findings: &Findings) -> String {
     let all: Vec<String> = findings.seeds.iter().map(u64::to_string).collect();
     format!("seed{} {}", if all.len() == 1 { "" } else { "s" }, all.join(", "))
 }
@@ -164,7 +155,7 @@ fn charts<'a>(study: &'a Study, findings: &'a Findings) -> Vec<PointChart<'a>> {
         names.sort_by(|a, b| value(a).unwrap_or(0.0).total_cmp(&value(b).unwrap_or(0.0)));
     }
     let chart = |metric: &'a String| PointChart {
-        title: title(metric),
+        title: study.title(metric),
         by: &study.by,
         points: names.clone(),
         series: findings
@@ -176,7 +167,7 @@ fn charts<'a>(study: &'a Study, findings: &'a Findings) -> Vec<PointChart<'a>> {
                 (&*series.name, extents)
             })
             .collect(),
-        percent: is_share(metric),
+        percent: study.is_share(metric),
         size: WIDE,
     };
     study.metrics.iter().map(chart).collect()
@@ -192,9 +183,9 @@ fn extent(point: &PointFindings, metric: &str) -> Option<Extent> {
 }
 
 /// Means with their extremes, as text.
-fn cell(point: &PointFindings, metric: &str) -> String {
+pub(super) fn cell(study: &Study, point: &PointFindings, metric: &str) -> String {
     let Some((low, mean, high)) = extent(point, metric) else { return "–".to_owned() };
-    let (share, unit) = if is_share(metric) { (100.0, "\u{202f}%") } else { (1.0, "") };
+    let (share, unit) = if study.is_share(metric) { (100.0, "\u{202f}%") } else { (1.0, "") };
     let show =
         |value: f64| number(share * value, if share > 1.0 { 0.1 } else { value.abs() / 100.0 });
     if low == high {
@@ -208,15 +199,36 @@ fn table(study: &Study, findings: &Findings) -> Markup {
         div.scroll tabindex="0" role="region" aria-label="All measurements" { table {
             thead { tr {
                 th scope="col" {} th scope="col" { (study.by) }
-                @for metric in &study.metrics { th scope="col" { (title(metric)) } }
+                @for metric in &study.metrics { th scope="col" { (study.title(metric)) } }
             } }
             tbody { @for series in &findings.series { @for point in &series.points { tr {
                 th scope="row" { (series.name) }
                 td { (point.name) }
-                @for metric in &study.metrics { td { (cell(point, metric)) } }
+                @for metric in &study.metrics { td { (cell(study, point, metric)) } }
             } } } }
         } }
     }
+}
+
+/// All runs on the plane of the study, if it has one.
+fn plane<'a>(study: &'a Study, findings: &'a Findings) -> Option<PlaneChart<'a>> {
+    let [x, y] = study.plane.as_ref()?;
+    let shaded = study.metrics.first()?;
+    let mut runs = Vec::new();
+    for point in findings.series.iter().flat_map(|series| &series.points) {
+        for seed in 0..findings.seeds.len() {
+            let value = |metric: &str| point.values.get(metric)?.get(seed).copied().flatten();
+            let at = [x, y, shaded].map(|metric| value(metric).unwrap_or(f64::NAN));
+            runs.push(OnPlane { name: &point.name, at, labeled: seed == 0 });
+        }
+    }
+    let titles = [x, y, shaded].map(|metric| study.title(metric));
+    Some(PlaneChart { titles, runs, percent: study.is_share(shaded), size: WIDE })
+}
+
+/// The plane of a study as a file of its own, if it has one.
+pub fn plane_svg(study: &Study, findings: &Findings) -> Option<String> {
+    plane(study, findings)?.standalone()
 }
 
 /// The plot of a metric as a file of its own, which follows the reader's dark mode.
@@ -225,74 +237,12 @@ pub fn study_svg(study: &Study, findings: &Findings, metric: &str) -> Option<Str
     charts(study, findings).get(at)?.standalone()
 }
 
-/// The findings of several studies as a Markdown document. `plots` names the file of a plot by the
-/// study's name and the metric.
-pub fn claims_markdown(pages: &[StudyPage], plots: impl Fn(&str, &str) -> String) -> String {
-    let mut text = format!("{CLAIMS}\n| study | claim | verdict |\n|---|---|---|\n");
-    for StudyPage { study, findings, .. } in pages {
-        let _ = writeln!(
-            text,
-            "| [{0}](#{0}) | {1} | {2} |",
-            study.name, study.claim, findings.verdict
-        );
-    }
-    for page in pages {
-        let StudyPage { study, findings, .. } = page;
-        let _ = writeln!(
-            text,
-            "\n## {}\n\n**Claim:** {} ({})\n",
-            study.name, study.claim, study.source
-        );
-        let _ = writeln!(text, "Measured there: {}.\n", study.published);
-        let _ = writeln!(text, "**Here it {}**, with {}:\n", findings.verdict, seeds(findings));
-        for rule in &findings.rules {
-            let _ = writeln!(text, "- {}", sentence(rule));
-        }
-        if let Some(diverged) = diverged(findings) {
-            let _ = writeln!(text, "\n{diverged}");
-        }
-        if !study.remark.is_empty() {
-            let _ = writeln!(text, "\n{}", study.remark);
-        }
-        for metric in &study.metrics {
-            if study_svg(study, findings, metric).is_some() {
-                let file = plots(&study.name, metric);
-                let _ = writeln!(text, "\n![{} by {}]({file})", title(metric), study.by);
-            }
-        }
-        let _ = writeln!(
-            text,
-            "\n| | {} | {} |",
-            study.by,
-            study.metrics.iter().map(|it| title(it)).collect::<Vec<_>>().join(" | ")
-        );
-        let _ = writeln!(text, "|---|---|{}", "---|".repeat(study.metrics.len()));
-        for series in &findings.series {
-            for point in &series.points {
-                let cells: Vec<String> =
-                    study.metrics.iter().map(|metric| cell(point, metric)).collect();
-                let _ =
-                    writeln!(text, "| {} | {} | {} |", series.name, point.name, cells.join(" | "));
-            }
-        }
-        let _ = writeln!(
-            text,
-            "\n`{}` on {}, {}; training of all runs {}.",
-            page.command,
-            page.machine,
-            page.finished.split('T').next().unwrap_or_default(),
-            duration(page.seconds)
-        );
-    }
-    text
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const TEXT: &str = r#"
+    pub(crate) const TEXT: &str = r#"
 title = "Momentum"
 claim = "Slow is better & steadier."
 source = "A paper, table 2"
@@ -311,7 +261,7 @@ below = ["0.9"]
 by = 0.01
 "#;
 
-    fn found(study: &Study) -> Findings {
+    pub(crate) fn found(study: &Study) -> Findings {
         let value = |run: &portolan_study::Run, metric: &str| match metric {
             "knn" => Some(0.5 + 0.1 * run.point as f64 * (1 + run.seed) as f64),
             _ => Some(-1.5),
@@ -320,39 +270,33 @@ by = 0.01
         Findings { diverged, ..portolan_study::judge(study, value).unwrap() }
     }
 
+    pub(crate) fn page<'a>(study: &'a Study, findings: &'a Findings) -> StudyPage<'a> {
+        StudyPage {
+            study,
+            findings,
+            command: "portolan study momentum".to_owned(),
+            machine: "2 cores of a machine".to_owned(),
+            seconds: 75.0,
+            finished: "2026-11-30T16:00:00Z".to_owned(),
+        }
+    }
+
     #[test]
-    fn text_page_and_document_say_what_was_found() {
+    fn text_and_page_say_what_was_found() {
         let study = Study::parse("momentum", TEXT).unwrap();
         let findings = found(&study);
         let rule = "0.99 is above 0.9: kNN +15.0 points (+10.0 to +20.0 over seeds; at least +1.0 \
                     asked): holds.";
         let diverged = "counted as 0: MoCo, 0.9, seed 1.";
-        let text = findings_text(&findings);
+        let text = findings_text(&study, &findings);
         assert!(text.starts_with("momentum: holds\n") && text.contains(rule), "{text}");
         assert!(text.contains(diverged), "{text}");
-        let page = StudyPage {
-            study: &study,
-            findings: &findings,
-            command: "portolan study momentum".to_owned(),
-            machine: "2 cores of a machine".to_owned(),
-            seconds: 75.0,
-            finished: "2026-11-30T16:00:00Z".to_owned(),
-        };
+        let page = page(&study, &findings);
         let html = html_of(&page);
         for part in [rule, diverged, "better &amp; steadier", "with seeds 0, 1", "1 min 15 s"] {
             assert!(html.contains(part), "{part}: {html}");
         }
         assert_eq!(html.matches("<figure").count(), 2);
-        let claims =
-            claims_markdown(&[page], |study, metric| format!("plots/{study}-{metric}.svg"));
-        for part in [rule, diverged, "(plots/momentum-knn.svg)", "**Here it holds**", "2026-11-30;"]
-        {
-            assert!(claims.contains(part), "{part}: {claims}");
-        }
-        assert!(
-            claims.contains("| MoCo | 0.99 | 65.0\u{202f}% (60.0 to 70.0) | −1.50 |"),
-            "{claims}"
-        );
     }
 
     #[test]
@@ -361,5 +305,10 @@ by = 0.01
         let svg = study_svg(&study, &found(&study), "knn").unwrap();
         assert!(svg.starts_with("<svg xmlns=") && svg.len() < 20_000, "{}", svg.len());
         assert!(study_svg(&study, &found(&study), "linear").is_none());
+        assert!(plane_svg(&study, &found(&study)).is_none());
+        let plane = TEXT.replace("[[rule]]", "plane = [\"uniformity\", \"knn\"]\n[[rule]]");
+        let study = Study::parse("momentum", &plane).unwrap();
+        let svg = plane_svg(&study, &found(&study)).unwrap();
+        assert_eq!(svg.matches("<circle").count(), 4, "{svg}");
     }
 }

@@ -1,6 +1,6 @@
 //! Scores of attention maps and patch tokens on the test images of `shapes`.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use image::DynamicImage;
 use portolan_augment::{ViewSpec, cpu};
 use portolan_data::shapes::Shapes;
@@ -15,9 +15,7 @@ use portolan_tensor::{Device, Kind, Tensor, io, upload};
 use serde::Serialize;
 use std::path::Path;
 
-use crate::config::RunConfig;
-use crate::encoder_source::run_encoder;
-use crate::output::image_files::view_of;
+use crate::encoder_source::EncoderSource;
 
 /// Images per forward pass.
 const BATCH: usize = 100;
@@ -44,36 +42,42 @@ struct Score {
 }
 
 /// Prints how well attention matches the objects of `shapes`, and whether patch tokens have
-/// outliers, before and after training. Writes the same to `attention.json`.
-pub(super) fn score(vit: &Vit, config: &RunConfig, run: &Path, device: Device) -> Result<()> {
-    let untrained = run_encoder::untrained_vit(run, config, device)?;
-    let view = view_of(config)?;
-    let images = match config.data.limit_test {
+/// outliers, before and after training. Writes the same
+/// to a file.
+pub(super) fn score(
+    vit: &Vit,
+    source: &EncoderSource,
+    out: Option<&Path>,
+    device: Device,
+) -> Result<()> {
+    let before = source.untrained(device)?;
+    let untrained = before.as_vit().context("the untrained encoder is no vision transformer")?;
+    let (view, data) = (source.eval_view(), source.own_data("shapes"));
+    let images = match data.limit_test {
         0 => Options::default().test,
         limit => limit.min(Options::default().test),
     };
-    let shapes = Shapes::new(Split::Test, images, config.data.size, Options::default().seed)?
-        .with_palette(config.data.palette);
+    let shapes = Shapes::new(Split::Test, images, data.size, Options::default().seed)?
+        .with_palette(data.palette);
     let masks = masks(&shapes, images, &view)?;
     let of = |vit: &Vit| of_network(vit, &shapes, &masks, &view, device);
     let scores = Scores {
         images,
         registers: vit.config().registers,
         trained: of(vit)?,
-        untrained: of(&untrained)?,
+        untrained: of(untrained)?,
     };
-    print(&scores, config, vit.config().heads);
+    print(&scores, &source.config.name(), vit.config().heads);
     println!("masks cover {:.1} % of an image", 100.0 * share(&masks));
-    let path = run.join(FILE);
+    let path = out.map_or_else(|| source.output_path(FILE), Path::to_owned);
     io::write_atomic(&path, serde_json::to_string_pretty(&scores)?.as_bytes())?;
     println!("the same numbers: {}", path.display());
     Ok(())
 }
 
-fn print(scores: &Scores, config: &RunConfig, heads: i64) {
+fn print(scores: &Scores, encoder: &str, heads: i64) {
     println!(
-        "attention of {} with {} on {} of shapes",
-        config.encoder.name(),
+        "attention of {encoder} with {} on {} of shapes",
         counted(scores.registers as usize, "register", "registers"),
         counted(scores.images, "test image", "test images")
     );

@@ -7,7 +7,7 @@ use portolan_report::{ProtocolResult, counted, write_evaluation};
 use portolan_sequences::{FinetuneConfig, features, finetune};
 use portolan_tensor::{Device, Tensor, io};
 use serde_json::Value;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::FILE;
@@ -41,6 +41,7 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
         "the protocols of text are knn, linear, finetune and scratch"
     );
     ensure!(args.save_finetuned.is_none(), "--save-finetuned is for encoders of images");
+    ensure!(args.labels == [1.0] && !args.class_token, "--labels and --class-token are for images");
     let device = set_up(&args.device.name, args.threads.count)?.device;
     let folder = &args.encoder.of;
     let model = Model::open(folder, device)?;
@@ -74,19 +75,30 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<ExitCode> {
             metrics.print(&labels.classes);
             all.push(serde_json::to_value(&metrics)?);
             results.push(metrics);
-            write(folder, &all, labels, &results)?;
+            write(args, &all, labels, &results)?;
         }
     }
-    println!("\nall metrics: {}, and a page beside it for each label", folder.join(FILE).display());
+    println!("\nall metrics: {}, and a page beside it for each label", path_of(args).display());
     Ok(ExitCode::SUCCESS)
 }
 
+fn path_of(args: &EvaluateArgs) -> PathBuf {
+    args.out.clone().unwrap_or_else(|| args.encoder.of.join(FILE))
+}
+
 /// Writes all results so far, and the page of one kind of label.
-fn write(folder: &Path, all: &[Value], labels: &Labels, results: &[ProtocolMetrics]) -> Result<()> {
-    io::write_atomic(&folder.join(FILE), serde_json::to_string(all)?.as_bytes())?;
+fn write(
+    args: &EvaluateArgs,
+    all: &[Value],
+    labels: &Labels,
+    results: &[ProtocolMetrics],
+) -> Result<()> {
+    let path = path_of(args);
+    io::write_atomic(&path, serde_json::to_string(all)?.as_bytes())?;
     let rows: Vec<ProtocolResult> = results.iter().map(ProtocolMetrics::to_report).collect();
-    let page = folder.join(format!("evaluation-{}.html", labels.kind));
-    let of = format!("{} by {}", folder.display(), labels.kind);
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let page = path.with_file_name(format!("{stem}-{}.html", labels.kind));
+    let of = format!("{} by {}", args.encoder.of.display(), labels.kind);
     write_evaluation(&of, &labels.classes, &rows, &page)?;
     Ok(())
 }

@@ -1,13 +1,14 @@
 //! The runs of a study. Each is a program of its own, so that one that fails leaves the others, and
 //! so that its memory is its own.
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use portolan_metrics::{FILE, MetricsRow, read_metrics};
 use portolan_report::Report;
-use portolan_study::{Run, Study, is_share, title};
+use portolan_study::{Measure, Run, Study};
 use portolan_tensor::io;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,13 +41,38 @@ impl Runs<'_> {
                 ended => ended?,
             }
         }
-        if !self.study.evaluate.is_empty() && !folder.join("evaluation.json").exists() {
-            let mut command = portolan()?;
-            command.arg("evaluate").arg(&folder).args(self.study.evaluate.split_whitespace());
-            self.place(&mut command);
-            self.program(Ok(command), &folder)?;
+        let mut measured = BTreeMap::new();
+        for measure in self.study.measures_of(run) {
+            measured.insert(measure.name.clone(), self.measured(measure, &folder)?);
         }
-        Ok(Outcome::Measured(Box::new(Measured::read(&folder)?)))
+        Ok(Outcome::Measured(Box::new(Measured::read(&folder, measured)?)))
+    }
+
+    /// What a measure says of a finished run, from its file if it has been measured before.
+    fn measured(&self, measure: &Measure, folder: &Path) -> Result<Value> {
+        let parent = folder.join("measures");
+        std::fs::create_dir_all(&parent)?;
+        let file = parent.join(format!("{}.json", short_hash(&measure.command)));
+        if !file.exists() {
+            // Renamed at the end: what a stopped program leaves is no result.
+            let partial = file.with_extension("partial.json");
+            let mut command = portolan()?;
+            for word in measure.command.split_whitespace() {
+                match (word, word.strip_prefix("RUN/")) {
+                    ("RUN", _) => command.arg(folder),
+                    ("JSON", _) => command.arg(&partial),
+                    (_, Some(file)) => command.arg(folder.join(file)),
+                    _ => command.arg(word),
+                };
+            }
+            self.place(&mut command);
+            self.program(Ok(command), folder)?;
+            std::fs::rename(&partial, &file).with_context(|| {
+                format!("the measure {} wrote no {}", measure.name, partial.display())
+            })?;
+        }
+        let text = std::fs::read_to_string(&file)?;
+        serde_json::from_str(&text).with_context(|| format!("cannot read {}", file.display()))
     }
 
     /// The folder of a run, named by all that determines what it measures: another version of a
@@ -56,16 +82,14 @@ impl Runs<'_> {
         let name = run.settings.get("recipe").and_then(toml::Value::as_str).unwrap_or_default();
         let recipe = find(&run.method)?.recipe(name)?;
         let all = format!(
-            "{}\n{recipe}\n{settings}\n{}\n{set:?}\n{}\n{:?}\n{}",
+            "{}\n{recipe}\n{settings}\n{}\n{set:?}\n{}\n{:?}",
             env!("CARGO_PKG_VERSION"),
             run.seed,
             device.name,
-            threads.count,
-            self.study.evaluate
+            threads.count
         );
-        let digest = Sha256::digest(all.as_bytes());
-        let hash: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        Ok(self.args.out.join("runs").join(format!("{}-s{}-{hash}", run.method, run.seed)))
+        let name = format!("{}-s{}-{}", run.method, run.seed, short_hash(&all));
+        Ok(self.args.out.join("runs").join(name))
     }
 
     /// The command that makes a run or resumes it.
@@ -112,6 +136,11 @@ fn says_diverged(error: &str) -> bool {
     of_training || error.contains("features are not finite numbers: its training diverged")
 }
 
+/// Enough of a text's SHA-256 to tell apart the runs of a folder.
+fn short_hash(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// This program.
 fn portolan() -> Result<Command> {
     Ok(Command::new(std::env::current_exe().context("cannot find this program's file")?))
@@ -126,10 +155,10 @@ pub(super) enum Outcome {
 
 impl Outcome {
     /// The value of a metric; 0 for an accuracy of a run that diverged.
-    pub(super) fn value(&self, metric: &str) -> Option<f64> {
+    pub(super) fn value(&self, study: &Study, metric: &str) -> Option<f64> {
         match self {
-            Outcome::Measured(measured) => measured.value(metric),
-            Outcome::Diverged => is_share(metric).then_some(0.0),
+            Outcome::Measured(measured) => measured.value(study, metric),
+            Outcome::Diverged => study.is_share(metric).then_some(0.0),
         }
     }
 
@@ -142,9 +171,9 @@ impl Outcome {
     }
 
     /// The metrics in a line.
-    pub(super) fn summary(&self, metrics: &[String]) -> String {
+    pub(super) fn summary(&self, study: &Study) -> String {
         match self {
-            Outcome::Measured(measured) => measured.summary(metrics),
+            Outcome::Measured(measured) => measured.summary(study),
             Outcome::Diverged => "  diverged".to_owned(),
         }
     }
@@ -154,22 +183,21 @@ impl Outcome {
 pub(super) struct Measured {
     report: Report,
     rows: Vec<MetricsRow>,
-    evaluation: Value,
+    /// What each measure of the study says, by its name.
+    measures: BTreeMap<String, Value>,
 }
 
 impl Measured {
-    fn read(folder: &Path) -> Result<Self> {
-        let evaluation = match std::fs::read_to_string(folder.join("evaluation.json")) {
-            Ok(text) => serde_json::from_str(&text)
-                .map_err(|error| anyhow!("evaluation.json cannot be read: {error}"))?,
-            Err(_) => Value::Null,
-        };
+    fn read(folder: &Path, measures: BTreeMap<String, Value>) -> Result<Self> {
         let rows = read_metrics(&folder.join(FILE))?;
-        Ok(Measured { report: Report::read(folder)?, rows, evaluation })
+        Ok(Measured { report: Report::read(folder)?, rows, measures })
     }
 
-    /// The value of a metric: of the report, of an evaluation, or the last one logged.
-    fn value(&self, metric: &str) -> Option<f64> {
+    /// The value of a metric: of a measure, of the report, or the last one logged.
+    fn value(&self, study: &Study, metric: &str) -> Option<f64> {
+        if let Some(defined) = study.defined.get(metric) {
+            return defined.value(&self.measures);
+        }
         let report = &self.report;
         let knn = report.knn.as_ref();
         match metric {
@@ -180,30 +208,21 @@ impl Measured {
             "linear" => report.linear_probe.as_ref().map(|probe| probe.top1),
             "seconds" => Some(report.seconds),
             "memory" => report.peak_memory.map(|bytes| bytes as f64 / 1e9),
-            "finetuned" => self.evaluated("fine-tuned"),
-            "scratch" => self.evaluated("from scratch"),
             logged => self.rows.iter().rev().find_map(|row| row.metrics.get(logged)).copied(),
         }
     }
 
-    /// The accuracy by the protocol whose name begins so.
-    fn evaluated(&self, protocol: &str) -> Option<f64> {
-        let named =
-            |it: &&Value| it["protocol"].as_str().is_some_and(|name| name.starts_with(protocol));
-        self.evaluation.as_array()?.iter().find(named)?["top1"].as_f64()
-    }
-
-    fn summary(&self, metrics: &[String]) -> String {
+    fn summary(&self, study: &Study) -> String {
         let one = |metric: &String| {
-            let value = self.value(metric)?;
-            let name = title(metric);
-            Some(if is_share(metric) {
+            let value = self.value(study, metric)?;
+            let name = study.title(metric);
+            Some(if study.is_share(metric) {
                 format!("  {name} {:.1} %", 100.0 * value)
             } else {
                 format!("  {name} {value:.3}")
             })
         };
-        metrics.iter().filter_map(one).collect()
+        study.metrics.iter().filter_map(one).collect()
     }
 }
 

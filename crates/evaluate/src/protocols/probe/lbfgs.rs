@@ -17,9 +17,13 @@ const CONVERGED: f64 = 1e-6;
 /// The share that is accepted after the last step. The features of a collapsed encoder, which are
 /// almost equal, need it; scikit-learn's LogisticRegression accepts more.
 const ACCEPTED: f64 = 1e-4;
+/// A gradient whose square is below this share of the value promises no gain, where the curvature
+/// is about one: it is rounding, from which no smaller share can be asked. So it is at the start
+/// where features say nothing of the labels.
+const ROUNDING: f64 = 1e-16;
 
 /// The minimum of the convex `objective` (its value and gradient), searched from `start` in its
-/// precision, which should be float64.
+/// precision, which should be float64, in coordinates in which the curvature is about one.
 ///
 /// # Errors
 /// When the gradient has not fallen to a ten-thousandth of its start within 2000 steps, or is not
@@ -36,7 +40,8 @@ pub(super) fn minimize(
         if !value.is_finite() {
             return Err(Error::features(TOO_LARGE));
         }
-        if largest(&gradient) <= CONVERGED * first {
+        let steepest = largest(&gradient);
+        if steepest <= CONVERGED * first || steepest.powi(2) <= ROUNDING * value.abs() {
             return Ok(x);
         }
         let direction = -approximate_newton(&gradient, &memory);
