@@ -51,6 +51,41 @@ fn a_run_is_evaluated_with_every_protocol() {
     let tables: serde_json::Value = serde_json::from_str(&tables).unwrap();
     assert!(tables[0]["head"]["rows"][0]["read"].as_f64().is_some(), "SimCLR has a head");
     assert!(std::fs::read_to_string(here.join("table.html")).unwrap().contains("run, encoder"));
+
+    let few = "evaluate run --device cpu --protocol finetune --labels 0.2,1 --finetune-epochs 1";
+    let printed = succeeded(&portolan(here, &format!("{few} --out few.json")));
+    for line in ["fine-tuned, 1 epoch, 20 % of the labels (20 images)", "from scratch, 1 epoch "] {
+        assert!(printed.contains(line), "`{line}` is not in {printed}");
+    }
+    let few_labels = std::fs::read_to_string(here.join("few.json")).unwrap();
+    let results: Vec<serde_json::Value> = serde_json::from_str(&few_labels).unwrap();
+    assert_eq!(results.len(), 4, "fine-tuned and from scratch, with each share");
+    assert!(here.join("few.html").exists());
+    assert_eq!(std::fs::read_to_string(here.join("run/evaluation.json")).unwrap(), json);
+    refused(&portolan(here, &format!("{few} --save-finetuned saved")), &["several shares"]);
+    refused(&portolan(here, "evaluate run --labels 10"), &["--labels", "0.01 is 1 %"]);
+}
+
+#[test]
+fn what_changes_of_an_image_do_to_features_is_measured_before_and_after_the_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let tiny = "--limit 60 --limit-test 40 --epochs 1 --batch-size 20 --encoder resnet18-w4 \
+                --set k=5 --device cpu --threads 1";
+    succeeded(&portolan(here, &format!("reproduce simclr {tiny} --out run")));
+    let printed = succeeded(&portolan(here, "invariance run --images 30 --device cpu --threads 1"));
+    for line in ["on 30 test images", "rotation by 45°", "hue turned by 25 %", "head"] {
+        assert!(printed.contains(line), "`{line}` is not in {printed}");
+    }
+    let json = std::fs::read_to_string(here.join("run/invariance.json")).unwrap();
+    let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for of in ["features", "head"] {
+        let rows = rows[of].as_array().unwrap();
+        assert_eq!(rows.len(), 16);
+        let number = |row: &serde_json::Value, key: &str| row[key].as_f64().unwrap();
+        assert!(rows.iter().all(|row| number(row, "moved") > 0.0 && number(row, "read") >= 0.3));
+    }
+    refused(&portolan(here, "invariance run --images 3 --device cpu"), &["20 images", "3 and 3"]);
 }
 
 #[test]

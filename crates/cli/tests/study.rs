@@ -24,9 +24,14 @@ fn write_images(root: &Path) {
     }
 }
 
-/// One seed, 32 images, one epoch.
-const TOY: &str = "--seeds 0 --device cpu --threads 1 --set data.source=images \
-    --set evaluation.knn.k=5 --set training.epochs=1 --set training.batch_size=16";
+/// One seed, few images, one epoch.
+const TOY: &str = "--seeds 0 --device cpu --threads 1 --set evaluation.knn.k=5 \
+    --set training.epochs=1 --set training.batch_size=16";
+/// The images of [`write_images`].
+const IMAGES: &str = "--set data.source=images";
+/// Few images of `shapes`, with masks and factors.
+const SHAPES: &str =
+    "--set data.source=shapes --set data.limit=100 --set data.limit_test=100 --set data.size=32";
 /// With so few images, VICReg would diverge at its usual rate.
 const CALM: &str = "--set training.learning_rate=0.001";
 
@@ -57,31 +62,29 @@ above = ["a"]
 below = ["b"]
 "#;
 
-/// Conducts these studies at toy size, with encoders of this width.
-fn conduct(names: &[&str], width: u32) {
+/// Conducts these studies at toy size, on such data and with encoders of this width.
+fn conduct(studies: &[&str], data: &str, width: u32) {
     let folder = tempfile::tempdir().unwrap();
     write_images(&folder.path().join("images"));
-    for name in names {
+    for study in studies {
         let output = portolan(
             folder.path(),
-            &format!("study {name} {TOY} {CALM} --set encoder.width={width}"),
+            &format!("study {study} {TOY} {data} {CALM} --set encoder.width={width}"),
         );
         let text = succeeded(&output);
-        assert!(text.starts_with(&format!("{name}: ")), "{text}");
-        let of_study = folder.path().join("runs/studies").join(name);
+        assert!(text.starts_with(&format!("{study}: ")), "{text}");
+        let of_study = folder.path().join("runs/studies").join(study);
         let page = std::fs::read_to_string(of_study.join("study.html")).unwrap();
-        assert!(page.contains("<svg") && page.contains("[[rule]]"), "{name}");
+        assert!(page.contains("<svg") && page.contains("[[rule]]"), "{study}");
         let json = std::fs::read_to_string(of_study.join("study.json")).unwrap();
         let found: serde_json::Value = serde_json::from_str(&json).unwrap();
-        // Every run has every metric.
-        for point in found["series"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .flat_map(|it| it["points"].as_array().unwrap())
-        {
-            for (metric, values) in point["values"].as_object().unwrap() {
-                assert!(values[0].is_number(), "{name}: {metric} of {point}");
+        for series in found["series"].as_array().unwrap() {
+            for point in series["points"].as_array().unwrap() {
+                for (metric, values) in point["values"].as_object().unwrap() {
+                    // Every run has every metric, but only one transformer is trained with labels.
+                    let missing = metric == "over_labels" && series["name"] != "DINO";
+                    assert_eq!(values[0].is_null(), missing, "{study}: {metric} of {series}");
+                }
             }
         }
     }
@@ -89,18 +92,50 @@ fn conduct(names: &[&str], width: u32) {
 
 #[test]
 fn studies_of_contrast_run() {
-    conduct(&["batch", "queue", "momentum", "temperature"], 4);
+    conduct(&["batch", "queue", "momentum", "temperature"], IMAGES, 4);
 }
 
 #[test]
 fn studies_of_cost_and_views_run() {
-    conduct(&["head", "augmentation", "cost"], 4);
+    conduct(&["augmentation", "cost"], IMAGES, 4);
 }
 
 #[test]
 fn studies_of_other_methods_run() {
-    conduct(&["collapse", "redundancy"], 4);
-    conduct(&["masking"], 12);
+    conduct(&["collapse", "redundancy"], IMAGES, 4);
+    conduct(&["masking"], IMAGES, 12);
+}
+
+#[test]
+fn studies_that_measure_features_run() {
+    conduct(&["alignment", "head"], IMAGES, 4);
+    conduct(&["invariance", "probe"], IMAGES, 12);
+}
+
+#[test]
+fn studies_of_factors_and_masks_run() {
+    conduct(&["properties", "segmentation"], SHAPES, 12);
+}
+
+#[test]
+fn the_study_of_transfer_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_images(&at.join("images"));
+    // Two sets of images in place of shapes and Fashion-MNIST.
+    std::fs::create_dir(at.join("more")).unwrap();
+    write_images(&at.join("more"));
+    let text = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../study/studies/pretext.toml"),
+    );
+    let text = text.unwrap();
+    let own = text.replace("--data fashion-mnist", "--data images");
+    let own = own.replace("--data shapes", "--data more");
+    assert_ne!(own, text);
+    std::fs::write(at.join("transfer.toml"), own).unwrap();
+    let small = "--set encoder.width=4 --set data.size=32";
+    let found = succeeded(&portolan(at, &format!("study transfer.toml {TOY} {IMAGES} {small}")));
+    assert!(found.contains("better features for Fashion-MNIST"), "{found}");
 }
 
 #[test]
@@ -109,7 +144,7 @@ fn a_study_of_ones_own_is_judged_and_its_runs_are_kept() {
     let at = folder.path();
     write_images(&at.join("images"));
     std::fs::write(at.join("mine.toml"), MINE).unwrap();
-    let run = || portolan(at, &format!("study mine.toml {TOY}"));
+    let run = || portolan(at, &format!("study mine.toml {TOY} {IMAGES}"));
     let first = succeeded(&run());
     assert!(first.contains("mine: does not hold at this size"), "{first}");
     assert!(first.contains("a is above b: kNN +0.0 points (one seed)"), "{first}");
@@ -127,7 +162,7 @@ fn a_study_of_ones_own_is_judged_and_its_runs_are_kept() {
     assert_eq!(logs(), before, "no run is repeated");
 
     std::fs::write(at.join("wrong.toml"), MINE.replace("settings.queue", "settings.que")).unwrap();
-    let output = portolan(at, &format!("study wrong.toml {TOY}"));
+    let output = portolan(at, &format!("study wrong.toml {TOY} {IMAGES}"));
     refused(&output, &["wrong", "MoCo, a, seed 0", "queue", "all of it"]);
 }
 
@@ -138,7 +173,7 @@ fn a_run_that_diverges_counts_as_knowing_nothing_and_is_named() {
     write_images(&at.join("images"));
     let wild = MINE.replace("set.training.knn_every = 7", "set.training.learning_rate = 1e30");
     std::fs::write(at.join("wild.toml"), wild).unwrap();
-    let found = succeeded(&portolan(at, &format!("study wild.toml {TOY}")));
+    let found = succeeded(&portolan(at, &format!("study wild.toml {TOY} {IMAGES}")));
     assert!(found.contains("wild: holds"), "{found}");
     assert!(found.contains("counted as 0: MoCo, b, seed 0"), "{found}");
 }

@@ -51,6 +51,15 @@ fn a_vision_transformer_is_drawn_and_scored() {
     let scores: serde_json::Value = serde_json::from_str(&json).unwrap();
     let largest = scores["trained"]["patch_norms"]["largest"].as_f64().unwrap();
     assert!(largest >= 1.0 && scored.contains("the longest, in medians"), "{scored}");
+    // A file has no run, so shapes are all that it is scored on.
+    let file = "attention mae/encoder.safetensors";
+    succeeded(&portolan(here, &format!("{file} --score --out scores.json")));
+    let json = std::fs::read_to_string(here.join("scores.json")).unwrap();
+    let of_file: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(of_file["images"].as_u64().unwrap() > 32);
+    succeeded(&portolan(here, &format!("{file} a.jpg --out of-file")));
+    let drawn = |folder: &str| std::fs::read(here.join(folder).join("a-attention.png")).unwrap();
+    assert_eq!(drawn("of-file"), drawn("drawn"));
     let scored = succeeded(&portolan(here, "reconstruct mae --score"));
     let ratio = scored.lines().find_map(|line| line.strip_prefix("ratio")).unwrap();
     assert!((0.1..10.0).contains(&ratio.trim().parse::<f64>().unwrap()), "{scored}");
@@ -73,7 +82,7 @@ fn a_network_without_patches_is_refused() {
         refused(&portolan(here, command), &["resnet18-w4", "vision transformer"]);
     }
     refused(&portolan(here, "reconstruct simclr --score"), &["simclr", "MAE"]);
-    refused(&portolan(here, "attention nowhere --score"), &["nowhere", "not a run"]);
+    refused(&portolan(here, "attention nowhere --score"), &["nowhere"]);
 }
 
 #[test]

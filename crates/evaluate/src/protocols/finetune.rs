@@ -205,7 +205,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use portolan_encoders::build;
-    use portolan_encoders::{Positions, VitConfig};
+    use portolan_encoders::{Pool, Positions, VitConfig};
 
     #[test]
     fn deeper_layers_of_a_vit_move_less() {
@@ -242,12 +242,19 @@ mod tests {
         let config = EncoderConfig::from(vit);
         let pretrained = build(&config, &Vars::new(Device::Cpu)).unwrap();
         let before: BTreeMap<_, _> = pretrained.vars().state().into_iter().collect();
-        let encoder = to_finetune(pretrained, &config).unwrap();
+        let by_class_token = {
+            let same = build(&config, &Vars::new(Device::Cpu)).unwrap();
+            to_finetune(same, &config, true).unwrap()
+        };
+        let encoder = to_finetune(pretrained, &config, false).unwrap();
         let trained: BTreeMap<_, _> = encoder.vars().parameters().into_iter().collect();
         for name in ["pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias", "cls_token"] {
             assert_eq!(trained[name].detach(), before[name].detach(), "{name}");
         }
         assert!(trained.contains_key("fc_norm.weight") && !trained.contains_key("norm.weight"));
         assert!(encoder.vars().buffers().is_empty());
+        let trained: BTreeMap<_, _> = by_class_token.vars().parameters().into_iter().collect();
+        assert!(trained.contains_key("norm.weight") && !trained.contains_key("fc_norm.weight"));
+        assert_eq!(by_class_token.as_vit().unwrap().config().pool, Pool::ClassToken);
     }
 }
