@@ -111,8 +111,7 @@ fn on_planes(image: &RgbImage, change: impl FnOnce(&mut [f32])) -> RgbImage {
 fn rotate(planes: &mut [f32], image: &RgbImage, degrees: f64) {
     let (width, height) = image.dimensions();
     let (sin, cos) = degrees.to_radians().sin_cos();
-    // Pixel centers lie half a pixel from the border.
-    let (x, y) = (f64::from(width - 1) / 2.0, f64::from(height - 1) / 2.0);
+    let (x, y) = (f64::from(width) / 2.0, f64::from(height) / 2.0);
     let matrix = [cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y];
     ops::affine(planes, width as usize, matrix, border(image));
 }
