@@ -22,12 +22,18 @@ mod teacher;
 mod text;
 
 use clap::Parser;
+use portolan_train::Divergence;
 use std::process::ExitCode;
 
 use crate::args::{Cli, Command};
 pub use crate::config::overrides::check_text as check_settings;
 
-/// Runs the command line. Prints an error as one line and returns exit code 1.
+/// The exit code of a run whose loss or features are not finite numbers. A study tells it from
+/// other failures.
+pub(crate) const DIVERGED: u8 = 3;
+
+/// Runs the command line. Prints an error as one line and returns exit code 1, or 3 if the loss or
+/// the features of a run are not finite numbers.
 pub fn main() -> ExitCode {
     portolan_tensor::keep_freed_memory();
     tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_target(false).init();
@@ -60,7 +66,29 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            failure(&error)
         }
+    }
+}
+
+fn failure(error: &anyhow::Error) -> ExitCode {
+    let diverged = error.chain().any(|cause| {
+        let training = cause.downcast_ref::<Divergence>().is_some_and(Divergence::is_not_finite);
+        training || matches!(cause.downcast_ref(), Some(portolan_evaluate::Error::NotFinite))
+    });
+    if diverged { ExitCode::from(DIVERGED) } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_not_finite_have_an_exit_code_of_their_own() {
+        let code = |error: &anyhow::Error| format!("{:?}", failure(error));
+        let error = anyhow::Error::from(portolan_evaluate::Error::NotFinite).context("of a run");
+        assert_eq!(code(&error), format!("{:?}", ExitCode::from(DIVERGED)));
+        let other = anyhow::anyhow!("no folder: its training diverged");
+        assert_eq!(code(&other), format!("{:?}", ExitCode::FAILURE));
     }
 }

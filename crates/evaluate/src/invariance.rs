@@ -15,7 +15,7 @@ use crate::normalize::unit_rows;
 use crate::protocols::probe::LinearProbe;
 
 /// The fewest images of a split.
-const FEWEST: usize = 20;
+const FEWEST: usize = 10;
 
 /// A change of an image, with its amount.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -164,7 +164,7 @@ impl ChangedImages {
     /// Embeds the images of a training and a test split.
     ///
     /// # Errors
-    /// When `embed` fails, or a split has fewer than 20 images.
+    /// When `embed` fails, or a split has fewer than 10 images.
     pub fn embed<E: From<Error>>(
         splits: &[Arc<dyn Source>; 2],
         embed: impl Fn(&dyn Source) -> Result<Tensor, E>,

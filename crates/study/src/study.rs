@@ -185,6 +185,18 @@ impl Study {
         if series.points.is_empty() { &self.points } else { &series.points }
     }
 
+    /// The metrics of a run that rules compare.
+    pub fn compared(&self, run: &Run) -> impl Iterator<Item = &str> {
+        let here = Some((run.series, run.point));
+        let names = move |rule: &Rule, series| {
+            let mut names = rule.above.iter().chain(&rule.below);
+            names.any(|name| self.place(series, name) == here)
+        };
+        let of_run =
+            move |rule: &&Rule| self.series_of(rule).into_iter().any(|series| names(rule, series));
+        self.rules.iter().filter(of_run).map(|rule| &*rule.metric)
+    }
+
     /// The measures of a run.
     pub fn measures_of(&self, run: &Run) -> impl Iterator<Item = &Measure> {
         let series = &self.series[run.series].name;

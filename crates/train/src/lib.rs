@@ -35,7 +35,7 @@ pub use clock::{Clock, Stage};
 pub use config::{OnDivergence, TrainConfig};
 pub use cuda_graph::Steps;
 pub use job::{Job, Outcome};
-pub use pretrain::{optimizer, pretrain};
+pub use pretrain::{Divergence, optimizer, pretrain};
 pub use progress::duration;
 pub use step::{Training, step};
 pub use step_plan::StepPlan;

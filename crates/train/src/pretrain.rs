@@ -3,6 +3,8 @@
 mod epoch_end;
 mod recovery;
 
+pub use self::recovery::Divergence;
+
 use anyhow::{Context, Result, bail};
 use portolan_doctor::Problem;
 use portolan_method::{Method, StepContext, StepLoss, output_deviation, output_rank};

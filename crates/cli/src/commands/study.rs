@@ -7,7 +7,7 @@ use portolan_report::{
     PLANE, StudyPage, claims_markdown, counted, findings_text, now, plane_svg, study_svg,
     write_study,
 };
-use portolan_study::{Findings, Study, judge};
+use portolan_study::{Error, Findings, Study, judge};
 use portolan_tensor::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -107,8 +107,13 @@ fn conduct<'a>(study: &'a Study, args: &StudyArgs) -> Result<Conducted<'a>> {
         let one = runs.finished(run);
         eprintln!("{}", one.as_ref().map_or_else(|_| String::new(), |it| it.summary(study)));
         ensure!(!stopping(), "the study {} was stopped", study.name);
-        measured
-            .push(one.with_context(|| format!("the study {} is incomplete: {name}", study.name))?);
+        let one = one.with_context(|| format!("the study {} is incomplete: {name}", study.name))?;
+        // Before the other runs, which would take their time in vain.
+        if let Some(metric) = study.compared(run).find(|it| one.value(study, it).is_none()) {
+            let metric = metric.to_owned();
+            return Err(Error::Missing { run: name, metric }.into());
+        }
+        measured.push(one);
     }
     let of = |run: &portolan_study::Run| {
         all.iter()

@@ -1,6 +1,6 @@
 //! Failures on the way: unreadable items, a loss that is not finite, a collapse.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use portolan_tensor::{Tensor, distributed};
 use std::fmt;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ impl Failure {
     /// The failure as an error for the user.
     pub(super) fn into_error(self) -> anyhow::Error {
         match self {
-            Failure::Recoverable(divergence) => anyhow!("{divergence}"),
+            Failure::Recoverable(divergence) => divergence.into(),
             Failure::Fatal(error) => error,
         }
     }
@@ -42,17 +42,30 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// A failure that a rollback may recover from.
-pub(super) struct Divergence {
+/// A failure that a rollback may recover from: a number that is not finite, or a collapse. Training
+/// ends with it as its error.
+#[derive(Debug)]
+pub struct Divergence {
     what: String,
+    not_finite: bool,
     /// The last checkpoint before it.
     back: Option<PathBuf>,
     remedy: String,
 }
 
+impl Divergence {
+    /// Whether the loss or another number is not finite. Otherwise the representation has
+    /// collapsed.
+    pub fn is_not_finite(&self) -> bool {
+        self.not_finite
+    }
+}
+
+impl std::error::Error for Divergence {}
+
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Divergence { what, back, remedy } = self;
+        let Divergence { what, back, remedy, .. } = self;
         match back {
             Some(path) => {
                 write!(f, "{what}; the last good checkpoint is {}; {remedy}", path.display())
@@ -90,6 +103,7 @@ impl Run<'_> {
                 "{what} at step {} (epoch {epoch}), at a learning rate of {rate:.4}",
                 step + 1
             ),
+            not_finite: true,
             back: self.checkpoint.clone(),
             remedy: format!(
                 "try a lower rate, for instance --set learning_rate={:.4}",
@@ -103,6 +117,7 @@ impl Run<'_> {
         let epoch = self.plan.epoch_of(self.state.step - 1) + 1;
         Failure::Recoverable(Divergence {
             what: format!("the representation has collapsed (epoch {epoch})"),
+            not_finite: false,
             back: self.healthy.clone(),
             remedy: "portolan doctor says what to change first".to_owned(),
         })
@@ -116,7 +131,7 @@ impl Run<'_> {
         let rollbacks = self.state.rollbacks + 1;
         let wanted = self.config.on_divergence == OnDivergence::Rollback;
         let back = divergence.back.clone().filter(|_| wanted && rollbacks <= MOST_ROLLBACKS);
-        let Some(mut back) = back else { bail!("{divergence}") };
+        let Some(mut back) = back else { return Err(divergence.into()) };
         // A checkpoint that a rollback did not help may be spoilt itself.
         let in_vain = self.state.rollbacks > 0 && self.checkpoint == self.began_with;
         if let Some(healthy) = self.healthy.clone().filter(|_| in_vain) {
