@@ -25,7 +25,7 @@ fn write_images(root: &Path) {
 }
 
 /// One seed, few images, one epoch.
-const TOY: &str = "--seeds 0 --device cpu --threads 1 --set evaluation.knn.k=5 \
+const TOY: &str = "--seeds 0 --device cpu --threads 1 --jobs 2 --set evaluation.knn.k=5 \
     --set training.epochs=1 --set training.batch_size=16";
 /// The images of [`write_images`].
 const IMAGES: &str = "--set data.source=images";

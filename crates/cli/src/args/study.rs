@@ -1,6 +1,7 @@
 //! Arguments of `study`.
 
 use clap::Args;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::{DeviceArg, ThreadsArg};
@@ -27,6 +28,9 @@ pub(crate) struct StudyArgs {
     /// A setting of every run, such as --set training.epochs=1; repeatable.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// How many trainings run at the same time; with --threads 1, one for each core is fastest.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) jobs: NonZeroUsize,
     #[command(flatten)]
     pub(crate) device: DeviceArg,
     #[command(flatten)]

@@ -7,8 +7,9 @@ use portolan_report::{
     PLANE, StudyPage, claims_markdown, counted, findings_text, now, plane_svg, study_svg,
     write_study,
 };
-use portolan_study::{Error, Findings, Study, judge};
+use portolan_study::{Error, Findings, Run, Study, judge};
 use portolan_tensor::io;
+use rayon::prelude::*;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -97,25 +98,18 @@ impl Conducted<'_> {
 
 /// Makes the runs of a study that are missing, judges it, and writes its page and its numbers.
 fn conduct<'a>(study: &'a Study, args: &StudyArgs) -> Result<Conducted<'a>> {
-    eprintln!("\n== {}: {}", study.name, study.claim);
-    let runs = Runs { study, args };
-    let mut measured: Vec<Outcome> = Vec::new();
     let all = study.runs();
-    for (i, run) in all.iter().enumerate() {
-        let name = study.name_of(run);
-        eprint!("{:3} of {}  {name}", i + 1, all.len());
-        let one = runs.finished(run);
-        eprintln!("{}", one.as_ref().map_or_else(|_| String::new(), |it| it.summary(study)));
+    let (runs, minutes) = (counted(all.len(), "run", "runs"), study.minutes);
+    eprintln!("\n== {}: {}", study.name, study.claim);
+    eprintln!("{runs}; with the usual settings and seeds about {minutes} minutes on one core");
+    let at_once = rayon::ThreadPoolBuilder::new().num_threads(args.jobs.into()).build()?;
+    let one = |(i, run)| {
         ensure!(!stopping(), "the study {} was stopped", study.name);
-        let one = one.with_context(|| format!("the study {} is incomplete: {name}", study.name))?;
-        // Before the other runs, which would take their time in vain.
-        if let Some(metric) = study.compared(run).find(|it| one.value(study, it).is_none()) {
-            let metric = metric.to_owned();
-            return Err(Error::Missing { run: name, metric }.into());
-        }
-        measured.push(one);
-    }
-    let of = |run: &portolan_study::Run| {
+        finish(&Runs { study, args }, run, &format!("{:3} of {}", i + 1, all.len()))
+    };
+    let measured = at_once
+        .install(|| all.par_iter().enumerate().map(one).collect::<Result<Vec<Outcome>>>())?;
+    let of = |run: &Run| {
         all.iter()
             .position(|it| (it.series, it.point, it.seed) == (run.series, run.point, run.seed))
     };
@@ -134,6 +128,22 @@ fn conduct<'a>(study: &'a Study, args: &StudyArgs) -> Result<Conducted<'a>> {
     print!("{}", findings_text(study, &conducted.findings));
     println!("study  {}", page.display());
     Ok(conducted)
+}
+
+/// Makes a run unless it is finished, and checks that it has what the rules compare: the other runs
+/// would take their time in vain.
+fn finish(runs: &Runs, run: &Run, place: &str) -> Result<Outcome> {
+    let study = runs.study;
+    let name = study.name_of(run);
+    let outcome = runs
+        .finished(run)
+        .with_context(|| format!("the study {} is incomplete: {name}", study.name))?;
+    eprintln!("{place}  {name}{}", outcome.summary(study));
+    if let Some(metric) = study.compared(run).find(|it| outcome.value(study, it).is_none()) {
+        let metric = metric.to_owned();
+        return Err(Error::Missing { run: name, metric }.into());
+    }
+    Ok(outcome)
 }
 
 /// Writes all claims as one document, with its plots beside it.
