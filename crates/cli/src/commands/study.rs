@@ -99,9 +99,10 @@ impl Conducted<'_> {
 /// Makes the runs of a study that are missing, judges it, and writes its page and its numbers.
 fn conduct<'a>(study: &'a Study, args: &StudyArgs) -> Result<Conducted<'a>> {
     let all = study.runs();
-    let (runs, minutes) = (counted(all.len(), "run", "runs"), study.minutes);
+    let runs = counted(all.len(), "run", "runs");
+    let minutes = counted(study.minutes as usize, "minute", "minutes");
     eprintln!("\n== {}: {}", study.name, study.claim);
-    eprintln!("{runs}; with the usual settings and seeds about {minutes} minutes on one core");
+    eprintln!("{runs}; with the usual settings and seeds about {minutes} on one core");
     let at_once = rayon::ThreadPoolBuilder::new().num_threads(args.jobs.into()).build()?;
     let one = |(i, run)| {
         ensure!(!stopping(), "the study {} was stopped", study.name);
