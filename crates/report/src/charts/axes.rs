@@ -40,6 +40,16 @@ impl Frame {
         frame
     }
 
+    /// A frame whose horizontal axis is a measure too, and begins where its values do.
+    pub(super) fn plane(
+        x: impl Iterator<Item = f64>,
+        y: impl Iterator<Item = f64>,
+        size: (f64, f64),
+    ) -> Frame {
+        let x = Axis::over(x, size.0 / 90.0, 0.0).widened();
+        Frame { x, ..Frame::around(std::iter::empty(), y, size, false) }
+    }
+
     /// The same with room for this many lines of text below the plot.
     pub(super) fn with_lines_below(self, lines: usize) -> Frame {
         Frame { bottom: BOTTOM + LINE * lines.saturating_sub(1) as f64, ..self }

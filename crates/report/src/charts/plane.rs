@@ -102,7 +102,7 @@ impl PlaneChart<'_> {
             return None;
         }
         let along = |axis: usize| runs.iter().map(move |run| run.at[axis]);
-        let frame = Frame::around(along(0), along(1), self.size, false);
+        let frame = Frame::plane(along(0), along(1), self.size);
         let (low, high) = self.range();
         let shade = |value: f64| {
             let share = if high > low { (value - low) / (high - low) } else { 1.0 };
@@ -146,6 +146,7 @@ mod tests {
         let page = chart.render().unwrap().into_string();
         assert_eq!(page.matches("<circle").count(), 2, "{page}");
         assert!(page.contains(r#"fill-opacity="0.12""#) && page.contains(r#"fill-opacity="1.00""#));
+        assert!(page.matches("tick x").count() > 2, "the horizontal axis has steps: {page}");
         assert!(page.contains("kNN from 50.0 to 75.0") && page.contains(">a &amp; b</text>"));
         assert!(!page.contains("NaN") && !page.contains(">c</text>"), "{page}");
         assert!(chart.standalone().unwrap().starts_with("<svg xmlns="));
