@@ -16,3 +16,6 @@ pub(crate) const SMALL: (f64, f64) = (320.0, 170.0);
 /// How many colors the style sheet has for data (`--c0` …): Petroff's ten, chosen so that
 /// color-blind readers can tell them apart.
 const COLORS: usize = 10;
+/// The style of a file of its own, which has no page around it.
+const OWN: &str = "text { font-family: system-ui, sans-serif; } .page { fill: var(--paper); } \
+                   .chart text.caption { font-size: 15px; font-weight: 600; fill: var(--ink); }";

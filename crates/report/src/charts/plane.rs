@@ -2,15 +2,12 @@
 
 use maud::{Markup, PreEscaped, html};
 
+use super::OWN;
 use super::axes::Frame;
 use crate::document::{CHARTS, COLORS};
 
 /// The opacity of the run with the lowest value.
 const PALEST: f64 = 0.12;
-
-/// The style of a file of its own, which has no page around it.
-const OWN: &str = "text { font-family: system-ui, sans-serif; } .page { fill: var(--paper); } \
-                   .chart text.caption { font-size: 15px; font-weight: 600; fill: var(--ink); }";
 
 /// A run on the plane.
 pub(crate) struct OnPlane<'a> {

@@ -2,6 +2,7 @@
 
 use maud::{Markup, PreEscaped, html};
 
+use super::OWN;
 use super::axes::{Frame, LINE};
 use super::line::slug;
 use crate::document::{CHARTS, COLORS};
@@ -10,10 +11,6 @@ use crate::document::{CHARTS, COLORS};
 const CHARACTER: f64 = 6.2;
 /// How far the marks of two series at the same point lie apart.
 const APART: f64 = 7.0;
-
-/// The style of a file of its own, which has no page around it.
-const OWN: &str = "text { font-family: system-ui, sans-serif; } .page { fill: var(--paper); } \
-                   .chart text.caption { font-size: 15px; font-weight: 600; fill: var(--ink); }";
 
 /// The lowest, the mean and the highest value of a point.
 pub(crate) type Extent = (f64, f64, f64);
