@@ -195,10 +195,14 @@ def train_with_lightly(data, method, seed, threads, epochs, like, out):
 
             def head():
                 sizes = (dim, settings["hidden"], settings["bottleneck"], settings["dim"])
-                return heads.DINOProjectionHead(
+                head = heads.DINOProjectionHead(
                     *sizes, batch_norm=settings["batch_norm"], freeze_last_layer=settings["freeze_last_layer"],
                     norm_last_layer=settings["norm_last_layer"],
                 )
+                if settings["layers"] == 2:
+                    # lightly's head has three layers, each with batch norm and GELU: leave the second out.
+                    head.layers = nn.Sequential(*head.layers[:3], *head.layers[6:])
+                return head
 
             self.head, self.teacher, self.teacher_head = head(), copy.deepcopy(backbone), head()
             self.teacher_head.load_state_dict(self.head.state_dict())

@@ -43,7 +43,13 @@ pub struct Barlow {
     config: BarlowConfig,
     views: Vec<ViewSpec>,
     network: EncoderWithHead,
+    /// The corner of the matrix in the last loss.
+    correlation: Option<Tensor>,
 }
+
+/// How much of the matrix is kept to be drawn, in rows and columns: all of a wide head's would be
+/// hundreds of megabytes.
+const KEPT: i64 = 64;
 
 impl Barlow {
     /// Builds the network with initial values from libtorch's generator.
@@ -61,7 +67,7 @@ impl Barlow {
         let widths = |_| ProjectionHead::widths(config.layers, config.hidden, config.dim);
         // The authors' last layer has no bias. This one has, but it does not affect the loss.
         let network = EncoderWithHead::new(encoder, widths, HeadNorm::Hidden, true, device)?;
-        Ok(Barlow { config, views, network })
+        Ok(Barlow { config, views, network, correlation: None })
     }
 }
 
@@ -88,8 +94,14 @@ impl Method for Barlow {
         let c = correlation(&z_a, &z_b)?;
         let loss = from_correlation(&c, self.config.lambda)? * self.config.loss_scale;
         let [diagonal, off_diagonal] = sizes(&c);
+        let kept = KEPT.min(c.size()[0]);
+        self.correlation = Some(c.detach().narrow(0, 0, kept).narrow(1, 0, kept).copy());
         let metrics = vec![("diagonal", diagonal), ("off_diagonal", off_diagonal)];
         Ok(StepLoss { loss, metrics, outputs: Some(z_a.detach()) })
+    }
+
+    fn correlation(&self) -> Option<Tensor> {
+        self.correlation.as_ref().map(Tensor::shallow_clone)
     }
 }
 

@@ -16,6 +16,18 @@ pub(crate) fn find(name: &str) -> Result<&'static MethodEntry> {
         .with_context(|| format!("there is no method `{name}`; there are {}", names().join(", ")))
 }
 
+/// A recipe of a method for images or text.
+///
+/// # Errors
+/// If there is no such method or recipe. The message lists what there is.
+pub(crate) fn recipe(method: &str, name: &str) -> Result<toml::Table> {
+    let of_text = TEXT_METHODS.iter().find(|entry| entry.name == method);
+    Ok(match of_text {
+        Some(entry) => entry.recipe(name)?,
+        None => find(method)?.recipe(name)?,
+    })
+}
+
 /// The name of the method's first recipe that was written for these images.
 pub(crate) fn recipe_for(entry: &MethodEntry, data: &str) -> Option<&'static str> {
     let source = |name: &str| Some(entry.recipe(name).ok()?.get("data")?.get("source")?.clone());

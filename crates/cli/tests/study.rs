@@ -76,6 +76,8 @@ fn conduct(studies: &[&str], data: &str, width: u32) {
         let of_study = folder.path().join("runs/studies").join(study);
         let page = std::fs::read_to_string(of_study.join("study.html")).unwrap();
         assert!(page.contains("<svg") && page.contains("[[rule]]"), "{study}");
+        let pictures = page.matches("<image").count();
+        assert_eq!(pictures > 2, *study == "redundancy", "{study}: {pictures} pictures");
         let json = std::fs::read_to_string(of_study.join("study.json")).unwrap();
         let found: serde_json::Value = serde_json::from_str(&json).unwrap();
         for series in found["series"].as_array().unwrap() {
@@ -136,6 +138,34 @@ fn the_study_of_transfer_runs() {
     let small = "--set encoder.width=4 --set data.size=32";
     let found = succeeded(&portolan(at, &format!("study transfer.toml {TOY} {IMAGES} {small}")));
     assert!(found.contains("better features for Fashion-MNIST"), "{found}");
+}
+
+#[test]
+fn the_study_of_text_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for (author, words) in [("kyd", "revenge ghost play king "), ("lyly", "love nymph moon court ")]
+    {
+        std::fs::create_dir_all(at.join("notes").join(author)).unwrap();
+        let text = words.repeat(120);
+        std::fs::write(at.join("notes").join(author).join("play.txt"), text).unwrap();
+    }
+    let text = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../study/studies/masking-text.toml"),
+    );
+    // The labels of a folder are classes.
+    let (text, kinds) = (text.unwrap(), ["author", "genre", "title"]);
+    let of_class = |text: String, kind: &str| {
+        text.replace(&format!("\"probes\", \"{kind}\""), "\"probes\", \"class\"")
+    };
+    let own = kinds.into_iter().fold(text.clone(), of_class);
+    assert_ne!(own, text);
+    std::fs::write(at.join("words.toml"), own).unwrap();
+    let tiny = "--seeds 0 --device cpu --threads 1 --jobs 2 --set data.source=notes \
+        --set tokenizer.size=300 --set positions=16 --set width=16 --set depth=1 --set heads=2 \
+        --set batch_size=8 --set epochs=1";
+    let found = succeeded(&portolan(at, &format!("study words.toml {tiny}")));
+    assert!(found.contains("0.15 is better than 0.3: probe for the genre"), "{found}");
 }
 
 #[test]

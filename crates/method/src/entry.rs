@@ -53,18 +53,20 @@ impl MethodEntry {
     /// # Errors
     /// When the method has none of that name; the message lists its recipes.
     pub fn recipe(&self, name: &str) -> Result<toml::Table> {
-        let Some(recipe) = self.recipes.iter().find(|recipe| recipe.name == name) else {
-            let names: Vec<_> = self.recipes.iter().map(|recipe| recipe.name).collect();
-            return Err(Error::UnknownRecipe {
-                method: self.name,
-                name: name.to_owned(),
-                known: names.join(", "),
-            });
-        };
-        recipe.toml.parse().map_err(|source| Error::Recipe {
-            method: self.name,
-            name: name.to_owned(),
-            source: Box::new(source),
-        })
+        recipe(self.name, self.recipes, name)
     }
+}
+
+/// The recipe `name` among those of `method`.
+pub(crate) fn recipe(method: &'static str, recipes: &[Recipe], name: &str) -> Result<toml::Table> {
+    let Some(recipe) = recipes.iter().find(|recipe| recipe.name == name) else {
+        let names: Vec<_> = recipes.iter().map(|recipe| recipe.name).collect();
+        let (name, known) = (name.to_owned(), names.join(", "));
+        return Err(Error::UnknownRecipe { method, name, known });
+    };
+    recipe.toml.parse().map_err(|source| Error::Recipe {
+        method,
+        name: name.to_owned(),
+        source: Box::new(source),
+    })
 }

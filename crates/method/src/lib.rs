@@ -82,6 +82,12 @@ pub trait Method {
         Ok(())
     }
 
+    /// The first rows and columns of the correlation matrix in the last loss, `[n, n]`, if the loss
+    /// has one. Training draws it five times.
+    fn correlation(&self) -> Option<Tensor> {
+        None
+    }
+
     /// Runs after the optimizer's step: updates the momentum encoder, the queue or the center.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use portolan_encoders::{TextConfig, TextEncoder};
 use portolan_metrics::MethodTraits;
 use portolan_tensor::{Device, Kind, Reduction, Tensor};
 
+use crate::entry::recipe;
 use crate::{Batch, Error, Method, Recipe, Result, StepContext};
 
 /// A method that learns a text encoder from sequences of tokens.
@@ -156,6 +157,16 @@ pub struct TextMethodEntry {
     pub recipes: &'static [Recipe],
     /// Builds the method from its settings, the encoder, the vocabulary and the device.
     pub build: fn(toml::Table, &TextConfig, &Vocabulary, Device) -> Result<BoxedTextMethod>,
+}
+
+impl TextMethodEntry {
+    /// The recipe of this name.
+    ///
+    /// # Errors
+    /// When the method has none of that name; the message lists its recipes.
+    pub fn recipe(&self, name: &str) -> Result<toml::Table> {
+        recipe(self.name, self.recipes, name)
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod image;
 pub(crate) mod line;
+pub(crate) mod matrices;
 pub(crate) mod overlay;
 pub(crate) mod plane;
 pub(crate) mod points;

@@ -49,6 +49,7 @@
 //!     method_name: "MoCo",
 //!     report: &report,
 //!     metrics: &[],
+//!     correlations: &[],
 //!     finding: None,
 //!     views: &[],
 //!     neighbors: &[],
@@ -83,12 +84,12 @@ pub use document::{compass, head};
 pub use error::{Error, Result};
 pub use format::counted;
 pub use page::{Layout, MapPoint, Neighbor, Neighbors, Page, SourceViews};
-pub use pages::claims::{PLANE, claims_markdown};
+pub use pages::claims::claims_markdown;
 pub use pages::comparison::{Entry, TextEntry, comparison_text, write_comparison};
 pub use pages::evaluation::{ProtocolResult, write_evaluation};
 pub use pages::factors::{FactorCell, FactorColumn, write_factors};
 pub use pages::run::{html, write_html};
-pub use pages::study::{StudyPage, findings_text, plane_svg, study_svg, write_study};
+pub use pages::study::{Plot, StudyPage, findings_text, plots, write_study};
 pub use pages::text::{FilledPassage, TextAttention, TextPage, write_text_html};
 pub use report::{Baseline, Dataset, Knn, LinearProbe, Published, Report, Skipped, now};
 pub use sampling::in_even_sample;

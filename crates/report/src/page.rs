@@ -1,6 +1,6 @@
 //! The data that a run's page shows.
 
-use image::RgbImage;
+use image::{GrayImage, RgbImage};
 use portolan_doctor::Finding;
 use portolan_metrics::MetricsRow;
 
@@ -16,6 +16,9 @@ pub struct Page<'a> {
     pub report: &'a Report,
     /// The metrics that it logged.
     pub metrics: &'a [MetricsRow],
+    /// Pictures of the correlation matrix of its outputs, each with the steps that were done; empty
+    /// if its loss has none.
+    pub correlations: &'a [(u64, GrayImage)],
     /// The problem that the doctor found in them, if any.
     pub finding: Option<&'a Finding>,
     /// Some training images with the views that training saw of them; a dozen is plenty.

@@ -28,7 +28,7 @@ pub(crate) fn all(page: &Page) -> Result<Vec<Section>> {
     let first = std::iter::once(result::section(page)).chain(start::section(page));
     let rest = [
         health::section(page),
-        training::section(page),
+        training::section(page)?,
         views::section(page)?,
         neighbors::section(page)?,
         map::section(page)?,

@@ -77,6 +77,7 @@ const STUDIES: &[(&str, &str)] = &[
     ("collapse", include_str!("../studies/collapse.toml")),
     ("redundancy", include_str!("../studies/redundancy.toml")),
     ("masking", include_str!("../studies/masking.toml")),
+    ("masking-text", include_str!("../studies/masking-text.toml")),
     ("alignment", include_str!("../studies/alignment.toml")),
     ("segmentation", include_str!("../studies/segmentation.toml")),
     ("probe", include_str!("../studies/probe.toml")),

@@ -4,16 +4,63 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Metrics of every run: name, title, and whether they are shares, shown as percentages. Others are
-/// columns of `metrics.jsonl`, or a study defines them ([`Metric`]).
-const OF_REPORT: [(&str, &str, bool); 7] = [
-    ("knn", "kNN", true),
-    ("head_knn", "kNN of the head’s outputs", true),
-    ("head_gain", "kNN before the head minus after it", true),
-    ("untrained_knn", "kNN before training", true),
-    ("linear", "linear probe", true),
-    ("seconds", "training (s)", false),
-    ("memory", "peak memory (GB)", false),
+/// What every run writes, for metrics to name beside the measures of the study: its `report.json`.
+pub(crate) const REPORT: &str = "report";
+/// The last values of the columns of `metrics.jsonl`.
+pub(crate) const LOGGED: &str = "logged";
+
+/// A metric of every run on images.
+struct Common {
+    name: &'static str,
+    title: &'static str,
+    /// Where it stands in `report.json`.
+    at: &'static [&'static str],
+    /// Where a number stands that is subtracted.
+    minus: &'static [&'static str],
+    /// What it is divided by.
+    unit: f64,
+    /// Whether it is a share, shown as a percentage.
+    percent: bool,
+}
+
+const KNN: Common = Common {
+    name: "knn",
+    title: "kNN",
+    at: &["knn", "top1"],
+    minus: &[],
+    unit: 1.0,
+    percent: true,
+};
+const COMMON: [Common; 7] = [
+    KNN,
+    Common {
+        name: "head_knn",
+        title: "kNN of the head’s outputs",
+        at: &["knn", "head_top1"],
+        ..KNN
+    },
+    Common {
+        name: "head_gain",
+        title: "kNN before the head minus after it",
+        minus: &["knn", "head_top1"],
+        ..KNN
+    },
+    Common {
+        name: "untrained_knn",
+        title: "kNN before training",
+        at: &["knn", "random_init_top1"],
+        ..KNN
+    },
+    Common { name: "linear", title: "linear probe", at: &["linear_probe", "top1"], ..KNN },
+    Common { name: "seconds", title: "training (s)", at: &["seconds"], percent: false, ..KNN },
+    Common {
+        name: "memory",
+        title: "peak memory (GB)",
+        at: &["peak_memory"],
+        unit: 1e9,
+        percent: false,
+        ..KNN
+    },
 ];
 
 /// Columns of `metrics.jsonl` that are shares.
@@ -39,7 +86,7 @@ pub struct Measure {
 pub struct Metric {
     /// Its name in tables and charts.
     pub title: String,
-    /// The measure.
+    /// The measure, or `report` for the run's `report.json`.
     pub of: String,
     /// Where the number stands in the file: keys of objects and, for an item of a list, what one of
     /// its texts begins with (an empty text: the first item).
@@ -73,9 +120,24 @@ impl Metric {
     }
 }
 
-fn number_at(written: &Value, path: &[String]) -> Option<f64> {
+/// The metric `name` that no study defines, in what a run wrote.
+pub(crate) fn value(name: &str, written: &BTreeMap<String, Value>) -> Option<f64> {
+    let Some(common) = common(name) else {
+        return number_at(written.get(LOGGED)?, &[name]);
+    };
+    let report = written.get(REPORT)?;
+    let value = number_at(report, common.at)?;
+    let other = if common.minus.is_empty() { 0.0 } else { number_at(report, common.minus)? };
+    Some((value - other) / common.unit)
+}
+
+fn common(name: &str) -> Option<&'static Common> {
+    COMMON.iter().find(|common| common.name == name)
+}
+
+fn number_at(written: &Value, path: &[impl AsRef<str>]) -> Option<f64> {
     let mut here = written;
-    for step in path {
+    for step in path.iter().map(AsRef::as_ref) {
         here = match here {
             Value::Array(items) => items.iter().find(|item| has_text(item, step))?,
             other => other.get(step)?,
@@ -91,15 +153,13 @@ fn has_text(item: &Value, start: &str) -> bool {
 }
 
 /// The title of a metric that no study defines.
-pub(crate) fn title(metric: &str) -> String {
-    let known = OF_REPORT.iter().find(|(name, _, _)| *name == metric);
-    known.map_or_else(|| metric.replace('_', " "), |(_, title, _)| (*title).to_owned())
+pub(crate) fn title(name: &str) -> String {
+    common(name).map_or_else(|| name.replace('_', " "), |common| common.title.to_owned())
 }
 
 /// Whether such a metric is a share.
-pub(crate) fn is_share(metric: &str) -> bool {
-    OF_REPORT.iter().any(|(name, _, share)| *name == metric && *share)
-        || LOGGED_SHARES.contains(&metric)
+pub(crate) fn is_share(name: &str) -> bool {
+    common(name).map_or_else(|| LOGGED_SHARES.contains(&name), |common| common.percent)
 }
 
 #[cfg(test)]
@@ -133,5 +193,29 @@ mod tests {
         assert_eq!(of(&["fine-tuned", "top1"], &["linear", "top1"]), Some(0.25));
         assert_eq!(of(&["from scratch", "top1"], &[]), None);
         assert_eq!(of(&["fine-tuned", "top1"], &["linear", "top5"]), None);
+    }
+
+    #[test]
+    fn metrics_of_every_run_come_from_its_report_and_its_log() {
+        let report = serde_json::json!({
+            "seconds": 12.5,
+            "peak_memory": 2_000_000_000u64,
+            "knn": { "top1": 0.75, "head_top1": 0.5 },
+        });
+        let written = BTreeMap::from([
+            (REPORT.to_owned(), report),
+            (LOGGED.to_owned(), serde_json::json!({ "uniformity": -1.5 })),
+        ]);
+        for (name, expected) in [
+            ("knn", Some(0.75)),
+            ("head_gain", Some(0.25)),
+            ("seconds", Some(12.5)),
+            ("memory", Some(2.0)),
+            ("linear", None),
+            ("uniformity", Some(-1.5)),
+            ("kn", None),
+        ] {
+            assert_eq!(value(name, &written), expected, "{name}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use toml::{Table, Value};
 
 use crate::error::{Error, Result};
-use crate::metric::{self, Measure, Metric};
+use crate::metric::{self, LOGGED, Measure, Metric, REPORT};
 use crate::rule::Rule;
 
 /// A claim as an experiment.
@@ -40,6 +40,10 @@ pub struct Study {
     /// Two metrics whose plane shows every run, colored by the first of `metrics`.
     #[serde(default)]
     pub plane: Option<[String; 2]>,
+    /// Points whose runs show their correlation matrix in the course of training, with the first
+    /// seed.
+    #[serde(default)]
+    pub correlation: Vec<String>,
     /// What measures each finished run, in this order.
     #[serde(default, rename = "measure")]
     pub measures: Vec<Measure>,
@@ -131,18 +135,27 @@ impl Study {
             unique("point", points.iter().map(|point| &*point.name))?;
         }
         unique("measure", self.measures.iter().map(|measure| &*measure.name))?;
+        if let Some(own) = self.measures.iter().find(|it| [REPORT, LOGGED].contains(&&*it.name)) {
+            return Err(format!("has a measure named {}, which is what runs write", own.name));
+        }
         let named = self.measures.iter().flat_map(|measure| &measure.series);
         if let Some(name) = named.into_iter().find(|name| self.series_named(name).is_none()) {
             return Err(format!("has no series `{name}`, which a measure names"));
         }
         for (name, metric) in &self.defined {
-            let known = |of: &&String| self.measures.iter().any(|measure| measure.name == **of);
+            let known = |of: &&String| {
+                [REPORT, LOGGED].contains(&&***of)
+                    || self.measures.iter().any(|measure| measure.name == **of)
+            };
             if let Some(of) = metric.measures().find(|of| !known(of)) {
                 return Err(format!("has no measure `{of}`, which the metric {name} names"));
             }
         }
         if let Some(name) = self.plane.iter().flatten().find(|it| !self.metrics.contains(it)) {
             return Err(format!("has a plane of {name}, which is not among its metrics"));
+        }
+        if let Some(name) = self.correlation.iter().find(|name| self.place(0, name).is_none()) {
+            return Err(format!("has no point `{name}`, whose correlation is asked for"));
         }
         for rule in &self.rules {
             if !self.metrics.contains(&rule.metric) {
@@ -179,6 +192,20 @@ impl Study {
         defined.unwrap_or_else(|| metric::is_share(metric))
     }
 
+    /// A metric of a run in what was written of it: its `report`, the last values `logged`, and
+    /// what measures wrote, by their names. `None` where there is no such number.
+    #[must_use]
+    pub fn value(
+        &self,
+        metric: &str,
+        written: &BTreeMap<String, serde_json::Value>,
+    ) -> Option<f64> {
+        match self.defined.get(metric) {
+            Some(defined) => defined.value(written),
+            None => metric::value(metric, written),
+        }
+    }
+
     /// The points of a series.
     #[must_use]
     pub fn points_of<'a>(&'a self, series: &'a Series) -> &'a [Point] {
@@ -209,6 +236,14 @@ impl Study {
     #[must_use]
     pub fn name_of_point(&self, run: &Run) -> &str {
         self.points_of(&self.series[run.series]).get(run.point).map_or("", |point| &point.name)
+    }
+
+    /// Whether the correlation matrix of this run is shown.
+    #[must_use]
+    pub fn shows_correlation(&self, run: &Run) -> bool {
+        let place = Some((run.series, run.point));
+        self.seeds.first() == Some(&run.seed)
+            && self.correlation.iter().any(|name| self.place(0, name) == place)
     }
 
     /// A run as people name it: `SimCLR, 0.1, seed 0`.
@@ -357,7 +392,13 @@ mod tests {
             ("above = [\"A/x\"]", "above = []", "without `above`"),
             ("seeds = [0, 3]", "seeds = []", "needs a series, a seed and a rule"),
             ("minutes = 1", "minuts = 1", "minuts"),
+            ("minutes = 1", "minutes = 1\ncorrelation = [\"z\"]", "no point `z`"),
             ("minutes = 1", "minutes = 1\nplane = [\"knn\", \"x\"]", "a plane of x"),
+            (
+                "[[series]]",
+                "[[measure]]\nname = \"report\"\ncommand = \"c\"\n[[series]]",
+                "named report",
+            ),
             (
                 "[[series]]",
                 "[metric.m]\ntitle = \"M\"\nof = \"n\"\nat = []\n[[series]]",

@@ -20,6 +20,7 @@
 mod checkpoint;
 mod clock;
 mod config;
+mod correlation;
 mod cuda_graph;
 mod job;
 mod metrics_writer;
@@ -33,6 +34,7 @@ mod tensorboard;
 pub use checkpoint::{Checkpoint, checkpoint_bytes, checkpoints, newest, step_of};
 pub use clock::{Clock, Stage};
 pub use config::{OnDivergence, TrainConfig};
+pub use correlation::correlations;
 pub use cuda_graph::Steps;
 pub use job::{Job, Outcome};
 pub use pretrain::{Divergence, optimizer, pretrain};

@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use self::recovery::Failure;
 use crate::checkpoint::prune;
+use crate::correlation;
 use crate::metrics_writer::MetricsWriter;
 use crate::progress::{Progress, Standing};
 use crate::{
@@ -171,6 +172,12 @@ impl<'a> Run<'a> {
     fn train(&mut self, task: &mut dyn Task) -> Result<(), Failure> {
         while self.state.step < self.plan.total_steps() {
             self.step(task.method_mut())?;
+            correlation::draw(
+                task.method(),
+                self.job.folder,
+                self.state.step,
+                self.plan.total_steps(),
+            )?;
             let epoch_ends = self.plan.ends_epoch(self.state.step);
             if epoch_ends {
                 self.end_epoch(task)?;

@@ -3,9 +3,9 @@
 mod runs;
 
 use anyhow::{Context, Result, ensure};
+use image::GrayImage;
 use portolan_report::{
-    PLANE, StudyPage, claims_markdown, counted, findings_text, now, plane_svg, study_svg,
-    write_study,
+    Plot, StudyPage, claims_markdown, counted, findings_text, now, plots, write_study,
 };
 use portolan_study::{Error, Findings, Run, Study, judge};
 use portolan_tensor::io;
@@ -80,6 +80,7 @@ fn list() -> Result<()> {
 struct Conducted<'a> {
     study: &'a Study,
     findings: Findings,
+    correlations: Vec<(String, Vec<(u64, GrayImage)>)>,
     seconds: f64,
 }
 
@@ -88,6 +89,7 @@ impl Conducted<'_> {
         StudyPage {
             study: self.study,
             findings: &self.findings,
+            correlations: &self.correlations,
             command: std::env::args().collect::<Vec<_>>().join(" "),
             machine: machine_name(),
             seconds: self.seconds,
@@ -115,11 +117,15 @@ fn conduct<'a>(study: &'a Study, args: &StudyArgs) -> Result<Conducted<'a>> {
             .position(|it| (it.series, it.point, it.seed) == (run.series, run.point, run.seed))
     };
     let findings = judge(study, |run, metric| measured.get(of(run)?)?.value(study, metric))?;
-    let seconds = measured.iter().map(Outcome::seconds).sum();
+    let seconds = measured.iter().map(|outcome| outcome.seconds(study)).sum();
     let named = all.iter().zip(&measured).filter(|(_, one)| matches!(one, Outcome::Diverged));
     let diverged = named.map(|(run, _)| study.name_of(run)).collect();
     let findings = Findings { diverged, ..findings };
-    let conducted = Conducted { study, findings, seconds };
+    let shown = all.iter().zip(&measured).filter(|(run, _)| study.shows_correlation(run));
+    let correlations = shown
+        .map(|(run, one)| (study.name_of_point(run).to_owned(), one.correlations().to_vec()))
+        .collect();
+    let conducted = Conducted { study, findings, correlations, seconds };
     let folder = args.out.join(&study.name);
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create the folder {}", folder.display()))?;
@@ -149,21 +155,16 @@ fn finish(runs: &Runs, run: &Run, place: &str) -> Result<Outcome> {
 
 /// Writes all claims as one document, with its plots beside it.
 fn write_claims(found: &[Conducted], path: &Path) -> Result<()> {
-    let plots = path.with_file_name("plots");
-    std::fs::create_dir_all(&plots)
-        .with_context(|| format!("cannot create the folder {}", plots.display()))?;
-    let file = |study: &str, metric: &str| format!("{study}-{metric}.svg");
-    for Conducted { study, findings, .. } in found {
-        if let Some(svg) = plane_svg(study, findings) {
-            io::write_atomic(&plots.join(file(&study.name, PLANE)), svg.as_bytes())?;
-        }
-        for metric in &study.metrics {
-            if let Some(svg) = study_svg(study, findings, metric) {
-                io::write_atomic(&plots.join(file(&study.name, metric)), svg.as_bytes())?;
-            }
+    let folder = path.with_file_name("plots");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create the folder {}", folder.display()))?;
+    let file = |study: &str, plot: &Plot| format!("{study}-{}.svg", plot.name);
+    let pages: Vec<StudyPage> = found.iter().map(Conducted::page).collect();
+    for page in &pages {
+        for plot in plots(page)? {
+            io::write_atomic(&folder.join(file(&page.study.name, &plot)), plot.svg.as_bytes())?;
         }
     }
-    let pages: Vec<StudyPage> = found.iter().map(Conducted::page).collect();
-    let text = claims_markdown(&pages, |study, metric| format!("plots/{}", file(study, metric)));
+    let text = claims_markdown(&pages, |study, plot| format!("plots/{}", file(study, plot)))?;
     Ok(io::write_atomic(path, text.as_bytes())?)
 }

@@ -11,7 +11,7 @@ use portolan_metrics::{MetricsRow, read_metrics};
 use portolan_random::{Purpose, stream};
 use portolan_report::{self as report, counted};
 use portolan_tensor::{Device, IndexOp, Precision, Tensor, device};
-use portolan_train::Outcome;
+use portolan_train::{Outcome, correlations};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -98,6 +98,7 @@ pub(crate) fn write_report(
         method_name: methods::find(&config.method)?.title,
         report: &report,
         metrics: &metrics,
+        correlations: &correlations(folder)?,
         finding: finding.as_ref(),
         views: &views,
         neighbors: &gallery,

@@ -124,11 +124,7 @@ pub(crate) fn resolve(
     args: &RunArgs,
 ) -> Result<(TextRunConfig, Vec<String>)> {
     refuse_image_flags(entry, args)?;
-    let known: Vec<&str> = entry.recipes.iter().map(|recipe| recipe.name).collect();
-    let found = entry.recipes.iter().find(|known| known.name == recipe).with_context(|| {
-        format!("{} has no recipe `{recipe}`; it has {}", entry.name, known.join(", "))
-    })?;
-    let mut table: Table = found.toml.parse().context("the recipe is not valid")?;
+    let mut table = entry.recipe(recipe)?;
     table["tokenizer"]
         .as_table_mut()
         .context("the recipe has no tokenizer")?

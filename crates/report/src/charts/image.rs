@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::thumbnail;
-use image::{ImageError, ImageFormat, RgbImage};
+use image::{GrayImage, ImageError, ImageFormat, RgbImage};
 use maud::{Markup, html};
 use std::io::Cursor;
 
@@ -48,7 +48,18 @@ pub(crate) fn data_uri(image: &RgbImage) -> Result<String, ImageError> {
         JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(image)?;
         "jpeg"
     };
-    Ok(format!("data:image/{kind};base64,{}", STANDARD.encode(bytes)))
+    Ok(uri(kind, &bytes))
+}
+
+/// A gray image as a `data:` URI, stored exactly.
+pub(crate) fn gray_uri(image: &GrayImage) -> Result<String, ImageError> {
+    let mut bytes = Vec::new();
+    image.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)?;
+    Ok(uri("png", &bytes))
+}
+
+fn uri(kind: &str, bytes: &[u8]) -> String {
+    format!("data:image/{kind};base64,{}", STANDARD.encode(bytes))
 }
 
 #[cfg(test)]

@@ -2,11 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::study::{StudyPage, cell, diverged, plane_svg, seeds, sentence, study_svg};
+use super::study::{Plot, StudyPage, cell, diverged, plots, seeds, sentence};
+use crate::error::Result;
 use crate::format::duration;
-
-/// What the plot of all runs on a plane is named, where others are named by their metric.
-pub const PLANE: &str = "plane";
 
 /// How the document of all claims begins.
 const CLAIMS: &str = "# Claims of the papers, tested
@@ -19,9 +17,15 @@ a claim *holds* if it does with every seed, *holds weakly* if it does with their
 means over seeds, with the lowest and the highest. `portolan study --all` writes this document.
 ";
 
-/// The findings of several studies as a Markdown document. `plots` names the file of a plot by the
-/// study's name and the metric, or [`PLANE`].
-pub fn claims_markdown(pages: &[StudyPage], plots: impl Fn(&str, &str) -> String) -> String {
+/// The findings of several studies as a Markdown document. `file` names the file of a plot by the
+/// study's name.
+///
+/// # Errors
+/// When a picture cannot be encoded.
+pub fn claims_markdown(
+    pages: &[StudyPage],
+    file: impl Fn(&str, &Plot) -> String,
+) -> Result<String> {
     let mut text = format!("{CLAIMS}\n| study | claim | verdict |\n|---|---|---|\n");
     for StudyPage { study, findings, .. } in pages {
         let _ = writeln!(
@@ -48,14 +52,8 @@ pub fn claims_markdown(pages: &[StudyPage], plots: impl Fn(&str, &str) -> String
         if !study.remark.is_empty() {
             let _ = writeln!(text, "\n{}", study.remark);
         }
-        if plane_svg(study, findings).is_some() {
-            let _ = writeln!(text, "\n![all runs on a plane]({})", plots(&study.name, PLANE));
-        }
-        for metric in &study.metrics {
-            if study_svg(study, findings, metric).is_some() {
-                let file = plots(&study.name, metric);
-                let _ = writeln!(text, "\n![{} by {}]({file})", study.title(metric), study.by);
-            }
+        for plot in plots(page)? {
+            let _ = writeln!(text, "\n![{}]({})", plot.title, file(&study.name, &plot));
         }
         let _ = writeln!(
             text,
@@ -81,7 +79,7 @@ pub fn claims_markdown(pages: &[StudyPage], plots: impl Fn(&str, &str) -> String
             duration(page.seconds)
         );
     }
-    text
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -97,7 +95,8 @@ mod tests {
         let findings = found(&study);
         let page = page(&study, &findings);
         let claims =
-            claims_markdown(&[page], |study, metric| format!("plots/{study}-{metric}.svg"));
+            claims_markdown(&[page], |study, plot| format!("plots/{study}-{}.svg", plot.name));
+        let claims = claims.unwrap();
         for part in [
             "0.99 is above 0.9: kNN +15.0 points",
             "counted as 0: MoCo, 0.9",

@@ -1,11 +1,13 @@
 //! What a study found: as text, as a page, and as Markdown with plots.
 
+use image::GrayImage;
 use maud::{Markup, html};
 use portolan_study::{Findings, PointFindings, RuleFindings, Study, Verdict};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::charts::WIDE;
+use crate::charts::matrices::{self, Row};
 use crate::charts::overlay::legend;
 use crate::charts::plane::{OnPlane, PlaneChart};
 use crate::charts::points::{Extent, PointChart};
@@ -21,6 +23,9 @@ pub struct StudyPage<'a> {
     pub study: &'a Study,
     /// What it found.
     pub findings: &'a Findings,
+    /// The correlation matrices that it shows, by the names of their points, with the number of
+    /// steps.
+    pub correlations: &'a [(String, Vec<(u64, GrayImage)>)],
     /// The command line.
     pub command: String,
     /// The machine (`2 × AMD EPYC`).
@@ -75,13 +80,14 @@ pub(super) fn sentence(study: &Study, rule: &RuleFindings) -> String {
 /// # Errors
 /// When the folder cannot be written to.
 pub fn write_study(page: &StudyPage, path: &Path) -> Result<PathBuf> {
-    write_whole(path, html_of(page).as_bytes())
+    write_whole(path, html_of(page)?.as_bytes())
 }
 
-fn html_of(page: &StudyPage) -> String {
+fn html_of(page: &StudyPage) -> Result<String> {
     let StudyPage { study, findings, .. } = page;
     let names: Vec<&str> = findings.series.iter().map(|series| &*series.name).collect();
     let differs = if findings.verdict == Verdict::Holds { "" } else { " differs" };
+    let correlations = matrices::figure(&rows(page))?;
     let body = html! {
         header {
             p.brand { (compass()) "Portolan" }
@@ -108,6 +114,7 @@ fn html_of(page: &StudyPage) -> String {
                 div.charts {
                     @for chart in charts(study, findings) { (chart.render().unwrap_or_default()) }
                     (plane(study, findings).and_then(|it| it.render()).unwrap_or_default())
+                    (correlations.unwrap_or_default())
                 }
                 p.footnote {
                     "Dots are means over seeds, bars reach from the lowest to the highest."
@@ -123,7 +130,14 @@ fn html_of(page: &StudyPage) -> String {
             }
         }
     };
-    document(&study.title, &body, env!("CARGO_PKG_VERSION"))
+    Ok(document(&study.title, &body, env!("CARGO_PKG_VERSION")))
+}
+
+/// The correlation matrices of the study, named by what the points differ in.
+fn rows<'a>(page: &'a StudyPage) -> Vec<Row<'a>> {
+    let name = |point: &str| format!("{} = {point}", page.study.by);
+    let row = |(point, pictures): &'a (String, Vec<_>)| Row { name: name(point), pictures };
+    page.correlations.iter().map(row).collect()
 }
 
 fn facts(page: &StudyPage) -> [(&'static str, String); 4] {
@@ -226,15 +240,35 @@ fn plane<'a>(study: &'a Study, findings: &'a Findings) -> Option<PlaneChart<'a>>
     Some(PlaneChart { titles, runs, percent: study.is_share(shaded), size: WIDE })
 }
 
-/// The plane of a study as a file of its own, if it has one.
-pub fn plane_svg(study: &Study, findings: &Findings) -> Option<String> {
-    plane(study, findings)?.standalone()
+/// A plot of a study as a file of its own: an SVG that follows the reader's dark mode.
+#[derive(Clone, Debug)]
+pub struct Plot {
+    /// Its name among those of the study: a metric, `plane` or `correlation`.
+    pub name: String,
+    /// What it shows.
+    pub title: String,
+    /// The file.
+    pub svg: String,
 }
 
-/// The plot of a metric as a file of its own, which follows the reader's dark mode.
-pub fn study_svg(study: &Study, findings: &Findings, metric: &str) -> Option<String> {
-    let at = study.metrics.iter().position(|name| name == metric)?;
-    charts(study, findings).get(at)?.standalone()
+/// The plots of a study: all runs on a plane and correlation matrices, if it shows any, and one for
+/// each metric.
+///
+/// # Errors
+/// When a picture cannot be encoded.
+pub fn plots(page: &StudyPage) -> Result<Vec<Plot>> {
+    let StudyPage { study, findings, .. } = page;
+    let plane = plane(study, findings).and_then(|it| it.standalone());
+    let plane = ("plane".to_owned(), "all runs on a plane".to_owned(), plane);
+    let matrices = matrices::standalone(&rows(page))?;
+    let matrices =
+        ("correlation".to_owned(), "correlation matrices during training".to_owned(), matrices);
+    let of_metric = |(metric, chart): (&String, PointChart)| {
+        (metric.clone(), format!("{} by {}", chart.title, chart.by), chart.standalone())
+    };
+    let of_metrics = study.metrics.iter().zip(charts(study, findings)).map(of_metric);
+    let all = [plane, matrices].into_iter().chain(of_metrics);
+    Ok(all.filter_map(|(name, title, svg)| Some(Plot { name, title, svg: svg? })).collect())
 }
 
 #[cfg(test)]
@@ -274,6 +308,7 @@ by = 0.01
         StudyPage {
             study,
             findings,
+            correlations: &[],
             command: "portolan study momentum".to_owned(),
             machine: "2 cores of a machine".to_owned(),
             seconds: 75.0,
@@ -292,7 +327,7 @@ by = 0.01
         assert!(text.starts_with("momentum: holds\n") && text.contains(rule), "{text}");
         assert!(text.contains(diverged), "{text}");
         let page = page(&study, &findings);
-        let html = html_of(&page);
+        let html = html_of(&page).unwrap();
         for part in [rule, diverged, "better &amp; steadier", "with seeds 0, 1", "1 min 15 s"] {
             assert!(html.contains(part), "{part}: {html}");
         }
@@ -302,13 +337,22 @@ by = 0.01
     #[test]
     fn a_plot_is_a_small_file_of_its_own() {
         let study = Study::parse("momentum", TEXT).unwrap();
-        let svg = study_svg(&study, &found(&study), "knn").unwrap();
+        let findings = found(&study);
+        let all = plots(&page(&study, &findings)).unwrap();
+        let names: Vec<&str> = all.iter().map(|plot| &*plot.name).collect();
+        assert_eq!(names, ["knn", "uniformity"]);
+        let svg = &all[0].svg;
         assert!(svg.starts_with("<svg xmlns=") && svg.len() < 20_000, "{}", svg.len());
-        assert!(study_svg(&study, &found(&study), "linear").is_none());
-        assert!(plane_svg(&study, &found(&study)).is_none());
         let plane = TEXT.replace("[[rule]]", "plane = [\"uniformity\", \"knn\"]\n[[rule]]");
         let study = Study::parse("momentum", &plane).unwrap();
-        let svg = plane_svg(&study, &found(&study)).unwrap();
-        assert_eq!(svg.matches("<circle").count(), 4, "{svg}");
+        let findings = found(&study);
+        let matrix = GrayImage::from_pixel(2, 2, image::Luma([7]));
+        let correlations = [("0.9".to_owned(), vec![(1, matrix.clone()), (20, matrix)])];
+        let page = StudyPage { correlations: &correlations, ..page(&study, &findings) };
+        let all = plots(&page).unwrap();
+        assert_eq!(all[0].svg.matches("<circle").count(), 4, "{}", all[0].svg);
+        let matrices = &all[1].svg;
+        assert!(matrices.contains("momentum = 0.9") && matrices.contains("step 20"), "{matrices}");
+        assert_eq!(html_of(&page).unwrap().matches("<image").count(), 2);
     }
 }

@@ -5,12 +5,14 @@ use portolan_metrics::{MetricsRow, names};
 
 use super::Section;
 use crate::charts::line::LineChart;
+use crate::charts::matrices::{Row, figure};
 use crate::charts::{SMALL, WIDE};
+use crate::error::Result;
 use crate::format::{metric_title, percent};
 use crate::page::Page;
 
 /// kNN accuracy and loss side by side, then everything else that was logged in small.
-pub(crate) fn section(page: &Page) -> Section {
+pub(crate) fn section(page: &Page) -> Result<Section> {
     let untrained = page.report.knn.as_ref().map(|knn| knn.random_init_top1);
     let level_name = untrained.map(|top1| format!("untrained {}", percent(top1)));
     let knn = LineChart {
@@ -25,6 +27,8 @@ pub(crate) fn section(page: &Page) -> Section {
     let rate = curve(page.metrics, names::LEARNING_RATE, "Learning rate", SMALL);
     let wide: Vec<Markup> = [&knn, &loss].into_iter().filter_map(LineChart::render).collect();
     let small: Vec<Markup> = rate.render().into_iter().chain(others(page.metrics)).collect();
+    let run = Row { name: String::new(), pictures: page.correlations };
+    let correlations = figure(&[run])?;
     let body = html! {
         @if page.metrics.is_empty() {
             p.missing { "Nothing was logged during this run, so there are no curves." }
@@ -34,8 +38,9 @@ pub(crate) fn section(page: &Page) -> Section {
             p.missing { (page.why_no_knn("during training")) }
         }
         div.charts.small { @for chart in &small { (chart) } }
+        @if let Some(figure) = correlations { div.charts { (figure) } }
     };
-    Section { id: "training", title: "Training", lead: None, body }
+    Ok(Section { id: "training", title: "Training", lead: None, body })
 }
 
 /// A chart of every metric that has none yet.

@@ -25,6 +25,7 @@ impl Sample {
             method_name: "MoCo",
             report: &self.report,
             metrics: &self.metrics,
+            correlations: &[],
             finding: Some(&self.finding),
             views: &self.views,
             neighbors: &self.neighbors,

@@ -2,10 +2,11 @@
 //! so that its memory is its own.
 
 use anyhow::{Context, Result, bail, ensure};
-use portolan_metrics::{FILE, MetricsRow, read_metrics};
-use portolan_report::Report;
+use image::GrayImage;
+use portolan_metrics::{FILE, read_metrics};
 use portolan_study::{Measure, Run, Study};
 use portolan_tensor::io;
+use portolan_train::correlations;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use std::process::Command;
 
 use crate::DIVERGED;
 use crate::args::StudyArgs;
-use crate::methods::find;
+use crate::methods::recipe;
 
 /// The runs of a study.
 pub(super) struct Runs<'a> {
@@ -34,18 +35,22 @@ impl Runs<'_> {
         // Another study may be making the same run.
         let lock = File::create(folder.with_extension("lock"))?;
         lock.lock().context("cannot lock the folder of the run")?;
-        if Report::read(&folder).is_err() {
+        let report = folder.join("report.json");
+        if read(&report).is_err() {
             let file = folder.with_extension("toml");
             io::write_atomic(&file, settings.as_bytes())?;
             if self.program(self.reproduce(run, &file, &folder), &folder)? == Ended::Diverged {
                 return Ok(Outcome::Diverged);
             }
         }
-        let mut measured = BTreeMap::new();
+        let mut written = BTreeMap::from([
+            ("report".to_owned(), read(&report)?),
+            ("logged".to_owned(), logged(&folder)?),
+        ]);
         for measure in self.study.measures_of(run) {
-            measured.insert(measure.name.clone(), self.measured(measure, &folder)?);
+            written.insert(measure.name.clone(), self.measured(measure, &folder)?);
         }
-        Ok(Outcome::Measured(Box::new(Measured::read(&folder, measured)?)))
+        Ok(Outcome::Measured { written, correlations: correlations(&folder)? })
     }
 
     /// What a measure says of a finished run, from its file if it has been measured before.
@@ -72,8 +77,7 @@ impl Runs<'_> {
                 format!("the measure {} wrote no {}", measure.name, partial.display())
             })?;
         }
-        let text = std::fs::read_to_string(&file)?;
-        serde_json::from_str(&text).with_context(|| format!("cannot read {}", file.display()))
+        read(&file)
     }
 
     /// The folder of a run, named by all that determines what it measures: another version of a
@@ -81,7 +85,7 @@ impl Runs<'_> {
     fn folder(&self, run: &Run, settings: &str) -> Result<PathBuf> {
         let StudyArgs { set, device, threads, .. } = self.args;
         let name = run.settings.get("recipe").and_then(toml::Value::as_str).unwrap_or_default();
-        let recipe = find(&run.method)?.recipe(name)?;
+        let recipe = recipe(&run.method, name)?;
         let all = format!(
             "{}\n{recipe}\n{settings}\n{}\n{set:?}\n{}\n{:?}",
             env!("CARGO_PKG_VERSION"),
@@ -132,6 +136,20 @@ impl Runs<'_> {
     }
 }
 
+/// A file of numbers.
+fn read(path: &Path) -> Result<Value> {
+    let of = || format!("cannot read {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(of)?;
+    serde_json::from_str(&text).with_context(of)
+}
+
+/// The last values of all metrics that a run logged.
+fn logged(folder: &Path) -> Result<Value> {
+    let rows = read_metrics(&folder.join(FILE))?;
+    let all: BTreeMap<String, f64> = rows.into_iter().flat_map(|row| row.metrics).collect();
+    Ok(serde_json::to_value(all)?)
+}
+
 /// Enough of a text's SHA-256 to tell apart the runs of a folder.
 fn short_hash(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
@@ -152,7 +170,12 @@ enum Ended {
 
 /// How a run ended.
 pub(super) enum Outcome {
-    Measured(Box<Measured>),
+    Measured {
+        /// What was written of it, as [`Study::value`] wants it.
+        written: BTreeMap<String, Value>,
+        /// Its correlation matrices, with the number of steps.
+        correlations: Vec<(u64, GrayImage)>,
+    },
     /// Its loss or its features are not finite.
     Diverged,
 }
@@ -161,62 +184,29 @@ impl Outcome {
     /// The value of a metric; 0 for an accuracy of a run that diverged.
     pub(super) fn value(&self, study: &Study, metric: &str) -> Option<f64> {
         match self {
-            Outcome::Measured(measured) => measured.value(study, metric),
+            Outcome::Measured { written, .. } => study.value(metric, written),
             Outcome::Diverged => study.is_share(metric).then_some(0.0),
         }
     }
 
-    /// Seconds of training.
-    pub(super) fn seconds(&self) -> f64 {
+    /// Its correlation matrices, with the number of steps.
+    pub(super) fn correlations(&self) -> &[(u64, GrayImage)] {
         match self {
-            Outcome::Measured(measured) => measured.report.seconds,
-            Outcome::Diverged => 0.0,
+            Outcome::Measured { correlations, .. } => correlations,
+            Outcome::Diverged => &[],
         }
+    }
+
+    /// Seconds of training.
+    pub(super) fn seconds(&self, study: &Study) -> f64 {
+        self.value(study, "seconds").unwrap_or(0.0)
     }
 
     /// The metrics in a line.
     pub(super) fn summary(&self, study: &Study) -> String {
-        match self {
-            Outcome::Measured(measured) => measured.summary(study),
-            Outcome::Diverged => "  diverged".to_owned(),
+        if matches!(self, Outcome::Diverged) {
+            return "  diverged".to_owned();
         }
-    }
-}
-
-/// What a run measured.
-pub(super) struct Measured {
-    report: Report,
-    rows: Vec<MetricsRow>,
-    /// What each measure of the study says, by its name.
-    measures: BTreeMap<String, Value>,
-}
-
-impl Measured {
-    fn read(folder: &Path, measures: BTreeMap<String, Value>) -> Result<Self> {
-        let rows = read_metrics(&folder.join(FILE))?;
-        Ok(Measured { report: Report::read(folder)?, rows, measures })
-    }
-
-    /// The value of a metric: of a measure, of the report, or the last one logged.
-    fn value(&self, study: &Study, metric: &str) -> Option<f64> {
-        if let Some(defined) = study.defined.get(metric) {
-            return defined.value(&self.measures);
-        }
-        let report = &self.report;
-        let knn = report.knn.as_ref();
-        match metric {
-            "knn" => knn.map(|knn| knn.top1),
-            "head_knn" => knn?.head_top1,
-            "head_gain" => Some(knn?.top1 - knn?.head_top1?),
-            "untrained_knn" => knn.map(|knn| knn.random_init_top1),
-            "linear" => report.linear_probe.as_ref().map(|probe| probe.top1),
-            "seconds" => Some(report.seconds),
-            "memory" => report.peak_memory.map(|bytes| bytes as f64 / 1e9),
-            logged => self.rows.iter().rev().find_map(|row| row.metrics.get(logged)).copied(),
-        }
-    }
-
-    fn summary(&self, study: &Study) -> String {
         let one = |metric: &String| {
             let value = self.value(study, metric)?;
             let name = study.title(metric);
