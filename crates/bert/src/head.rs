@@ -2,7 +2,7 @@
 
 use portolan_encoders::layers::{LayerNorm, Linear};
 use portolan_encoders::{Init, TextConfig};
-use portolan_tensor::{Kind, Tensor, Vars};
+use portolan_tensor::{Kind, Tensor, Vars, fused};
 
 /// A fully connected layer with GELU and a norm, then the table of token embeddings, transposed,
 /// and a bias (`get_masked_lm_output` of `run_pretraining.py`).
@@ -28,6 +28,6 @@ impl MaskedHead {
     /// `[…, width]` to `[…, vocabulary]`.
     pub(crate) fn forward(&self, hidden: &Tensor, token_embeddings: &Tensor) -> Tensor {
         let x = self.norm.forward(&self.dense.forward(hidden).gelu("none"));
-        x.linear(token_embeddings, Some(&self.bias))
+        fused::linear(&x, token_embeddings, Some(&self.bias))
     }
 }

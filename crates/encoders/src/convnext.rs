@@ -4,7 +4,7 @@ mod config;
 
 pub use config::ConvNextConfig;
 
-use portolan_tensor::{Kind, Tensor, Vars, channels_last};
+use portolan_tensor::{Kind, Tensor, Vars, channels_last, fused};
 
 use crate::drop_path::drop_path;
 use crate::layers::LayerNorm;
@@ -220,7 +220,7 @@ impl Pointwise {
 
     /// `[…, inputs]` to `[…, outputs]`.
     fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight.flatten(1, -1), Some(&self.bias))
+        fused::linear(x, &self.weight.flatten(1, -1), Some(&self.bias))
     }
 }
 

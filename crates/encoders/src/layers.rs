@@ -86,12 +86,12 @@ impl Linear {
 
     /// `[…, inputs]` to `[…, outputs]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
+        fused::linear(x, &self.weight, self.bias.as_ref())
     }
 
     /// The same with this bias, `[outputs]`, instead of its own.
     pub(crate) fn with_bias(&self, x: &Tensor, bias: &Tensor) -> Tensor {
-        x.linear(&self.weight, Some(bias))
+        fused::linear(x, &self.weight, Some(bias))
     }
 }
 

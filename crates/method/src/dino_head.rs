@@ -4,7 +4,7 @@
 use portolan_encoders::Init;
 use portolan_encoders::layers::{BatchNorm, Linear, count_batch};
 use portolan_losses::l2_normalize;
-use portolan_tensor::{Kind, Tensor, Vars};
+use portolan_tensor::{Kind, Tensor, Vars, fused};
 
 /// The sizes of a [`DinoHead`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl DinoHead {
                 x = x.gelu("none");
             }
         }
-        l2_normalize(&x).linear(&(l2_normalize(&self.v) * &self.g), None::<Tensor>)
+        fused::linear(&l2_normalize(&x), &(l2_normalize(&self.v) * &self.g), None)
     }
 }
 

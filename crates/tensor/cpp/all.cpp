@@ -4,4 +4,5 @@
 #include "distributed.cpp"
 #include "gelu.cpp"
 #include "inference.cpp"
+#include "linear.cpp"
 #include "portolan.cpp"

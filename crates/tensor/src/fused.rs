@@ -1,6 +1,6 @@
-//! Layers fused with the addition and the ReLU that follow them, and GELU fused with its
-//! derivative, to save passes over memory.
-#![allow(unsafe_code)] // Calls into cpp/batch_norm.cpp, cpp/gelu.cpp and cpp/inference.cpp.
+//! Layers that are faster than libtorch's: fused with the addition and the ReLU that follow them,
+//! GELU fused with its derivative, and linear layers by oneDNN where MKL is slow.
+#![allow(unsafe_code)] // Calls into cpp/: batch_norm.cpp, gelu.cpp, inference.cpp and linear.cpp.
 
 use std::ffi::c_char;
 use tch::Tensor;
@@ -25,6 +25,12 @@ unsafe extern "C" {
         out: *mut *mut C_tensor,
     ) -> *const c_char;
     fn portolan_gelu_tanh(x: *const C_tensor, out: *mut *mut C_tensor) -> *const c_char;
+    fn portolan_linear(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *const c_char;
     fn portolan_packed_convolution(
         weight: *const C_tensor,
         x: *const C_tensor,
@@ -104,6 +110,20 @@ pub fn batch_norm(
 /// When libtorch refuses, as its own `gelu` does: when memory is exhausted.
 pub fn gelu_tanh(x: &Tensor) -> Tensor {
     new_tensor(|out| unsafe { portolan_gelu_tanh(x.as_ptr(), out) }).expect("GELU")
+}
+
+/// `x` (`[…, inputs]`) times the transpose of `weight` (`[outputs, inputs]`), plus `bias`
+/// (`[outputs]`): `[…, outputs]`. Carries gradients.
+///
+/// In float32 on a processor with AVX-512 that is not Intel's, oneDNN computes it and its gradients
+/// in place of MKL, which is slower there (docs/results/speed.md). Elsewhere it is libtorch's
+/// `linear`.
+///
+/// # Panics
+/// When libtorch refuses, as its own `linear` does: when shapes do not fit or memory is exhausted.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    new_tensor(|out| unsafe { portolan_linear(x.as_ptr(), weight.as_ptr(), or_null(bias), out) })
+        .expect("a linear layer")
 }
 
 /// The weight of a convolution (`[outputs, inputs, kernel, kernel]`) in oneDNN's layout for images

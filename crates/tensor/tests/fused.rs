@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use portolan_tensor::distributed::RunningStats;
-use portolan_tensor::fused::{Epilogue, batch_norm, convolution, gelu_tanh, pack_weight};
+use portolan_tensor::fused::{Epilogue, batch_norm, convolution, gelu_tanh, linear, pack_weight};
 use portolan_tensor::{Device, Kind, Tensor, channels_last, seed};
 
 const EPS: f64 = 1e-5;
@@ -166,4 +166,48 @@ fn gelu_and_its_derivative_are_libtorchs() {
     }
     let broken = leaf(&Tensor::from_slice(&[f32::NAN, 1.0]), Kind::Float);
     assert!(gelu_tanh(&broken).isnan().get(0).int64_value(&[]) == 1);
+}
+
+/// [`linear`] and its gradients, or libtorch's in float64: of x, weight and, unless it is left out,
+/// bias.
+fn linear_and_gradients(inputs: &[Tensor; 3], with_bias: bool, dy: &Tensor, own: bool) -> Made {
+    let kind = if own { Kind::Float } else { Kind::Double };
+    let [x, weight, bias] = inputs.each_ref().map(|t| leaf(t, kind));
+    let plus = with_bias.then_some(&bias);
+    let y = if own { linear(&x, &weight, plus) } else { x.linear(&weight, plus) };
+    (&y * dy.to_kind(kind)).sum(kind).backward();
+    let mut made = vec![y.detach(), x.grad(), weight.grad()];
+    made.extend(with_bias.then(|| bias.grad()));
+    made
+}
+
+#[test]
+fn a_linear_layer_is_libtorchs() {
+    seed(7);
+    // Large enough for oneDNN, and a small one; tokens of passages, and rows.
+    for shape in [[8, 32, 96, 64], [1, 128, 64, 256], [2, 3, 4, 5]] {
+        let [batch, tokens, inputs, outputs] = shape;
+        let random = |shape: &[i64]| random(shape, Kind::Float);
+        let tensors =
+            [random(&[batch, tokens, inputs]), random(&[outputs, inputs]), random(&[outputs])];
+        let dy = random(&[batch, tokens, outputs]);
+        for with_bias in [true, false] {
+            let own = linear_and_gradients(&tensors, with_bias, &dy, true);
+            let expected = linear_and_gradients(&tensors, with_bias, &dy, false);
+            for (i, (own, expected)) in own.iter().zip(&expected).enumerate() {
+                assert_eq!(own.size(), expected.size(), "{shape:?}, {i}");
+                let distance = (own - expected).abs().max().double_value(&[]);
+                let size = expected.abs().max().double_value(&[]);
+                assert!(distance <= 2e-6 * size, "{shape:?}, {i}: {distance} of {size}");
+            }
+            let [x, weight, bias] = &tensors;
+            let without_gradients = linear(x, weight, with_bias.then_some(bias));
+            assert!(without_gradients == own[0], "to the bit");
+        }
+        // A weight that is stored transposed, as GPT-2's are.
+        let [x, weight, bias] = &tensors;
+        let stored = weight.tr().contiguous();
+        let distance = linear(x, &stored.tr(), Some(bias)) - linear(x, weight, Some(bias));
+        assert!(distance.abs().max().double_value(&[]) < 1e-4, "{shape:?}");
+    }
 }

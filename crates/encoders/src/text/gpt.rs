@@ -1,7 +1,7 @@
 //! The body of GPT-2 (Radford et al. 2019, *Language Models are Unsupervised Multitask Learners*,
 //! section 2.3), as transformers' `GPT2LMHeadModel` has it.
 
-use portolan_tensor::fused::gelu_tanh;
+use portolan_tensor::fused::{self, gelu_tanh};
 use portolan_tensor::{Kind, Tensor, Vars, no_grad};
 
 use super::{
@@ -47,7 +47,7 @@ impl Gpt {
 
     /// The scores of all tokens as the next one: hidden states `[…, width]` to `[…, vocabulary]`.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
-        hidden.linear(&self.tokens, None::<&Tensor>)
+        fused::linear(hidden, &self.tokens, None)
     }
 
     /// The hidden states of these tokens, `[batch, tokens, width]`, which follow those in `cache`
@@ -135,7 +135,7 @@ impl Projection {
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight.tr(), Some(&self.bias))
+        fused::linear(x, &self.weight.tr(), Some(&self.bias))
     }
 }
 
