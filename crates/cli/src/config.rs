@@ -101,8 +101,10 @@ pub(crate) struct DataConfig {
 }
 
 impl DataConfig {
-    /// All images of `source`; `shapes` are rendered with this side in pixels.
+    /// All images of `source`, for an encoder of images of this size. `shapes` are drawn in that
+    /// size or the next that the renderer has; the encoder's view resizes them.
     pub(crate) fn whole(source: String, size: u32) -> Self {
+        let size = size.clamp(32, 224);
         DataConfig { source, size, palette: Palette::Standard, limit: 0, limit_test: 0 }
     }
 }
@@ -201,14 +203,23 @@ mod tests {
     #[test]
     fn recipes_show_images_as_their_authors_evaluation_does() {
         // main_linprobe.py, eval_knn.py, data/transforms.py, data_util.py, utils/dataset.py; the
-        // others use
-        // torchvision's default.
+        // others use torchvision's default.
         let bicubic = ["mae", "dino", "dinov2", "simclr", "byol"];
         for method in METHODS {
             let table = method.recipe("imagenet").unwrap();
             let config: RunConfig = table.try_into().unwrap();
             let found = config.evaluation.interpolation == Interpolation::Bicubic;
             assert_eq!(found, bicubic.contains(&method.name), "{}", method.name);
+        }
+    }
+
+    #[test]
+    fn shapes_are_drawn_for_encoders_of_any_size() {
+        // Fashion-MNIST has 28 pixels, and DINOv2's last phase 518.
+        for (size, drawn) in [(28, 32), (64, 64), (518, 224)] {
+            let whole = DataConfig::whole("shapes".to_owned(), size);
+            let data = crate::data::open_data(&DataConfig { limit: 1, limit_test: 1, ..whole });
+            assert_eq!(data.unwrap().train.image(0).unwrap().decode().unwrap().width(), drawn);
         }
     }
 

@@ -40,8 +40,7 @@ pub(crate) fn open_dense_data(config: &DataConfig) -> Result<DenseDataset> {
     let limited = |limit: usize, count: usize| if limit > 0 { limit.min(count) } else { count };
     let usual = Options::default();
     let options = Options {
-        // The renderer's sizes; the view resizes to that of the encoder.
-        size: config.size.clamp(32, 224),
+        size: config.size,
         train: limited(config.limit, usual.train),
         test: limited(config.limit_test, usual.test),
         palette: config.palette,

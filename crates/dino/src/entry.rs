@@ -14,6 +14,7 @@ pub const METHOD: MethodEntry = MethodEntry {
         Recipe { name: "fashion", toml: include_str!("../recipes/fashion.toml") },
         Recipe { name: "shapes-vit", toml: include_str!("../recipes/shapes-vit.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },
+        Recipe { name: "cifar10-small", toml: include_str!("../recipes/cifar10-small.toml") },
         Recipe { name: "imagenet", toml: include_str!("../recipes/imagenet.toml") },
     ],
     build: |settings, encoder, views, device| {

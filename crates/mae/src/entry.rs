@@ -13,6 +13,7 @@ pub const METHOD: MethodEntry = MethodEntry {
         Recipe { name: "shapes", toml: include_str!("../recipes/shapes.toml") },
         Recipe { name: "fashion", toml: include_str!("../recipes/fashion.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/cifar10.toml") },
+        Recipe { name: "cifar10-small", toml: include_str!("../recipes/cifar10-small.toml") },
         Recipe { name: "imagenet", toml: include_str!("../recipes/imagenet.toml") },
     ],
     build: |settings, encoder, views, device| {

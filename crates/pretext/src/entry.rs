@@ -13,6 +13,10 @@ pub const ROTATION: MethodEntry = MethodEntry {
         Recipe { name: "shapes", toml: include_str!("../recipes/rotation-shapes.toml") },
         Recipe { name: "fashion", toml: include_str!("../recipes/rotation-fashion.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/rotation-cifar10.toml") },
+        Recipe {
+            name: "cifar10-small",
+            toml: include_str!("../recipes/rotation-cifar10-small.toml"),
+        },
         Recipe { name: "imagenet", toml: include_str!("../recipes/rotation-imagenet.toml") },
     ],
     build: |_, encoder, views, device| Ok(Box::new(Rotation::new(encoder, views, device)?)),
@@ -28,6 +32,10 @@ pub const JIGSAW: MethodEntry = MethodEntry {
         Recipe { name: "shapes", toml: include_str!("../recipes/jigsaw-shapes.toml") },
         Recipe { name: "fashion", toml: include_str!("../recipes/jigsaw-fashion.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/jigsaw-cifar10.toml") },
+        Recipe {
+            name: "cifar10-small",
+            toml: include_str!("../recipes/jigsaw-cifar10-small.toml"),
+        },
         Recipe { name: "imagenet", toml: include_str!("../recipes/jigsaw-imagenet.toml") },
     ],
     build: |settings, encoder, views, device| {
@@ -44,6 +52,10 @@ pub const COLORIZATION: MethodEntry = MethodEntry {
     recipes: &[
         Recipe { name: "shapes", toml: include_str!("../recipes/colorization-shapes.toml") },
         Recipe { name: "cifar10", toml: include_str!("../recipes/colorization-cifar10.toml") },
+        Recipe {
+            name: "cifar10-small",
+            toml: include_str!("../recipes/colorization-cifar10-small.toml"),
+        },
         Recipe { name: "imagenet", toml: include_str!("../recipes/colorization-imagenet.toml") },
     ],
     build: |settings, encoder, views, device| {
